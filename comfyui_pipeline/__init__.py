@@ -1,0 +1,1 @@
+"""One tool call's journey: load, download, patch, validate, queue, wait, fetch, report."""

@@ -1,0 +1,1 @@
+"""Who runs a workflow. ``base`` is the protocol; each further file is one engine."""

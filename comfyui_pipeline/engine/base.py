@@ -1,0 +1,140 @@
+"""What the pipeline asks of whoever runs a workflow, and the values that travel between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+Prompt = Mapping[str, Mapping[str, Any]]
+"""Prompt format: node id -> ``{"class_type", "inputs", "_meta"}``."""
+
+NodeSchema = Mapping[str, Any]
+"""One class of ``/object_info``, as the server gives it."""
+
+ModelFolder = Literal["checkpoints", "loras", "vae", "controlnet", "upscale_models"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One prompt to run, under an id that the caller chose."""
+
+    prompt: Prompt
+    prompt_id: str
+    extra_data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of a run at one moment. ``value`` of ``maximum`` is the node's own count."""
+
+    stage: Literal["queued", "running", "saving"]
+    node_id: str | None = None
+    value: float | None = None
+    maximum: float | None = None
+    position: int | None = None  # runs ahead of this one in the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One result of one node: a file at the server, or a text."""
+
+    node_id: str
+    key: str  # the ui key it came under: images, gifs, audio, text, ...
+    filename: str = ""
+    subfolder: str = ""
+    folder_type: str = "output"  # ComfyUI's `type`: output | temp | input
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. ``complete`` is false when the call had to answer before the end."""
+
+    prompt_id: str
+    outputs: tuple[Output, ...]
+    complete: bool = True
+    node_errors: Mapping[str, str] = field(default_factory=dict)  # node id -> reason it did not run
+    cached: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A result's bytes as they arrive; ``length`` in bytes where the server says it."""
+
+    chunks: Iterator[bytes]
+    length: int | None
+
+
+class Run(Protocol):
+    """A queued run. Leaving the ``with`` block closes its socket; it does not cancel the run."""
+
+    @property
+    def prompt_id(self) -> str: ...
+
+    def wait(self, deadline: float, progress: Callable[[Progress], None]) -> RunResult:
+        """Wait for the true end, at most until ``deadline`` (``time.monotonic()``, seconds).
+
+        At the deadline: a result with ``complete=False`` and the outputs known so far.
+        Raises RunFailed, RunLost, ServerUnreachable.
+        """
+        ...
+
+    def __enter__(self) -> Run: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Engine(Protocol):
+    """A server that runs prompts. Every method raises EngineError's children, and only those."""
+
+    def schemas(self, class_types: Collection[str]) -> dict[str, NodeSchema]:
+        """The schemas of these classes; a class that the server lacks is absent."""
+        ...
+
+    def queue(self, job: Job) -> Run:
+        """Queue the prompt and give its run, subscribed before it was sent. Raises PromptRejected."""
+        ...
+
+    def fetch(self, output: Output) -> AbstractContextManager[Incoming]:
+        """Open one result file for reading."""
+        ...
+
+    def upload(self, content: bytes, name: str, subfolder: str) -> str:
+        """Put a file into the server's input folder; gives the value a loader node takes."""
+        ...
+
+    def has_input(self, value: str) -> bool:
+        """Whether the server's input folder holds this file (``sub/name.png``)."""
+        ...
+
+    def read_input(self, value: str) -> bytes | None:
+        """The bytes of a file in the server's input folder, None when it is not there."""
+        ...
+
+    def cancel(self, prompt_id: str) -> None:
+        """Take this run out of the queue, or interrupt it when it is the one running."""
+        ...
+
+    def models(self, folder: str) -> list[str]:
+        """File names in one of the server's model folders (``checkpoints``, ``loras``, ``vae``…)."""
+        ...
+
+    def embeddings(self) -> list[str]: ...
+
+    def queue_state(self) -> Mapping[str, Any]:
+        """``/queue`` as the server gives it: ``queue_running`` and ``queue_pending``."""
+        ...
+
+    def system(self) -> Mapping[str, Any]:
+        """``/system_stats`` as the server gives it."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,84 @@
+"""Every error that can reach the person who made the call.
+
+    ToolError                   anything we can explain
+    ├── CallError               the call itself: JSON, a key, a value, a command
+    ├── SettingsError           config.env or the environment
+    ├── WorkflowError           the workflow file: not there, not readable, not runnable
+    │   └── PatchError          a change that does not fit the workflow
+    ├── MediaError              an input picture, or a result that cannot be stored
+    │   └── DownloadRefused     an address, a size or a kind that the guard does not let in
+    └── EngineError             the ComfyUI server
+        ├── ServerUnreachable   no answer, or not an answer of ComfyUI's
+        ├── PromptRejected      the server refused the prompt before running it
+        ├── RunFailed           a node raised, or the run was interrupted
+        ├── RunLost             the run is gone: removed from the queue, or the server restarted
+        └── RunTimeout          still running when this call had to answer
+
+An error is two sentences for its reader: what happened to what, and what to do now.
+"""
+
+from __future__ import annotations
+
+
+class ToolError(Exception):
+    """An error made for its reader.
+
+    ``message`` says what happened, to what; ``hint`` says what to do now (may be empty).
+    Neither may hold a secret or a traceback.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class CallError(ToolError):
+    """The call itself is wrong: not JSON, an unknown command, a value of the wrong type."""
+
+
+class SettingsError(ToolError):
+    """A setting is wrong. Names the key, the value (never a key's secret) and what would be right."""
+
+
+class WorkflowError(ToolError):
+    """A workflow file is missing, unreadable or in a form that cannot be run."""
+
+
+class PatchError(WorkflowError):
+    """A change names a node or an input that does not exist, or a value that cannot fit."""
+
+
+class MediaError(ToolError):
+    """A file could not be brought in or stored."""
+
+
+class DownloadRefused(MediaError):
+    """The guard did not let a download through: its address, size, time or content."""
+
+
+class EngineError(ToolError):
+    """Something went wrong at, or on the way to, the ComfyUI server."""
+
+
+class ServerUnreachable(EngineError):
+    """The server does not answer, or what answers is not ComfyUI."""
+
+
+class PromptRejected(EngineError):
+    """The server refused the prompt before running it (HTTP 400 of ``POST /prompt``)."""
+
+
+class RunFailed(EngineError):
+    """A node raised an error, or somebody interrupted the run."""
+
+
+class RunLost(EngineError):
+    """The run no longer exists at the server and can not end any more."""
+
+
+class RunTimeout(EngineError):
+    """The run had not ended when this call had to answer; it may still be running."""

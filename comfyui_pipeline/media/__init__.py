@@ -1,0 +1,1 @@
+"""What goes in and what comes out: recognising, downloading, placing and storing files."""
