@@ -1,0 +1,78 @@
+"""The table of commands: what a call names -> the function that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.tool_call import ToolCall
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.engine.base import Engine
+
+Command = Callable[[ToolCall, Settings, float], Mapping[str, Any]]
+
+
+def perform(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
+    """Do what the call asks; gives the host's ``result``. Raises ToolError's children."""
+    return COMMANDS[call.command](call, settings, started)
+
+
+def _run(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
+    from comfyui_pipeline.run import run
+
+    with _engine(settings) as engine:
+        return run(call, settings, engine, started)
+
+
+def _info(call: ToolCall, settings: Settings, _started: float) -> Mapping[str, Any]:
+    from comfyui_pipeline import info
+
+    if call.info == "workflows":
+        return info.workflows(settings.workflows_dir)
+    with _engine(settings) as engine:
+        return info.ask(call.info, engine)
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
+    """The ComfyUI that the settings name; for ``embedded`` one of our own for this call alone."""
+    from comfyui_pipeline.engine.comfyui import ComfyUI
+
+    with _server(settings) as url:
+        engine = ComfyUI(url, settings.client_prefix, log=_to_stderr)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[str]:
+    if not settings.embedded:
+        yield settings.base_url
+        return
+    from embedded_comfyui import serve_in_thread
+
+    try:
+        server = serve_in_thread()
+    except ImportError as error:
+        raise SettingsError(
+            f"COMFYUI_BASE_URL is embedded, but its package {error.name} is not installed.",
+            "Run `python3 run.py setup` in the plugin's folder, or set the address of a ComfyUI.",
+        ) from error
+    with server:
+        yield server.url
+
+
+def _to_stderr(text: str) -> None:
+    import sys
+
+    print(text, file=sys.stderr)
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType({"run": _run, "info": _info})

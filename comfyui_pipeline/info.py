@@ -1,0 +1,119 @@
+"""Questions about what there is: workflows on this disk, models and work at the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from comfyui_pipeline.engine.base import Engine
+from comfyui_pipeline.errors import WorkflowError
+from comfyui_pipeline.report import listing
+from comfyui_pipeline.workflow import graph as graphs
+from comfyui_pipeline.workflow import library
+
+MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
+    {
+        "checkpoints": "checkpoints",
+        "loras": "loras",
+        "vaes": "vae",
+        "controlnets": "controlnet",
+        "upscalers": "upscale_models",
+    }
+)
+SAMPLER_CLASS = "KSampler"
+"""The core's own sampler: the one class that lists every sampler and scheduler of a server."""
+SHOWN = 200
+
+
+def workflows(folder: Path) -> Mapping[str, Any]:
+    """Every workflow with the titles of the nodes that a call can change. Reads only the disk."""
+    items = [_workflow(folder, name) for name in library.names(folder)]
+    lines = [
+        f"- {item['name']}: " + (item["problem"] or f"nodes {', '.join(item['nodes'])}")
+        for item in items
+    ]
+    head = f"{len(items)} workflows" if items else "No workflows: put API-format .json files there"
+    return listing("\n".join([f"{head} in the workflows folder:", *lines]), items=items)
+
+
+def _workflow(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        nodes = library.load(folder, name).nodes.values()
+    except WorkflowError as error:
+        return {"name": name, "nodes": [], "problem": f"cannot be run: {error}"}
+    editable = [
+        node["_meta"].get("title") or node["class_type"]
+        for node in nodes
+        if any(not graphs.is_link(value) for value in node["inputs"].values())
+    ]
+    return {"name": name, "nodes": [f'"{title}"' for title in editable], "problem": None}
+
+
+def ask(what: str, engine: Engine) -> Mapping[str, Any]:
+    """Ask the server. Raises EngineError's children."""
+    if what in MODEL_FOLDERS:
+        return _named(what, engine.models(MODEL_FOLDERS[what]))
+    return QUESTIONS[what](engine)
+
+
+def _named(what: str, names: Sequence[str]) -> Mapping[str, Any]:
+    if not names:
+        return listing(f"This server has no {what}.", items=[])
+    more = f"\n…and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    shown = "\n".join(f"- {name}" for name in names[:SHOWN])
+    return listing(f"{len(names)} {what}:\n{shown}{more}", items=list(names))
+
+
+def _choices(engine: Engine, what: str, name: str) -> Mapping[str, Any]:
+    schemas = engine.schemas([SAMPLER_CLASS])
+    prompt = {"1": {"class_type": SAMPLER_CLASS, "inputs": {}}}
+    spec = graphs.build(prompt, schemas).nodes["1"].specs.get(name)
+    return _named(what, [str(choice) for choice in spec.choices] if spec else [])
+
+
+def _queue(engine: Engine) -> Mapping[str, Any]:
+    state = engine.queue_state()
+    running = [str(item[1]) for item in state["queue_running"]]
+    pending = [str(item[1]) for item in sorted(state["queue_pending"], key=lambda item: item[0])]
+    text = f"{len(running)} running, {len(pending)} waiting."
+    if running or pending:
+        text += f" Prompt ids in order: {', '.join(running + pending)}."
+    return listing(text, running=running, pending=pending)
+
+
+def _system(engine: Engine) -> Mapping[str, Any]:
+    stats = engine.system()
+    system = stats.get("system", {})
+    devices = [
+        f"{device.get('name')}: {_gigabytes(device.get('vram_free'))} of "
+        f"{_gigabytes(device.get('vram_total'))} free"
+        for device in stats.get("devices", [])
+    ]
+    text = (
+        f"ComfyUI {system.get('comfyui_version', '?')} on {system.get('os', '?')}, memory "
+        f"{_gigabytes(system.get('ram_free'))} of {_gigabytes(system.get('ram_total'))} free; "
+        f"devices: {'; '.join(devices) or 'none'}."
+    )
+    return listing(text, system=_public(system), devices=stats.get("devices", []))
+
+
+def _public(system: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the server's command line, which may hold paths and secrets."""
+    return {key: value for key, value in system.items() if key != "argv"}
+
+
+def _gigabytes(amount: Any) -> str:
+    return f"{amount / 2**30:.1f} GB" if isinstance(amount, (int, float)) else "?"
+
+
+QUESTIONS: Mapping[str, Callable[[Engine], Mapping[str, Any]]] = MappingProxyType(
+    {
+        "samplers": lambda engine: _choices(engine, "samplers", "sampler_name"),
+        "schedulers": lambda engine: _choices(engine, "schedulers", "scheduler"),
+        "embeddings": lambda engine: _named("embeddings", engine.embeddings()),
+        "queue": _queue,
+        "system": _system,
+    }
+)

@@ -1,0 +1,203 @@
+"""The result as the host wants it: text for the AI and its people, fields for programs.
+
+All words of an answer that went well stand in ``TEXTS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.workflow.patch import Change
+
+TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "done": "Done: the workflow {workflow} ran in {seconds} s.",
+        "partly": "PARTLY FAILED: of the workflow {workflow} some outputs did not run ({seconds} s).",
+        "unfinished": (
+            "NOT FINISHED within the time limit ({seconds} s): the workflow {workflow} is still "
+            "running at ComfyUI (prompt id {prompt_id}). So far:"
+        ),
+        "picture": "![{alt}]({url})",
+        "file": "[{alt}]({url})",
+        "unserved": "{path} (no URL: FILE_SERVER_ACCESS_KEY is not set)",
+        "from": "{what}, from node {node}{preview}",
+        "preview": " (a preview, not saved at ComfyUI)",
+        "text": "Text from node {node}: {text}",
+        "changed": "Changed: {changes}.",
+        "change": "{label}, {name} = {value}{link}",
+        "link": " (was fed by a link)",
+        "seed_kept": "Seed: {seeds} (as given).",
+        "seed_drawn": 'Seed: {seeds} (drawn; give it as "seed" for the same result again).',
+        "seed_as_is": "Seed: {seeds}.",
+        "cached": "Nothing had changed since an earlier run, so ComfyUI gave its earlier result.",
+        "failed_node": "Did not run: node {node}: {reason}",
+        "warning": "Warning: {text}",
+    }
+)
+SHOWN_VALUE = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One result as programs get it. ``path`` is on this machine; sizes in bytes and pixels."""
+
+    node_id: str
+    title: str
+    kind: str
+    file: str | None = None
+    path: str | None = None
+    url: str | None = None
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    sha256: str | None = None
+    text: str | None = None
+    preview: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is to be told of one run."""
+
+    workflow: str
+    prompt_id: str
+    complete: bool
+    outputs: tuple[Delivered, ...]
+    changes: tuple[Change, ...]
+    seeds: Mapping[str, int]
+    node_errors: Mapping[str, str]
+    doubts: tuple[str, ...]
+    cached: bool
+    timings_ms: Mapping[str, int] = field(default_factory=dict)
+
+
+def url(relative: str, modified: float, settings: Settings) -> str | None:
+    """The address of a file in the output folder at the file server; None without an access key.
+
+    ``modified`` (seconds) goes in as ``t``, so that a newer file is not taken for an older one.
+    """
+    if not settings.access_key:
+        return None
+    return (
+        f"http://{settings.public_ip}:{settings.file_server_port}/comfyui_server"
+        f"/pw={quote(settings.access_key, safe='')}/files/{settings.output_alias}"
+        f"/{quote(relative, safe='/')}?t={int(modified)}"
+    )
+
+
+def tell(report: Report, settings: Settings) -> dict[str, Any]:
+    """The host's ``result``: ``content`` for the AI, the rest for programs."""
+    warnings = list(_warnings(report, settings))
+    lines = [
+        _headline(report),
+        *(_output_line(output) for output in report.outputs),
+        *(f"- {line}" for line in _facts(report)),
+        *(f"- {TEXTS['warning'].format(text=text)}" for text in warnings),
+    ]
+    return {
+        "content": [{"type": "text", "text": "\n".join(lines)}],
+        "workflow": report.workflow,
+        "prompt_id": report.prompt_id,
+        "complete": report.complete and not report.node_errors,
+        "outputs": [asdict(output) for output in report.outputs],
+        "seeds": dict(report.seeds),
+        "changes": [
+            {
+                "node_id": c.target.node.id,
+                "input": c.target.name,
+                "value": c.value,
+                "from": c.reason,
+            }
+            for c in report.changes
+        ],
+        "warnings": warnings,
+        "timings_ms": dict(report.timings_ms),
+    }
+
+
+def listing(text: str, **fields: Any) -> dict[str, Any]:
+    """The result of a question: one text part, and the same for programs."""
+    return {"content": [{"type": "text", "text": text}], **fields}
+
+
+def _headline(report: Report) -> str:
+    key = "unfinished" if not report.complete else "partly" if report.node_errors else "done"
+    seconds = f"{report.timings_ms.get('total', 0) / 1000:.1f}"
+    return TEXTS[key].format(workflow=report.workflow, seconds=seconds, prompt_id=report.prompt_id)
+
+
+def _output_line(output: Delivered) -> str:
+    node = _node(output)
+    if output.text is not None:
+        return TEXTS["text"].format(node=node, text=output.text)
+    alt = _plain((output.file or "").rpartition("/")[2])
+    if output.url is None:
+        link = TEXTS["unserved"].format(path=output.path)
+    else:
+        link = TEXTS["picture" if output.kind == "image" else "file"].format(
+            alt=alt, url=output.url
+        )
+    preview = TEXTS["preview"] if output.preview else ""
+    return f"{link} " + TEXTS["from"].format(what=_measure(output), node=node, preview=preview)
+
+
+def _node(output: Delivered) -> str:
+    return f'{output.node_id} "{output.title}"' if output.title else output.node_id
+
+
+def _plain(name: str) -> str:
+    """A file name that cannot end a Markdown link's text."""
+    return "".join(" " if letter in "[]\\`\r\n" else letter for letter in name)
+
+
+def _measure(output: Delivered) -> str:
+    size = output.bytes or 0
+    amount = f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, round(size / 1024))} KB"
+    return (
+        f"{output.width}×{output.height}, {amount}" if output.width else f"{output.kind}, {amount}"
+    )
+
+
+def _facts(report: Report) -> Iterator[str]:
+    told = [_change(change) for change in report.changes if change.reason not in ("drawn", "seed")]
+    if told:
+        yield TEXTS["changed"].format(changes="; ".join(told))
+    if report.seeds:
+        yield _seed_line(report)
+    if report.cached:
+        yield TEXTS["cached"]
+
+
+def _change(change: Change) -> str:
+    return TEXTS["change"].format(
+        label=change.target.node.label,
+        name=change.target.name,
+        value=_cut(change.value),
+        link=TEXTS["link"] if change.replaced_link else "",
+    )
+
+
+def _cut(value: Any) -> str:
+    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    return shown if len(shown) <= SHOWN_VALUE else shown[:SHOWN_VALUE] + "…"
+
+
+def _seed_line(report: Report) -> str:
+    reasons = {change.reason for change in report.changes}
+    key = "seed_drawn" if "drawn" in reasons else "seed_kept" if "seed" in reasons else "seed_as_is"
+    values = sorted(set(report.seeds.values()), key=str)
+    if len(values) == 1:
+        return TEXTS[key].format(seeds=values[0])
+    each: Sequence[str] = [f"{seed} in node {node}" for node, seed in report.seeds.items()]
+    return TEXTS[key].format(seeds=", ".join(each))
+
+
+def _warnings(report: Report, settings: Settings) -> Iterator[str]:
+    for node, reason in report.node_errors.items():
+        yield TEXTS["failed_node"].format(node=node, reason=reason)
+    yield from report.doubts

@@ -1,0 +1,228 @@
+"""Settings: read once from ``config.env`` and the environment, checked, then only passed on.
+
+The environment wins over the file; an empty value counts as absent. Errors name the key, the
+value and what would be right; the access key's value is never part of one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from comfyui_pipeline.errors import SettingsError
+
+CONFIG_FILE = "config.env"
+MANIFEST = "plugin-manifest.json"
+EMBEDDED = "embedded"
+HOST_LIMIT_ABSENT = 60.0
+"""Seconds that the hosts give a plugin whose manifest names no ``communication.timeout``."""
+ANSWER_MARGIN = 20.0
+"""Seconds by which our own default limit stays below the host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is set. Times in seconds."""
+
+    base_url: str
+    server_input_dir: Path | None
+    client_prefix: str
+    public_ip: str
+    file_server_port: int
+    access_key: str = field(repr=False)
+    output_dir: Path
+    output_alias: str
+    workflows_dir: Path
+    attachments_dir: Path
+    allowed_dirs: tuple[Path, ...]
+    download_allow: tuple[str, ...]
+    timeout: float
+    debug: bool
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this call brings its own model-free server."""
+        return self.base_url == EMBEDDED
+
+
+def host_limit(plugin: Path) -> float:
+    """Seconds after which the host kills this process: the manifest's ``communication.timeout``."""
+    try:
+        manifest = json.loads((plugin / MANIFEST).read_text("utf-8"))
+        return float(manifest["communication"]["timeout"]) / 1000
+    except (OSError, ValueError, KeyError, TypeError):
+        return HOST_LIMIT_ABSENT
+
+
+def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
+    """Read and check the settings of the plugin in folder ``plugin``. Raises SettingsError."""
+    given = {**_file(plugin / CONFIG_FILE), **{k: v for k, v in environ.items() if v.strip()}}
+
+    def value(key: str, default: str = "") -> str:
+        return given.get(key, "").strip() or default
+
+    host = value("PROJECT_BASE_PATH")
+    attachments = value("COMFYUI_ATTACHMENTS_DIR")
+    limit = host_limit(plugin)
+    output = Path(value("COMFYUI_OUTPUT_DIR") or plugin / "output").expanduser()
+    return Settings(
+        base_url=_server(value("COMFYUI_BASE_URL", "http://127.0.0.1:8188")),
+        server_input_dir=_folder("COMFYUI_SERVER_INPUT_DIR", value("COMFYUI_SERVER_INPUT_DIR")),
+        client_prefix=_client(value("COMFYUI_CLIENT_ID", "comfyui-plugin")),
+        public_ip=_address(value("FILE_SERVER_PUBLIC_IP", "127.0.0.1")),
+        file_server_port=_port("FILE_SERVER_PORT", value("FILE_SERVER_PORT", "5005")),
+        access_key=_key(value("FILE_SERVER_ACCESS_KEY") or value("COMFYUI_ACCESS_KEY")),
+        output_dir=_output(plugin / output),
+        output_alias=_alias(value("COMFYUI_OUTPUT_MOUNT", "output")),
+        workflows_dir=plugin / "workflows",
+        attachments_dir=Path(attachments) if attachments else _attachments(plugin),
+        allowed_dirs=_allowed(value("COMFYUI_ALLOWED_DIRS"), host),
+        download_allow=tuple(_list(value("DOWNLOAD_ALLOW"))),
+        timeout=_seconds(value("COMFYUI_TIMEOUT"), limit),
+        debug=_yes("DebugMode", value("DebugMode", "false")),
+    )
+
+
+def _file(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        kind = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise SettingsError(f"{CONFIG_FILE} {kind}.", "Save it as UTF-8 text.") from None
+    import io
+
+    from dotenv import dotenv_values
+
+    read = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    return {key: value for key, value in read.items() if value and value.strip()}
+
+
+def _wrong(key: str, value: str, right: str) -> SettingsError:
+    return SettingsError(
+        f"The setting {key} is {value!r}.", f"It has to be {right}. Correct it in {CONFIG_FILE}."
+    )
+
+
+def _server(value: str) -> str:
+    if value.lower() == EMBEDDED:
+        return EMBEDDED
+    right = 'an address like http://127.0.0.1:8188, or "embedded" for the model-free demo server'
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"\s", value) or parts.query or parts.fragment:
+        raise _wrong("COMFYUI_BASE_URL", re.sub(r"//[^/@]*@", "//…@", value), right)
+    return value.rstrip("/")
+
+
+def _folder(key: str, value: str) -> Path | None:
+    if not value:
+        return None
+    path = Path(value).expanduser()
+    if not path.is_absolute() or not path.is_dir():
+        raise _wrong(key, value, "the full path of a folder that exists, or empty")
+    return path
+
+
+def _output(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise _wrong("COMFYUI_OUTPUT_DIR", str(path), "a folder, not a file")
+    return path
+
+
+def _client(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,64}", value, re.ASCII):
+        raise _wrong("COMFYUI_CLIENT_ID", value, "up to 64 letters, digits, dots, dashes")
+    return value
+
+
+def _address(value: str) -> str:
+    """A host name or an address, as it stands between ``http://`` and the port."""
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", bare):
+        return f"[{bare}]"
+    if not re.fullmatch(r"[\w.-]+", value):
+        raise _wrong(
+            "FILE_SERVER_PUBLIC_IP", value, "an address like 192.168.1.5 or a host name, no port"
+        )
+    return value
+
+
+def _port(key: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) < 65536):
+        raise _wrong(key, value, "a port number from 1 to 65535")
+    return int(value)
+
+
+def _key(value: str) -> str:
+    if any(ord(letter) < 33 or letter == "/" for letter in value):
+        raise SettingsError(
+            "The setting FILE_SERVER_ACCESS_KEY holds a space, a control character or a slash.",
+            f"Choose a key of letters, digits, - and _ in {CONFIG_FILE}.",
+        )
+    return value
+
+
+def _alias(value: str) -> str:
+    if not re.fullmatch(r"[\w-]+", value):
+        raise _wrong("COMFYUI_OUTPUT_MOUNT", value, "the name of a mount, letters and digits")
+    return value
+
+
+def _seconds(value: str, limit: float) -> float:
+    if not value:
+        return max(5.0, limit - ANSWER_MARGIN)
+    highest = limit - 5
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= highest:
+        right = (
+            f"a number of seconds from 1 to {highest:g} (the host ends the tool after {limit:g} s, "
+            f"communication.timeout in {MANIFEST})"
+        )
+        raise _wrong("COMFYUI_TIMEOUT", value, right)
+    return seconds
+
+
+def _yes(key: str, value: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if value.lower() not in words:
+        raise _wrong(key, value, "true or false")
+    return words[value.lower()]
+
+
+def _attachments(plugin: Path) -> Path:
+    """``AppData/UserData/attachments``, three levels above the plugin's folder."""
+    return plugin.parents[min(2, len(plugin.parents) - 1)] / "AppData" / "UserData" / "attachments"
+
+
+def _allowed(value: str, host: str) -> tuple[Path, ...]:
+    """Folders that a call may read from: those set, and the host's own copies of fetched files.
+
+    ``.file_cache`` under PROJECT_BASE_PATH is where VCPToolBox puts what it fetched for a plugin
+    (FileFetcherServer.js).
+    """
+    folders = []
+    for entry in _list(value):
+        path = Path(entry).expanduser()
+        if not path.is_absolute():
+            right = "full paths of folders, separated by ;"
+            raise _wrong("COMFYUI_ALLOWED_DIRS", entry, right)
+        folders.append(path)
+    if host:
+        folders.append(Path(host) / ".file_cache")
+    return tuple(folders)
+
+
+def _list(value: str) -> list[str]:
+    return [entry.strip() for entry in value.split(";") if entry.strip()]
