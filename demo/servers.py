@@ -1,0 +1,61 @@
+"""Start the project's own servers as children, and end them again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 60.0
+
+
+class NotReady(Exception):
+    """A server ended, or said nothing, before it was ready."""
+
+
+@contextmanager
+def serving(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """Run ``python ARGUMENTS`` for as long as the block lasts; gives its address.
+
+    A server says ``… http://HOST:PORT`` in its first line on stdout when it is ready. Raises NotReady.
+    """
+    child = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=sys.stderr,
+        encoding="utf-8",
+    )
+    try:
+        yield _address(child, " ".join(arguments))
+    finally:
+        _end(child)
+
+
+def _address(child: subprocess.Popen[str], name: str) -> str:
+    first: list[str] = []
+    out = child.stdout
+    if out is None:
+        raise NotReady(f"{name} has no stdout")
+    reader = threading.Thread(target=lambda: first.append(out.readline()), daemon=True)
+    reader.start()
+    reader.join(READY_SECONDS)
+    if not first or "http" not in first[0]:
+        raise NotReady(f"`python {name}` did not become ready; its own words stand above.")
+    threading.Thread(target=out.read, daemon=True).start()
+    return first[0][first[0].index("http") :].strip()
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.terminate()
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait(10)

@@ -1,0 +1,135 @@
+"""Sets the project up and runs it, with nothing but Python 3.10 or newer.
+
+    python3 run.py demo     one real tool call against the embedded server; shows where the picture is
+    python3 run.py test     ruff, mypy and the whole test suite
+    python3 run.py serve    the file server, with the settings of config.env
+    python3 run.py setup    only makes .venv with what a tool call needs
+    python3 run.py bench    times a tool call
+
+Everything lands in ``.venv`` beside this file; a second run finds it there and starts at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent
+VENV = PROJECT / ".venv"
+COMMANDS = {
+    "demo": "requirements-serve.txt",
+    "test": "requirements-test.txt",
+    "serve": "requirements-serve.txt",
+    "bench": "requirements-serve.txt",
+    "setup": "requirements-serve.txt",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    if sys.version_info < (3, 10):
+        print("This project needs Python 3.10 or newer.", file=sys.stderr)
+        return 2
+    if not argv or argv[0] not in COMMANDS:
+        print(__doc__, file=sys.stderr)
+        return 2
+    command, rest = argv[0], list(argv[1:])
+    if not set_up(COMMANDS[command]):
+        return 1
+    actions: dict[str, Callable[[list[str]], int]] = {
+        "demo": lambda rest: run([python(), "-m", "demo", *rest], cwd=PROJECT),
+        "test": test,
+        "serve": lambda rest: run([python(), "-m", "input_server", *rest], cwd=PROJECT),
+        "bench": lambda rest: run([python(), "-m", "demo.bench", *rest], cwd=PROJECT),
+        "setup": lambda rest: 0,
+    }
+    return actions[command](rest)
+
+
+def python() -> str:
+    """The ``.venv``'s Python."""
+    return str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def run(command: Sequence[str], cwd: Path = PROJECT) -> int:
+    """Run a child with our own streams; gives its exit status. Ctrl-C ends it and us quietly."""
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    try:
+        return subprocess.run(list(command), cwd=cwd, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def test(rest: list[str]) -> int:
+    """Style, types, then the suite; arguments go to pytest. Every check runs, the worst decides."""
+    checks = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
+    statuses = [] if rest else [run([python(), *check]) for check in checks]
+    workers = [] if any(arg.startswith("-n") for arg in rest) else ["-n", "auto"]
+    statuses.append(run([python(), "-m", "pytest", *workers, *rest]))
+    return max(statuses)
+
+
+def set_up(requirements: str) -> bool:
+    """Make ``.venv`` hold what ``requirements`` lists; does nothing when it already does."""
+    stamp = VENV / f".installed-{requirements}"
+    wanted = _fingerprint()
+    if Path(python()).exists() and stamp.is_file() and stamp.read_text("utf-8") == wanted:
+        return True
+    if not _make_venv():
+        return False
+    print(f"Installing what {requirements} lists into .venv (once)…", file=sys.stderr)
+    pip = [python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if _quiet([*pip, "-r", str(PROJECT / requirements)]) != 0:
+        print(
+            "The packages could not be installed; pip's reason stands above. Check the network (a "
+            "mirror or proxy can be set in pip's own configuration), then run this again.",
+            file=sys.stderr,
+        )
+        return False
+    stamp.write_text(wanted, "utf-8")
+    return True
+
+
+def _fingerprint() -> str:
+    """Changes with any requirements file and with the version of Python."""
+    parts = [str(sys.version_info[:2]).encode()]
+    parts += [path.read_bytes() for path in sorted(PROJECT.glob("requirements*.txt"))]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _make_venv() -> bool:
+    """A ``.venv`` with a pip that runs; an unusable one (moved, another Python) is made anew."""
+    if Path(python()).exists():
+        version = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+        if _quiet([python(), "-c", version]) == 0:
+            return True
+    shutil.rmtree(VENV, ignore_errors=True)
+    print("Making .venv (once)…", file=sys.stderr)
+    if _quiet([sys.executable, "-m", "venv", str(VENV)]) == 0:
+        return True
+    shutil.rmtree(VENV, ignore_errors=True)
+    name = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    print(
+        "This Python cannot make a virtual environment: its modules venv or ensurepip are missing "
+        f"or broken. On Debian and Ubuntu install them with `apt install {name}`, elsewhere install "
+        "Python from its own installer; then run this again.",
+        file=sys.stderr,
+    )
+    return False
+
+
+def _quiet(command: Sequence[str]) -> int:
+    """Run a child whose stdout goes to stderr, so that a command's own output stays clean."""
+    try:
+        return subprocess.run(list(command), stdout=sys.stderr, check=False).returncode
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
