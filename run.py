@@ -31,7 +31,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 - an older Python is what this line is for
         print("This project needs Python 3.10 or newer.", file=sys.stderr)
         return 2
     if not argv or argv[0] not in COMMANDS:
@@ -66,7 +66,11 @@ def run(command: Sequence[str], cwd: Path = PROJECT) -> int:
 
 def test(rest: list[str]) -> int:
     """Style, types, then the suite; arguments go to pytest. Every check runs, the worst decides."""
-    checks = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
+    checks = [
+        ["-m", "ruff", "check", "."],
+        ["-m", "ruff", "format", "--check", "."],
+        ["-m", "mypy"],
+    ]
     statuses = [] if rest else [run([python(), *check]) for check in checks]
     workers = [] if any(arg.startswith("-n") for arg in rest) else ["-n", "auto"]
     statuses.append(run([python(), "-m", "pytest", *workers, *rest]))

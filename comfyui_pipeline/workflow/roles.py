@@ -16,11 +16,14 @@ def texts(graph: Graph, role: str) -> list[Target]:
 
     A text that feeds both roles (a zeroed-out negative, for one) is the positive one.
     """
-    found = _texts_by_links(graph, role)
-    if role == "negative":
-        positive = {(t.node.id, t.name) for t in _texts_by_links(graph, "positive")}
-        found = [t for t in found if (t.node.id, t.name) not in positive]
-    return found or _texts_by_title(graph, TITLE_OF_ROLE[role])
+    positive = _texts_by_links(graph, "positive")
+    if role == "positive":
+        return positive or _texts_by_title(graph, TITLE_OF_ROLE[role])
+    taken = {(t.node.id, t.name) for t in positive}
+    negative = _texts_by_links(graph, "negative")
+    if negative or positive:
+        return [t for t in negative if (t.node.id, t.name) not in taken]
+    return _texts_by_title(graph, TITLE_OF_ROLE[role])
 
 
 def seeds(graph: Graph) -> list[Target]:

@@ -1,0 +1,139 @@
+"""What every test may use: servers on free ports, and the plugin installed in a folder of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back from one process."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on stdout; anything else there fails the test."""
+        return json.loads(self.stdout.decode("utf-8"))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        assert self.json["status"] == "success", self.json
+        return self.json["result"]
+
+    @property
+    def text(self) -> str:
+        return self.result["content"][0]["text"]
+
+    @property
+    def error(self) -> str:
+        assert self.json["status"] == "error", self.json
+        return self.json["error"]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """The plugin in a folder as a user might have it: with a space and Chinese letters."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    def call(self, call: Any, *args: str, python: tuple[str, ...] = (), **env: str) -> Answered:
+        """One call as a host makes it; ``call`` is what is written to stdin as JSON, or bytes."""
+        done = subprocess.run(
+            [*(python or (sys.executable,)), "comfyui_plugin.py", *args],
+            cwd=self.folder,
+            env={**self.environment, **env},
+            input=call if isinstance(call, bytes) else json.dumps(call).encode(),
+            capture_output=True,
+            timeout=50,
+            check=False,
+        )
+        return Answered(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+
+    def start(self, call: Any, **env: str) -> subprocess.Popen[bytes]:
+        """A call that goes on while the test does something else."""
+        process = subprocess.Popen(
+            [sys.executable, "comfyui_plugin.py"],
+            cwd=self.folder,
+            env={**self.environment, **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(call).encode())
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def workflow(self, name: str, nodes: Mapping[str, Any]) -> str:
+        """Put a workflow file there; gives its name."""
+        path = self.folder / "workflows" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(nodes, ensure_ascii=False), "utf-8")
+        return name
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Plugin:
+    """A fresh installation that knows no server yet."""
+    folder = tmp_path / "Plugin 插件" / "comfyui"
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("comfyui_pipeline", "embedded_comfyui", "workflows"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
+    for name in ("comfyui_plugin.py", "plugin-manifest.json"):
+        shutil.copy(PROJECT / name, folder / name)
+    kept = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "USERPROFILE", "LANG")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment["FILE_SERVER_ACCESS_KEY"] = "key-of-the-test"
+    return Plugin(folder, environment)
+
+
+@pytest.fixture
+def ready(plugin: Plugin, comfyui: Any) -> Plugin:
+    """The plugin, set to a running server."""
+    return Plugin(plugin.folder, {**plugin.environment, "COMFYUI_BASE_URL": comfyui.url})
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server that speaks ComfyUI's protocol, one for all tests of this worker."""
+    from embedded_comfyui import serve_in_thread
+
+    with serve_in_thread(tmp_path_factory.mktemp("comfyui")) as server:
+        yield server
+
+
+def png(width: int, height: int, color: tuple[int, int, int] = (200, 30, 60)) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def picture() -> str:
+    """A small red picture as a ``data:`` URI."""
+    return "data:image/png;base64," + base64.b64encode(png(24, 16)).decode()

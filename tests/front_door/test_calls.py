@@ -1,0 +1,148 @@
+"""What arrives on stdin, and the one object that leaves on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+BAD_CALLS = {
+    "empty": (b"", "Nothing arrived"),
+    "blank": (b" \n\t ", "Nothing arrived"),
+    "not JSON": (b"draw me a fox", "not JSON"),
+    "half an object": (b'{"workflow": "x"', "not JSON"),
+    "a list": (b"[1, 2]", "not a list"),
+    "a string": (b'"x"', "not a string"),
+    "a number": (b"7", "not a number"),
+    "not UTF-8": (b'{"workflow": "\xff\xfe"}', "UTF-8"),
+    "NaN": (b'{"workflow": "x", "seed": NaN}', "NaN"),
+    "deep": (b"[" * 200_000, "nested"),
+    "huge number": (b'{"seed": ' + b"9" * 9000 + b"}", "digits"),
+    "a list as workflow": (b'{"workflow": ["x"]}', '"workflow" is a list'),
+    "an object as prompt": (b'{"workflow": "x", "prompt": {}}', '"prompt" is an object'),
+    "true as seed": (b'{"workflow": "x", "seed": true}', '"seed" is true or false'),
+    "a word as width": (b'{"workflow": "x", "width": "wide"}', '"width"'),
+    "no workflow": (b'{"prompt": "a fox"}', '"workflow" is missing'),
+    "unknown command": (b'{"command": "dance"}', "dance"),
+    "unknown info": (b'{"info": "weather"}', "weather"),
+    "a lone surrogate": (b'{"workflow": "x", "prompt": "\\ud800"}', '"prompt" holds half'),
+    "a NUL": (b'{"workflow": "a\\u0000b"}', '"workflow" holds a NUL'),
+    "a NUL in params": (
+        b'{"workflow": "x", "params": [{"node_id": "1", "inputs": {"a": "\\u0000"}}]}',
+        '"params" holds a NUL',
+    ),
+    "params as an object": (b'{"workflow": "x", "params": {"a": 1}}', '"params" is an object'),
+    "params that name no node": (
+        b'{"workflow": "x", "params": [{"inputs": {"a": 1}}]}',
+        "names no node",
+    ),
+    "params in a broken string": (b'{"workflow": "x", "params": "[{"}', "not a JSON list"),
+}
+
+
+@pytest.mark.parametrize(("raw", "told"), BAD_CALLS.values(), ids=BAD_CALLS)
+def test_a_bad_call_gets_one_clear_error_with_a_correct_call(
+    plugin: Any, raw: bytes, told: str
+) -> None:
+    answered = plugin.call(raw)
+    assert told in answered.error
+    assert "{" in answered.error
+    assert answered.status == 0
+    assert "Traceback" not in answered.error
+
+
+def test_a_call_of_50_megabytes_is_read_to_its_end_and_refused(plugin: Any) -> None:
+    raw = b'{"workflow": "x", "image": "' + b"A" * 50_000_000 + b'"}'
+    assert "larger than" in plugin.call(raw).error
+
+
+def test_a_closed_stdin_is_an_empty_call(plugin: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "comfyui_plugin.py"],
+        cwd=plugin.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert "Nothing arrived" in json.loads(done.stdout)["error"]
+    assert done.returncode == 0
+
+
+def test_exit_code_makes_an_error_visible_to_a_shell(plugin: Any) -> None:
+    assert plugin.call({"info": "weather"}, "--exit-code").status == 1
+    assert plugin.call({"info": "workflows"}, "--exit-code").status == 0
+
+
+def test_a_byte_order_mark_and_the_hosts_own_keys_are_no_trouble(plugin: Any) -> None:
+    call = {
+        "info": "workflows",
+        "maid": "小克",
+        "valet": "",
+        "tool_password": "x",
+        "vref_files": [],
+    }
+    answered = plugin.call(b"\xef\xbb\xbf" + json.dumps(call).encode())
+    assert "text2img_api" in answered.text
+
+
+def test_a_slip_of_the_pen_in_a_key_is_told(ready: Any, picture: str) -> None:
+    answered = ready.call({"workflow": "invert_image", "image": picture, "promt": "a fox"})
+    assert answered.result["warnings"] == ['"promt" was ignored; did you mean "prompt"?']
+
+
+NOISE = """
+import os as _os, subprocess as _subprocess, sys as _sys, warnings as _warnings
+print("a library's own words")
+_os.write(1, b"straight to the descriptor")
+_subprocess.run([_sys.executable, "-c", "print('a child speaks')"])
+_warnings.warn("a warning")
+_sys.stdout.flush()
+"""
+
+
+def test_whatever_prints_on_the_way_reaches_stderr_and_never_stdout(plugin: Any) -> None:
+    noisy = plugin.folder / "comfyui_pipeline" / "info.py"
+    noisy.write_text(noisy.read_text("utf-8") + NOISE, "utf-8")
+    answered = plugin.call({"info": "workflows"})
+    assert answered.json["status"] == "success"
+    for words in ("own words", "straight to", "a child speaks", "a warning"):
+        assert words in answered.stderr
+
+
+def test_a_fault_inside_the_tool_is_one_line_for_the_reader_and_a_traceback_on_stderr(
+    plugin: Any,
+) -> None:
+    broken = plugin.folder / "comfyui_pipeline" / "info.py"
+    broken.write_text(broken.read_text("utf-8") + "\nraise ValueError('/a/secret/path')\n", "utf-8")
+    answered = plugin.call({"info": "workflows"})
+    assert "unforeseen fault" in answered.error
+    assert "secret" not in answered.error
+    assert "/a/secret/path" in answered.stderr
+
+
+PROBE = """
+import runpy, sys
+try:
+    runpy.run_path("comfyui_plugin.py", run_name="__main__")
+except SystemExit:
+    pass
+print("MODULES", *sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def test_a_list_of_workflows_imports_no_http_client_and_no_picture_library(plugin: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        cwd=plugin.folder,
+        input=b'{"info": "workflows"}',
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["status"] == "success"
+    modules = done.stderr.decode().rpartition("MODULES")[2].split()
+    assert "json" in modules
+    heavy = {"requests", "urllib3", "websocket", "PIL", "dotenv", "http.client", "asyncio"}
+    assert not heavy & set(modules)

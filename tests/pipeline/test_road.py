@@ -1,0 +1,308 @@
+"""The whole road, as a host makes it travel: a process, JSON in, JSON out, pictures behind it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from PIL import Image
+
+
+def encoded(color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def two_savers(prefix: str = "two") -> dict[str, Any]:
+    """Three pictures from two saving nodes and a preview, whose node comes first."""
+    return {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 8, "height": 8, "batch_size": 2, "color": 255},
+        },
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "3": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["1", 0], "filename_prefix": f"{prefix}/a #1 图"},
+            "_meta": {"title": "First"},
+        },
+        "4": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": prefix}},
+        "6": {"class_type": "PreviewAny", "inputs": {"source": "some words"}},
+    }
+
+
+def test_a_picture_goes_in_and_comes_back_with_its_url(ready: Any, picture: str) -> None:
+    answered = ready.call(
+        {
+            "workflow": "resize_image.json",
+            "image": picture,
+            "width": "40",
+            "height": "30",
+            "maid": "x",
+        }
+    )
+    (output,) = answered.result["outputs"]
+    assert answered.status == 0
+    assert (output["width"], output["height"], output["kind"]) == (40, 30, "image")
+    content = Path(output["path"]).read_bytes()
+    assert Path(output["path"]).is_relative_to(ready.output)
+    assert hashlib.sha256(content).hexdigest() == output["sha256"]
+    assert len(content) == output["bytes"]
+    assert Image.open(io.BytesIO(content)).getpixel((5, 5)) == (200, 30, 60)
+    url = urlsplit(output["url"])
+    assert url.path.startswith("/comfyui_server/pw=key-of-the-test/files/output/")
+    assert url.query.startswith("t=")
+    assert f"]({output['url']})" in answered.text
+    for stage in ("load", "download", "patch", "validate", "queue", "wait", "fetch", "total"):
+        assert stage in answered.result["timings_ms"]
+    assert answered.result["prompt_id"]
+
+
+def test_every_output_of_every_node_comes_saved_ones_before_previews(ready: Any) -> None:
+    answered = ready.call({"workflow": ready.workflow("two", two_savers())})
+    outputs = answered.result["outputs"]
+    saved = [o for o in outputs if o["kind"] == "image" and not o["preview"]]
+    previews = [o for o in outputs if o["preview"]]
+    texts = [o["text"] for o in outputs if o["kind"] == "text"]
+    assert [o["node_id"] for o in saved] == ["3", "3", "5", "5"]
+    assert saved[0]["title"] == "First"
+    assert len(previews) == 2
+    assert outputs.index(previews[0]) > outputs.index(saved[-1])
+    assert texts == ["some words"]
+    assert "some words" in answered.text
+
+
+def test_subfolders_are_kept_and_urls_are_encoded(ready: Any) -> None:
+    result = ready.call({"workflow": ready.workflow("two", two_savers("kept"))}).result
+    first = result["outputs"][0]
+    assert first["file"].startswith("kept/a #1 图_")
+    assert " " not in first["url"]
+    assert "#" not in first["url"]
+    assert unquote(urlsplit(first["url"]).path).endswith(first["file"])
+
+
+def test_four_calls_side_by_side_each_get_their_own_picture(ready: Any) -> None:
+    colors = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (120, 120, 0)]
+
+    def call(color: tuple[int, int, int]) -> tuple[int, ...]:
+        result = ready.call({"workflow": "invert_image", "image": encoded(color)}).result
+        return Image.open(result["outputs"][0]["path"]).getpixel((0, 0))
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(call, colors))
+    assert found == [tuple(255 - value for value in color) for color in colors]
+
+
+def test_a_repeated_call_whose_cached_file_is_gone_runs_again(ready: Any, comfyui: Any) -> None:
+    call = {"workflow": ready.workflow("gone", two_savers("gone"))}
+    assert ready.call(call).json["status"] == "success"
+    for path in (Path(comfyui.base) / "output").rglob("*.png"):
+        if "gone" in str(path):
+            path.unlink()
+    outputs = ready.call(call).result["outputs"]
+    assert all(Path(o["path"]).is_file() for o in outputs if o["path"])
+
+
+def test_a_partial_failure_is_never_told_as_a_plain_success(ready: Any) -> None:
+    nodes = two_savers("partial")
+    nodes["7"] = {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "width": 99999}}
+    nodes["8"] = {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "x"}}
+    answered = ready.call({"workflow": ready.workflow("partial", nodes)})
+    assert answered.text.startswith("PARTLY FAILED")
+    assert answered.result["complete"] is False
+    assert any("8" in warning for warning in answered.result["warnings"])
+
+
+def test_a_run_time_error_names_the_node_and_what_it_said(ready: Any) -> None:
+    nodes = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 4, "height": 4, "batch_size": 1, "color": 0},
+        },
+        "2": {
+            "class_type": "ImageBlur",
+            "inputs": {"image": ["1", 0], "blur_radius": 31, "sigma": 1.0},
+            "_meta": {"title": "Too Wide"},
+        },
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+    }
+    error = ready.call({"workflow": ready.workflow("blur", nodes)}).error
+    assert "Too Wide" in error
+    assert "Traceback" not in error
+
+
+def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
+    nodes = {
+        "1": {
+            "class_type": "PreviewAny",
+            "inputs": {"source": "x"},
+        },
+        "2": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 1},
+        },
+        "3": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["2", 0], "filename_prefix": "sub/old"},
+        },
+    }
+    name = ready.workflow("plain", nodes)
+    kept = ready.call({"workflow": name}).result["outputs"]
+    assert any((o["file"] or "").startswith("sub/old_") for o in kept)
+    own = [{"node_id": "3", "inputs": {"filename_prefix": "mine/own"}}]
+    result = ready.call({"workflow": name, "params": json.dumps(own)}).result
+    assert any((o["file"] or "").startswith("mine/own_") for o in result["outputs"])
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ({"workflow": "resize_imag"}, "Did you mean resize_image"),
+        ({"workflow": "../comfyui_plugin"}, "not a name inside"),
+        ({"workflow": "C:\\x"}, "not a name inside"),
+        ({"workflow": "/etc/passwd"}, "not a name inside"),
+        ({"workflow": "text2img_api"}, "full ComfyUI"),
+        ({"workflow": "invert_image", "prompt": "a fox"}, "no positive text"),
+        ({"workflow": "invert_image", "seed": "5"}, "draws nothing at random"),
+        ({"workflow": "invert_image", "width": "5"}, "no width of its own"),
+        ({"workflow": "blend_images", "image": "x.png"}, "takes 2 pictures"),
+        ({"workflow": "invert_image", "image": "no-such-file.png"}, "no-such-file.png"),
+        ({"workflow": "invert_image", "image": "file:///no/such/file.png"}, "COMFYUI_ALLOWED_DIRS"),
+        ({"workflow": "invert_image", "image": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),
+        ({"workflow": "invert_image", "image": "http://127.0.0.1:9/x.png"}, "DOWNLOAD_ALLOW"),
+        ({"workflow": "invert_image", "image": "data:image/png;base64,AAAA"}, "picture"),
+    ],
+)
+def test_what_cannot_be_done_is_an_error_and_never_another_picture(
+    ready: Any, call: dict[str, str], told: str
+) -> None:
+    answered = ready.call(call)
+    assert told in answered.error
+    assert answered.status == 0
+    assert not ready.output.exists() or not list(ready.output.rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("param", "told"),
+    [
+        ({"node_title": "Nothing Here", "inputs": {"a": 1}}, '2 "Resize" (ImageScale)'),
+        ({"node_id": "77", "inputs": {"a": 1}}, "There is no node '77'"),
+        ({"node_title": "Resize", "inputs": {"size": 1}}, "upscale_method, width, height, crop"),
+        ({"node_title": "Resize", "inputs": {"width": "99999"}}, "from 0 to 16384"),
+        ({"node_title": "Resize", "inputs": {"width": "wide"}}, "whole number"),
+        ({"node_title": "Resize", "inputs": {"upscale_method": "magic"}}, "nearest-exact"),
+        ({"node_title": "Resize", "inputs": {"width": [1]}}, "cannot be [1]"),
+    ],
+)
+def test_a_patch_that_fits_nothing_lists_what_there_is(
+    ready: Any, param: dict[str, Any], told: str
+) -> None:
+    assert told in ready.call({"workflow": "resize_image", "params": [param]}).error
+
+
+def test_values_may_all_be_strings_and_params_too(ready: Any, picture: str) -> None:
+    params = [
+        {"node_title": "resize", "inputs": {"width": "12", "height": "10.0", "crop": "disabled"}},
+        {"node_id": 1, "inputs": {"image": picture}},
+    ]
+    answered = ready.call({"workflow": "resize_image", "params": json.dumps(params)})
+    assert answered.result["outputs"][0]["width"] == 12
+    assert "width = 12" in answered.text
+
+
+def test_a_workflow_of_the_editors_own_format_is_told_so(ready: Any) -> None:
+    name = ready.workflow("ui", {"nodes": [], "links": [], "version": 0.4})
+    assert "Export (API)" in ready.call({"workflow": name}).error
+
+
+@pytest.mark.parametrize(
+    ("nodes", "told"),
+    [
+        ({}, "no nodes"),
+        ({"1": {"inputs": {}}}, "no class_type"),
+        (
+            {"1": {"class_type": "ImageInvert", "inputs": {"image": ["9", 0]}}},
+            "node 9, which is not",
+        ),
+        (
+            {
+                "1": {"class_type": "ImageInvert", "inputs": {"image": ["2", 0]}},
+                "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+                "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+            },
+            "in a circle",
+        ),
+        ({"1": {"class_type": "SolidMask"}}, "nothing would run"),
+    ],
+)
+def test_a_workflow_that_cannot_run_is_told_before_it_is_queued(
+    ready: Any, nodes: dict[str, Any], told: str
+) -> None:
+    assert told in ready.call({"workflow": ready.workflow("bad", nodes)}).error
+
+
+def test_an_attachment_and_an_allowed_path_are_taken(ready: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "attachments 附件"
+    folder.mkdir()
+    Image.new("RGB", (6, 5), (1, 2, 3)).save(folder / "猫 cat.png")
+    settings = {"COMFYUI_ATTACHMENTS_DIR": str(folder)}
+    for value in ("猫 cat.png", str(folder / "猫 cat.png"), (folder / "猫 cat.png").as_uri()):
+        answered = ready.call({"workflow": "invert_image", "image": value}, **settings)
+        assert Image.open(answered.result["outputs"][0]["path"]).getpixel((0, 0)) == (254, 253, 252)
+
+
+def test_pictures_are_placed_in_the_servers_own_folder_when_that_is_known(
+    ready: Any, comfyui: Any
+) -> None:
+    folder = Path(comfyui.base) / "input"
+    value = encoded((9, 8, 7), (11, 3))
+    ready.call({"workflow": "invert_image", "image": value}, COMFYUI_SERVER_INPUT_DIR=str(folder))
+    digest = hashlib.sha256(base64.b64decode(value.partition(",")[2])).hexdigest()
+    assert [path for path in folder.rglob("*.png") if path.name.startswith(digest[:16])]
+
+
+def test_the_embedded_server_needs_no_other(plugin: Any, picture: str) -> None:
+    answered = plugin.call(
+        {"workflow": "invert_image", "image": picture}, COMFYUI_BASE_URL="embedded"
+    )
+    assert answered.result["outputs"][0]["width"] == 24
+
+
+def test_an_unreachable_server_is_named_with_what_to_do(plugin: Any) -> None:
+    error = plugin.call({"info": "queue"}, COMFYUI_BASE_URL="http://127.0.0.1:9").error
+    assert "127.0.0.1:9" in error
+    assert "COMFYUI_BASE_URL" in error
+
+
+def test_without_a_key_the_answer_gives_the_path_and_says_why(ready: Any, picture: str) -> None:
+    answered = ready.call({"workflow": "invert_image", "image": picture}, FILE_SERVER_ACCESS_KEY="")
+    assert "FILE_SERVER_ACCESS_KEY is not set" in answered.text
+    assert answered.result["outputs"][0]["url"] is None
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "checkpoints",
+        "loras",
+        "vaes",
+        "controlnets",
+        "upscalers",
+        "samplers",
+        "schedulers",
+        "embeddings",
+        "queue",
+        "system",
+    ],
+)
+def test_every_question_has_an_answer(ready: Any, what: str) -> None:
+    assert ready.call({"info": what}).text
