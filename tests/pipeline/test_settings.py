@@ -78,7 +78,7 @@ def test_a_key_is_in_no_error_and_no_repr(folder: Path) -> None:
 
 
 def test_a_config_file_that_is_not_utf8_is_an_error_of_its_own(plugin: Any) -> None:
-    (plugin.folder / "config.env").write_bytes("COMFYUI_OUTPUT_DIR=图片".encode("gbk"))
+    (plugin.folder / "config.env").write_bytes(b"COMFYUI_OUTPUT_DIR=\xff\xfe")
     assert "config.env is not UTF-8" in plugin.call({"info": "workflows"}).error
 
 
