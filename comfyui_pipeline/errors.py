@@ -12,6 +12,7 @@
         ├── PromptRejected      the server refused the prompt before running it
         ├── RunFailed           a node raised, or the run was interrupted
         ├── RunLost             the run is gone: removed from the queue, or the server restarted
+        ├── OutputGone          a result's file is no longer at the server
         └── RunTimeout          still running when this call had to answer
 
 An error is two sentences for its reader: what happened to what, and what to do now.
@@ -82,3 +83,7 @@ class RunLost(EngineError):
 
 class RunTimeout(EngineError):
     """The run had not ended when this call had to answer; it may still be running."""
+
+
+class OutputGone(EngineError):
+    """The server names a result whose file it no longer has: a cached run's, deleted since."""

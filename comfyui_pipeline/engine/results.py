@@ -1,0 +1,60 @@
+"""What ``/history/<id>`` and ``executed`` frames say of a run: its outputs, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comfyui_pipeline.engine import wording
+from comfyui_pipeline.engine.base import Output, Prompt
+from comfyui_pipeline.engine.http import string_map
+from comfyui_pipeline.errors import RunFailed
+
+
+def outputs(prompt: Prompt, by_node: Mapping[str, Any]) -> tuple[Output, ...]:
+    """Every result, in the order of the prompt's nodes; told by the shape of the entry, not its key."""
+    order = [node for node in prompt if node in by_node]
+    order += [node for node in by_node if node not in prompt]
+    return tuple(found for node in order for found in _of_node(node, by_node[node]))
+
+
+def _of_node(node_id: str, ui: Any) -> Iterator[Output]:
+    for key, values in string_map(ui).items():
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, str):
+                yield Output(node_id, key, text=value)
+            elif isinstance(value, dict) and isinstance(value.get("filename"), str):
+                yield Output(
+                    node_id,
+                    key,
+                    filename=value["filename"],
+                    subfolder=str(value.get("subfolder") or ""),
+                    folder_type=str(value.get("type") or "output"),
+                )
+
+
+def check_end(prompt: Prompt, entry: Mapping[str, Any]) -> None:
+    """Raise RunFailed unless the history entry says that the run went well.
+
+    ``status_str`` alone lies: a cycle made at run time ends as ``success`` (execution.py), and an
+    interruption as ``error``. So ``execution_success`` has to be among the messages.
+    """
+    status = string_map(entry.get("status"))
+    messages = status.get("messages") or []
+    told = {m[0]: string_map(m[1]) for m in messages if isinstance(m, (list, tuple)) and len(m) > 1}
+    if "execution_success" in told or (not told and status.get("status_str") == "success"):
+        return
+    if "execution_interrupted" in told:
+        raise RunFailed(
+            "The run was interrupted at ComfyUI before its end.",
+            "Somebody pressed cancel there, or another program did; call again if that was not you.",
+        )
+    if "execution_error" in told:
+        raise RunFailed(
+            f"The run failed: {wording.execution_error(prompt, told['execution_error'])}.",
+            "Change that node's inputs, or look into ComfyUI's console.",
+        )
+    raise RunFailed(
+        f"The run ended at ComfyUI as {status.get('status_str') or 'unknown'} without saying why.",
+        "ComfyUI's own console says more.",
+    )
