@@ -1,0 +1,46 @@
+"""``python -m embedded_comfyui [--port N] [--listen HOST] [--base-directory DIR]``"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from embedded_comfyui import serve_in_thread
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded_comfyui",
+        description="A small server that speaks ComfyUI's protocol and runs model-free nodes.",
+    )
+    parser.add_argument("--port", type=int, default=8188, help="0 takes a free one (default 8188)")
+    parser.add_argument("--listen", default="127.0.0.1", help="address (default 127.0.0.1)")
+    parser.add_argument(
+        "--base-directory",
+        type=Path,
+        help="folder of input, output and temp (default: a new one, removed at the end)",
+    )
+    chosen = parser.parse_args(argv)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        server = serve_in_thread(chosen.base_directory, chosen.listen, chosen.port)
+    except OSError as problem:
+        print(
+            f"Cannot listen on {chosen.listen}:{chosen.port}: {problem.strerror}", file=sys.stderr
+        )
+        return 1
+    with server:
+        print(f"ComfyUI-speaking server on {server.url}", flush=True)
+        while not ended.wait(1.0):  # a bounded wait lets Windows deliver Ctrl-C
+            pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

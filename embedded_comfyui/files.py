@@ -1,0 +1,167 @@
+"""``/view`` and ``/upload`` (ComfyUI server.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import mimetypes
+import os
+from pathlib import Path
+
+from aiohttp import BodyPartReader, web
+from PIL import Image
+
+from embedded_comfyui.nodes.base import Folders
+
+ACTIVE = frozenset({"text/html", "text/html-sandboxed", "application/xhtml+xml"})
+SCRIPTS = frozenset({"text/javascript", "text/css", "application/javascript"})
+CHUNK = 64 * 1024
+
+
+def folder_of(folders: Folders, kind: str) -> Path | None:
+    return {"input": folders.input, "output": folders.output, "temp": folders.temp}.get(kind)
+
+
+def _split_annotation(name: str) -> tuple[str, str | None]:
+    for kind in ("output", "input", "temp"):
+        if name.endswith(f"[{kind}]"):
+            return name[: -len(kind) - 3], kind
+    return name, None
+
+
+def inside(folder: Path, path: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100
+
+
+async def view(request: web.Request, folders: Folders) -> web.StreamResponse:
+    """One file, whole, in ranges, as a smaller preview, or one of its channels."""
+    query = request.query
+    if "filename" not in query:
+        return web.Response(status=404)
+    name, kind = _split_annotation(query["filename"])
+    folder = folder_of(folders, kind or query.get("type", "output"))
+    if not name or name.startswith("/") or ".." in name or "\0" in name or folder is None:
+        return web.Response(status=400)
+    place = folder / query.get("subfolder", "")
+    if not inside(folder, place):
+        return web.Response(status=403)
+    name = os.path.basename(name)  # noqa: PTH119 - only "/" parts of a name that is not a path yet
+    path = place / name
+    if not path.is_file():
+        return web.Response(status=404)
+    headers = {"Content-Disposition": f'filename="{name}"'}
+    channel = query.get("channel", "rgba")
+    if "preview" in query:
+        body, kind = _preview(path, query["preview"], channel)
+        return web.Response(body=body, content_type=kind, headers=headers)
+    if channel in ("rgb", "a"):
+        return web.Response(body=_channel(path, channel), content_type="image/png", headers=headers)
+    guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    if guessed in ACTIVE | SCRIPTS:
+        guessed = "application/octet-stream"
+    return web.FileResponse(path, headers={**headers, "Content-Type": guessed})
+
+
+def _preview(path: Path, asked: str, channel: str) -> tuple[bytes, str]:
+    form, _, quality = asked.partition(";")
+    if form not in ("webp", "jpeg") or "a" in query_channel(channel):
+        form = "webp"
+    with Image.open(path) as image:
+        if form == "jpeg" or channel == "rgb":
+            image = image.convert("RGB")
+        buffer = io.BytesIO()
+        image.save(buffer, format=form, quality=int(quality) if quality.isdigit() else 90)
+    return buffer.getvalue(), f"image/{form}"
+
+
+def query_channel(channel: str) -> str:
+    """The channel as asked for; the default ``rgba`` does not count as asking for alpha."""
+    return "" if channel == "rgba" else channel
+
+
+def _channel(path: Path, channel: str) -> bytes:
+    with Image.open(path) as image:
+        if channel == "rgb":
+            shown = image.convert("RGB")
+        else:
+            alpha = image.convert("RGBA").getchannel("A")
+            shown = Image.new("RGBA", image.size)
+            shown.putalpha(alpha)
+        buffer = io.BytesIO()
+        shown.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+async def upload(request: web.Request, folders: Folders, *, mask: bool) -> web.Response:
+    """``/upload/image`` and ``/upload/mask``. Raises what the real server answers with a 500."""
+    fields, content, name = await _form(request)
+    if content is None:
+        return web.Response(status=400)
+    if not name:
+        raise ValueError("an upload needs a file name")
+    kind, subfolder = fields.get("type", "input"), fields.get("subfolder", "")
+    folder = folder_of(folders, kind)
+    if folder is None:
+        raise ValueError(f"no folder {kind}")
+    place = folder / os.path.normpath(subfolder)
+    if name.startswith("/") and inside(folder, place):
+        raise ValueError("an absolute name")
+    path = place / name
+    if not inside(folder, path):
+        return web.Response(status=400)
+    place.mkdir(parents=True, exist_ok=True)
+    if mask:
+        _write_mask(fields, content, path, folders)
+    else:
+        path, name = _write(path, name, content, overwrite=fields.get("overwrite") in ("true", "1"))
+    return web.json_response({"name": name, "subfolder": subfolder, "type": kind})
+
+
+async def _form(request: web.Request) -> tuple[dict[str, str], bytes | None, str]:
+    if not request.content_type.startswith("multipart/"):
+        return {}, None, ""
+    fields: dict[str, str] = {}
+    content, name = None, ""
+    reader = await request.multipart()
+    while (part := await reader.next()) is not None:
+        if not isinstance(part, BodyPartReader):
+            continue
+        if part.name == "image":
+            content, name = bytes(await part.read()), part.filename or ""
+            if part.filename is None:
+                content = None
+        elif part.name:
+            fields[part.name] = await part.text()
+    return fields, content, name
+
+
+def _write(path: Path, name: str, content: bytes, *, overwrite: bool) -> tuple[Path, str]:
+    """Never over other content unless asked to: ``x.png``, ``x (1).png``, …; equal bytes are kept."""
+    digest = hashlib.sha256(content).digest()
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122
+    number = 1
+    while not overwrite and path.exists():
+        if hashlib.sha256(path.read_bytes()).digest() == digest:
+            return path, name
+        name = f"{stem} ({number}){suffix}"
+        path = path.with_name(os.path.basename(name))  # noqa: PTH119
+        number += 1
+    path.write_bytes(content)
+    return path, name
+
+
+def _write_mask(fields: dict[str, str], content: bytes, path: Path, folders: Folders) -> None:
+    """The original picture with the alpha of the uploaded one; nothing when there is no original."""
+    original = json.loads(fields.get("original_ref", "{}"))
+    name, kind = _split_annotation(str(original.get("filename", "")))
+    folder = folder_of(folders, kind or str(original.get("type", "output")))
+    if folder is None or not name:
+        return
+    source = folder / str(original.get("subfolder", "")) / name
+    if not inside(folder, source) or not source.is_file():
+        return
+    with Image.open(source) as picture, Image.open(io.BytesIO(content)) as cover:
+        masked = picture.convert("RGBA")
+        masked.putalpha(cover.convert("RGBA").getchannel("A"))
+        masked.save(path, compress_level=4)

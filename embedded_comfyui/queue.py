@@ -1,0 +1,121 @@
+"""What waits, what runs and what has been (ComfyUI execution.py, PromptQueue). Thread-safe."""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_HISTORY = 10000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Item:
+    """One prompt to run. Lower numbers run first."""
+
+    number: float
+    order: int
+    prompt_id: str = field(compare=False)
+    prompt: dict[str, Any] = field(compare=False)
+    extra_data: dict[str, Any] = field(compare=False)
+    outputs: tuple[str, ...] = field(compare=False)
+
+    def shown(self) -> list[Any]:
+        """As ``/queue`` and ``/history`` show it."""
+        return [self.number, self.prompt_id, self.prompt, self.extra_data, list(self.outputs)]
+
+
+class PromptQueue:
+    """``changed`` is called, outside the lock, whenever the number of waiting prompts changes."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._lock = threading.Condition()
+        self._waiting: list[Item] = []
+        self._running: Item | None = None
+        self._history: dict[str, dict[str, Any]] = {}
+        self._closed = False
+
+    def put(self, item: Item) -> None:
+        with self._lock:
+            heapq.heappush(self._waiting, item)
+            self._lock.notify()
+        self._changed()
+
+    def get(self) -> Item | None:
+        """The next prompt, waited for; None when the queue is closed."""
+        with self._lock:
+            while not self._waiting and not self._closed:
+                self._lock.wait()
+            if self._closed:
+                return None
+            self._running = heapq.heappop(self._waiting)
+        self._changed()
+        return self._running
+
+    def done(self, item: Item, entry: dict[str, Any]) -> None:
+        """The running prompt has ended; ``entry`` goes into the history."""
+        with self._lock:
+            self._running = None
+            self._history.pop(item.prompt_id, None)
+            while len(self._history) >= MAX_HISTORY:
+                del self._history[next(iter(self._history))]
+            self._history[item.prompt_id] = {"prompt": item.shown(), **entry}
+        self._changed()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+
+    def remaining(self) -> int:
+        with self._lock:
+            return len(self._waiting) + (self._running is not None)
+
+    def running_id(self) -> str | None:
+        with self._lock:
+            return self._running.prompt_id if self._running else None
+
+    def snapshot(self) -> dict[str, Any]:
+        """``/queue``: the waiting ones as they lie in the heap, not in order."""
+        with self._lock:
+            return {
+                "queue_running": [self._running.shown()] if self._running else [],
+                "queue_pending": [item.shown() for item in self._waiting],
+            }
+
+    def delete(self, prompt_ids: Collection[Any]) -> None:
+        """Take waiting prompts out; the running one is not touched."""
+        self._keep(lambda item: item.prompt_id not in prompt_ids)
+
+    def clear(self) -> None:
+        self._keep(lambda item: False)
+
+    def _keep(self, wanted: Callable[[Item], bool]) -> None:
+        with self._lock:
+            self._waiting = [item for item in self._waiting if wanted(item)]
+            heapq.heapify(self._waiting)
+        self._changed()
+
+    def history(
+        self, prompt_id: str | None = None, max_items: int | None = None, offset: int = -1
+    ) -> dict[str, Any]:
+        """One entry, or the newest ``max_items``, or those from ``offset`` on; a copy."""
+        with self._lock:
+            if prompt_id is not None:
+                entry = self._history.get(prompt_id)
+                return {prompt_id: copy.deepcopy(entry)} if entry else {}
+            ids = list(self._history)
+            if max_items is not None:
+                first = max(0, len(ids) - max_items) if offset < 0 else offset
+                ids = ids[first : first + max_items]
+            return {known: copy.deepcopy(self._history[known]) for known in ids}
+
+    def forget(self, prompt_ids: Collection[Any] | None) -> None:
+        """Delete entries of the history; None deletes all."""
+        with self._lock:
+            for known in list(self._history) if prompt_ids is None else prompt_ids:
+                self._history.pop(known, None)

@@ -1,0 +1,355 @@
+"""The server: its routes, its sockets, its worker thread, and its life inside a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import platform
+import shutil
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, web
+
+from embedded_comfyui import files
+from embedded_comfyui.execution import Executor
+from embedded_comfyui.nodes import NODES
+from embedded_comfyui.nodes.base import Folders, Node
+from embedded_comfyui.queue import Item, PromptQueue
+from embedded_comfyui.validation import error, validate
+
+MAX_UPLOAD = 100 * 2**20
+FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD}
+VERSION = "0.3.64"
+"""The ComfyUI whose behaviour this server has."""
+MODEL_FOLDERS = (
+    "checkpoints",
+    "configs",
+    "loras",
+    "vae",
+    "text_encoders",
+    "diffusion_models",
+    "clip_vision",
+    "style_models",
+    "embeddings",
+    "diffusers",
+    "vae_approx",
+    "controlnet",
+    "gligen",
+    "upscale_models",
+    "hypernetworks",
+)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class EmbeddedServer:
+    """A running server (see ``embedded_comfyui.serve_in_thread``). ``close`` ends it."""
+
+    def __init__(
+        self, base: Path | None, host: str, port: int, extra_nodes: Mapping[str, Node]
+    ) -> None:
+        self._own = base is None
+        self.base = base or Path(tempfile.mkdtemp(prefix="embedded-comfyui-"))
+        self.folders = _folders(self.base)
+        self._nodes = {**NODES, **extra_nodes}
+        self._sockets: dict[str, web.WebSocketResponse] = {}
+        self._queue = PromptQueue(self._queue_changed)
+        self._executor = Executor(self._nodes, self.folders, self._send)
+        self._numbers = itertools.count()
+        self._orders = itertools.count()
+        self._loop = asyncio.new_event_loop()
+        self._frames: asyncio.Queue[tuple[str, Any, str | None]] = asyncio.Queue()
+        self._stop = asyncio.Event()
+        self._ready = threading.Event()
+        self._failed: Exception | None = None
+        self.url = ""
+        self._thread = threading.Thread(target=self._serve, args=(host, port), daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failed is not None:
+            self.close()
+            raise self._failed
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def __enter__(self) -> EmbeddedServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server; an own folder is removed. May be called twice."""
+        self._executor.interrupt()
+        self._queue.close()
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(10)
+        if self._own:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    # -- life --------------------------------------------------------------------------------
+
+    def _serve(self, host: str, port: int) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._life(host, port))
+        except Exception as problem:
+            self._failed = problem
+        finally:
+            self._ready.set()
+            self._loop.close()
+
+    async def _life(self, host: str, port: int) -> None:
+        runner = web.AppRunner(self._app(), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, shutdown_timeout=0.5).start()
+            taken = runner.addresses[0][1]
+            self.url = f"http://{f'[{host}]' if ':' in host else host}:{taken}"
+            publisher = asyncio.ensure_future(self._publish())
+            self._ready.set()
+            await self._stop.wait()
+            publisher.cancel()
+            for socket in list(self._sockets.values()):
+                await socket.close()
+        finally:
+            await runner.cleanup()
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                entry = self._executor.execute(item)
+            except Exception as problem:  # the worker outlives every prompt
+                message = ["execution_error", {"exception_message": str(problem)}]
+                status = {"status_str": "error", "completed": False, "messages": [message]}
+                entry = {"outputs": {}, "status": status, "meta": {}}
+            self._queue.done(item, entry)
+            self._executor.finish(item)
+
+    # -- frames ------------------------------------------------------------------------------
+
+    def _send(self, event: str, data: Any, client: str | None) -> None:
+        """Put a frame on its way, from any thread; the order is kept."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._frames.put_nowait, (event, data, client))
+
+    def _queue_changed(self) -> None:
+        self._send("status", {"status": self._exec_info()}, None)
+
+    def _exec_info(self) -> dict[str, Any]:
+        return {"exec_info": {"queue_remaining": self._queue.remaining()}}
+
+    async def _publish(self) -> None:
+        while True:
+            event, data, client = await self._frames.get()
+            chosen = list(self._sockets.values()) if client is None else []
+            if client in self._sockets:
+                chosen = [self._sockets[client]]
+            for socket in chosen:
+                try:
+                    await socket.send_str(json.dumps({"type": event, "data": data}))
+                except (ConnectionError, RuntimeError):
+                    continue
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        """A second socket of one id silences the first; the first one's end silences the second."""
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        sid = request.query.get("clientId") or uuid.uuid4().hex
+        self._sockets[sid] = socket
+        told = {"type": "status", "data": {"status": self._exec_info(), "sid": sid}}
+        await socket.send_str(json.dumps(told))
+        if self._executor.client == sid and self._executor.node is not None:
+            again = {"type": "executing", "data": {"node": self._executor.node}}
+            await socket.send_str(json.dumps(again))
+        try:
+            first = True
+            async for message in socket:
+                if first and message.type is WSMsgType.TEXT:
+                    first = False
+                    if _type_of(message.data) == "feature_flags":
+                        answer = {"type": "feature_flags", "data": FEATURES}
+                        await socket.send_str(json.dumps(answer))
+        finally:
+            self._sockets.pop(sid, None)
+        return socket
+
+    # -- routes ------------------------------------------------------------------------------
+
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_UPLOAD, middlewares=[_same_origin])
+        routes: list[tuple[str, str, Handler]] = [
+            ("GET", "/ws", self._socket),
+            ("GET", "/prompt", self._get_prompt),
+            ("POST", "/prompt", self._post_prompt),
+            ("GET", "/queue", self._get_queue),
+            ("POST", "/queue", self._post_queue),
+            ("POST", "/interrupt", self._interrupt),
+            ("POST", "/free", self._free),
+            ("GET", "/history", self._get_history),
+            ("GET", "/history/{id}", self._get_history),
+            ("POST", "/history", self._post_history),
+            ("GET", "/view", lambda request: files.view(request, self.folders)),
+            ("POST", "/upload/image", lambda r: files.upload(r, self.folders, mask=False)),
+            ("POST", "/upload/mask", lambda r: files.upload(r, self.folders, mask=True)),
+            ("GET", "/object_info", self._object_info),
+            ("GET", "/object_info/{class}", self._object_info),
+            ("GET", "/system_stats", self._system_stats),
+            ("GET", "/features", _constant(FEATURES)),
+            ("GET", "/embeddings", _constant([])),
+            ("GET", "/models", _constant(list(MODEL_FOLDERS))),
+            ("GET", "/models/{folder}", self._models),
+        ]
+        for prefix in ("", "/api"):
+            for method, path, handler in routes:
+                app.router.add_route(method, prefix + path, handler)
+                if method == "GET" and path != "/ws":
+                    app.router.add_route("HEAD", prefix + path, handler)
+        return app
+
+    async def _get_prompt(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._exec_info())
+
+    async def _post_prompt(self, request: web.Request) -> web.Response:
+        body = json.loads(await request.text())
+        if "number" in body:
+            number = float(body["number"])
+        else:
+            number = next(self._numbers) * (-1 if body.get("front") else 1)
+        if "prompt" not in body:
+            told = error("no_prompt", "No prompt provided", "No prompt provided")
+            return web.json_response({"error": told, "node_errors": {}}, status=400)
+        prompt = body["prompt"]
+        verdict = validate(prompt, self._nodes, self.folders, body.get("partial_execution_targets"))
+        if verdict.error is not None:
+            told = {"error": verdict.error, "node_errors": verdict.node_errors}
+            return web.json_response(told, status=400)
+        extra = dict(body.get("extra_data") or {})
+        if "client_id" in body:
+            extra["client_id"] = body["client_id"]
+        prompt_id = str(body.get("prompt_id", uuid.uuid4()))
+        order = next(self._orders)
+        self._queue.put(Item(number, order, prompt_id, prompt, extra, verdict.outputs))
+        return web.json_response(
+            {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
+        )
+
+    async def _get_queue(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._queue.snapshot())
+
+    async def _post_queue(self, request: web.Request) -> web.Response:
+        body = json.loads(await request.text())
+        if body.get("clear"):
+            self._queue.clear()
+        if "delete" in body:
+            self._queue.delete(body["delete"])
+        return web.Response()
+
+    async def _interrupt(self, request: web.Request) -> web.Response:
+        """Without an id whatever runs; with one only that run, and only while it runs."""
+        try:
+            wanted = json.loads(await request.text()).get("prompt_id")
+        except (ValueError, AttributeError):
+            wanted = None
+        if not wanted or wanted == self._queue.running_id():
+            self._executor.interrupt()
+        return web.Response()
+
+    async def _free(self, request: web.Request) -> web.Response:
+        if json.loads(await request.text()).get("free_memory"):
+            self._executor.free()
+        return web.Response()
+
+    async def _get_history(self, request: web.Request) -> web.Response:
+        if "id" in request.match_info:
+            return web.json_response(self._queue.history(request.match_info["id"]))
+        query = request.query
+        most = int(query["max_items"]) if "max_items" in query else None
+        return web.json_response(self._queue.history(None, most, int(query.get("offset", -1))))
+
+    async def _post_history(self, request: web.Request) -> web.Response:
+        body = json.loads(await request.text())
+        if body.get("clear"):
+            self._queue.forget(None)
+        if "delete" in body:
+            self._queue.forget(body["delete"])
+        return web.Response()
+
+    async def _object_info(self, request: web.Request) -> web.Response:
+        wanted = request.match_info.get("class")
+        names = self._nodes if wanted is None else [wanted] if wanted in self._nodes else []
+        return web.json_response({n: self._nodes[n].object_info(self.folders) for n in names})
+
+    async def _models(self, request: web.Request) -> web.Response:
+        if request.match_info["folder"] not in MODEL_FOLDERS:
+            return web.Response(status=404)
+        return web.json_response([])
+
+    async def _system_stats(self, _request: web.Request) -> web.Response:
+        system: dict[str, Any] = {
+            "os": "posix" if sys.platform != "win32" else "nt",
+            "comfyui_version": VERSION,
+            "python_version": platform.python_version(),
+            "embedded_python": False,
+            "argv": [],
+        }
+        device = {"name": "cpu (embedded, no models)", "type": "cpu", "index": None}
+        return web.json_response({"system": system, "devices": [device]})
+
+
+def _constant(value: Any) -> Handler:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.json_response(value)
+
+    return answer
+
+
+@web.middleware
+async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A page of another origin may not call a server on loopback (ComfyUI server.py)."""
+    origin = request.headers.get("Origin")
+    if origin and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+        return web.Response(status=403)
+    return await handler(request)
+
+
+def _type_of(text: str) -> Any:
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return None
+    return message.get("type") if isinstance(message, dict) else None
+
+
+def _folders(base: Path) -> Folders:
+    """``input``, ``output`` and ``temp``; a new input folder gets an ``example.png``."""
+    folders = Folders(base / "input", base / "output", base / "temp")
+    shutil.rmtree(folders.temp, ignore_errors=True)
+    new = not folders.input.exists()
+    for folder in (folders.input, folders.output, folders.temp):
+        folder.mkdir(parents=True, exist_ok=True)
+    if new:
+        _draw_example(folders.input / "example.png")
+    return folders
+
+
+def _draw_example(path: Path) -> None:
+    """A picture to try things on: three gradients over one another."""
+    from PIL import Image
+
+    across = Image.linear_gradient("L").rotate(90)
+    bands = (Image.linear_gradient("L"), across, Image.radial_gradient("L"))
+    Image.merge("RGB", bands).resize((512, 512)).save(path)
