@@ -59,4 +59,6 @@ def _read_stdin() -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    STATUS = main()
+    sys.stderr.flush()
+    os._exit(STATUS)  # the answer is out: a thread that still waits for a server holds nobody up

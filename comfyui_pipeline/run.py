@@ -55,7 +55,7 @@ def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> M
     with watch.time("schema"):
         schemas = engine.schemas({node["class_type"] for node in workflow.nodes.values()})
     graph = graphs.build(workflow.nodes, schemas)
-    validate.check_classes(graph, schemas, embedded=settings.embedded)
+    validate.check_classes(graph, schemas)
     prefix = store.prefix_from_words((call.prompt or "").replace("%", " "))
     changes = patch.plan(
         graph, call, drawn_seed=random.randint(0, HIGHEST_DRAWN_SEED), prefix=prefix

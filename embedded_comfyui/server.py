@@ -113,10 +113,10 @@ class EmbeddedServer:
             self._loop.close()
 
     async def _life(self, host: str, port: int) -> None:
-        runner = web.AppRunner(self._app(), access_log=None)
+        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, shutdown_timeout=0.5).start()
+            await web.TCPSite(runner, host, port).start()
             taken = runner.addresses[0][1]
             self.url = f"http://{f'[{host}]' if ':' in host else host}:{taken}"
             publisher = asyncio.ensure_future(self._publish())
@@ -202,9 +202,8 @@ class EmbeddedServer:
             ("GET", "/history", self._get_history),
             ("GET", "/history/{id}", self._get_history),
             ("POST", "/history", self._post_history),
-            ("GET", "/view", lambda request: files.view(request, self.folders)),
-            ("POST", "/upload/image", lambda r: files.upload(r, self.folders, mask=False)),
-            ("POST", "/upload/mask", lambda r: files.upload(r, self.folders, mask=True)),
+            ("GET", "/view", self._view),
+            ("POST", "/upload/{what:image|mask}", self._upload),
             ("GET", "/object_info", self._object_info),
             ("GET", "/object_info/{class}", self._object_info),
             ("GET", "/system_stats", self._system_stats),
@@ -287,6 +286,13 @@ class EmbeddedServer:
         if "delete" in body:
             self._queue.forget(body["delete"])
         return web.Response()
+
+    async def _view(self, request: web.Request) -> web.StreamResponse:
+        return await files.view(request, self.folders)
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        mask = request.match_info["what"] == "mask"
+        return await files.upload(request, self.folders, mask=mask)
 
     async def _object_info(self, request: web.Request) -> web.Response:
         wanted = request.match_info.get("class")

@@ -237,8 +237,11 @@ class ComfyUI:
         names = sorted(set(class_types))
         if not names:
             return {}
-        with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(names))) as pool:
+        pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(names)))
+        try:
             found = list(pool.map(self._schema, names))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
         return {name: schema for name, schema in zip(names, found, strict=True) if schema}
 
     def _schema(self, class_type: str) -> NodeSchema | None:

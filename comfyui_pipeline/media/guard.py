@@ -14,8 +14,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass
-from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from ipaddress import IPv4Network as V4
 from ipaddress import IPv6Network as V6
 
@@ -201,3 +200,54 @@ class Visit:
             wire.close()
             raise
         return wire
+
+
+def _private_hint(address: Address) -> str:
+    hint = "If that machine is yours, add its host to DOWNLOAD_ALLOW in config.env."
+    if isinstance(address, IPv4Address) and address in _TUNNEL_PROXY:
+        hint += " A proxy with made-up addresses (198.18.x.x) answers here: let that network in."
+    return hint
+
+
+def _shut_down(wire: socket.socket) -> None:
+    try:
+        wire.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
+
+
+class _Plain(HTTPConnection):
+    """An HTTP connection whose socket comes from a Visit."""
+
+    visit: Visit
+    shown: str
+
+    def _new_conn(self) -> socket.socket:
+        return self.visit.connect(self.host, self.port or 80, self.shown)
+
+
+class _Secure(HTTPSConnection):
+    """The same under TLS; name, SNI and certificate are checked as always."""
+
+    visit: Visit
+    shown: str
+
+    def _new_conn(self) -> socket.socket:
+        return self.visit.connect(self.host, self.port or 443, self.shown)
+
+
+def open_connection(
+    visit: Visit, scheme: str, host: str, port: int | None, shown: str, read_seconds: float
+) -> HTTPConnection:
+    """A connection that will reach ``host`` by way of ``visit``; nothing is sent yet.
+
+    Uses no proxy and no .netrc. ``shown`` names the URL in errors.
+    """
+    if scheme == "http":
+        plain = _Plain(host, port, timeout=read_seconds)
+        plain.visit, plain.shown = visit, shown
+        return plain
+    context = ssl.create_default_context(cafile=certifi.where())
+    secure = _Secure(host, port, timeout=read_seconds, ssl_context=context)
+    secure.visit, secure.shown = visit, shown
+    return secure

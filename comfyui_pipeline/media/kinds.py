@@ -196,14 +196,12 @@ def _by_magic(head: bytes) -> Kind | None:
 def _is_bmp(head: bytes) -> bool:
     """Two letters are too weak a sign: the header's length must be one of the known ones too."""
     known = (12, 16, 40, 52, 56, 64, 108, 124)
-    return (
-        len(head) >= 26 and head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in known
-    )
+    return len(head) >= 26 and head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in known
 
 
 def _looks_like_html(head: bytes) -> bool:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:512].lower()
-    if start.startswith(b"<?xml") or start.startswith(b"<!--"):
+    if start.startswith((b"<?xml", b"<!--")):
         return b"<html" in start or b"<!doctype html" in start
     return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
 
@@ -291,9 +289,7 @@ def _decode(content: bytes, kind: Kind, what: str) -> Kind:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _giant(what) from error
     except MemoryError as error:
-        raise MediaError(
-            f"{what} does not fit into memory.", "Give a smaller picture."
-        ) from error
+        raise MediaError(f"{what} does not fit into memory.", "Give a smaller picture.") from error
     except Exception as error:  # Pillow's readers raise almost anything for broken files
         raise MediaError(
             f"{what} is a broken or cut-off {kind.format.upper()} picture.",

@@ -349,8 +349,7 @@ def _attachment(value: str, places: Places) -> Path | None:
         places.attachments is None
         or ".." in parts
         or _CONTROL.search(value)
-        or ":" in value
-        and os.name == "nt"
+        or (":" in value and os.name == "nt")
         or any(is_device_name(part) for part in parts)
     ):
         return None

@@ -13,23 +13,16 @@ from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.graph import Graph, is_link
 
 
-def check_classes(graph: Graph, known: Collection[str], *, embedded: bool) -> None:
+def check_classes(graph: Graph, known: Collection[str]) -> None:
     """Raise WorkflowError naming each node whose class the server does not have."""
     lacking = [node.label for node in graph.nodes.values() if node.class_type not in known]
     if not lacking:
         return
-    if embedded:
-        what, hint = (
-            "The embedded demo server runs no models and lacks what this workflow needs",
-            "Set COMFYUI_BASE_URL to a full ComfyUI, or choose a model-free workflow.",
-        )
-    else:
-        what, hint = (
-            "This ComfyUI lacks what this workflow needs",
-            "Install the custom nodes there (ComfyUI Manager finds them by name) or choose another "
-            "workflow.",
-        )
-    raise WorkflowError(f"{what}: {'; '.join(lacking[:20])}.", hint)
+    raise WorkflowError(
+        f"This ComfyUI lacks what the workflow needs: {'; '.join(lacking[:20])}.",
+        "Install these custom nodes there (ComfyUI Manager finds them by name), or choose another "
+        "workflow. The embedded demo server runs no models: what needs one needs a full ComfyUI.",
+    )
 
 
 def check_prompt(graph: Graph) -> None:

@@ -124,11 +124,9 @@ def test_a_fault_inside_the_tool_is_one_line_for_the_reader_and_a_traceback_on_s
 
 
 PROBE = """
-import runpy, sys
-try:
-    runpy.run_path("comfyui_plugin.py", run_name="__main__")
-except SystemExit:
-    pass
+import sys
+import comfyui_plugin
+comfyui_plugin.main()
 print("MODULES", *sorted(sys.modules), file=sys.stderr)
 """
 

@@ -99,7 +99,8 @@ def test_four_calls_side_by_side_each_get_their_own_picture(ready: Any) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(call, colors))
-    assert found == [tuple(255 - value for value in color) for color in colors]
+    for got, color in zip(found, colors, strict=True):
+        assert all(abs(a - (255 - b)) <= 1 for a, b in zip(got, color, strict=True))
 
 
 def test_a_repeated_call_whose_cached_file_is_gone_runs_again(ready: Any, comfyui: Any) -> None:

@@ -159,7 +159,7 @@ def test_a_patch_never_alters_what_it_was_given(schemas: Schemas) -> None:
 @pytest.mark.parametrize("name", library.names(WORKFLOWS))
 def test_every_shipped_workflow_fits_the_servers_schema(schemas: Schemas, name: str) -> None:
     found = graph.build(library.load(WORKFLOWS, name).nodes, schemas)
-    validate.check_classes(found, schemas, embedded=False)
+    validate.check_classes(found, schemas)
     validate.check_prompt(found)
     for entry in found.nodes.values():
         required = {spec.name for spec in entry.specs.values() if spec.required}

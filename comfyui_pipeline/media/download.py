@@ -1,0 +1,207 @@
+"""Fetch one picture from an address that somebody wrote: guarded, bounded, and by its own session.
+
+What it will not do, and why, is in ``guard.py``; limits on size, time and redirects are here.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urljoin, urlsplit
+
+from ..errors import DownloadRefused, MediaError
+from .kinds import is_web_page
+from .source import describe
+
+if TYPE_CHECKING:
+    from urllib3 import HTTPHeaderDict
+    from urllib3.response import BaseHTTPResponse
+
+    from .guard import Visit
+
+CHUNK = 64 * 1024
+MAX_URL = 4096
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HEADERS = {
+    "Accept": "image/*,*/*;q=0.5",
+    "Accept-Encoding": "identity",
+    "User-Agent": "comfyui-plugin/0.1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadPolicy:
+    """What may be fetched. Times in seconds, sizes in bytes."""
+
+    allow: tuple[
+        str, ...
+    ] = ()  # DOWNLOAD_ALLOW: hosts, host:port or networks beside the public ones
+    max_bytes: int = 50 * 2**20
+    max_redirects: int = 5
+    connect_seconds: float = 5
+    read_seconds: float = 10
+    total_seconds: float = 60
+
+
+def download(url: str, policy: DownloadPolicy, deadline: float | None = None) -> bytes:
+    """The bytes behind ``url``. ``deadline``: ``time.monotonic()`` at which to give up, if earlier.
+
+    Raises DownloadRefused for what the guard does not let through, MediaError when the fetch fails.
+    """
+    from . import guard
+
+    end = time.monotonic() + policy.total_seconds
+    end = end if deadline is None else min(end, deadline)
+    visit = guard.Visit(guard.parse_allow(policy.allow), end, policy.connect_seconds)
+    alarm = threading.Timer(max(0.0, end - time.monotonic()), visit.cancel)
+    alarm.daemon = True
+    alarm.start()
+    first = url
+    try:
+        for _ in range(policy.max_redirects + 1):
+            content, target = _visit(url, policy, visit)
+            if target is None:
+                return content
+            url = _next_hop(url, target)
+    except guard.Expired:
+        raise _slow(first, policy) from None
+    finally:
+        alarm.cancel()
+    raise DownloadRefused(
+        f"{describe(first)} was not fetched: it redirects more than {policy.max_redirects} times.",
+        "Give the picture's own address.",
+    )
+
+
+def _visit(url: str, policy: DownloadPolicy, visit: Visit) -> tuple[bytes, str | None]:
+    """One request: the content, or where it redirects to."""
+    from urllib3.exceptions import HTTPError
+
+    from . import guard
+
+    shown = describe(url)
+    host, port, target = _parts(url, shown)
+    wire = guard.open_connection(
+        visit, urlsplit(url).scheme.lower(), host, port, shown, policy.read_seconds
+    )
+    try:
+        wire.request("GET", target, headers=HEADERS, preload_content=False, decode_content=False)
+        answer = wire.getresponse()
+        if answer.status in REDIRECTS and answer.headers.get("Location"):
+            return b"", answer.headers["Location"]
+        if answer.status != 200:
+            raise MediaError(
+                f"{shown} was not fetched: the server answers {answer.status}.",
+                "Check the address; it may have expired or need a login.",
+            )
+        _check_head(answer.headers, shown, policy)
+        return _body(answer, shown, policy, visit), None
+    except (HTTPError, OSError, ssl.SSLError) as error:
+        visit.remaining(0)
+        raise _failed(shown, error, policy) from error
+    finally:
+        wire.close()
+
+
+def _parts(url: str, shown: str) -> tuple[str, int | None, str]:
+    """Host, port and request target of an http(s) URL. Raises DownloadRefused for an odd one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise DownloadRefused(f"{shown} is not a valid URL.", "Check the address.") from None
+    if len(url) > MAX_URL or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
+        raise DownloadRefused(f"{shown} is not a valid URL.", "Percent-encode spaces in it.")
+    if "@" in parts.netloc:
+        raise DownloadRefused(
+            f"{shown} was not fetched: it holds a user name or password.", "Leave them out."
+        )
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        raise DownloadRefused(f"{shown} was not fetched.", "Only http and https URLs are.")
+    host = parts.hostname
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise DownloadRefused(f"{shown} is not a valid URL.", "Check its host.") from None
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~")
+    if parts.query:
+        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=-._~?")
+    return host, port, target
+
+
+def _next_hop(url: str, target: str) -> str:
+    following = urljoin(url, target)
+    if urlsplit(url).scheme.lower() == "https" and urlsplit(following).scheme.lower() == "http":
+        raise DownloadRefused(
+            f"{describe(url)} was not fetched: it redirects from https to plain http.",
+            "Give the picture's own address.",
+        )
+    return following
+
+
+def _check_head(headers: HTTPHeaderDict, shown: str, policy: DownloadPolicy) -> None:
+    coding = headers.get("Content-Encoding", "identity").lower()
+    if coding not in ("identity", ""):
+        raise DownloadRefused(
+            f"{shown} was not fetched: its server insists on sending it compressed ({coding}).",
+            "Save the picture and give it as a file or a data: URI.",
+        )
+    length = headers.get("Content-Length", "")
+    if length.isdigit() and int(length) > policy.max_bytes:
+        raise _large(shown, policy)
+
+
+def _body(answer: BaseHTTPResponse, shown: str, policy: DownloadPolicy, visit: Visit) -> bytes:
+    """The body as it comes, at most ``max_bytes``; a slow drip ends at the deadline."""
+    content = bytearray()
+    while True:
+        visit.remaining(0)
+        chunk = answer.read1(CHUNK)
+        if not chunk:
+            break
+        content += chunk
+        if len(content) > policy.max_bytes:
+            raise _large(shown, policy)
+    visit.remaining(0)
+    length = answer.headers.get("Content-Length", "")
+    if length.isdigit() and len(content) != int(length):
+        raise MediaError(f"{shown} broke off before its end.", "Try again.")
+    if is_web_page(bytes(content[:4096])):
+        raise MediaError(
+            f"{shown} is a web page, not a picture.", "Give the address of the picture itself."
+        )
+    return bytes(content)
+
+
+def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
+    from urllib3.exceptions import TimeoutError as Slow
+
+    inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
+    if isinstance(error, socket.gaierror):
+        what, hint = "its host name is not known", "Check the address."
+    elif isinstance(error, (TimeoutError, Slow)):
+        what = f"its server said nothing for {policy.read_seconds:g} s"
+        hint = "Try again, or save the picture and give it as a file."
+    elif isinstance(error, ssl.SSLError) or isinstance(inner, ssl.SSLError):
+        what, hint = "its certificate is not valid", "Check the address."
+    else:
+        what, hint = "the connection failed", "Check the address, or try again."
+    return MediaError(f"{shown} was not fetched: {what}.", hint)
+
+
+def _slow(url: str, policy: DownloadPolicy) -> MediaError:
+    return MediaError(
+        f"{describe(url)} was not fetched within {policy.total_seconds:g} s.",
+        "Its server is too slow; save the picture and give it as a file.",
+    )
+
+
+def _large(shown: str, policy: DownloadPolicy) -> DownloadRefused:
+    return DownloadRefused(
+        f"{shown} is larger than {policy.max_bytes / 2**20:g} MB.", "Give a smaller picture."
+    )
