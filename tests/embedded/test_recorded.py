@@ -1,0 +1,158 @@
+"""The embedded server beside what a real ComfyUI 0.3.64 was recorded to say."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    lines = (DATA / name).read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def comparable(body: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer of ``/prompt`` without what differs from run to run and server to server."""
+    told = json.loads(json.dumps(body))
+    for key in ("prompt_id", "number"):
+        told.pop(key, None)
+    if isinstance(told.get("error"), dict):
+        told["error"]["message"] = told["error"]["message"].partition(" This embedded server")[0]
+    for entry in told.get("node_errors", {}).values():
+        entry["dependent_outputs"] = sorted(entry["dependent_outputs"])
+        for reason in entry["errors"]:
+            reason["extra_info"].pop("traceback", None)
+            config = reason["extra_info"].get("input_config")
+            if config:
+                config[1].pop("tooltip", None)
+    return told
+
+
+VALIDATION = rows("transcripts/validation.jsonl")
+
+
+@pytest.mark.parametrize("row", VALIDATION, ids=[row["note"][:50] for row in VALIDATION])
+def test_a_prompt_is_judged_as_recorded(served: Any, row: dict[str, Any]) -> None:
+    answer = served.post("/prompt", row["sent"])
+    assert answer.status_code == row["status"]
+    if isinstance(row["body"], dict):
+        assert comparable(answer.json()) == comparable(row["body"])
+    else:
+        assert answer.text == row["body"]
+
+
+def shape(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """A frame reduced to what a client relies on, as the record is."""
+    data = frame["data"]
+    told = {"type": frame["type"], "keys": sorted(data)}
+    if "node" in data:
+        told["node"] = data["node"]
+    if frame["type"] == "progress_state":
+        told["states"] = {node: entry["state"] for node, entry in data["nodes"].items()}
+        told["node_keys"] = sorted(next(iter(data["nodes"].values())))
+    if frame["type"] == "execution_cached":
+        told["nodes"] = sorted(data["nodes"])
+    if frame["type"] == "executed":
+        told["output"] = {
+            key: [sorted(value) if isinstance(value, dict) else value for value in values]
+            for key, values in data["output"].items()
+        }
+    return told
+
+
+def test_runs_give_the_recorded_frames_in_the_recorded_order(served: Any) -> None:
+    """One after the other, since each finds what the one before it left in the cache."""
+    client = served.client()
+    for row in rows("transcripts/runs.jsonl"):
+        frames = client.run(row["sent"])
+        assert [shape(frame) for frame in frames] == row["frames"]
+        expected = row.get("history")
+        if expected:
+            entry = served.get(f"/history/{frames[0]['data']['prompt_id']}")
+            (told,) = entry.values()
+            assert sorted(told) == expected["keys"]
+            assert told["status"]["status_str"] == expected["status_str"]
+            assert told["status"]["completed"] == expected["completed"]
+            assert [m[0] for m in told["status"]["messages"]] == expected["messages"]
+            assert sorted(told["outputs"]) == expected["outputs"]
+            assert sorted(told["meta"]) == expected["meta"]
+
+
+VIEWS = rows("transcripts/view.jsonl")
+
+
+@pytest.fixture
+def viewed(served: Any) -> Any:
+    folder = served.base / "input"
+    image = Image.new("RGBA", (16, 12), (10, 200, 30, 128))
+    image.save(folder / "v.png")
+    (folder / "sub" / "dir").mkdir(parents=True)
+    image.save(folder / "sub" / "dir" / "a.png")
+    (folder / "x.html").write_text("<html><script>alert(1)</script>", "utf-8")
+    (folder / "x.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", "utf-8")
+    return served
+
+
+@pytest.mark.parametrize("row", VIEWS, ids=[(row["note"] or "view") for row in VIEWS])
+def test_a_file_is_shown_or_refused_as_recorded(viewed: Any, row: dict[str, Any]) -> None:
+    method, _, path = row["request"].partition(" ")
+    headers = {"Range": "bytes=0-9"} if row["note"] == "range" else {}
+    answer = requests.request(method, viewed.url + path, headers=headers, timeout=10)
+    assert answer.status_code == row["status"]
+    if row["status"] in (200, 206):
+        assert answer.headers["Content-Type"] == row["type"]
+
+
+CASES = rows("pixels/cases.jsonl")
+
+
+@pytest.fixture(scope="module")
+def pixels(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from embedded_comfyui import serve_in_thread
+
+    with serve_in_thread(tmp_path_factory.mktemp("pixels")) as server:
+        for path in (DATA / "pixels").glob("px_*.png"):
+            (server.base / "input" / path.name).write_bytes(path.read_bytes())
+        yield server
+
+
+def ended(url: str, prompt_id: str) -> Any:
+    while not (entry := requests.get(f"{url}/history/{prompt_id}", timeout=10).json()):
+        pass
+    return entry[prompt_id]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_pixels_agree_with_the_recorded_ones(pixels: Any, case: dict[str, Any]) -> None:
+    answer = requests.post(pixels.url + "/prompt", json={"prompt": case["prompt"]}, timeout=10)
+    body = answer.json()
+    if "refused" in case:
+        assert answer.status_code == 400
+        wanted = comparable(case["refused"])["node_errors"]
+        assert comparable(body)["node_errors"] == wanted
+        return
+    entry = ended(pixels.url, body["prompt_id"])
+    if "error" in case:
+        message = entry["status"]["messages"][-1]
+        assert message[0] == "execution_error"
+        assert message[1]["node_id"] == case["error"]["node_id"]
+        assert message[1]["exception_type"] == case["error"]["exception_type"]
+        return
+    images = entry["outputs"]["90"]["images"]
+    assert len(images) == len(case["outputs"])
+    for image, name in zip(images, case["outputs"], strict=True):
+        content = requests.get(pixels.url + "/view", params=image, timeout=10).content
+        got = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), int)
+        wanted = np.asarray(Image.open(DATA / "pixels" / name).convert("RGB"), int)
+        assert got.shape == wanted.shape
+        assert abs(got - wanted).max() <= 1

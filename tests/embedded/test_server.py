@@ -1,0 +1,209 @@
+"""Queue, interruption, sockets, uploads and the end of a run at the embedded server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def gated(color: int = 1) -> dict[str, Any]:
+    return {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": color},
+        },
+        "2": {"class_type": "Gate", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "g"}},
+    }
+
+
+def test_an_interrupted_run_says_so_and_ends(served: Any) -> None:
+    client = served.client()
+    prompt_id = client.post(gated()).json()["prompt_id"]
+    assert served.gate.begun.wait(10)
+    served.post("/interrupt", {"prompt_id": "somebody else's"})
+    assert served.get("/queue")["queue_running"][0][1] == prompt_id
+    served.post("/interrupt", {"prompt_id": prompt_id})
+    frames = client.until_end(prompt_id)
+    assert [f["type"] for f in frames][-2:] == ["execution_interrupted", "executing"]
+    status = served.history(prompt_id)["status"]
+    assert status["status_str"] == "error"
+    assert status["messages"][-1][0] == "execution_interrupted"
+
+
+def test_waiting_prompts_run_by_number_and_deleted_ones_leave_no_trace(served: Any) -> None:
+    client = served.client()
+    first = client.post(gated(1)).json()["prompt_id"]
+    assert served.gate.begun.wait(10)
+    second = client.post(gated(2), number=50).json()["prompt_id"]
+    gone = client.post(gated(3)).json()["prompt_id"]
+    ahead = client.post(gated(4), front=True).json()["prompt_id"]
+    assert requests.delete(served.url + "/queue", timeout=10).status_code == 405
+    assert served.post("/queue", {"delete": [gone, first, "unknown"]}).status_code == 200
+    assert served.get("/prompt") == {"exec_info": {"queue_remaining": 3}}
+    served.gate.open.set()
+    client.until_end(second)
+    order = list(served.get("/history"))
+    assert order == [first, ahead, second]
+    assert served.get(f"/history/{gone}") == {}
+
+
+def test_a_prompt_that_would_kill_a_real_worker_kills_nothing_here(served: Any) -> None:
+    prompt = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0},
+        },
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "3": {"class_type": "ImageInvert"},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
+    }
+    client = served.client()
+    assert client.post(prompt).json()["node_errors"]
+    del prompt["3"], prompt["4"]
+    assert client.run(prompt)[-2]["type"] == "execution_success"
+
+
+def test_history_is_written_before_the_last_frame(served: Any) -> None:
+    client = served.client()
+    served.gate.open.set()
+    for color in range(20):
+        frames = client.run(gated(color + 100))
+        assert served.get(f"/history/{frames[0]['data']['prompt_id']}")
+
+
+def test_what_ran_before_an_error_stays_in_the_history(served: Any) -> None:
+    prompt = gated()
+    prompt["2"]["class_type"] = "Fails"
+    prompt["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    frames = served.client().run(prompt)
+    problem = frames[-2]
+    assert problem["type"] == "execution_error"
+    assert problem["data"]["exception_type"] == "ValueError"
+    assert list(served.history(problem["data"]["prompt_id"])["outputs"]) == ["4"]
+
+
+def test_a_second_socket_of_one_id_silences_both_in_turn(served: Any) -> None:
+    older = served.client()
+    newer = served.client()
+    newer.socket.shutdown()
+    newer.sid = older.sid
+    newer.__post_init__()
+    older.socket.close()
+    served.gate.open.set()
+    prompt_id = newer.post(gated()).json()["prompt_id"]
+    served.history(prompt_id)
+    newer.socket.settimeout(0.3)
+    heard = []
+    try:
+        while True:
+            heard.append(newer.next()["type"])
+    except Exception:
+        assert "executed" not in heard
+
+
+def test_feature_flags_are_answered_when_they_come_first(served: Any) -> None:
+    client = served.client()
+    client.socket.send(json.dumps({"type": "feature_flags", "data": {}}))
+    assert client.next()["type"] == "status"
+    assert client.next() == {
+        "type": "feature_flags",
+        "data": {"supports_preview_metadata": True, "max_upload_size": 104857600},
+    }
+
+
+def upload(served: Any, name: str, content: bytes, **fields: str) -> requests.Response:
+    body = b"".join(
+        f'--B\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+        for key, value in fields.items()
+    )
+    head = f'--B\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
+    body += head.encode() + content + b"\r\n--B--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    return requests.post(served.url + "/upload/image", data=body, headers=headers, timeout=10)
+
+
+def test_uploads_keep_names_and_never_overwrite_unasked(served: Any) -> None:
+    assert upload(served, "图 片.png", b"a").json()["name"] == "图 片.png"
+    assert upload(served, "up.png", b"a").json()["name"] == "up.png"
+    assert upload(served, "up.png", b"a").json()["name"] == "up.png"
+    assert upload(served, "up.png", b"b").json()["name"] == "up (1).png"
+    assert upload(served, "up.png", b"b", overwrite="True").json()["name"] == "up (1).png"
+    assert upload(served, "up.png", b"c", overwrite="true").json()["name"] == "up.png"
+    placed = upload(served, "a.png", b"a", subfolder="sub/dir").json()
+    assert placed == {"name": "a.png", "subfolder": "sub/dir", "type": "input"}
+    assert (served.base / "input" / "sub" / "dir" / "a.png").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "status"),
+    [
+        ("../evil.png", {}, 400),
+        ("e.png", {"subfolder": "../.."}, 400),
+        ("e.png", {"subfolder": "/srv/x"}, 400),
+        ("e.png", {"type": "nonsense"}, 500),
+        ("nodir/n.png", {}, 500),
+        ("/srv/x", {}, 500),
+    ],
+)
+def test_uploads_that_lead_elsewhere_are_refused(
+    served: Any, name: str, fields: dict[str, str], status: int
+) -> None:
+    assert upload(served, name, b"a", **fields).status_code == status
+    assert not list(served.base.parent.rglob("evil.png"))
+
+
+def test_a_page_of_another_origin_is_turned_away(served: Any) -> None:
+    answer = requests.get(served.url + "/queue", headers={"Origin": "http://evil"}, timeout=10)
+    assert (answer.status_code, answer.content) == (403, b"")
+
+
+def test_a_saved_picture_holds_its_prompt_and_workflow(served: Any) -> None:
+    served.gate.open.set()
+    workflow = {"nodes": [1, 2]}
+    client = served.client()
+    for number in (1, 2):
+        client.run(gated(number), extra_data={"extra_pnginfo": {"workflow": workflow}})
+    path = served.base / "output" / "g_00002_.png"
+    with Image.open(path) as image:
+        assert json.loads(image.text["prompt"]) == gated(2)
+        assert json.loads(image.text["workflow"]) == workflow
+
+
+def test_an_unknown_class_is_refused_with_what_it_needs(served: Any) -> None:
+    prompt = {"1": {"class_type": "KSampler", "inputs": {}}}
+    error = served.post("/prompt", {"prompt": prompt}).json()["error"]
+    assert error["type"] == "invalid_prompt"
+    assert "full ComfyUI" in error["message"]
+    assert served.get("/object_info/KSampler") == {}
+
+
+def test_every_route_also_stands_under_api(served: Any) -> None:
+    for path in ("/prompt", "/queue", "/history", "/system_stats", "/features", "/models"):
+        assert served.get(f"/api{path}") == served.get(path)
+    assert served.get("/models/checkpoints") == []
+    assert requests.get(served.url + "/models/nope", timeout=10).status_code == 404
+
+
+def test_it_runs_as_a_program_and_ends_when_it_is_told_to() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embedded_comfyui", "--port", "0"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[-1]
+    assert "LoadImage" in requests.get(url + "/object_info", timeout=10).json()
+    process.terminate()
+    assert process.wait(10) in (0, 1, -15)
+    assert process.stdout.read() == ""
