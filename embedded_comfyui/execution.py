@@ -136,6 +136,7 @@ class Executor:
         if cached is not None:
             if cached.ui is not None:
                 self._show(run, node_id, cached)
+            self._progress(run, node_id, "finished")
             return True
         self._progress(run, node_id, "running")
         self.node = node_id
