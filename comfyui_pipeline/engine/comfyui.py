@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from socket import create_connection as open_socket
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -99,9 +100,12 @@ class ComfyUI:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             header = ["Authorization: Basic " + base64.b64encode(login).decode()]
         options: dict[str, Any] = {"header": header, "suppress_origin": True}
-        if is_loopback(self._http.base_url):
-            options["http_no_proxy"] = ["*"]
         try:
+            if (
+                is_loopback(url) and scheme == "ws"
+            ):  # or the library would take a proxy's environment
+                place = (parts.hostname or "localhost", parts.port or 80)
+                options["socket"] = open_socket(place, min(10.0, self._timeout))
             socket = websocket.create_connection(url, timeout=min(10.0, self._timeout), **options)
             flags = {"supports_preview_metadata": True}
             socket.send(json.dumps({"type": "feature_flags", "data": flags}))

@@ -1,0 +1,302 @@
+"""What a ComfyUI server may do to a client, and what the engine makes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline.engine import http, waiting
+from comfyui_pipeline.engine.base import Job, Progress
+from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.errors import PromptRejected, RunFailed, RunLost, ServerUnreachable
+
+PROMPT = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 8}, "_meta": {"title": "Canvas"}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}},
+}
+PICTURE = {"filename": "a.png", "subfolder": "", "type": "output"}
+END = {"type": "executing", "data": {"node": None, "prompt_id": "ID"}}
+SUCCESS = {"type": "execution_success", "data": {"prompt_id": "ID"}}
+EXECUTED = {
+    "type": "executed",
+    "data": {"node": "9", "output": {"images": [PICTURE]}, "prompt_id": "ID"},
+}
+ERROR = {
+    "node_id": "1",
+    "node_type": "EmptyImage",
+    "prompt_id": "ID",
+    "exception_type": "torch.OutOfMemoryError",
+    "exception_message": "no memory left\n",
+    "traceback": ["File /a/secret/path"],
+    "current_inputs": {"api_key": ["s3cret"]},
+}
+
+
+def history(*messages: str, status: str = "success", outputs: Any = None) -> dict[str, Any]:
+    told = [[name, ERROR if name == "execution_error" else {}] for name in messages]
+    shown = {"9": {"images": [PICTURE]}} if outputs is None else outputs
+    return {"ID": {"outputs": shown, "status": {"status_str": status, "messages": told}}}
+
+
+GOOD = history("execution_start", "execution_success")
+
+
+@pytest.fixture
+def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
+    monkeypatch.setattr(waiting, "POLL", 0.05)
+    monkeypatch.setattr(waiting, "AWAY", 0.3)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+    made = ComfyUI(fake.url, timeout=5, quiet=0.2, log=lambda text: None)
+    yield made
+    made.close()
+
+
+def run(engine: ComfyUI, seconds: float = 8, heard: list[Progress] | None = None) -> Any:
+    with engine.queue(Job(PROMPT, "my-id")) as queued:
+        return queued.wait(
+            time.monotonic() + seconds, heard.append if heard is not None else lambda progress: None
+        )
+
+
+def test_a_reply_that_comes_after_the_last_frame_hangs_nothing(engine: ComfyUI, fake: Any) -> None:
+    fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
+    fake.script.post_delay = 0.1
+    assert run(engine).outputs[0].filename == "a.png"
+
+
+def test_history_that_lags_is_waited_for(engine: ComfyUI, fake: Any) -> None:
+    fake.script.frames, fake.script.history = [SUCCESS, END], GOOD
+    fake.script.history_empty_for = 3
+    assert run(engine).outputs[0].filename == "a.png"
+
+
+def test_odd_foreign_and_binary_frames_are_passed_over(engine: ComfyUI, fake: Any) -> None:
+    foreign = {"type": "execution_error", "data": {**ERROR, "prompt_id": "other"}}
+    end_of_other = {"type": "executing", "data": {"node": None, "prompt_id": "other"}}
+    odd: list[Any] = ["not json", "[1]", "{}", {"type": "x", "data": 5}, b"\0\0\0\1\0\0\0\1jpeg"]
+    fake.script.frames = [foreign, end_of_other, *odd, EXECUTED, SUCCESS, END]
+    fake.script.history = GOOD
+    result = run(engine)
+    assert result.complete
+    assert not result.node_errors
+
+
+def test_a_failing_node_is_named_without_its_secrets(engine: ComfyUI, fake: Any) -> None:
+    fake.script.frames = [{"type": "execution_error", "data": ERROR}, END]
+    fake.script.history = history("execution_error", status="error")
+    with pytest.raises(RunFailed) as caught:
+        run(engine)
+    text = str(caught.value)
+    assert '1 "Canvas" (EmptyImage)' in text
+    assert "no memory left (OutOfMemoryError)" in text
+    assert "secret" not in text
+    assert "s3cret" not in text
+
+
+def test_a_blocked_node_is_told_and_the_rest_still_arrives(engine: ComfyUI, fake: Any) -> None:
+    fake.script.frames = [{"type": "execution_error", "data": ERROR}, EXECUTED, SUCCESS, END]
+    fake.script.history = GOOD
+    result = run(engine)
+    assert result.outputs
+    assert "no memory left" in result.node_errors["1"]
+
+
+def test_success_without_execution_success_is_no_success(engine: ComfyUI, fake: Any) -> None:
+    fake.script.frames = [END]
+    fake.script.history = history("execution_error", status="success")
+    with pytest.raises(RunFailed):
+        run(engine)
+
+
+def test_an_interruption_by_somebody_else_is_told_as_one(engine: ComfyUI, fake: Any) -> None:
+    fake.script.frames = [END]
+    fake.script.history = history("execution_interrupted", status="error")
+    with pytest.raises(RunFailed, match="interrupted"):
+        run(engine)
+
+
+def test_a_run_taken_out_of_the_queue_is_lost_and_not_waited_for(
+    engine: ComfyUI, fake: Any
+) -> None:
+    begun = time.monotonic()
+    with pytest.raises(RunLost, match="gone"):
+        run(engine)
+    assert time.monotonic() - begun < 4
+    first_queue = fake.script.asked.index("/queue")
+    assert "/history/my-id" not in fake.script.asked[:first_queue]
+
+
+def test_a_refused_socket_means_asking_instead(engine: ComfyUI, fake: Any) -> None:
+    fake.script.socket_refused, fake.script.history = True, GOOD
+    assert run(engine).outputs
+
+
+def test_a_socket_that_closes_mid_run_means_asking_instead(engine: ComfyUI, fake: Any) -> None:
+    fake.script.close_socket, fake.script.history = True, GOOD
+    fake.script.frames = [{"type": "executing", "data": {"node": "1", "prompt_id": "ID"}}]
+    assert run(engine).outputs
+
+
+def test_a_silent_socket_is_not_waited_for(engine: ComfyUI, fake: Any) -> None:
+    fake.script.history = GOOD
+    assert run(engine).outputs
+
+
+def test_a_server_that_goes_away_mid_run_is_never_a_success(engine: ComfyUI, fake: Any) -> None:
+    with engine.queue(Job(PROMPT, "my-id")) as queued:
+        fake.stop()
+        with pytest.raises(RunLost, match="went away"):
+            queued.wait(time.monotonic() + 20, lambda progress: None)
+
+
+def test_at_the_deadline_what_is_known_comes_back(engine: ComfyUI, fake: Any) -> None:
+    fake.script.queue = {"queue_running": [[0, "ID", {}, {}, []]], "queue_pending": []}
+    fake.script.frames = [EXECUTED]
+    result = run(engine, seconds=0.6)
+    assert not result.complete
+    assert result.outputs[0].filename == "a.png"
+
+
+def test_a_waiting_run_tells_its_place_by_number_not_by_heap(engine: ComfyUI, fake: Any) -> None:
+    pending = [[9, "ID", {}, {}, []], [3, "other", {}, {}, []], [12, "late", {}, {}, []]]
+    fake.script.queue = {"queue_running": [[1, "running", {}, {}, []]], "queue_pending": pending}
+    heard: list[Progress] = []
+    run(engine, seconds=0.6, heard=heard)
+    assert Progress("queued", position=2) in heard
+
+
+def test_partial_failure_in_a_200_is_kept(engine: ComfyUI, fake: Any) -> None:
+    reason = {
+        "type": "value_bigger_than_max",
+        "message": "Value 99 bigger than max of 8",
+        "details": "width",
+        "extra_info": {
+            "input_name": "width",
+            "input_config": ["INT", {"max": 8}],
+            "received_value": 99,
+        },
+    }
+    errors = {"1": {"errors": [reason], "dependent_outputs": ["9"], "class_type": "EmptyImage"}}
+    fake.script.post = lambda _n, body: (
+        200,
+        {"prompt_id": body["prompt_id"], "number": 0, "node_errors": errors},
+    )
+    fake.script.frames, fake.script.history = [SUCCESS, END], GOOD
+    told = run(engine).node_errors["1"]
+    assert "'width' is 99" in told
+    assert "node 9 gave nothing" in told
+
+
+def test_a_lost_reply_is_looked_up_before_it_is_sent_again(engine: ComfyUI, fake: Any) -> None:
+    fake.script.post = lambda count, body: None
+    fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
+    assert run(engine).outputs
+    assert len(fake.script.posted) == 1
+
+
+def test_a_lost_prompt_is_sent_again_under_its_own_id(engine: ComfyUI, fake: Any) -> None:
+    def post(count: int, body: dict[str, Any]) -> tuple[int, Any] | None:
+        return (503, b"busy") if count < 3 else (200, {"prompt_id": body["prompt_id"]})
+
+    fake.script.post = post
+    fake.script.frames = [SUCCESS, END]
+    fake.script.history_empty_for, fake.script.history = 4, GOOD
+    assert run(engine).outputs
+    assert [body["prompt_id"] for body in fake.script.posted] == ["my-id"] * len(fake.script.posted)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            {
+                "error": {
+                    "type": "invalid_prompt",
+                    "message": "Cannot execute because node Foo does not exist.",
+                    "details": "Node ID '#3'",
+                },
+                "node_errors": {},
+            },
+            "node Foo does not exist. Node ID '#3'",
+        ),
+        (
+            {
+                "error": {
+                    "type": "prompt_outputs_failed_validation",
+                    "message": "x",
+                    "details": "",
+                },
+                "node_errors": {
+                    "1": {
+                        "class_type": "EmptyImage",
+                        "dependent_outputs": ["9"],
+                        "errors": [
+                            {
+                                "type": "value_not_in_list",
+                                "message": "Value not in list",
+                                "details": "w: 'a' not in []",
+                                "extra_info": {
+                                    "input_name": "w",
+                                    "received_value": "a",
+                                    "input_config": [[str(n) for n in range(15)], {}],
+                                },
+                            }
+                        ],
+                    }
+                },
+            },
+            "it takes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 5 more",
+        ),
+    ],
+)
+def test_a_rejection_says_node_input_value_and_choices(
+    engine: ComfyUI, fake: Any, body: Any, told: str
+) -> None:
+    fake.script.post = lambda _n, _b: (400, body)
+    with pytest.raises(PromptRejected) as caught:
+        run(engine)
+    assert told in str(caught.value)
+    assert len(fake.script.posted) == 1
+
+
+def test_each_run_has_a_client_of_its_own_and_every_node_its_inputs(
+    engine: ComfyUI, fake: Any
+) -> None:
+    fake.script.frames, fake.script.history = [SUCCESS, END], GOOD
+    prompt = {"1": {"class_type": "EmptyImage"}}
+    for _ in range(2):
+        with engine.queue(Job(prompt, "my-id")) as queued:  # type: ignore[arg-type]
+            queued.wait(time.monotonic() + 5, lambda progress: None)
+    first, second = fake.script.posted
+    assert first["client_id"] != second["client_id"]
+    assert first["client_id"].startswith("comfyui-plugin-")
+    assert first["prompt"]["1"]["inputs"] == {}
+    assert fake.script.asked[0] == "/ws"
+
+
+def test_a_page_that_is_not_comfyui_is_told_apart(engine: ComfyUI, fake: Any) -> None:
+    with pytest.raises(ServerUnreachable, match="is not ComfyUI"):
+        engine.system()
+
+
+def test_a_proxy_in_the_environment_does_not_stand_before_loopback(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    engine = ComfyUI(fake.url, quiet=5, log=lambda text: None)
+    fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
+    assert run(engine).outputs
+    assert "/ws" in fake.script.asked
+
+
+def test_a_password_in_the_address_is_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+    engine = ComfyUI("http://me:s3cret@127.0.0.1:9", log=lambda text: None)
+    with pytest.raises(ServerUnreachable) as caught:
+        engine.queue_state()
+    assert "s3cret" not in str(caught.value)
+    assert "127.0.0.1:9" in str(caught.value)

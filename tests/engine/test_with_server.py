@@ -1,0 +1,78 @@
+"""The engine and the embedded server, over real sockets."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline.engine.base import Job, Output
+from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.errors import OutputGone, PromptRejected
+
+
+@pytest.fixture
+def engine(comfyui: Any) -> Any:
+    made = ComfyUI(comfyui.url, log=lambda text: None)
+    yield made
+    made.close()
+
+
+def run(engine: ComfyUI, prompt: dict[str, Any], ident: str) -> Any:
+    with engine.queue(Job(prompt, ident)) as queued:
+        return queued.wait(time.monotonic() + 20, lambda progress: None)
+
+
+def solid(color: int) -> dict[str, Any]:
+    size = {"width": 8, "height": 8, "batch_size": 2}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {**size, "color": color}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "e/图"}},
+    }
+
+
+def test_a_run_gives_every_picture_and_they_can_be_fetched(engine: ComfyUI) -> None:
+    result = run(engine, solid(7), "e-1")
+    assert [o.subfolder for o in result.outputs] == ["e", "e"]
+    for output in result.outputs:
+        with engine.fetch(output) as incoming:
+            content = b"".join(incoming.chunks)
+        assert content.startswith(b"\x89PNG")
+        assert incoming.length == len(content)
+
+
+def test_a_repeated_run_says_what_was_cached(engine: ComfyUI) -> None:
+    run(engine, solid(8), "e-2")
+    again = run(engine, solid(8), "e-3")
+    assert again.cached == {"1", "2"}
+
+
+def test_a_file_that_is_gone_is_an_error_of_its_own(engine: ComfyUI) -> None:
+    with pytest.raises(OutputGone), engine.fetch(Output("1", "images", "nowhere.png")):
+        pass
+
+
+def test_an_upload_keeps_a_chinese_name_and_can_be_read_back(engine: ComfyUI) -> None:
+    value = engine.upload(b"bytes", "图 片.png", "in/ner")
+    assert value == "in/ner/图 片.png"
+    assert engine.has_input(value)
+    assert engine.read_input(value) == b"bytes"
+    assert not engine.has_input("in/ner/absent.png")
+    assert engine.read_input("in/ner/absent.png") is None
+
+
+def test_only_the_schemas_of_known_classes_come_back(engine: ComfyUI) -> None:
+    found = engine.schemas({"SaveImage", "No/Such Node", "KSampler"})
+    assert list(found) == ["SaveImage"]
+    assert found["SaveImage"]["output_node"]
+
+
+def test_an_unknown_class_is_rejected_by_name(engine: ComfyUI) -> None:
+    with pytest.raises(PromptRejected, match="KSampler"):
+        engine.queue(Job({"1": {"class_type": "KSampler", "inputs": {}}}, "e-4"))
+
+
+def test_cancelling_what_is_not_there_harms_nothing(engine: ComfyUI) -> None:
+    engine.cancel("never-was")
+    assert engine.queue_state() == {"queue_running": [], "queue_pending": []}
