@@ -190,7 +190,7 @@ def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
     elif isinstance(error, ssl.SSLError) or isinstance(inner, ssl.SSLError):
         what, hint = "its certificate is not valid", "Check the address."
     else:
-        what, hint = "the connection failed", "Check the address, or try again."
+        what, hint = "the connection failed or broke off", "Check the address, or try again."
     return MediaError(f"{shown} was not fetched: {what}.", hint)
 
 

@@ -223,7 +223,7 @@ class _Plain(HTTPConnection):
     shown: str
 
     def _new_conn(self) -> socket.socket:
-        return self.visit.connect(self.host, self.port or 80, self.shown)
+        return self.visit.connect(self.host, self.port, self.shown)
 
 
 class _Secure(HTTPSConnection):
@@ -233,7 +233,7 @@ class _Secure(HTTPSConnection):
     shown: str
 
     def _new_conn(self) -> socket.socket:
-        return self.visit.connect(self.host, self.port or 443, self.shown)
+        return self.visit.connect(self.host, self.port, self.shown)
 
 
 def open_connection(
@@ -244,10 +244,10 @@ def open_connection(
     Uses no proxy and no .netrc. ``shown`` names the URL in errors.
     """
     if scheme == "http":
-        plain = _Plain(host, port, timeout=read_seconds)
+        plain = _Plain(host, port or 80, timeout=read_seconds)
         plain.visit, plain.shown = visit, shown
         return plain
     context = ssl.create_default_context(cafile=certifi.where())
-    secure = _Secure(host, port, timeout=read_seconds, ssl_context=context)
+    secure = _Secure(host, port or 443, timeout=read_seconds, ssl_context=context)
     secure.visit, secure.shown = visit, shown
     return secure

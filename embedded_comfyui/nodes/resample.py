@@ -17,14 +17,18 @@ CUBIC_A = -0.75
 
 
 def resize(pictures: Array, width: int, height: int, method: str) -> Array:
-    """``[batch, height, width, channel]`` to a new size. Raises ValueError for a size of zero."""
-    if width < 1 or height < 1 or 0 in pictures.shape:
+    """``[batch, height, width, channel]`` to a new size. Raises ValueError for a size of zero.
+
+    As in torch, ``area`` may shrink a picture to nothing; saving that is then the error.
+    """
+    if method == "lanczos":
+        return _lanczos(pictures, width, height)
+    smallest = 0 if method == "area" else 1
+    if width < smallest or height < smallest or 0 in pictures.shape:
         old = f"{pictures.shape[2]}x{pictures.shape[1]}"
         raise ValueError(
             f"Input and output sizes should be greater than 0: {old} to {width}x{height}"
         )
-    if method == "lanczos":
-        return _lanczos(pictures, width, height)
     if method == "nearest-exact":
         rows, columns = _nearest(pictures.shape[1], height), _nearest(pictures.shape[2], width)
         picked: Array = pictures[:, rows][:, :, columns]

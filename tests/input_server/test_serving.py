@@ -1,0 +1,306 @@
+"""The file server on real sockets: what it gives, and the requests that mean harm."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+
+from input_server import register_routes
+from input_server.mounts import ConfigError, parse_mounts
+
+PROJECT = Path(__file__).resolve().parents[2]
+CORPUS = PROJECT / "tests" / "data" / "hostile" / "requests.jsonl"
+KEY = "KEY"
+CANARY = "CANARY-SECRET"
+
+
+def folder(base: Path) -> Path:
+    """A mount ``data`` with plain files, traps inside it and secrets beside it."""
+    inside = base / "data"
+    files = {
+        "data/name.txt": "tobi",
+        "data/nums.txt": "123456789",
+        "data/empty.txt": "",
+        "data/do..ts.txt": "...",
+        "data/some thing.txt": "hey",
+        "data/.hidden.txt": CANARY,
+        "data/.mine/name.txt": CANARY,
+        "data/sub/.hidden": CANARY,
+        "data/sub/index.html": "<p>idx",
+        "data/ملف.txt": "arabic",
+        "data/50%off.txt": "half",
+        "data/café.txt": "nfc",
+        "data/noext": "<script>alert(1)</script>",
+        "data/x.svg": '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
+        "data/x.html": "<script>alert(1)</script>",
+        "data/x.xhtml": "<html xmlns='http://www.w3.org/1999/xhtml'/>",
+        "data/x.xml": "<a/>",
+        "data-secret/secret.txt": CANARY,
+        "outside/secret.txt": CANARY,
+        "name.dir/name.txt": CANARY,
+    }
+    for name, text in files.items():
+        path = base / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    if sys.platform != "win32":
+        (inside / "link_out.txt").symlink_to("../outside/secret.txt")
+        (inside / "linkdir").symlink_to("../outside")
+        (inside / "link_in.txt").symlink_to("name.txt")
+        (inside / "loop").symlink_to("loop")
+        (inside / "name.txt.gz").symlink_to("../outside/secret.txt")
+        os.mkfifo(inside / "fifo")
+    return inside
+
+
+class Served:
+    def __init__(self, base: Path, **environment: str) -> None:
+        self.folder = folder(base)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin"],
+            cwd=PROJECT,
+            env={
+                **os.environ,
+                "COMFYUI_MOUNTS": f"m:{self.folder}",
+                "COMFYUI_ACCESS_KEY": KEY,
+                "DebugMode": "true",
+                **environment,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert self.process.stdout is not None
+        self.log: list[str] = []
+        assert self.process.stderr is not None
+        threading.Thread(target=self.log.extend, args=(self.process.stderr,), daemon=True).start()
+        self.url = self.process.stdout.readline().split()[-1]
+        self.port = int(self.url.rpartition(":")[2])
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        address = f"{self.url}/comfyui_server/pw={KEY}/files/m/{path}"
+        return requests.get(address, headers=named, timeout=10)
+
+    def stop(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    server = Served(tmp_path_factory.mktemp("served"))
+    yield server
+    server.stop()
+
+
+def exchange(port: int, method: str, target: str, headers: dict[str, str]) -> bytes:
+    """One request, byte for byte; clients would tidy the target up."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=4) as wire:
+        wire.sendall(head.encode("latin-1", "replace"))
+        answer = b""
+        try:
+            while chunk := wire.recv(65536):
+                answer += chunk
+        except ConnectionResetError:
+            pass
+    return answer
+
+
+def filled(text: str, etag: str, modified: str) -> str:
+    base = f"/comfyui_server/pw={KEY}/files"
+    encoded = "".join(f"%{ord(letter):02x}" for letter in KEY)
+    for mark, value in (
+        ("{P}", base + "/m"),
+        ("{B}", base),
+        ("pw=KEY", "pw=" + KEY),
+        ("{KEYENC}", encoded),
+        ("{ETAG}", etag),
+        ("{LM}", modified),
+    ):
+        text = text.replace(mark, value)
+    return text
+
+
+def trouble(row: dict[str, Any], answer: bytes, seconds: float) -> str:
+    """What is wrong with the answer to one hostile request; "" when nothing is."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    lowered = head.lower()
+    active = row["target"].rpartition(".")[2] in ("svg", "html", "xhtml", "xml")
+    guarded = b"sandbox" in lowered or b"disposition: attachment" in lowered
+    wrongs = {
+        "leak": CANARY.encode() in body or b"root:x:" in body,
+        "status": status not in row["ok"] or status == 500,
+        "trace": any(mark in body for mark in (b"Traceback", b"/data-secret", b"    at ")),
+        "active": active and status == 200 and not guarded,
+        "slow": seconds > 2,
+    }
+    return (
+        ", ".join(name for name, wrong in wrongs.items() if wrong)
+        and f"{row['id']} {status} {wrongs}"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the corpus holds POSIX links and pipes")
+def test_no_hostile_request_gets_what_it_wants(served: Served) -> None:
+    first = served.get("nums.txt").headers
+    etag, modified = first["ETag"], first["Last-Modified"]
+    problems, seen = [], collections.Counter[str]()
+    for line in CORPUS.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        if row["id"] == "A101":  # root, as whom tests may run, can read a file of mode 000
+            continue
+        target = filled(row["target"], etag, modified)
+        target = "".join(
+            c if ord(c) < 256 else "".join(f"%{b:02X}" for b in c.encode()) for c in target
+        )
+        headers = {name: filled(value, etag, modified) for name, value in row["headers"].items()}
+        begun = time.monotonic()
+        answer = exchange(served.port, row.get("method", "GET"), target, headers)
+        seen[row["id"]] += 1
+        if problem := trouble(row, answer, time.monotonic() - begun):
+            problems.append(problem)
+    assert problems == []
+    assert len(seen) == 184
+
+
+def test_a_file_goes_out_with_its_type_and_guards(served: Served) -> None:
+    answer = served.get("name.txt")
+    assert answer.text == "tobi"
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "filename*=UTF-8''name.txt" in answer.headers["Content-Disposition"]
+    named = served.get("%D9%85%D9%84%D9%81.txt").headers["Content-Disposition"]
+    assert "filename*=UTF-8''%D9%85%D9%84%D9%81.txt" in named
+
+
+def test_parts_conditions_and_heads_follow_the_rfc(served: Served) -> None:
+    part = served.get("nums.txt", Range="bytes=2-4")
+    assert (part.status_code, part.text) == (206, "345")
+    assert part.headers["Content-Range"] == "bytes 2-4/9"
+    beyond = served.get("nums.txt", Range="bytes=99-")
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */9")
+    assert served.get("nums.txt", If_None_Match=part.headers["ETag"]).status_code == 304
+    url = f"{served.url}/comfyui_server/pw={KEY}/files/m/nums.txt"
+    head = requests.head(url, timeout=10)
+    assert (head.content, head.headers["Content-Length"]) == (b"", "9")
+    assert requests.post(url, timeout=10).headers["Allow"] == "GET, HEAD"
+
+
+def test_a_changed_file_has_another_tag(served: Served) -> None:
+    path = served.folder / "changing.txt"
+    path.write_text("one", "utf-8")
+    first = served.get("changing.txt").headers["ETag"]
+    path.write_text("two", "utf-8")
+    os.utime(path, ns=(1, 10**18))
+    assert served.get("changing.txt").headers["ETag"] != first
+    old = served.get("changing.txt", Range="bytes=0-0", If_Range=first)
+    assert (old.status_code, old.text) == (200, "two")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/comfyui_server/pw=wrong/files/m/name.txt", 401),
+        ("/comfyui_server/pw=KEYx/files/m/name.txt", 401),
+        ("/comfyui_server/files/m/name.txt", 404),
+        (f"/comfyui_server/pw={KEY}/files/nomount/name.txt", 404),
+        (f"/comfyui_server/pw={KEY}/files/m/absent.txt", 404),
+        (f"/comfyui_server/pw={KEY}/files/m", 400),
+        (f"/comfyui_server/pw={KEY}/files/m/", 400),
+        (f"/comfyui_server/pw={KEY}/files/m/%2e%2e/data-secret/secret.txt", 403),
+        ("/healthz", 200),
+        ("/", 404),
+    ],
+)
+def test_refusals_keep_the_statuses_that_users_know(served: Served, path: str, status: int) -> None:
+    assert exchange(served.port, "GET", path, {}).split()[1] == str(status).encode()
+
+
+def test_the_key_is_in_no_log(tmp_path: Path) -> None:
+    server = Served(tmp_path, COMFYUI_ACCESS_KEY="verysecret")
+    for attempt in ("pw=verysecret", "pw%3Dverysecret"):
+        requests.get(f"{server.url}/comfyui_server/{attempt}/files/m/name.txt", timeout=10)
+    assert server.stop() == 0
+    deadline = time.monotonic() + 5
+    while len(server.log) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "pw=…/files/m/name.txt 200" in "".join(server.log)
+    assert "verysecret" not in "".join(server.log)
+
+
+def test_it_does_not_start_without_a_key(tmp_path: Path) -> None:
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("ACCESS_KEY")}
+    code = f"import input_server.config as c, pathlib; c.PACKAGE = pathlib.Path({str(tmp_path)!r}) / 'x'; "
+    code += "from input_server.__main__ import main; raise SystemExit(main(['--port', '0']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=kept,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "COMFYUI_ACCESS_KEY" in done.stderr
+
+
+def test_mounts_are_split_at_the_first_colon(tmp_path: Path) -> None:
+    one, two = parse_mounts(r"pics:D:\My Pics;out:output", tmp_path)
+    assert (one.alias, one.folder.parts[-1]) in {("pics", r"D:\My Pics"), ("pics", "My Pics")}
+    assert two.folder == tmp_path / "output"
+    for wrong in ("noalias", ":x", "a:", "a b:c", "a:x;a:y", ";"):
+        with pytest.raises(ConfigError, match="COMFYUI_MOUNTS"):
+            parse_mounts(wrong, tmp_path)
+
+
+class Registry:
+    """The smallest thing with Express's shape."""
+
+    def get(self, pattern: str, handler: Any) -> None:
+        self.pattern, self.handler = pattern, handler
+
+    def ask(self, method: str = "GET", **params: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"headers": {}}
+        res = SimpleNamespace(
+            status=lambda code: told.update(status=code),
+            set=lambda name, value: told["headers"].update({name: value}),
+            send=lambda body: told.update(body=body),
+            send_file=lambda path, **span: told.update(path=path, **span),
+        )
+        req = SimpleNamespace(params=params, query={}, headers={}, method=method, ip="127.0.0.1")
+        self.handler(req, res)
+        return told
+
+
+def test_any_registry_of_that_shape_gets_the_same_handler(tmp_path: Path) -> None:
+    app, inside = Registry(), folder(tmp_path)
+    config = {"COMFYUI_MOUNTS": "m:data", "COMFYUI_ACCESS_KEY": "密钥"}
+    register_routes(app, config, str(tmp_path))
+    assert app.pattern.startswith("/comfyui_server/")
+    told = app.ask(auth="pw=密钥", alias="m", path="sub/index.html")
+    assert (told["status"], told["path"]) == (200, inside / "sub" / "index.html")
+    assert app.ask(auth="pw=wrong", alias="m", path="name.txt")["status"] == 401
+    assert app.ask(auth="pw=密钥", alias="m", path="../data-secret/secret.txt")["status"] == 403
+    assert app.ask("DELETE", auth="pw=密钥", alias="m", path="name.txt")["status"] == 405
