@@ -67,11 +67,11 @@ def _preview(path: Path, asked: str, channel: str) -> tuple[bytes, str]:
     form, _, quality = asked.partition(";")
     if form not in ("webp", "jpeg") or "a" in query_channel(channel):
         form = "webp"
+    buffer = io.BytesIO()
     with Image.open(path) as image:
-        if form == "jpeg" or channel == "rgb":
-            image = image.convert("RGB")
-        buffer = io.BytesIO()
-        image.save(buffer, format=form, quality=int(quality) if quality.isdigit() else 90)
+        opaque = form == "jpeg" or channel == "rgb"
+        shown = image.convert("RGB") if opaque else image
+        shown.save(buffer, format=form, quality=int(quality) if quality.isdigit() else 90)
     return buffer.getvalue(), f"image/{form}"
 
 

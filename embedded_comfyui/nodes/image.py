@@ -74,14 +74,13 @@ def _feathered(height: int, width: int, inputs: Inputs) -> Array:
     if not 0 < feathering * 2 < min(height, width):
         return np.zeros((height, width), np.float32)
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
-    distance = np.minimum.reduce(
-        np.broadcast_arrays(
-            rows if inputs["top"] else np.array(height),
-            height - rows if inputs["bottom"] else np.array(height),
-            columns if inputs["left"] else np.array(width),
-            width - columns if inputs["right"] else np.array(width),
-        )
+    vertical = np.minimum(
+        rows if inputs["top"] else height, height - rows if inputs["bottom"] else height
     )
+    horizontal = np.minimum(
+        columns if inputs["left"] else width, width - columns if inputs["right"] else width
+    )
+    distance = np.minimum(vertical, horizontal)
     share = np.maximum(feathering - distance, 0) / feathering
     return np.broadcast_to((share * share).astype(np.float32), (height, width))
 
@@ -132,12 +131,11 @@ def _blur(inputs: Inputs, context: NodeContext) -> NodeResult:
     for axis in (1, 2):
         context.check_interrupted()
         length = pictures.shape[axis]
-        parts = (
-            weight * np.take(padded, range(offset, offset + length), axis)
-            for offset, weight in enumerate(line)
-        )
-        padded = sum(parts, np.float32(0))
-    return NodeResult((padded.astype(np.float32),))
+        blurred = np.zeros_like(np.take(padded, range(length), axis))
+        for offset, weight in enumerate(line):
+            blurred += weight * np.take(padded, range(offset, offset + length), axis)
+        padded = blurred
+    return NodeResult((padded,))
 
 
 COMPUTE: Mapping[str, Compute] = MappingProxyType(
