@@ -1,0 +1,157 @@
+"""What a file saved of a node's widgets -> each widget's value.
+
+The file holds a bare list, in the order that the widgets had when it was saved. The editor takes it
+by position (frontend 1.58.1, LGraphNode.configure, migrateWidgetsValues). A list that cannot be
+right by position (a class that has gained or lost a widget since) is laid against the widgets anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from comfyui_pipeline.workflow.widgets import (
+    CONTROL_VALUES,
+    DYNAMIC_COMBO,
+    NO_VALUE,
+    Layout,
+    Widget,
+    expand,
+    options_of,
+)
+
+FITS = 4
+FITS_LISTED = 6
+SKIPPED_WIDGET = -1
+DROPPED_VALUE = -2
+MISFIT = -50
+MOST_ALIGNED = 300
+
+
+def assign(
+    made: Layout, values: Sequence[Any] | Mapping[str, Any], schema: Mapping[str, Any]
+) -> str | None:
+    """Give the widgets their saved values; says what was put right, None when nothing was."""
+    if isinstance(values, Mapping):
+        _by_name(made, values)
+        return None
+    if all(value is None for value in values):
+        values = [None if widget.value is NO_VALUE else widget.value for widget in made.widgets]
+    listed = _without_dummies(made, values, schema)
+    _by_position(made, listed)
+    if _plausible(made, listed):
+        return None
+    order = _aligned(made, listed)
+    if order is None:
+        return None
+    for widget, place in zip(list(made.widgets), order, strict=True):
+        widget.value = widget.default if place is None else listed[place]
+    return "its saved values were in the order of another version of its class and were put right"
+
+
+def settle(widget: Widget) -> None:
+    """What the editor does to a value after loading: no empty combos, no old spellings."""
+    if widget.value is None and widget.type == "COMBO" and widget.choices:
+        widget.value = widget.choices[0]
+    old = widget.value
+    if widget.type == "COMBO" and isinstance(old, str) and old not in widget.choices:
+        bare = old.removeprefix("sample_")
+        widget.value = bare if bare in widget.choices else old
+
+
+def _by_name(made: Layout, values: Mapping[str, Any]) -> None:
+    place = 0
+    while place < len(made.widgets):
+        widget = made.widgets[place]
+        if widget.name in values:
+            _set(made, widget, values[widget.name])
+        place += 1
+
+
+def _by_position(made: Layout, values: Sequence[Any]) -> None:
+    """One after the other; setting a dynamic combo brings its own widgets in behind it."""
+    place = 0
+    while place < len(made.widgets) and place < len(values):
+        _set(made, made.widgets[place], values[place])
+        place += 1
+
+
+def _set(made: Layout, widget: Widget, value: Any) -> None:
+    widget.value = value
+    if widget.type == DYNAMIC_COMBO:
+        expand(made, widget)
+
+
+def _without_dummies(
+    made: Layout, values: Sequence[Any], schema: Mapping[str, Any]
+) -> Sequence[Any]:
+    """Files before frontend 1.16 hold a value for each input that has only a socket now."""
+    names = {widget.name for widget in made.widgets}
+    dummies: list[bool] = []
+    groups = schema.get("input") or {}
+    for group in ("required", "optional"):
+        for name, spec in (groups.get(group) or {}).items():
+            options = options_of(spec)
+            if name in names or options.get("forceInput"):
+                dummies.append(bool(options.get("forceInput")))
+                if options.get("control_after_generate"):
+                    dummies.append(False)
+        if group == "required" and "upload" in names:
+            dummies.append(False)
+    if True not in dummies or len(values) != len(dummies):
+        return values
+    return [value for value, dummy in zip(values, dummies, strict=True) if not dummy]
+
+
+def _plausible(made: Layout, values: Sequence[Any]) -> bool:
+    pairs = zip(made.widgets, values, strict=False)
+    return all(value is None or widget.takes(value) for widget, value in pairs)
+
+
+def _aligned(made: Layout, values: Sequence[Any]) -> list[int | None] | None:
+    """For each widget the place of its value: in order, with the most that fit; None if hopeless."""
+    widgets = made.widgets
+    if len(widgets) + len(values) > MOST_ALIGNED or any(w.type == DYNAMIC_COMBO for w in widgets):
+        return None
+
+    @lru_cache(maxsize=None)
+    def best(widget: int, value: int) -> tuple[int, tuple[int | None, ...]]:
+        if widget == len(widgets):
+            return DROPPED_VALUE * (len(values) - value), ()
+        ways = []
+        score, rest = best(widget + 1, value)
+        ways.append((score + SKIPPED_WIDGET * widgets[widget].sent, (None, *rest)))
+        if value < len(values):
+            score, rest = best(widget + 1, value + 1)
+            ways.append((score + _fit(widgets[widget], values[value]), (value, *rest)))
+            score, rest = best(widget, value + 1)
+            ways.append((score + DROPPED_VALUE, rest))
+        return max(ways, key=lambda way: way[0])
+
+    score, order = best(0, 0)
+    used = {place for place in order if place is not None}
+    lost = [v for i, v in enumerate(values) if i not in used and not _is_control(v)]
+    gained = [w for w, place in zip(widgets, order, strict=True) if place is None and w.sent]
+    return None if score <= 0 or (lost and gained) else list(order)
+
+
+def _is_control(value: Any) -> bool:
+    return isinstance(value, str) and value in CONTROL_VALUES
+
+
+def _fit(widget: Widget, value: Any) -> int:
+    if value is None:
+        return 0
+    if not widget.takes(value):
+        return MISFIT
+    if widget.type == "COMBO" and value in widget.choices:
+        return FITS_LISTED
+    if widget.type in ("INT", "FLOAT") and not _in_range(widget, value):
+        return SKIPPED_WIDGET * 2
+    return FITS
+
+
+def _in_range(widget: Widget, value: float) -> bool:
+    low, high = widget.options.get("min"), widget.options.get("max")
+    return (low is None or value >= low) and (high is None or value <= high)
