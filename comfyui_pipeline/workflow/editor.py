@@ -231,14 +231,45 @@ def _host(ui: UiNode, inner: LiveGraph, editor: Editor) -> LiveNode:
     if "#" in ui.type and ui.type.startswith("workflow"):
         _spread_group_values(host, editor)
         return host
-    values = ui.values if isinstance(ui.values, Sequence) else ()
-    for widget, value in zip(host.widgets, values, strict=False):
-        widget.value = value
+    _take_saved(host, inner, editor)
     for name, value in _quarantined(ui):
         widget = host.widget(name)
         if widget is not None:
             widget.value = value
     return host
+
+
+def _take_saved(host: LiveNode, inner: LiveGraph, editor: Editor) -> None:
+    """The saved values belong to the inputs that had a widget then, whatever has one now."""
+    values = host.ui.values if isinstance(host.ui.values, Sequence) else ()
+    shown = [socket.name for socket in host.sockets if socket.widget is not None]
+    then = [
+        inlet.name
+        for inlet, socket in zip(inner.inlets, host.sockets, strict=True)
+        if socket.widget is not None or _had_widget(inner, inlet)
+    ]
+    if then != shown and len(values) == len(then):
+        gone = ", ".join(name for name in then if name not in shown)
+        editor.notes.append(
+            f"Node {host.ui.label}: what it shows of {gone} is not in this server's classes; the "
+            "other values kept their places."
+        )
+        shown = then
+    by_name = dict(zip(shown, values, strict=False))
+    for socket in host.sockets:
+        if socket.widget is not None and socket.name in by_name:
+            socket.widget.value = by_name[socket.name]
+
+
+def _had_widget(inner: LiveGraph, inlet: Inlet) -> bool:
+    """Whether the file tells of a widget at the inner end of this input."""
+    for link_id in inlet.links:
+        link = inner.links.get(link_id)
+        node = inner.nodes.get(link.target) if link else None
+        for socket in node.ui.inputs if node else ():
+            if socket.link == link_id and socket.widget:
+                return True
+    return False
 
 
 def _shown(inner: LiveGraph, inlet: Inlet) -> Widget | None:

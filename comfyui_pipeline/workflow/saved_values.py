@@ -8,13 +8,14 @@ right by position (a class that has gained or lost a widget since) is laid again
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from comfyui_pipeline.workflow.widgets import (
     CONTROL_VALUES,
     DYNAMIC_COMBO,
     NO_VALUE,
+    SEED_NAMES,
     Layout,
     Widget,
     expand,
@@ -27,6 +28,7 @@ SKIPPED_WIDGET = -1
 DROPPED_VALUE = -2
 MISFIT = -50
 MOST_ALIGNED = 300
+MOST_LEFT_OVER = 1
 
 
 def assign(
@@ -40,14 +42,14 @@ def assign(
         values = [None if widget.value is NO_VALUE else widget.value for widget in made.widgets]
     listed = _without_dummies(made, values, schema)
     _by_position(made, listed)
-    if _plausible(made, listed):
+    if _plausible(made.widgets, listed):
         return None
-    order = _aligned(made, listed)
-    if order is None:
+    order = _aligned(made.widgets, listed)
+    if order is None or order == list(range(len(listed))):
         return None
-    for widget, place in zip(list(made.widgets), order, strict=True):
+    for widget, place in zip(made.widgets, order, strict=True):
         widget.value = widget.default if place is None else listed[place]
-    return "its saved values were in the order of another version of its class and were put right"
+    return "its values were saved in the order of another version of its class; they were put right"
 
 
 def settle(widget: Widget) -> None:
@@ -104,54 +106,74 @@ def _without_dummies(
     return [value for value, dummy in zip(values, dummies, strict=True) if not dummy]
 
 
-def _plausible(made: Layout, values: Sequence[Any]) -> bool:
-    pairs = zip(made.widgets, values, strict=False)
-    return all(value is None or widget.takes(value) for widget, value in pairs)
+def _plausible(widgets: Sequence[Widget], values: Sequence[Any]) -> bool:
+    pairs = zip(widgets, values, strict=False)
+    return all(v is None or (w.takes(v) and _in_range(w, v)) for w, v in pairs)
 
 
-def _aligned(made: Layout, values: Sequence[Any]) -> list[int | None] | None:
-    """For each widget the place of its value: in order, with the most that fit; None if hopeless."""
-    widgets = made.widgets
+def _aligned(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | None] | None:
+    """For each widget the place of its value, None for its default; None when there is no order.
+
+    As many as can keep their order; what is left over must fit one of the widgets without a value.
+    """
     if len(widgets) + len(values) > MOST_ALIGNED or any(w.type == DYNAMIC_COMBO for w in widgets):
         return None
+    order = _in_order(widgets, values)
+    left = [i for i, v in enumerate(values) if i not in order and not _is_control(v)]
+    if len(left) > MOST_LEFT_OVER:
+        return None
+    for place in left:
+        free = [i for i, w in enumerate(widgets) if order[i] is None and w.sent]
+        fitting = [i for i in free if _fit(widgets[i], values[place], False) > 0]
+        if free and not fitting:
+            return None
+        if fitting:
+            order[fitting[0]] = place
+    return order
 
-    @lru_cache(maxsize=None)
+
+def _in_order(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | None]:
+    """The alignment in order with the best sum of fits, gaps and left-over values."""
+
+    @cache
     def best(widget: int, value: int) -> tuple[int, tuple[int | None, ...]]:
         if widget == len(widgets):
             return DROPPED_VALUE * (len(values) - value), ()
-        ways = []
         score, rest = best(widget + 1, value)
-        ways.append((score + SKIPPED_WIDGET * widgets[widget].sent, (None, *rest)))
+        ways = [(score + SKIPPED_WIDGET * widgets[widget].sent, (None, *rest))]
         if value < len(values):
             score, rest = best(widget + 1, value + 1)
-            ways.append((score + _fit(widgets[widget], values[value]), (value, *rest)))
+            seed = _is_control(next(iter(values[value + 1 : value + 2]), None))
+            fit = _fit(widgets[widget], values[value], seed)
+            ways.append((score + fit, (value, *rest)))
             score, rest = best(widget, value + 1)
             ways.append((score + DROPPED_VALUE, rest))
         return max(ways, key=lambda way: way[0])
 
-    score, order = best(0, 0)
-    used = {place for place in order if place is not None}
-    lost = [v for i, v in enumerate(values) if i not in used and not _is_control(v)]
-    gained = [w for w, place in zip(widgets, order, strict=True) if place is None and w.sent]
-    return None if score <= 0 or (lost and gained) else list(order)
+    return list(best(0, 0)[1])
 
 
 def _is_control(value: Any) -> bool:
     return isinstance(value, str) and value in CONTROL_VALUES
 
 
-def _fit(widget: Widget, value: Any) -> int:
+def _fit(widget: Widget, value: Any, seed: bool) -> int:
+    """``seed``: the next value says how this one changes after a run, as only a seed's does."""
     if value is None:
         return 0
     if not widget.takes(value):
         return MISFIT
     if widget.type == "COMBO" and value in widget.choices:
         return FITS_LISTED
-    if widget.type in ("INT", "FLOAT") and not _in_range(widget, value):
+    if not _in_range(widget, value):
         return SKIPPED_WIDGET * 2
+    if seed and widget.name in SEED_NAMES:
+        return FITS_LISTED
     return FITS
 
 
-def _in_range(widget: Widget, value: float) -> bool:
+def _in_range(widget: Widget, value: Any) -> bool:
+    if widget.type not in ("INT", "FLOAT"):
+        return True
     low, high = widget.options.get("min"), widget.options.get("max")
     return (low is None or value >= low) and (high is None or value <= high)

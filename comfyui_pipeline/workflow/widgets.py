@@ -83,6 +83,8 @@ class Widget:
         if self.type == "STRING":
             return isinstance(value, str)
         if self.type == "COMBO" and self.choices and not self.options.get("multi_select"):
+            if value in CONTROL_VALUES and value not in self.choices:
+                return False
             return type(value) in {type(choice) for choice in self.choices} | {str}
         return True
 
