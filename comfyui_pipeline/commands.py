@@ -29,6 +29,13 @@ def _run(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any
         return run(call, settings, engine, started)
 
 
+def _describe(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
+    from comfyui_pipeline.info import describe
+
+    with _engine(settings) as engine:
+        return describe(call, settings, engine, started)
+
+
 def _info(call: ToolCall, settings: Settings, _started: float) -> Mapping[str, Any]:
     from comfyui_pipeline import info
 
@@ -75,4 +82,6 @@ def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-COMMANDS: Mapping[str, Command] = MappingProxyType({"run": _run, "info": _info})
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {"run": _run, "describe": _describe, "info": _info}
+)

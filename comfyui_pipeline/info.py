@@ -10,6 +10,8 @@ from typing import Any
 from comfyui_pipeline.engine.base import Engine
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.report import listing
+from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import library
 
@@ -34,21 +36,49 @@ def workflows(folder: Path) -> Mapping[str, Any]:
         f"- {item['name']}: " + (item["problem"] or f"nodes {', '.join(item['nodes'])}")
         for item in items
     ]
-    head = f"{len(items)} workflows" if items else "No workflows: put API-format .json files there"
+    head = (
+        f"{len(items)} workflows" if items else "No workflows: put files saved from ComfyUI there"
+    )
     return listing("\n".join([f"{head} in the workflows folder:", *lines]), items=items)
 
 
 def _workflow(folder: Path, name: str) -> dict[str, Any]:
     try:
-        nodes = library.load(folder, name).nodes.values()
+        found = library.load(folder, name)
     except WorkflowError as error:
         return {"name": name, "nodes": [], "problem": f"cannot be run: {error}"}
-    editable = [
+    titles = _prompt_titles(found.nodes) if found.nodes is not None else _ui_titles(found.ui or {})
+    return {"name": name, "nodes": [f'"{title}"' for title in titles], "problem": None}
+
+
+def _prompt_titles(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
         node["_meta"].get("title") or node["class_type"]
-        for node in nodes
+        for node in nodes.values()
         if any(not graphs.is_link(value) for value in node["inputs"].values())
     ]
-    return {"name": name, "nodes": [f'"{title}"' for title in editable], "problem": None}
+
+
+def _ui_titles(document: Mapping[str, Any]) -> list[str]:
+    nodes = [node for node in document.get("nodes") or () if isinstance(node, dict)]
+    return [
+        str(node.get("title") or node.get("type")) for node in nodes if node.get("widgets_values")
+    ]
+
+
+def describe(
+    call: ToolCall, settings: Settings, engine: Engine, started: float
+) -> Mapping[str, Any]:
+    """What a workflow does, what a call can change in it, and what this server lacks for it."""
+    from comfyui_pipeline import opening
+    from comfyui_pipeline.workflow import validate
+    from comfyui_pipeline.workflow.describe import describe as told_of
+
+    found = opening.find(call, settings, started + settings.timeout)
+    opened = opening.read(found, settings, engine, seed=call.seed or 0)
+    wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
+    text, fields = told_of(opened.graph, opened.name, wrong, opened.notes, full=call.full)
+    return listing(text, **fields)
 
 
 def ask(what: str, engine: Engine) -> Mapping[str, Any]:

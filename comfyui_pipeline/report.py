@@ -29,13 +29,14 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "preview": " (a preview, not saved at ComfyUI)",
         "text": "Text from node {node}: {text}",
         "changed": "Changed: {changes}.",
+        "guessed": "Guessed: {guesses}.",
         "change": "{label}, {name} = {value}{link}",
         "link": " (was fed by a link)",
         "seed_kept": "Seed: {seeds} (as given).",
         "seed_drawn": 'Seed: {seeds} (drawn; give it as "seed" for the same result again).',
         "seed_as_is": "Seed: {seeds}.",
         "cached": "Nothing had changed since an earlier run, so ComfyUI gave its earlier result.",
-        "failed_node": "Did not run: node {node}: {reason}",
+        "failed_node": "Did not run: {node}: {reason}",
         "warning": "Warning: {text}",
     }
 )
@@ -69,9 +70,10 @@ class Report:
     complete: bool
     outputs: tuple[Delivered, ...]
     changes: tuple[Change, ...]
+    guesses: tuple[str, ...]
     seeds: Mapping[str, int]
     node_errors: Mapping[str, str]
-    doubts: tuple[str, ...]
+    notes: tuple[str, ...]
     cached: bool
     timings_ms: Mapping[str, int] = field(default_factory=dict)
 
@@ -115,6 +117,7 @@ def tell(report: Report, settings: Settings) -> dict[str, Any]:
             }
             for c in report.changes
         ],
+        "guesses": list(report.guesses),
         "warnings": warnings,
         "timings_ms": dict(report.timings_ms),
     }
@@ -167,6 +170,8 @@ def _facts(report: Report) -> Iterator[str]:
     told = [_change(change) for change in report.changes if change.reason not in ("drawn", "seed")]
     if told:
         yield TEXTS["changed"].format(changes="; ".join(told))
+    if report.guesses:
+        yield TEXTS["guessed"].format(guesses="; ".join(report.guesses))
     if report.seeds:
         yield _seed_line(report)
     if report.cached:
@@ -200,4 +205,4 @@ def _seed_line(report: Report) -> str:
 def _warnings(report: Report, settings: Settings) -> Iterator[str]:
     for node, reason in report.node_errors.items():
         yield TEXTS["failed_node"].format(node=node, reason=reason)
-    yield from report.doubts
+    yield from report.notes

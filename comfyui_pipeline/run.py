@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from comfyui_pipeline import report
+from comfyui_pipeline import opening, report
 from comfyui_pipeline.engine.base import Engine, Job, Output, Progress, RunResult
-from comfyui_pipeline.errors import MediaError, OutputGone, RunFailed, RunTimeout
+from comfyui_pipeline.errors import MediaError, OutputGone, PatchError, RunFailed, RunTimeout
 from comfyui_pipeline.media import kinds, place, store
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.source import Places
+from comfyui_pipeline.opening import Opened
 from comfyui_pipeline.report import Delivered, Report
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import graph as graphs
-from comfyui_pipeline.workflow import library, patch, roles, validate
+from comfyui_pipeline.workflow import loras, patch, roles, templates, validate
 
 HIGHEST_DRAWN_SEED = 2**53 - 1
 """A drawn seed stays exact in JavaScript, where hosts and clients read it."""
@@ -50,40 +51,112 @@ def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> M
     """
     watch = Stopwatch()
     deadline = started + settings.timeout
+    drawn = random.randint(0, HIGHEST_DRAWN_SEED)
     with watch.time("load"):
-        workflow = library.load(settings.workflows_dir, call.workflow)
-    with watch.time("schema"):
-        schemas = engine.schemas({node["class_type"] for node in workflow.nodes.values()})
-    graph = graphs.build(workflow.nodes, schemas)
-    validate.check_classes(graph, schemas)
-    prefix = store.prefix_from_words((call.prompt or "").replace("%", " "))
-    changes = patch.plan(
-        graph, call, drawn_seed=random.randint(0, HIGHEST_DRAWN_SEED), prefix=prefix
-    )
+        found = opening.find(call, settings, deadline)
+    with watch.time("convert"):
+        opened = opening.read(
+            found, settings, engine, seed=drawn if call.seed is None else call.seed
+        )
+    opened, plan = _planned(call, settings, engine, opened, drawn)
     with watch.time("download"):
-        changes = _bring_files(changes, settings, engine, deadline)
+        changes = _bring_files(plan.changes, settings, engine, deadline)
     with watch.time("patch"):
-        prompt = patch.apply(workflow.nodes, changes)
-        graph = graphs.build(prompt, schemas)
+        prompt = patch.apply(opened.prompt, changes)
     with watch.time("validate"):
-        validate.check_prompt(graph)
-    result, delivered = _run_and_fetch(engine, prompt, graph, settings, deadline, watch)
+        opened, checked = _checked(replace(opened, prompt=prompt), settings, engine)
+    graph = opened.graph
+    job = Job(checked.prompt, str(uuid.uuid4()), _extra_data(opened))
+    result, delivered = _run_and_fetch(engine, job, graph, settings, deadline, watch)
+    result = replace(
+        result,
+        node_errors={_label(graph, i): why for i, why in result.node_errors.items()}
+        | dict(checked.refused),
+    )
     _check_worth(result, delivered)
+    running = {t.node.id: t.node.inputs[t.name] for t in roles.seeds(graph)}
     return report.tell(
         Report(
-            workflow=workflow.name,
+            workflow=opened.name,
             prompt_id=result.prompt_id,
             complete=result.complete,
             outputs=tuple(delivered),
             changes=tuple(changes),
-            seeds={t.node.id: t.node.inputs[t.name] for t in roles.seeds(graph)},
-            node_errors={_label(graph, i): why for i, why in result.node_errors.items()},
-            doubts=call.doubts,
+            guesses=plan.guesses,
+            seeds={i: seed for i, seed in running.items() if i in checked.prompt},
+            node_errors=result.node_errors,
+            notes=(*opened.notes, *_doubts(call, plan)),
             cached=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
             timings_ms={**watch.stages, "total": round((time.monotonic() - started) * 1000)},
         ),
         settings,
     )
+
+
+def _planned(
+    call: ToolCall, settings: Settings, engine: Engine, opened: Opened, drawn: int
+) -> tuple[Opened, patch.Plan]:
+    """Fill the template's places, add what LoRAs need, and plan every change.
+
+    What does not fit is looked at once more beside the server's classes as they are now.
+    """
+    short = dict(call.short)
+    tagged: list[loras.Lora] = []
+    if "prompt" in short:
+        short["prompt"], tagged = loras.from_prompt(short["prompt"])
+    words = short.get("prompt", "")
+    seed = drawn if call.seed is None else call.seed
+    filled = templates.fill(opened.prompt, {**call.extras, **short, "seed": seed})
+    opened = replace(opened, prompt=filled.nodes)
+    short = {name: value for name, value in short.items() if name not in filled.used}
+    wanted = tagged + loras.from_list(short.get("loras", ()))
+    if call.add_loras and len(wanted) > len(roles.lora_loaders(opened.graph)):
+        opened = _with_loaders(opened, len(wanted), engine)
+    prefix = store.prefix_from_words(words.replace("%", " "))
+
+    def plan() -> patch.Plan:
+        return patch.plan(
+            opened.graph, call, short, wanted_loras=wanted, drawn_seed=drawn, prefix=prefix
+        )
+
+    try:
+        return opened, plan()
+    except PatchError:
+        if not opened.remembered:
+            raise
+    opened = opening.renewed(opened, opened.remembered, settings, engine)
+    return opened, plan()
+
+
+def _with_loaders(opened: Opened, wanted: int, engine: Engine) -> Opened:
+    graph = opened.graph
+    loaders = roles.lora_loaders(graph)
+    known = {t.node.class_type: opened.schemas[t.node.class_type] for t in loaders}
+    catalog = known or engine.catalog()
+    more = wanted - len(loaders)
+    prompt = loras.add_loaders(opened.prompt, graph, more, catalog)
+    classes = {node["class_type"] for node in prompt.values()}
+    schemas = {**{name: catalog[name] for name in classes & catalog.keys()}, **opened.schemas}
+    return replace(opened, prompt=prompt, schemas=schemas)
+
+
+def _checked(opened: Opened, settings: Settings, engine: Engine) -> tuple[Opened, validate.Checked]:
+    """The part of the prompt that can run; a remembered class is not trusted in what it refuses."""
+    wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
+    doubtful = {p.node.class_type for p in wrong if p.stale} & opened.remembered
+    if doubtful:
+        opened = opening.renewed(opened, doubtful, settings, engine)
+        wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
+    return opened, validate.check(opened.graph, opened.prompt, wrong)
+
+
+def _extra_data(opened: Opened) -> dict[str, Any]:
+    """With the editor's document a result can be dragged back into it (SaveImage writes it in)."""
+    return {"extra_pnginfo": {"workflow": opened.ui}} if opened.ui is not None else {}
+
+
+def _doubts(call: ToolCall, plan: patch.Plan) -> Iterator[str]:
+    yield from (told for key, told in call.doubts.items() if key not in plan.used_keys)
 
 
 def _bring_files(
@@ -108,31 +181,31 @@ def _bring_files(
 
 def _run_and_fetch(
     engine: Engine,
-    prompt: Mapping[str, Any],
+    job: Job,
     graph: graphs.Graph,
     settings: Settings,
     deadline: float,
     watch: Stopwatch,
 ) -> tuple[RunResult, list[Delivered]]:
     """Queue, wait and fetch; once more when the server's cache named files that are gone."""
-    result = _run(engine, prompt, deadline, watch)
+    result = _run(engine, job, deadline, watch)
     try:
         return result, _fetch_all(engine, result, graph, settings, watch)
     except OutputGone:
         savers = roles.prefixes(graph)
         if not savers:
             raise
-    fresh = {node_id: {**node, "inputs": dict(node["inputs"])} for node_id, node in prompt.items()}
+    fresh = {i: {**node, "inputs": dict(node["inputs"])} for i, node in job.prompt.items()}
     for target in savers:
         old = target.node.inputs.get(target.name)
-        if isinstance(old, str):
+        if isinstance(old, str) and target.node.id in fresh:
             fresh[target.node.id]["inputs"][target.name] = f"{old}_{uuid.uuid4().hex[:6]}"
-    result = _run(engine, fresh, deadline, watch)
+    again = Job(fresh, str(uuid.uuid4()), job.extra_data)
+    result = _run(engine, again, deadline, watch)
     return result, _fetch_all(engine, result, graph, settings, watch)
 
 
-def _run(engine: Engine, prompt: Mapping[str, Any], deadline: float, watch: Stopwatch) -> RunResult:
-    job = Job(prompt, str(uuid.uuid4()))
+def _run(engine: Engine, job: Job, deadline: float, watch: Stopwatch) -> RunResult:
     try:
         with watch.time("queue"):
             queued = engine.queue(job)
@@ -209,7 +282,7 @@ def _check_worth(result: RunResult, delivered: Sequence[Delivered]) -> None:
             'picture, or look with {"info": "queue"}.',
         )
     if result.node_errors:
-        reasons = "; ".join(f"node {node}: {why}" for node, why in result.node_errors.items())
+        reasons = "; ".join(f"{node}: {why}" for node, why in result.node_errors.items())
         raise RunFailed(f"Nothing came out of the run: {reasons}.", "Correct it and call again.")
     raise RunFailed(
         "The run ended well but gave no output.",

@@ -37,6 +37,7 @@ class Settings:
     output_dir: Path
     output_alias: str
     workflows_dir: Path
+    cache_dir: Path
     attachments_dir: Path
     allowed_dirs: tuple[Path, ...]
     download_allow: tuple[str, ...]
@@ -79,6 +80,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         output_dir=_output(plugin / output),
         output_alias=_alias(value("COMFYUI_OUTPUT_MOUNT", "output")),
         workflows_dir=plugin / "workflows",
+        cache_dir=plugin / ".cache",
         attachments_dir=Path(attachments) if attachments else _attachments(plugin),
         allowed_dirs=_allowed(value("COMFYUI_ALLOWED_DIRS"), host),
         download_allow=tuple(_list(value("DOWNLOAD_ALLOW"))),

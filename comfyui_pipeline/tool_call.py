@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.errors import CallError
 
 EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
-COMMANDS = ("run", "info")
+COMMANDS = ("run", "describe", "info")
 INFO = (
     "workflows",
     "checkpoints",
@@ -28,47 +31,73 @@ MAX_MEGABYTES = 32
 MAX_SEED = 2**64 - 1
 MAX_SIDE = 16384
 
+TEXTS = ("prompt", "negative_prompt", "sampler", "scheduler", "checkpoint", "vae", "image", "mask")
+"""Short arguments that are strings; an empty negative prompt has a meaning."""
+WHOLE = MappingProxyType(
+    {
+        "steps": (1, 10_000),
+        "width": (1, MAX_SIDE),
+        "height": (1, MAX_SIDE),
+        "batch_size": (1, 4096),
+    }
+)
+NUMBERS = MappingProxyType(
+    {"cfg": (0.0, 1000.0), "denoise": (0.0, 1.0), "strength": (-100.0, 100.0)}
+)
+LISTS = ("images", "loras")
+SWITCHES = ("strict", "all")
 KNOWN = frozenset(
     [
         "command",
         "workflow",
+        "workflow_json",
         "params",
-        "prompt",
-        "negative_prompt",
         "seed",
-        "image",
-        "width",
-        "height",
         "info",
+        "detail",
+        "lora_nodes",
+        *TEXTS,
+        *WHOLE,
+        *NUMBERS,
+        *LISTS,
+        *SWITCHES,
     ]
 )
-"""Every other key belongs to the host (``maid``, ``valet``, ``tool_password``…) or to nobody."""
+"""Every other key belongs to the host (``maid``, ``tool_password``…) or to the workflow's own titles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One entry of ``params``: new values for the inputs of one node."""
+    """One entry of ``params``: new values for the inputs of one node, or of ``all`` of its title."""
 
     inputs: Mapping[str, Any]
     node_id: str | None = None
     node_title: str | None = None
+    all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call, typed and checked. What the caller did not give is None."""
+    """One call, typed and checked.
+
+    ``short`` holds the short arguments that were given (``prompt``, ``steps``, ``images``…),
+    ``extras`` the plain values under keys that are not ours.
+    """
 
     command: str
     info: str = ""
     workflow: str = ""
+    workflow_json: Any = None
     params: tuple[Param, ...] = ()
-    prompt: str | None = None
-    negative_prompt: str | None = None
+    short: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
-    image: str | None = None
-    width: int | None = None
-    height: int | None = None
-    doubts: tuple[str, ...] = field(default=())  # keys that look like a slip of the pen
+    strict: bool = False
+    add_loras: bool = False
+    full: bool = False
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(
+        default_factory=dict
+    )  # key -> what it was probably meant to be
 
     @property
     def needs_packages(self) -> bool:
@@ -86,20 +115,104 @@ def parse(raw: bytes) -> ToolCall:
     if command == "info":
         return ToolCall(command, info=info)
     workflow = _text(given, "workflow")
-    if not workflow:
+    inline = _json_value(given, "workflow_json")
+    if not workflow and inline is None:
         raise _wrong('"workflow" is missing: the name of a file in workflows/.', LIST_HINT)
+    if workflow and inline is not None:
+        raise _wrong('"workflow" and "workflow_json" are both given.', "Give only one.")
+    every = _switch(given, "all")
     return ToolCall(
         command,
-        workflow=workflow,
-        params=_params(given.get("params")),
-        prompt=_text(given, "prompt"),
-        negative_prompt=_text(given, "negative_prompt", empty=True),
+        workflow=workflow or "",
+        workflow_json=inline,
+        params=_params(given.get("params"), every),
+        short=_short(given),
         seed=_seed(given),
-        image=_text(given, "image"),
-        width=_whole(given, "width", 1, MAX_SIDE),
-        height=_whole(given, "height", 1, MAX_SIDE),
+        strict=_switch(given, "strict"),
+        add_loras=_one(given, "lora_nodes", ("add", "keep")) == "add",
+        full=_one(given, "detail", ("full", "short")) == "full",
+        extras={
+            key: value
+            for key, value in document.items()
+            if key not in KNOWN and isinstance(value, (str, int, float))
+        },
         doubts=_doubts(document),
     )
+
+
+def _short(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The short arguments, each of its own type; what was not given is absent."""
+    read: dict[str, Any] = {key: _text(given, key, empty=key == "negative_prompt") for key in TEXTS}
+    read |= {key: _whole(given, key, low, high) for key, (low, high) in WHOLE.items()}
+    read |= {key: _number(given, key, low, high) for key, (low, high) in NUMBERS.items()}
+    read |= {key: _list(given, key) for key in LISTS}
+    if read["image"] is not None and read["images"] is not None:
+        raise _wrong('"image" and "images" are both given.', "Give only one.")
+    return {key: value for key, value in read.items() if value is not None}
+
+
+def _switch(given: Mapping[str, Any], key: str) -> bool:
+    value = given.get(key, False)
+    word = str(value).strip().lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off", ""):
+        return False
+    raise _wrong(f'"{key}" is {word[:40]!r}; it has to be true or false.')
+
+
+def _one(given: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    """One word out of a few; the last is the default."""
+    word = (_text(given, key) or choices[-1]).lower()
+    if word not in choices:
+        raise _wrong(f'"{key}" is {word[:40]!r}.', _one_of(choices))
+    return word
+
+
+def _number(given: Mapping[str, Any], key: str, low: float, high: float) -> float | None:
+    text = _text(given, key)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not low <= number <= high:
+        raise _wrong(f'"{key}" is {text[:40]!r}; it has to be a number from {low:g} to {high:g}.')
+    return number
+
+
+def _list(given: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
+    """A list of strings, as a list, as that list in a string, or with commas or lines between."""
+    value = (
+        _json_value(given, key) if str(given.get(key, "")).lstrip()[:1] == "[" else given.get(key)
+    )
+    if value is None:
+        return None
+    if isinstance(value, str):
+        between = r"\n" if "data:" in value or "\n" in value.strip() else ","
+        value = re.split(between, value)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _wrong(f'"{key}" is {_kind(value)}; it has to be a list of strings.')
+    items = tuple(item.strip() for item in value if item.strip())
+    return items or None
+
+
+def _json_value(given: Mapping[str, Any], key: str) -> Any:
+    """A value that may be written as JSON inside a string."""
+    value = given.get(key)
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    try:
+        read = json.loads(value)
+    except (ValueError, RecursionError):
+        raise CallError(
+            f'"{key}" is a string that is not JSON.', "Give the object itself, or exactly its JSON."
+        ) from None
+    _check_text(key, read)
+    return read
 
 
 LIST_HINT = '{"info": "workflows"} lists them.'
@@ -218,7 +331,7 @@ def _seed(given: Mapping[str, Any]) -> int | None:
 PARAMS_FORM = '[{"node_title": "Positive Prompt", "inputs": {"text": "a red fox"}}]'
 
 
-def _params(value: Any) -> tuple[Param, ...]:
+def _params(value: Any, every: bool) -> tuple[Param, ...]:
     if isinstance(value, str):
         if not value.strip():
             return ()
@@ -233,10 +346,10 @@ def _params(value: Any) -> tuple[Param, ...]:
         return ()
     if not isinstance(value, list):
         raise CallError(f'"params" is {_kind(value)}, not a list.', f"It looks like {PARAMS_FORM}")
-    return tuple(_param(item, place) for place, item in enumerate(value, start=1))
+    return tuple(_param(item, place, every) for place, item in enumerate(value, start=1))
 
 
-def _param(item: Any, place: int) -> Param:
+def _param(item: Any, place: int, every: bool) -> Param:
     def wrong(what: str) -> CallError:
         return CallError(f'Entry {place} of "params" {what}.', f"It looks like {PARAMS_FORM}")
 
@@ -255,17 +368,18 @@ def _param(item: Any, place: int) -> Param:
         inputs,
         node_id=None if node_id in (None, "") else str(node_id).strip(),
         node_title=None if title in (None, "") else str(title),
+        all=every or _switch(item, "all"),
     )
 
 
-def _doubts(document: Mapping[str, Any]) -> tuple[str, ...]:
+def _doubts(document: Mapping[str, Any]) -> dict[str, str]:
     """Unknown keys so near to a known one that the caller surely meant that."""
     strange = [key for key in document if key not in KNOWN]
     if not strange:
-        return ()
+        return {}
     from difflib import get_close_matches
 
     near = ((key, get_close_matches(key.lower(), KNOWN, 1, 0.85)) for key in strange)
-    return tuple(
-        f'"{key[:40]}" was ignored; did you mean "{found[0]}"?' for key, found in near if found
-    )
+    return {
+        key: f'"{key[:40]}" was ignored; did you mean "{found[0]}"?' for key, found in near if found
+    }

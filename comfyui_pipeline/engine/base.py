@@ -99,6 +99,10 @@ class Engine(Protocol):
         """The schemas of these classes; a class that the server lacks is absent."""
         ...
 
+    def catalog(self) -> dict[str, NodeSchema]:
+        """The schemas of every class that the server has: megabytes, so only when one is sought."""
+        ...
+
     def queue(self, job: Job) -> Run:
         """Queue the prompt and give its run, subscribed before it was sent. Raises PromptRejected."""
         ...

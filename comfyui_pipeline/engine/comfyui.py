@@ -248,6 +248,10 @@ class ComfyUI:
             pool.shutdown(wait=False, cancel_futures=True)
         return {name: schema for name, schema in zip(names, found, strict=True) if schema}
 
+    def catalog(self) -> dict[str, NodeSchema]:
+        """``/object_info``: every class."""
+        return dict(string_map(self._http.json(self._http.get("/object_info"), "/object_info")))
+
     def _schema(self, class_type: str) -> NodeSchema | None:
         path = f"/object_info/{quote(class_type, safe='')}"
         answer = self._http.get(path)

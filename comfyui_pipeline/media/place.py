@@ -65,6 +65,26 @@ def place(
     return Placed(placed, shown, kind, digest, len(content))
 
 
+def read(value: str, places: Places, policy: DownloadPolicy, deadline: float | None) -> bytes:
+    """The content that ``value`` names, unjudged: an address, inline data or a file of this machine.
+
+    Raises MediaError, also for a name that only the server could know.
+    """
+    source = recognise(value, places)
+    shown = describe(value)
+    if isinstance(source, ServerName):
+        raise MediaError(f"There is no file {shown!r} here.", FORMS)
+    return _content(source, policy, deadline, shown)
+
+
+def is_attachment(value: str, places: Places) -> bool:
+    """Whether a bare name is that of a file in the attachments folder."""
+    try:
+        return isinstance(recognise(value, places), LocalFile)
+    except MediaError:
+        return False
+
+
 def _on_server(name: str, server: InputFolder, places: Places, shown: str) -> Placed:
     if server.has_input(name):
         return Placed(name, shown)

@@ -213,7 +213,12 @@ End = Shown | tuple[str, int] | None
 
 
 def _resolve_input(
-    run: Run, scope: Scope, node: LiveNode, slot: int, wanted: str | None, seen: set[tuple[str, str]]
+    run: Run,
+    scope: Scope,
+    node: LiveNode,
+    slot: int,
+    wanted: str | None,
+    seen: set[tuple[str, str]],
 ) -> End:
     socket = node.sockets[slot]
     if socket.link is None:
@@ -221,12 +226,15 @@ def _resolve_input(
     _visit(scope, node, f"input {slot}", seen)
     link = scope.graph.links.get(socket.link)
     if link is None:
-        return _nothing(run, scope, node, socket, f"its link {socket.link} is not in the file")
+        _tell_nothing(run, scope, node, socket, f"its link {socket.link} is not in the file")
+        return None
     if link.origin == INLET_NODE and scope.host is not None and scope.outer is not None:
         return _resolve_outside(run, scope, node, link, seen)
     origin = scope.graph.nodes.get(link.origin)
     if origin is None:
-        return _nothing(run, scope, node, socket, f"it is linked to node {link.origin}, which is gone")
+        why = f"it is linked to node {link.origin}, which is gone"
+        _tell_nothing(run, scope, node, socket, why)
+        return None
     return _resolve_output(run, scope, origin, link.origin_slot, wanted or socket.type, seen)
 
 
@@ -247,7 +255,7 @@ def _resolve_outside(
     return _resolve_input(run, outer, host, link.origin_slot, None, seen)
 
 
-def _nothing(run: Run, scope: Scope, node: LiveNode, socket: Socket, why: str) -> None:
+def _tell_nothing(run: Run, scope: Scope, node: LiveNode, socket: Socket, why: str) -> None:
     """A link to nothing: told, and only an error where the node cannot do without."""
     label = f"Node {scope.prefix}{node.ui.label}"
     if socket.widget is None and not socket.optional:

@@ -45,7 +45,8 @@ def _chosen(text: str, rng: random.Random, drawn: list[str]) -> str:
 
 def _options(text: str, place: int) -> tuple[list[str], int]:
     """The options of a block that began just before ``place``, and where it ends."""
-    options, start, depth = [], place, 0
+    options: list[str] = []
+    start, depth = place, 0
     while place < len(text):
         letter = text[place]
         if letter == "\\":

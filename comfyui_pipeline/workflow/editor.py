@@ -129,10 +129,10 @@ def load(workflow: UiWorkflow, schemas: Mapping[str, Mapping[str, Any]]) -> Edit
     for node in editor.all_nodes():
         for widget in node.widgets:
             saved_values.settle(widget)
-    for graph in (editor.root, *editor.definitions.values()):
-        for node in graph.nodes.values():
+    for live in (editor.root, *editor.definitions.values()):
+        for node in live.nodes.values():
             if node.virtual and node.ui.type == PRIMITIVE:
-                _apply_primitive(graph, node)
+                _apply_primitive(live, node)
     return editor
 
 
@@ -288,9 +288,9 @@ def _quarantined(ui: UiNode) -> Iterator[tuple[str, Any]]:
     entries = ui.properties.get("proxyWidgetErrorQuarantine")
     for entry in entries if isinstance(entries, list) else ():
         original = entry.get("originalEntry") if isinstance(entry, dict) else None
-        if isinstance(original, list) and len(original) > 1 and original[0] == "-1":
-            if "hostValue" in entry:
-                yield str(original[1]), entry["hostValue"]
+        named = isinstance(original, list) and len(original) > 1 and original[0] == "-1"
+        if named and "hostValue" in entry:
+            yield str(original[1]), entry["hostValue"]
 
 
 def _spread_group_values(host: LiveNode, editor: Editor) -> None:
@@ -380,7 +380,9 @@ def _promote(
     inner = host.inner
     if inner is None:
         return
-    place = next((i for i, x in enumerate(inner.inlets) if _source(inner, x) == (node_id, name)), None)
+    place = next(
+        (i for i, x in enumerate(inner.inlets) if _source(inner, x) == (node_id, name)), None
+    )
     if place is None:
         place = _new_inlet(host, inner, node_id, name, within)
     if place is None:

@@ -11,6 +11,12 @@ from typing import Any
 
 NodeSchemas = Mapping[str, Mapping[str, Any]]
 
+PLAINEST = ("value", "text", "prompt", "string", "string_a", "text_a", "text1", "a")
+"""Of several texts or numbers of one node, the input that its output is most plainly made of."""
+WILDCARDS = ("*", "COMFY_MATCHTYPE_V3")
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+GROWING = "COMFY_AUTOGROW_V3"
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -76,21 +82,42 @@ class Graph:
     def source(self, target: Target, kinds: tuple[str, ...]) -> Target | None:
         """The plain value behind an input: itself, or what feeds it through links.
 
-        Follows a link to the one plain input of type ``kinds`` on the node that feeds it (or
-        further up); None when there is no such single one.
+        Follows a link to the input of type ``kinds`` on the node that feeds it, through switches
+        and other nodes that pass any type on; None when no such input is the obvious one.
         """
-        for _ in self.nodes:
-            value = target.node.inputs.get(target.name)
-            if not is_link(value):
-                return target
-            linked = self.link(value)
+        for _ in range(len(self.nodes) + 1):
+            linked = self.link(target.node.inputs.get(target.name))
             if linked is None:
+                dead = is_link(target.node.inputs.get(target.name))
+                return None if dead else target
+            name = self._fed_by(linked[0], kinds)
+            if name is None:
                 return None
-            above = [Target(linked[0], s.name) for s in linked[0].specs.values() if s.type in kinds]
-            if len(above) != 1:
-                return None
-            target = above[0]
+            target = Target(linked[0], name)
         return None
+
+    def _fed_by(self, node: Node, kinds: tuple[str, ...]) -> str | None:
+        """The input that a node's output of these types is made of."""
+        given = [spec for spec in node.specs.values() if spec.name in node.inputs]
+        typed = [spec.name for spec in given if spec.type in kinds]
+        if len(typed) == 1:
+            return typed[0]
+        if typed:
+            linked = [name for name in typed if is_link(node.inputs[name])]
+            if len(linked) == 1:
+                return linked[0]
+            return next((name for name in PLAINEST if name in typed), None)
+        passing = [spec.name for spec in given if spec.type in WILDCARDS]
+        if len(passing) > 1:
+            switches = [spec.name for spec in given if spec.type == "BOOLEAN"]
+            chosen = self.value(Target(node, switches[0]), ("BOOLEAN",)) if switches else None
+            passing = [name for name in passing if str(chosen).lower() in name.lower()]
+        return passing[0] if len(passing) == 1 else None
+
+    def value(self, target: Target, kinds: tuple[str, ...]) -> Any:
+        """The plain value that reaches an input, None when there is no obvious one."""
+        source = self.source(target, kinds)
+        return None if source is None else source.node.inputs.get(source.name)
 
 
 def is_link(value: Any) -> bool:
@@ -117,25 +144,61 @@ def _node(node_id: str, node: Mapping[str, Any], schemas: NodeSchemas) -> Node:
         class_type=node["class_type"],
         title=title if isinstance(title, str) else "",
         inputs=node["inputs"],
-        specs={spec.name: spec for spec in _specs(schema)},
+        specs={spec.name: spec for spec in _specs(schema, node["inputs"])},
         outputs=tuple(str(kind) for kind in schema.get("output") or ()),
         output_names=tuple(str(name) for name in schema.get("output_name") or ()),
         saves=bool(schema.get("output_node")),
     )
 
 
-def _specs(schema: Mapping[str, Any]) -> Iterator[InputSpec]:
+def _specs(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[InputSpec]:
+    yield from _group_specs(schema.get("input") or {}, inputs, "")
+
+
+def _group_specs(
+    groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str
+) -> Iterator[InputSpec]:
     for group in ("required", "optional"):
-        for name, told in (schema.get("input", {}).get(group) or {}).items():
-            kind = told[0] if isinstance(told, (list, tuple)) and told else "*"
-            options = told[1] if isinstance(told, (list, tuple)) and len(told) > 1 else {}
-            options = options if isinstance(options, dict) else {}
-            listed = kind if isinstance(kind, list) else options.get("options")
-            combo = isinstance(kind, list) or kind == "COMBO"
-            yield InputSpec(
-                name=name,
-                type="COMBO" if combo else str(kind),
-                options=options,
-                choices=tuple(listed or ()) if combo else (),
-                required=group == "required",
-            )
+        for name, told in (groups.get(group) or {}).items():
+            spec = _spec(prefix + name, told, required=group == "required")
+            if spec.type == GROWING:
+                yield from _members(spec, inputs)
+            elif spec.type == DYNAMIC:
+                yield from _dynamic(spec, inputs)
+            else:
+                yield spec
+
+
+def _spec(name: str, told: Any, *, required: bool) -> InputSpec:
+    kind = told[0] if isinstance(told, (list, tuple)) and told else "*"
+    options = told[1] if isinstance(told, (list, tuple)) and len(told) > 1 else {}
+    options = options if isinstance(options, dict) else {}
+    choices = kind if isinstance(kind, list) else options.get("options")
+    combo = isinstance(kind, list) or kind == "COMBO"
+    return InputSpec(
+        name=name,
+        type="COMBO" if combo else str(kind),
+        options=options,
+        choices=tuple(choices or ()) if combo else (),
+        required=required,
+    )
+
+
+def _dynamic(spec: InputSpec, inputs: Mapping[str, Any]) -> Iterator[InputSpec]:
+    """A combo whose choice decides which further inputs there are, named ``combo.input``."""
+    ways = {way.get("key"): way for way in spec.options.get("options") or ()}
+    yield InputSpec(spec.name, "COMBO", {}, tuple(ways), spec.required)
+    chosen = inputs.get(spec.name)
+    if isinstance(chosen, str) and chosen in ways:
+        yield from _group_specs(ways[chosen].get("inputs") or {}, inputs, f"{spec.name}.")
+
+
+def _members(spec: InputSpec, inputs: Mapping[str, Any]) -> Iterator[InputSpec]:
+    """The members of a growing group that this node has: ``group.name``."""
+    groups = (spec.options.get("template") or {}).get("input") or {}
+    told = next(
+        iter({**(groups.get("required") or {}), **(groups.get("optional") or {})}.values()), ["*"]
+    )
+    for name in inputs:
+        if name.startswith(f"{spec.name}."):
+            yield _spec(name, told, required=False)

@@ -1,9 +1,12 @@
-"""Find and read a workflow file. Only inside the workflows folder, and never another file instead."""
+"""Find and read a workflow: a file in the workflows folder, a picture that holds one, or JSON.
+
+Only inside the workflows folder, and never another file instead.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +14,31 @@ from typing import Any
 from comfyui_pipeline.errors import WorkflowError
 
 MAX_BYTES = 64 * 2**20
+PICTURES = (".png", ".webp", ".jpg", ".jpeg")
+INLINE = "workflow_json"
+"""The name of a workflow that came inside the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow in prompt format: node id -> ``class_type``, ``inputs`` and maybe ``_meta``."""
+    """A workflow as it was found: in prompt format, in the editor's own, or in both.
+
+    ``nodes``: node id -> ``class_type``, ``inputs``, ``_meta``. ``ui``: the editor's document.
+    """
 
     name: str
-    nodes: Mapping[str, Mapping[str, Any]]
+    nodes: Mapping[str, Mapping[str, Any]] | None
+    ui: Mapping[str, Any] | None = None
 
 
 def names(folder: Path) -> list[str]:
     """The workflows in ``folder`` and its subfolders, as names for :func:`load`, sorted."""
-    found = (path.relative_to(folder) for path in folder.rglob("*.json") if path.is_file())
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(
-        path.with_suffix("").as_posix()
+        (path.with_suffix("") if path.suffix.lower() == ".json" else path).as_posix()
         for path in found
-        if not any(part.startswith(".") for part in path.parts)
+        if path.suffix.lower() in (".json", *PICTURES)
+        and not any(part.startswith(".") for part in path.parts)
     )
 
 
@@ -35,23 +46,119 @@ def load(folder: Path, name: str) -> Workflow:
     """Read the workflow called ``name`` (with or without ``.json``, ``sub/name`` too).
 
     Raises WorkflowError when it is not there (naming the nearest ones), lies outside ``folder``,
-    is not JSON or is no prompt.
+    or holds no workflow.
     """
     path = _path(folder, name)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise WorkflowError(f"The workflow {name!r} is larger than {MAX_BYTES >> 20} MB.")
-        document = json.loads(path.read_text("utf-8-sig"))
+        content = path.read_bytes()
     except OSError as error:
         raise WorkflowError(f"The workflow {name!r} cannot be read: {error.strerror}.") from None
+    relative = path.relative_to(folder.resolve())
+    shown = relative.with_suffix("") if path.suffix.lower() == ".json" else relative
+    return from_bytes(shown.as_posix(), content)
+
+
+def is_elsewhere(folder: Path, name: str) -> bool:
+    """Whether ``name`` names no file of the workflows folder but an address, a path or a picture."""
+    asked = name.strip().lower()
+    if asked.startswith(("http://", "https://", "data:", "file:", "/", "\\")) or asked[1:2] == ":":
+        return True
+    if not asked.endswith((".json", *PICTURES)):
+        return False
+    try:
+        _path(folder, name)
+    except WorkflowError:
+        return True
+    return False
+
+
+def from_bytes(name: str, content: bytes) -> Workflow:
+    """A workflow out of a file's content: JSON, or a picture that ComfyUI wrote it into."""
+    if content[:4] == b"\x89PNG" or content[:3] == b"\xff\xd8\xff" or content[8:12] == b"WEBP":
+        return _from_picture(name, content)
+    try:
+        document = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise WorkflowError(
-            f"The workflow {name!r} is not JSON{where}.",
-            "Export it again from ComfyUI: Workflow > Export (API).",
+            f"The workflow {name!r} is not JSON{where}.", "Save it again from ComfyUI."
         ) from None
-    relative = path.relative_to(folder.resolve()).with_suffix("").as_posix()
-    return Workflow(relative, _nodes(name, document))
+    return from_document(name, document)
+
+
+def from_document(name: str, document: Any) -> Workflow:
+    """A workflow out of parsed JSON: a prompt, ``{"prompt": …}`` around one, or the editor's format."""
+    if not isinstance(document, dict):
+        raise WorkflowError(
+            f"The workflow {name!r} is no JSON object.", "Save it again from ComfyUI."
+        )
+    if isinstance(document.get("nodes"), list):
+        return Workflow(name, None, document)
+    prompt, ui = document, _carried(document)
+    if isinstance(document.get("prompt"), dict):
+        prompt = document["prompt"]
+    elif ui is not None and "class_type" not in str(next(iter(document.values()), "")):
+        return Workflow(name, None, ui)
+    return Workflow(name, _nodes(name, prompt), ui)
+
+
+def _carried(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The editor's document that travels beside a prompt, as in the server's own requests."""
+    extra = document.get("extra_data")
+    info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
+    for holder in (info, document):
+        ui = holder.get("workflow") if isinstance(holder, dict) else None
+        if isinstance(ui, dict) and isinstance(ui.get("nodes"), list):
+            return ui
+    return None
+
+
+def _from_picture(name: str, content: bytes) -> Workflow:
+    """``prompt`` and ``workflow`` as SaveImage and SaveAnimatedWEBP write them (nodes_images.py)."""
+    found: dict[str, Any] = {}
+    for key, text in _texts_in(name, content):
+        try:
+            found.setdefault(key, json.loads(text))
+        except (ValueError, RecursionError):
+            continue
+    ui = found.get("workflow")
+    ui = ui if isinstance(ui, dict) and isinstance(ui.get("nodes"), list) else None
+    if isinstance(found.get("prompt"), dict) and found["prompt"]:
+        return Workflow(name, _nodes(name, found["prompt"]), ui)
+    if ui is not None:
+        return Workflow(name, None, ui)
+    raise WorkflowError(
+        f"The picture {name!r} holds no workflow.",
+        "Use a file just as ComfyUI saved it: chat programs and picture editors take it out.",
+    )
+
+
+def _texts_in(name: str, content: bytes) -> Iterator[tuple[str, str]]:
+    """PNG text chunks, and EXIF texts of the form ``prompt:{…}``."""
+    import io
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.format == "PNG":
+                image.load()  # chunks behind the pixels count too
+            texts = [(str(key), value) for key, value in image.info.items()]
+            exif = image.getexif()
+            values = [*exif.values(), *exif.get_ifd(0x8769).values()]
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise WorkflowError(
+            f"The picture {name!r} cannot be read; it may have been cut off."
+        ) from None
+    yield from ((key, value) for key, value in texts if isinstance(value, str))
+    for value in values:
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(text, str):
+            key, colon, rest = text.removeprefix("ASCII").lstrip("\0 ").partition(":")
+            if colon and key.lower() in ("prompt", "workflow"):
+                yield key.lower(), rest.rstrip("\0 ")
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -66,7 +173,7 @@ def _path(folder: Path, name: str) -> Path:
     for candidate in (inside / asked, inside / f"{asked}.json"):
         try:
             path = candidate.resolve()
-            found = candidate.suffix.lower() == ".json" and path.is_file()
+            found = candidate.suffix.lower() in (".json", *PICTURES) and path.is_file()
         except (OSError, ValueError):
             found = False
         if found and path.is_relative_to(inside):
@@ -87,19 +194,12 @@ def _absent(folder: Path, name: str) -> WorkflowError:
 
 def _some(entries: list[str], limit: int = 40) -> str:
     if not entries:
-        return "none yet (put API-format .json files into the workflows folder)"
+        return "none yet (put workflow files saved from ComfyUI into the workflows folder)"
     more = f" and {len(entries) - limit} more" if len(entries) > limit else ""
     return ", ".join(entries[:limit]) + more
 
 
 def _nodes(name: str, document: Any) -> dict[str, dict[str, Any]]:
-    if isinstance(document, dict) and isinstance(document.get("nodes"), list):
-        raise WorkflowError(
-            f"The workflow {name!r} was saved in the editor's own format, which a server cannot run.",
-            "In ComfyUI open it and choose Workflow > Export (API), then put that file here.",
-        )
-    if isinstance(document, dict) and isinstance(document.get("prompt"), dict):
-        document = document["prompt"]
     if not isinstance(document, dict) or not document:
         raise WorkflowError(f"The workflow {name!r} holds no nodes.")
     return {str(node_id): _node(name, node_id, node) for node_id, node in document.items()}
@@ -109,8 +209,8 @@ def _node(name: str, node_id: str, node: Any) -> dict[str, Any]:
     """One node, with ``inputs`` always there: a prompt without them kills the server's worker."""
     if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
         raise WorkflowError(
-            f"Node {node_id} of the workflow {name!r} has no class_type, so it is no API-format file.",
-            "In ComfyUI choose Workflow > Export (API).",
+            f"Node {node_id} of the workflow {name!r} has no class_type, so it is no prompt.",
+            "Save the workflow again from ComfyUI.",
         )
     inputs = node.get("inputs")
     if inputs is not None and not isinstance(inputs, dict):

@@ -1,21 +1,24 @@
-"""Apply the caller's changes: first planned in full against the graph, then carried out at once.
+"""Plan the caller's changes in full against the graph, then carry them out at once.
 
-A change that fits nothing is an error that lists what there is; the prompt given is never altered.
+A change that fits nothing is an error that lists what there is; what had to be guessed is noted; the
+prompt given is never altered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.tool_call import Param, ToolCall
-from comfyui_pipeline.workflow import roles
+from comfyui_pipeline.workflow import loras, matching, roles, title_params
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.values import fit
 
 LISTED = 30
+EACH_OF_SEVERAL = frozenset({"image", "mask", "checkpoint", "vae", "width", "height"})
+"""Short arguments whose several places are different things: one value cannot mean them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +37,69 @@ class Change:
         return spec is not None and spec.takes_file and isinstance(self.value, str)
 
 
-def plan(graph: Graph, call: ToolCall, *, drawn_seed: int, prefix: str) -> list[Change]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All changes, what was guessed for them, and the keys of the call that they used up."""
+
+    changes: tuple[Change, ...]
+    guesses: tuple[str, ...] = ()
+    used_keys: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Planning:
+    """A plan in the making."""
+
+    graph: Graph
+    strict: bool
+    changes: dict[tuple[str, str], Change] = field(default_factory=dict)
+    guesses: list[str] = field(default_factory=list)
+
+    def set(self, target: Target, value: Any, reason: str) -> None:
+        linked = self.graph.link(target.node.inputs.get(target.name)) is not None
+        fitted = fit(self.graph, target, value, strict=self.strict)
+        if fitted.note:
+            self.guesses.append(fitted.note)
+        self.changes[_place(target)] = Change(target, fitted.value, reason, replaced_link=linked)
+
+    def open(self, targets: Iterable[Target]) -> list[Target]:
+        """Those that nothing has set yet."""
+        return [target for target in targets if _place(target) not in self.changes]
+
+
+def plan(
+    graph: Graph,
+    call: ToolCall,
+    short: Mapping[str, Any],
+    *,
+    wanted_loras: Sequence[loras.Lora] = (),
+    drawn_seed: int = 0,
+    prefix: str = "",
+) -> Plan:
     """Every change that this call means, in no need of an order.
 
-    ``drawn_seed`` goes into each seed that the caller left open; ``prefix`` into the file names of
-    saving nodes when the caller gave a prompt ("" leaves them). Raises PatchError.
+    ``short``: the short arguments that are still to be placed. ``drawn_seed`` goes into each seed
+    that the caller left open; ``prefix`` into the file names of saving nodes ("" leaves them).
+    Parameters named in titles come first, then ``params``, then roles. Raises PatchError.
     """
-    changes = _from_params(graph, call.params)
-    settled = {_place(change.target) for change in changes}
-
-    def add(reason: str, targets: Iterable[Target], value: Any) -> None:
-        open_ones = [target for target in targets if _place(target) not in settled]
-        if not open_ones:
-            raise PatchError(f'"{reason}" and "params" both set the same input.', "Give only one.")
-        changes.extend(_change(graph, target, value, reason) for target in open_ones)
-
-    if call.prompt is not None:
-        add("prompt", _texts(graph, "positive", "prompt"), call.prompt)
-    if call.negative_prompt is not None:
-        add("negative_prompt", _texts(graph, "negative", "negative_prompt"), call.negative_prompt)
-    if call.image is not None:
-        add("image", [_picture(graph)], call.image)
-    for side in ("width", "height"):
-        if (length := getattr(call, side)) is not None:
-            add(side, [_size(graph, side)], length)
-    changes += _seed_changes(graph, call, drawn_seed, settled)
-    if call.prompt is not None and prefix:
-        open_ones = [t for t in roles.prefixes(graph) if _place(t) not in settled]
-        changes += [_change(graph, t, _in_folder(t, prefix), "file name") for t in open_ones]
-    return changes
+    planning = _Planning(graph, call.strict)
+    named = _from_titles(planning, call, short)
+    _from_params(planning, call.params)
+    for argument in (name for name in roles.FINDERS if name in short and name not in named):
+        if argument not in ("seed", "loras"):
+            _from_role(planning, argument, short[argument])
+    if "images" in short and "images" not in named:
+        _each_picture(planning, short["images"])
+    for target, value in loras.settings(graph, wanted_loras) if wanted_loras else ():
+        planning.set(target, value, "loras")
+    if "seed" not in named:
+        _seeds(planning, call.seed, drawn_seed)
+    if prefix:
+        for target in planning.open(roles.prefixes(graph)):
+            planning.set(target, _in_folder(target, prefix), "file name")
+    return Plan(
+        tuple(planning.changes.values()), tuple(dict.fromkeys(planning.guesses)), frozenset(named)
+    )
 
 
 def apply(prompt: Mapping[str, Mapping[str, Any]], changes: Sequence[Change]) -> dict[str, Any]:
@@ -82,36 +119,99 @@ def _place(target: Target) -> tuple[str, str]:
     return target.node.id, target.name
 
 
-def _change(graph: Graph, target: Target, value: Any, reason: str) -> Change:
-    linked = graph.link(target.node.inputs.get(target.name)) is not None
-    return Change(target, fit(graph, target, value), reason, replaced_link=linked)
+# -- parameters named in titles --------------------------------------------------------------------
 
 
-def _from_params(graph: Graph, params: Sequence[Param]) -> list[Change]:
-    changes: dict[tuple[str, str], Change] = {}
+def _from_titles(planning: _Planning, call: ToolCall, short: Mapping[str, Any]) -> set[str]:
+    """Set what the workflow's titles name; gives the names that were given."""
+    given: dict[str, Any] = {**call.extras, **short}
+    if call.seed is not None:
+        given["seed"] = call.seed
+    named = title_params.find(planning.graph)
+    missing = [p.name for p in named.values() if p.required and p.name not in given]
+    if missing:
+        told = ", ".join(f'"{name}"' for name in missing)
+        raise PatchError(f"This workflow requires {told}.", "Add it to the call.")
+    used = set()
+    for param in named.values():
+        if param.name in given:
+            used.add(param.name)
+            for target in param.targets:
+                planning.set(target, given[param.name], param.name)
+    return used
+
+
+# -- params ----------------------------------------------------------------------------------------
+
+
+def _from_params(planning: _Planning, params: Sequence[Param]) -> None:
     for param in params:
-        node = _node(graph, param)
-        for name, value in param.inputs.items():
-            target = Target(node, _input(node, name))
-            changes[_place(target)] = _change(graph, target, value, "params")
-    return list(changes.values())
+        for node in _nodes_of(planning, param):
+            for name, value in param.inputs.items():
+                planning.set(Target(node, _input(planning, node, name)), value, "params")
 
 
-def _node(graph: Graph, param: Param) -> Node:
+def _nodes_of(planning: _Planning, param: Param) -> list[Node]:
+    """By id, title, title without case and width, role, class, and the nearest title at last."""
+    graph = planning.graph
     if param.node_id is not None:
-        if param.node_id not in graph.nodes:
-            raise PatchError(f"There is no node {param.node_id!r}.", _nodes(graph))
-        return graph.nodes[param.node_id]
+        if param.node_id in graph.nodes:
+            return [graph.nodes[param.node_id]]
+        raise PatchError(f"There is no node {param.node_id!r}.", _nodes(graph))
     title = param.node_title or ""
     found = [node for node in graph.nodes.values() if node.title == title]
-    wanted = title.strip().casefold()
-    found = found or [n for n in graph.nodes.values() if n.title.strip().casefold() == wanted]
+    if not found and not planning.strict:
+        found = _loosely_titled(planning, title)
     if not found:
         raise PatchError(f"There is no node titled {title!r}.", _nodes(graph))
-    if len(found) > 1:
-        candidates = "; ".join(node.label for node in found)
-        raise PatchError(f"{len(found)} nodes are titled {title!r}: {candidates}.", "Use node_id.")
-    return found[0]
+    if len(found) > 1 and not param.all:
+        candidates = "; ".join(node.label for node in found[:LISTED])
+        raise PatchError(
+            f"{len(found)} nodes could be {title!r}: {candidates}.",
+            'Use node_id, or add "all": true to change them all.',
+        )
+    return found
+
+
+def _loosely_titled(planning: _Planning, title: str) -> list[Node]:
+    nodes = list(planning.graph.nodes.values())
+    wanted = matching.plain(title)
+    same = [node for node in nodes if matching.plain(node.title) == wanted]
+    if same:
+        return same
+    by_role = _by_role(planning.graph, wanted)
+    by_class = [node for node in nodes if matching.plain(node.class_type) == wanted]
+    guessed = by_role or by_class
+    if not guessed:
+        names = [node.title or node.class_type for node in nodes]
+        likely = set(matching.guess(title, list(dict.fromkeys(names))).names)
+        guessed = [node for node in nodes if (node.title or node.class_type) in likely]
+    for node in guessed:
+        planning.guesses.append(f"node {title!r} → {node.label}")
+    return guessed
+
+
+def _by_role(graph: Graph, word: str) -> list[Node]:
+    """The nodes that a role's name means: ``positive``, ``negative prompt``, ``sampler``…"""
+    argument = ROLE_WORDS.get(word, word.replace(" ", "_"))
+    if argument == "sampler":
+        return roles.samplers(graph)
+    if argument not in roles.FINDERS:
+        return []
+    return list({t.node.id: t.node for t in roles.of_argument(graph, argument)}.values())
+
+
+ROLE_WORDS = {
+    "positive": "prompt",
+    "positive prompt": "prompt",
+    "negative": "negative_prompt",
+    "negative prompt": "negative_prompt",
+    "model": "checkpoint",
+    "size": "width",
+    "latent": "width",
+    "lora": "loras",
+    "controlnet": "strength",
+}
 
 
 def _nodes(graph: Graph) -> str:
@@ -120,74 +220,90 @@ def _nodes(graph: Graph) -> str:
     return f"This workflow has: {'; '.join(labels[:LISTED])}{more}."
 
 
-def _input(node: Node, name: str) -> str:
+def _input(planning: _Planning, node: Node, name: str) -> str:
     known = [*node.specs, *(given for given in node.inputs if given not in node.specs)]
-    if name in known:
-        return name
+    found = matching.find_input(name, known, strict=planning.strict)
+    if len(found.names) == 1:
+        if found.guessed:
+            planning.guesses.append(f"input {name!r} → {found.names[0]!r} of node {node.label}")
+        return found.names[0]
+    if found.names:
+        raise PatchError(
+            f"The input {name!r} of node {node.label} could be {' or '.join(found.names)}.",
+            "Use one of these names.",
+        )
     raise PatchError(
         f"Node {node.label} has no input {name!r}.",
         f"It has: {', '.join(known)}." if known else "It has none.",
     )
 
 
-def _texts(graph: Graph, role: str, reason: str) -> list[Target]:
-    found = roles.texts(graph, role)
+# -- short arguments -------------------------------------------------------------------------------
+
+
+def _from_role(planning: _Planning, argument: str, value: Any) -> None:
+    found = roles.of_argument(planning.graph, argument)
     if not found:
         raise PatchError(
-            f'This workflow has no {role} text, so "{reason}" has nowhere to go.',
-            f"Leave it out, or name a node in params. {_nodes(graph)}",
+            f'This workflow has nothing that "{argument}" could change.', _others(planning.graph)
         )
-    return found
+    targets = planning.open(found)
+    if not targets:
+        raise PatchError(f'"{argument}" and "params" both set the same input.', "Give only one.")
+    if argument in EACH_OF_SEVERAL and len(targets) > 1:
+        values = {repr(target.node.inputs.get(target.name)) for target in targets}
+        if argument in ("image", "mask") or len(values) > 1:
+            raise _several(argument, targets)
+    for target in targets:
+        planning.set(target, value, argument)
 
 
-def _picture(graph: Graph) -> Target:
-    found = roles.pictures(graph)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise PatchError('This workflow takes no picture, so "image" has nowhere to go.')
-    raise PatchError(
-        f'This workflow takes {len(found)} pictures, so "image" is not clear.',
-        f"Name each in params: {_ways(found)}.",
+def _several(argument: str, targets: Sequence[Target]) -> PatchError:
+    ways = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[:LISTED])
+    several = ' Or give "images": a list, in this order.' if argument == "image" else ""
+    return PatchError(
+        f'{len(targets)} places of this workflow could be meant by "{argument}".',
+        f"Name each in params: {ways}.{several}",
     )
 
 
-def _ways(targets: Sequence[Target]) -> str:
-    return "; ".join(f"node {t.node.label}, input {t.name}" for t in targets)
+def _others(graph: Graph) -> str:
+    there = available(graph)
+    if not there:
+        return "It has no short arguments at all; change nodes with params."
+    return f"Its short arguments are: {', '.join(there)}."
 
 
-def _size(graph: Graph, side: str) -> Target:
-    nodes = roles.sizes(graph)
-    if len(nodes) > 1:
-        ways = _ways([Target(node, side) for node in nodes])
+def available(graph: Graph) -> list[str]:
+    """The short arguments that change something in this workflow."""
+    return [name for name in roles.FINDERS if roles.of_argument(graph, name)]
+
+
+def _each_picture(planning: _Planning, values: Sequence[str]) -> None:
+    targets = planning.open(roles.pictures(planning.graph))
+    if len(values) > len(targets):
         raise PatchError(
-            f'{len(nodes)} nodes of this workflow have a {side}, so "{side}" is not clear.',
-            f"Name one in params: {ways}.",
+            f"{len(values)} pictures were given, and this workflow takes {len(targets)}.",
+            "Give as many as it takes.",
         )
-    source = graph.source(Target(nodes[0], side), ("INT",)) if nodes else None
-    if source is None:
+    for target, value in zip(targets, values, strict=False):
+        planning.set(target, value, "images")
+
+
+def _seeds(planning: _Planning, given: int | None, drawn: int) -> None:
+    found = roles.seeds(planning.graph)
+    if given is not None and not found:
         raise PatchError(
-            f'This workflow has no {side} of its own, so "{side}" has nowhere to go.',
-            "The size comes from its input picture or its models; leave it out.",
+            'This workflow draws nothing at random, so "seed" has nowhere to go.',
+            _others(planning.graph),
         )
-    return source
-
-
-def _seed_changes(
-    graph: Graph, call: ToolCall, drawn: int, settled: set[tuple[str, str]]
-) -> list[Change]:
-    found = roles.seeds(graph)
-    if call.seed is not None and not found:
-        raise PatchError('This workflow draws nothing at random, so "seed" has nowhere to go.')
-    reason, seed = ("drawn", drawn) if call.seed is None else ("seed", call.seed)
-    changes = []
-    for target in found:
-        if _place(target) not in settled:
-            highest = target.spec.options.get("max") if target.spec else None
-            if reason == "drawn" and isinstance(highest, int):
-                seed = drawn % (highest + 1)
-            changes.append(_change(graph, target, seed, reason))
-    return changes
+    for target in planning.open(found):
+        highest = target.spec.options.get("max") if target.spec else None
+        if given is not None:
+            planning.set(target, given, "seed")
+        else:
+            fits = drawn % (highest + 1) if isinstance(highest, int) and highest >= 0 else drawn
+            planning.set(target, fits, "drawn")
 
 
 def _in_folder(target: Target, prefix: str) -> str:

@@ -228,7 +228,9 @@ def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:
     if not any(socket.link in merged for socket in node.inputs):
         return node
     inputs = tuple(
-        socket if socket.link is None else replace(socket, link=merged.get(socket.link, socket.link))
+        socket
+        if socket.link is None
+        else replace(socket, link=merged.get(socket.link, socket.link))
         for socket in node.inputs
     )
     return replace(node, inputs=inputs)
@@ -291,7 +293,9 @@ def _promoting(node: UiNode, renamed: Mapping[str, Mapping[str, str]]) -> UiNode
     if not ids or not isinstance(entries, list):
         return node
     fresh = [
-        [ids.get(str(entry[0]), entry[0]), *entry[1:]] if isinstance(entry, list) and entry else entry
+        [ids.get(str(entry[0]), entry[0]), *entry[1:]]
+        if isinstance(entry, list) and entry
+        else entry
         for entry in entries
     ]
     return replace(node, properties={**node.properties, "proxyWidgets": fresh})
@@ -330,7 +334,10 @@ def _own_groups(root: UiGraph, groups: Mapping[str, UiGraph]) -> tuple[UiGraph, 
     copies: dict[str, UiGraph] = {}
     nodes = []
     for node in root.nodes:
-        group = next((groups.get(node.type[len(p) :]) for p in GROUP_PREFIXES if node.type[: len(p)] == p), None)
+        group = next(
+            (groups.get(node.type[len(p) :]) for p in GROUP_PREFIXES if node.type[: len(p)] == p),
+            None,
+        )
         if group is not None:
             node = replace(node, type=f"{node.type}#{node.id}")
             copies[node.type] = group

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
 
 LISTED = 12
@@ -15,13 +17,24 @@ TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 
 
-def fit(graph: Graph, target: Target, value: Any) -> Any:
-    """The value that ``target`` takes. Raises PatchError naming node, input, value and what is right."""
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A value that fits, and what had to be guessed or changed for that (None: nothing)."""
+
+    value: Any
+    note: str | None = None
+
+
+def fit(graph: Graph, target: Target, value: Any, *, strict: bool = False) -> Fitted:
+    """The value that ``target`` takes. Raises PatchError naming node, input, value and what is right.
+
+    ``strict``: nothing is guessed or rounded.
+    """
     if is_link(value):
-        return _fit_link(graph, target, value)
+        return Fitted(_fit_link(graph, target, value))
     spec = target.spec
     if spec is None:
-        return value
+        return Fitted(value)
     if isinstance(value, (list, dict)) or value is None:
         raise _wrong(target, value, f"of type {spec.type}")
     reader = READERS.get(spec.type)
@@ -30,8 +43,8 @@ def fit(graph: Graph, target: Target, value: Any) -> Any:
             raise _wrong(target, value, f"a link to an output of type {spec.type}")
         if is_link(target.node.inputs.get(target.name)):
             raise _wrong(target, value, f'a link like ["4", 0] to an output of type {spec.type}')
-        return value
-    return reader(target, spec, value)
+        return Fitted(value)
+    return reader(target, spec, value, strict)
 
 
 def _fit_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
@@ -52,7 +65,7 @@ def _wrong(target: Target, value: Any, right: str) -> PatchError:
     )
 
 
-def _whole(target: Target, spec: InputSpec, value: Any) -> int:
+def _whole(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
     try:
         exact = int(value) if isinstance(value, (int, str)) else None
     except ValueError:
@@ -60,18 +73,35 @@ def _whole(target: Target, spec: InputSpec, value: Any) -> int:
     if exact is None:
         number = _float(value)
         if number is None or not number.is_integer():
-            raise _wrong(target, value, "a whole number" + _range(spec))
+            raise _wrong(target, value, "a whole number" + range_of(spec))
         exact = int(number)
     _check_range(target, spec, exact)
-    return exact
+    return _on_step(target, spec, exact, strict)
 
 
-def _number(target: Target, spec: InputSpec, value: Any) -> float:
+def _on_step(target: Target, spec: InputSpec, number: int, strict: bool) -> Fitted:
+    """Sizes come in steps of 8 or 16: what lies between two is moved to the nearer one."""
+    step, low = spec.options.get("step", 1), spec.options.get("min", 0)
+    if not isinstance(step, int) or not isinstance(low, int) or step <= 1:
+        return Fitted(number)
+    offset = low % step
+    moved = round((number - offset) / step) * step + offset
+    high = spec.options.get("max")
+    if moved == number or moved < low or (isinstance(high, int) and moved > high):
+        return Fitted(number)
+    if strict:
+        raise _wrong(
+            target, number, f"a multiple of {step}" + (f" plus {offset}" if offset else "")
+        )
+    return Fitted(moved, f"{target.name} {number} → {moved} (it goes in steps of {step})")
+
+
+def _number(target: Target, spec: InputSpec, value: Any, _strict: bool) -> Fitted:
     number = _float(value)
     if number is None:
-        raise _wrong(target, value, "a number" + _range(spec))
+        raise _wrong(target, value, "a number" + range_of(spec))
     _check_range(target, spec, number)
-    return number
+    return Fitted(number)
 
 
 def _float(value: Any) -> float | None:
@@ -82,7 +112,8 @@ def _float(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _range(spec: InputSpec) -> str:
+def range_of(spec: InputSpec) -> str:
+    """`` from 1 to 100``, `` of at least 0`` or nothing."""
     low, high = spec.options.get("min"), spec.options.get("max")
     if low is None and high is None:
         return ""
@@ -94,46 +125,55 @@ def _range(spec: InputSpec) -> str:
 def _check_range(target: Target, spec: InputSpec, number: float) -> None:
     low, high = spec.options.get("min"), spec.options.get("max")
     if (low is not None and number < low) or (high is not None and number > high):
-        raise _wrong(target, number, "a number" + _range(spec))
+        raise _wrong(target, number, "a number" + range_of(spec))
 
 
-def _truth(target: Target, _spec: InputSpec, value: Any) -> bool:
+def _truth(target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Fitted:
     """``"false"`` is false here; the server itself would take any text for true."""
     word = str(value).strip().lower()
     if word in TRUE or word in FALSE:
-        return word in TRUE
+        return Fitted(word in TRUE)
     raise _wrong(target, value, "true or false")
 
 
-def _string(_target: Target, _spec: InputSpec, value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+def _string(_target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Fitted:
+    return Fitted(value if isinstance(value, str) else str(value))
 
 
-def _choice(target: Target, spec: InputSpec, value: Any) -> Any:
+def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
     if spec.takes_file and isinstance(value, str):
-        return value
+        return Fitted(value)
     for choice in spec.choices:
         if choice == value or str(choice) == str(value):
-            return choice
+            return Fitted(choice)
     if not spec.choices and not spec.required:
-        return value
-    raise _wrong(target, value, f"one of: {_listed(spec.choices, str(value))}")
+        return Fitted(value)
+    by_name = {str(choice): choice for choice in spec.choices}
+    found = matching.find_file(str(value), list(by_name), strict=strict)
+    if len(found.names) > 1:
+        raise PatchError(
+            f"{str(value)!r} for the input {target.name!r} of node {target.node.label} could be "
+            f"{' or '.join(found.names[:LISTED])}.",
+            "Give one of these in full.",
+        )
+    if found.names:
+        name = found.names[0]
+        return Fitted(by_name[name], f"{target.name} {str(value)!r} → {name!r}")
+    raise _wrong(target, value, f"one of: {listed(spec.choices, str(value))}")
 
 
-def _listed(choices: tuple[Any, ...], value: str) -> str:
+def listed(choices: tuple[Any, ...], value: str = "", most: int = LISTED) -> str:
     """The choices, the nearest to ``value`` first, cut to a readable number."""
     if not choices:
         return "nothing (the server has no such file)"
-    from difflib import get_close_matches
-
     names = [str(choice) for choice in choices]
-    near = get_close_matches(value, names, LISTED // 2, 0.4)
+    near = matching.nearest(value, names, most // 2) if value else []
     ordered = near + [name for name in names if name not in near]
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(ordered[:LISTED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(ordered[:most]) + more
 
 
-READERS: Mapping[str, Callable[[Target, InputSpec, Any], Any]] = MappingProxyType(
+READERS: Mapping[str, Callable[[Target, InputSpec, Any, bool], Fitted]] = MappingProxyType(
     {
         "INT": _whole,
         "FLOAT": _number,

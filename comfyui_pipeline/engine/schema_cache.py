@@ -1,0 +1,86 @@
+"""The server's classes, remembered on disk for a short while, so that a call asks only for new ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comfyui_pipeline.engine.base import NodeSchema
+
+KEPT_SECONDS = 120.0
+MAX_BYTES = 32 * 2**20
+
+Ask = Callable[[Collection[str]], Mapping[str, NodeSchema]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Schemas by class, and which of them were remembered rather than just asked for."""
+
+    schemas: Mapping[str, NodeSchema]
+    remembered: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaCache:
+    """``file``: where one server's classes are kept; None keeps nothing. ``ask`` asks the server."""
+
+    file: Path | None
+    ask: Ask
+
+    def get(self, class_types: Collection[str]) -> Known:
+        """The schemas of these classes; a class that the server lacks is absent."""
+        wanted = set(class_types)
+        kept = self._read()
+        fresh = {name: kept[name]["schema"] for name in wanted & kept.keys()}
+        asked = self.ask(wanted - fresh.keys())
+        if asked:
+            self._write(kept, asked)
+        return Known({**fresh, **asked}, frozenset(fresh))
+
+    def renew(self, class_types: Collection[str]) -> Mapping[str, NodeSchema]:
+        """The same, asked anew."""
+        asked = self.ask(set(class_types))
+        self._write({k: v for k, v in self._read().items() if k not in class_types}, asked)
+        return asked
+
+    def _read(self) -> dict[str, Any]:
+        if self.file is None:
+            return {}
+        try:
+            if self.file.stat().st_size > MAX_BYTES:
+                return {}
+            kept = json.loads(self.file.read_bytes())
+            now = time.time()
+            return {
+                name: entry
+                for name, entry in kept.items()
+                if 0 <= now - entry["at"] < KEPT_SECONDS and isinstance(entry["schema"], dict)
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {}
+
+    def _write(self, kept: Mapping[str, Any], asked: Mapping[str, NodeSchema]) -> None:
+        if self.file is None:
+            return
+        now = time.time()
+        entries = {**kept, **{name: {"at": now, "schema": s} for name, s in asked.items()}}
+        part = self.file.with_name(f".{self.file.name}.{uuid.uuid4().hex}")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(entries, separators=(",", ":")), "utf-8")
+            os.replace(part, self.file)  # noqa: PTH105 - the call that POSIX and Windows make atomic
+        except OSError:  # a cache that cannot be written is no cache
+            part.unlink(missing_ok=True)
+
+
+def file_for(folder: Path, base_url: str) -> Path:
+    """The file of one server: another address is another server."""
+    return folder / f"classes-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"

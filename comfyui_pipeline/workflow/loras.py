@@ -1,0 +1,200 @@
+"""LoRAs that a call names, in ``loras`` or as ``<lora:name:strength>`` in its prompt.
+
+They go into the LoRA loaders that the workflow has, in order; with ``"lora_nodes": "add"`` further
+loaders are put between the model and what uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.workflow import graph as graphs
+from comfyui_pipeline.workflow import roles
+from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, Target, is_link
+
+TAG = re.compile(r"<lora:([^:<>]+)(?::([^:<>]*))?(?::([^:<>]*))?>", re.IGNORECASE)
+MODEL_STRENGTHS = ("strength_model", "strength", "lora_strength", "weight", "model_strength")
+CLIP_STRENGTHS = ("strength_clip", "clip_strength")
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """One LoRA: its name as written, how strongly it acts on the model and on the text encoder."""
+
+    name: str
+    strength: float = 1.0
+    clip_strength: float | None = None
+
+
+def from_prompt(text: str) -> tuple[str, list[Lora]]:
+    """The text without its LoRA tags, and the LoRAs that they name."""
+    found = [_lora(*match.groups()) for match in TAG.finditer(text)]
+    if not found:
+        return text, []
+    return re.sub(r"[ \t]{2,}", " ", TAG.sub("", text)).strip(" ,\t"), found
+
+
+def from_list(items: Sequence[str]) -> list[Lora]:
+    """``name`` or ``name:strength`` or ``name:strength:clip strength``, also as a tag."""
+    found = []
+    for item in items:
+        tagged = TAG.fullmatch(item.strip())
+        if tagged:
+            found.append(_lora(*tagged.groups()))
+            continue
+        parts = item.rsplit(":", 2)
+        numbers = [part for part in parts[1:] if _number(part) is not None]
+        name = item if not numbers else ":".join(parts[: len(parts) - len(numbers)])
+        found.append(_lora(name, *numbers))
+    return found
+
+
+def _lora(name: str, strength: str | None = None, clip: str | None = None) -> Lora:
+    if not name.strip():
+        raise PatchError("A LoRA without a name was asked for.", "Write it as name:strength.")
+    numbers = []
+    for text in (strength, clip):
+        number = _number(text) if text else None
+        if text and number is None:
+            raise PatchError(
+                f"The strength {text!r} of the LoRA {name.strip()!r} is no number.",
+                "Write it as name:0.8.",
+            )
+        numbers.append(number)
+    return Lora(name.strip(), 1.0 if numbers[0] is None else numbers[0], numbers[1])
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def settings(graph: Graph, wanted: Sequence[Lora]) -> list[tuple[Target, Any]]:
+    """Where each LoRA and its strengths go. Raises PatchError when there are too few loaders."""
+    loaders = roles.lora_loaders(graph)
+    if len(wanted) > len(loaders):
+        there = f"loads {len(loaders)} LoRA" + ("" if len(loaders) == 1 else "s")
+        raise PatchError(
+            f"This workflow {there}, and {len(wanted)} were asked for.",
+            'Ask for fewer, or add "lora_nodes": "add" to the call.',
+        )
+    found: list[tuple[Target, Any]] = []
+    for target, lora in zip(loaders, wanted, strict=False):
+        found.append((target, lora.name))
+        clip = lora.strength if lora.clip_strength is None else lora.clip_strength
+        for names, strength in ((MODEL_STRENGTHS, lora.strength), (CLIP_STRENGTHS, clip)):
+            name = next((name for name in names if name in target.node.specs), None)
+            if name is not None:
+                found.append((Target(target.node, name), strength))
+    return found
+
+
+# -- adding loaders --------------------------------------------------------------------------------
+
+
+def add_loaders(
+    prompt: Mapping[str, Mapping[str, Any]], graph: Graph, more: int, catalog: NodeSchemas
+) -> dict[str, dict[str, Any]]:
+    """A prompt with ``more`` LoRA loaders between each model and what uses it.
+
+    ``catalog``: the classes to choose the loader from. Raises PatchError when there is no model or
+    no class that lays a LoRA over one.
+    """
+    made = {node_id: {**node, "inputs": dict(node["inputs"])} for node_id, node in prompt.items()}
+    end = _end_of_chain(graph)
+    if end is None:
+        raise PatchError(
+            "This workflow loads no model, so no LoRA can be added to it.", "Leave the LoRAs out."
+        )
+    model, clip = end
+    class_type, schema = _loader_class(catalog, with_clip=clip is not None)
+    names = {kind: _input_of(schema, kind) for kind in ("MODEL", "CLIP")}
+    outputs = [str(kind) for kind in schema.get("output") or ()]
+    for _ in range(more):
+        new_id = _free_id(made)
+        inputs = _defaults(schema)
+        for kind, source in (("MODEL", model), ("CLIP", clip)):
+            name = names[kind]
+            if source is None or name is None:
+                continue
+            _rewire(made, source, [new_id, outputs.index(kind)])
+            inputs[name] = source
+        made[new_id] = {"class_type": class_type, "inputs": inputs, "_meta": {"title": "LoRA"}}
+        model = [new_id, outputs.index("MODEL")]
+        clip = [new_id, outputs.index("CLIP")] if clip is not None and "CLIP" in outputs else None
+    return made
+
+
+def _end_of_chain(graph: Graph) -> tuple[list[Any], list[Any] | None] | None:
+    """The outputs that LoRAs go behind: the last loader's, else the model's and the text encoder's."""
+    loaders = roles.lora_loaders(graph)
+    node = loaders[-1].node if loaders else None
+    if node is None:
+        models = roles.models(graph)
+        if not models:
+            return None
+        node = models[0].node
+    model = [node.id, node.outputs.index("MODEL")]
+    if "CLIP" in node.outputs:
+        return model, [node.id, node.outputs.index("CLIP")]
+    if loaders:
+        return model, None
+    givers = [n for n in graph.nodes.values() if "CLIP" in n.outputs and _gives(n, "CLIP")]
+    clip = givers[0] if len(givers) == 1 else None
+    return model, [clip.id, clip.outputs.index("CLIP")] if clip else None
+
+
+def _gives(node: Node, kind: str) -> bool:
+    return all(spec.type != kind for spec in node.specs.values())
+
+
+def _loader_class(catalog: NodeSchemas, *, with_clip: bool) -> tuple[str, Mapping[str, Any]]:
+    """The plainest class that lays one LoRA over a model, and over a text encoder if there is one."""
+    fitting = []
+    for name, schema in catalog.items():
+        node = graphs.build({"1": {"class_type": name, "inputs": {}}}, {name: schema}).nodes["1"]
+        kinds = [spec.type for spec in node.specs.values()]
+        choices = [spec for spec in node.specs.values() if roles.is_lora_choice(node, spec)]
+        takes_clip = "CLIP" in kinds and "CLIP" in node.outputs
+        wanted = set(kinds) <= {"MODEL", "CLIP", "COMBO", "FLOAT"}
+        if len(choices) == 1 and wanted and takes_clip == with_clip and choices[0].choices:
+            fitting.append((len(kinds), len(name), name))
+    if not fitting:
+        raise PatchError(
+            "This ComfyUI has no node that loads a LoRA, or no LoRA file.",
+            "Put LoRA files into its models/loras folder, or leave the LoRAs out.",
+        )
+    name = min(fitting)[2]
+    return name, catalog[name]
+
+
+def _input_of(schema: Mapping[str, Any], kind: str) -> str | None:
+    node = graphs.build({"1": {"class_type": "x", "inputs": {}}}, {"x": schema}).nodes["1"]
+    return next((spec.name for spec in node.specs.values() if spec.type == kind), None)
+
+
+def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
+    node = graphs.build({"1": {"class_type": "x", "inputs": {}}}, {"x": schema}).nodes["1"]
+    plain = [spec for spec in node.specs.values() if spec.type in ("COMBO", "FLOAT")]
+    return {
+        spec.name: spec.choices[0] if spec.type == "COMBO" else spec.options.get("default", 1.0)
+        for spec in plain
+    }
+
+
+def _free_id(prompt: Mapping[str, Any]) -> str:
+    return str(max((int(i) for i in prompt if i.isdecimal()), default=0) + 1)
+
+
+def _rewire(prompt: Mapping[str, Any], old: list[Any], new: list[Any]) -> None:
+    """Everything that took ``old`` takes ``new``."""
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if is_link(value) and [str(value[0]), value[1]] == old:
+                node["inputs"][name] = list(new)
