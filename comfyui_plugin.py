@@ -2,6 +2,7 @@
 
     echo '{"info": "workflows"}' | python comfyui_plugin.py
     echo '{"workflow": "invert_image", "image": "https://…"}' | python comfyui_plugin.py --exit-code
+    python comfyui_plugin.py convert workflow.json --object-info http://127.0.0.1:8188 > prompt.json
 
 Exit status 0 whenever the JSON was written; with ``--exit-code`` 1 when it says "error".
 """
@@ -14,6 +15,8 @@ STARTED = time.monotonic()
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["convert"]:
+        return _convert()
     # Before anything else: keep the real stdout for the answer, and read stdin to its end, so that
     # the host never writes into a closed pipe (VCPToolBox Plugin.js: an unhandled EPIPE).
     answer_fd = _keep_stdout()
@@ -22,6 +25,14 @@ def main() -> int:
     from comfyui_pipeline import front_door
 
     return front_door.answer_call(raw, answer_fd, sys.argv[1:], STARTED)
+
+
+def _convert() -> int:
+    """A command for people: no call on stdin, no envelope around what it prints."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    from comfyui_pipeline import convert_command
+
+    return convert_command.main(sys.argv[2:])
 
 
 MAX_CALL = 32 * 2**20

@@ -234,7 +234,7 @@ def _host(ui: UiNode, inner: LiveGraph, editor: Editor) -> LiveNode:
     _take_saved(host, inner, editor)
     for name, value in _quarantined(ui):
         widget = host.widget(name)
-        if widget is not None:
+        if widget is not None and value is not widgets.NO_VALUE:
             widget.value = value
     return host
 
@@ -288,9 +288,8 @@ def _quarantined(ui: UiNode) -> Iterator[tuple[str, Any]]:
     entries = ui.properties.get("proxyWidgetErrorQuarantine")
     for entry in entries if isinstance(entries, list) else ():
         original = entry.get("originalEntry") if isinstance(entry, dict) else None
-        named = isinstance(original, list) and len(original) > 1 and original[0] == "-1"
-        if named and "hostValue" in entry:
-            yield str(original[1]), entry["hostValue"]
+        if isinstance(original, list) and original[:1] == ["-1"] and len(original) > 1:
+            yield str(original[1]), entry.get("hostValue", widgets.NO_VALUE)
 
 
 def _spread_group_values(host: LiveNode, editor: Editor) -> None:

@@ -59,6 +59,7 @@ class Problem:
     node: Node
     what: str
     stale: bool = False  # a newer look at the server's classes might tell otherwise
+    lacking: bool = False  # the server does not have its class at all
 
     def __str__(self) -> str:
         return f"node {self.node.label}: {self.what}"
@@ -109,7 +110,7 @@ def problems(graph: Graph, known: Collection[str], origin: Origin = NO_ORIGIN) -
     circle = set(_cycle(graph))
     for node in graph.nodes.values():
         if node.class_type not in known:
-            found.append(Problem(node, _lacking(node, graph, origin), stale=True))
+            found.append(Problem(node, _lacking(node, graph, origin), stale=True, lacking=True))
             continue
         if node.id in circle:
             labels = ", ".join(graph.nodes[i].label for i in _cycle(graph))
@@ -124,8 +125,7 @@ def check(graph: Graph, prompt: Mapping[str, Any], wrong: Sequence[Problem]) -> 
     ``wrong``: what :func:`problems` found. Nodes that lead to no output are left out.
     """
     savers = [node for node in graph.nodes.values() if node.saves]
-    unknown = [problem for problem in wrong if not problem.node.outputs and not problem.node.saves]
-    if not savers and not unknown:
+    if not savers and not any(problem.lacking for problem in wrong):
         raise WorkflowError(
             "This workflow has no node that saves or shows anything, so nothing would run.",
             "Add a node that saves its result.",

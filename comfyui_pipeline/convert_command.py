@@ -1,0 +1,143 @@
+"""``python comfyui_plugin.py convert FILE…``: the converter alone, for people and scripts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from comfyui_pipeline import packages, settings
+from comfyui_pipeline.errors import ToolError, WorkflowError
+from comfyui_pipeline.workflow import convert, library, ui_format
+
+PLUGIN_FOLDER = Path(__file__).resolve().parent.parent
+
+
+def main(argv: Sequence[str]) -> int:
+    """Convert every file; gives 1 when one of them could not be, else 0."""
+    chosen = _arguments(argv)
+    try:
+        if chosen.out_dir is not None:
+            chosen.out_dir.mkdir(parents=True, exist_ok=True)
+        found = {path: _read(path) for path in chosen.files}
+        schemas = _schemas(chosen.object_info, found)
+    except packages.Missing as missing:
+        return _fail(str(missing))
+    except (ToolError, OSError) as error:
+        return _fail(str(error))
+    return max(_one(path, flow, schemas, chosen) for path, flow in found.items())
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="comfyui_plugin.py convert",
+        description="Convert workflows that ComfyUI's editor saved into prompts for its API.",
+        epilog="Notes and errors go to stderr. Exit status 1 when a file could not be converted.",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON, or a picture")
+    parser.add_argument(
+        "--object-info",
+        metavar="FILE|URL",
+        help="the server's /object_info as a file, or a server's address (default: COMFYUI_BASE_URL)",
+    )
+    parser.add_argument(
+        "--out-dir", type=Path, metavar="DIR", help="write DIR/NAME.api.json (default: stdout)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="for random choices {a|b} in texts")
+    chosen = parser.parse_args(argv)
+    if len(chosen.files) > 1 and chosen.out_dir is None:
+        parser.error("several files need --out-dir")
+    return chosen
+
+
+def _read(path: Path) -> library.Workflow | ToolError:
+    try:
+        if path.suffix.lower() in library.PICTURES:
+            _need_packages()
+        return library.from_bytes(path.name, path.read_bytes())
+    except OSError as error:
+        return WorkflowError(f"{path} cannot be read: {error.strerror}.")
+    except ToolError as error:
+        return error
+
+
+def _need_packages() -> None:
+    """Make the project's packages importable, or raise Missing."""
+    if packages.prepare(PLUGIN_FOLDER) is not None:
+        raise packages.Missing(
+            "This needs the packages of the project: run it with the Python in its .venv."
+        )
+
+
+def _schemas(
+    source: str | None, found: Mapping[Path, library.Workflow | ToolError]
+) -> Mapping[str, Mapping[str, Any]]:
+    if source is not None and not source.lower().startswith(("http://", "https://")):
+        return _from_file(Path(source))
+    _need_packages()
+    classes: set[str] = set()
+    for flow in found.values():
+        if isinstance(flow, library.Workflow) and flow.nodes is None:
+            classes |= ui_format.read(flow.ui or {}).classes()
+    if not classes:
+        return {}
+    from comfyui_pipeline.engine.comfyui import ComfyUI
+
+    base = source or settings.load(PLUGIN_FOLDER, os.environ).base_url
+    engine = ComfyUI(base.rstrip("/").removesuffix("/object_info"), log=lambda text: None)
+    try:
+        return engine.schemas(classes)
+    finally:
+        engine.close()
+
+
+def _from_file(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        read = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict) or not all(isinstance(one, dict) for one in read.values()):
+        raise WorkflowError(
+            f"{path} is not what a server gives at /object_info.",
+            "Save http://…:8188/object_info into a file and name that.",
+        )
+    return read
+
+
+def _one(
+    path: Path,
+    flow: library.Workflow | ToolError,
+    schemas: Mapping[str, Mapping[str, Any]],
+    chosen: argparse.Namespace,
+) -> int:
+    if isinstance(flow, ToolError):
+        return _fail(f"{path.name}: {flow}")
+    prompt = flow.nodes
+    notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    if prompt is None:
+        try:
+            made = convert.convert(flow.ui or {}, schemas, seed=chosen.seed)
+        except ToolError as error:
+            return _fail(f"{path.name}: {error}")
+        prompt, notes, unknown = made.prompt, made.notes, made.unknown
+    for note in notes:
+        print(f"{path.name}: {note}", file=sys.stderr)
+    for label in unknown:
+        print(f"{path.name}: node {label}: its class is not in --object-info", file=sys.stderr)
+    text = json.dumps(prompt, ensure_ascii=False, indent=2) + "\n"
+    if chosen.out_dir is None:
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.flush()
+    else:
+        (chosen.out_dir / f"{path.stem}.api.json").write_bytes(text.encode())
+    return 0
+
+
+def _fail(text: str) -> int:
+    print(text, file=sys.stderr)
+    return 1
