@@ -143,7 +143,7 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
     for item in raw.get("nodes") or ():
         node = _node(item)
         nodes.setdefault(node.id, node)
-    links = [_link(item) for item in raw.get("links") or () if item is not None]
+    links = [link for item in raw.get("links") or () if (link := _link(item)) is not None]
     kept, merged = _one_link_per_socket(links, nodes.values())
     return UiGraph(
         name,
@@ -185,16 +185,19 @@ def _type(raw: Any) -> str:
     return raw if isinstance(raw, str) else "COMBO" if isinstance(raw, list) else "*"
 
 
-def _link(raw: Any) -> Link:
-    if isinstance(raw, list):
-        return Link(raw[0], str(raw[1]), raw[2], str(raw[3]), raw[4])
-    return Link(
-        raw["id"],
-        str(raw["origin_id"]),
-        raw["origin_slot"],
-        str(raw["target_id"]),
-        raw["target_slot"],
-    )
+def _link(raw: Any) -> Link | None:
+    """None for what is no link; whoever names it by its id is told that it is not there."""
+    if isinstance(raw, dict):
+        names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+        raw = [raw.get(name) for name in names]
+    if not isinstance(raw, list) or len(raw) < 5:
+        return None
+    link_id, origin, origin_slot, target, target_slot = raw[:5]
+    if not all(type(number) is int for number in (link_id, origin_slot, target_slot)):
+        return None
+    if origin_slot < 0 or target_slot < -1:
+        return None
+    return Link(link_id, str(origin), origin_slot, str(target), target_slot)
 
 
 def _boundary(raw: Mapping[str, Any], merged: Mapping[int, int]) -> Boundary:

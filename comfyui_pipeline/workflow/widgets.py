@@ -72,7 +72,7 @@ class Widget:
     def takes(self, value: Any) -> bool:
         """Whether a value from a file can be this widget's at all, by its kind alone."""
         if self.name == CONTROL and not self.sent:
-            return isinstance(value, bool) or value in CONTROL_VALUES
+            return isinstance(value, bool) or value in tuple(CONTROL_VALUES)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.type == "INT":
             return number and float(value).is_integer()
@@ -83,7 +83,7 @@ class Widget:
         if self.type == "STRING":
             return isinstance(value, str)
         if self.type == "COMBO" and self.choices and not self.options.get("multi_select"):
-            if value in CONTROL_VALUES and value not in self.choices:
+            if isinstance(value, str) and value in CONTROL_VALUES - set(self.choices):
                 return False
             return type(value) in {type(choice) for choice in self.choices} | {str}
         return True

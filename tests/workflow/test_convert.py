@@ -1,0 +1,458 @@
+"""The editor's format becomes the prompt that the editor itself would send.
+
+``tests/data/conversion`` holds what frontend 1.58.1 exported: a digest for each official template
+(the files come from a package) and for each small workflow that shows one rule.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import json
+import random
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comfyui_pipeline.errors import ToolError, WorkflowError
+from comfyui_pipeline.workflow import convert, library, patch, ui_format
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "conversion"
+PACKAGE = "comfyui_workflow_templates_json"
+Document = dict[str, Any]
+
+
+@cache
+def data(name: str) -> Any:
+    return json.loads((DATA / name).read_text("utf-8"))
+
+
+def classes(corpus: str) -> Mapping[str, Any]:
+    return data(f"classes-{corpus.rpartition('-')[2]}.json")
+
+
+@cache
+def templates() -> Mapping[str, Path]:
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    root = Path(next(iter(spec.submodule_search_locations)))
+    return {path.stem: path for path in root.rglob("*.json")}
+
+
+def document(corpus: str, name: str) -> Document:
+    if corpus.startswith("templates"):
+        return json.loads(templates()[name].read_text("utf-8"))
+    small = data("small_workflows.json")
+    version = corpus.rpartition("-")[2]
+    return copy.deepcopy(small.get(f"{name}@{version}", small[name]))
+
+
+def is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+
+
+def digest(prompt: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Of the nodes whose class is known, without inputs that only the editor's own widgets add."""
+    nodes = {}
+    for node_id, node in prompt.items():
+        if spec := schema.get(node["class_type"]):
+            known = {name for group in spec["input"].values() for name in group}
+            nodes[node_id] = [
+                node["class_type"],
+                {k: v for k, v in node["inputs"].items() if k in known or "." in k or is_link(v)},
+            ]
+    text = json.dumps(
+        as_javascript(nodes), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def as_javascript(value: Any) -> Any:
+    """``1.0`` is ``1`` there."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [as_javascript(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_javascript(item) for key, item in value.items()}
+    return value
+
+
+RECORDED = [(corpus, name) for corpus, names in data("digests.json").items() for name in names]
+
+
+@pytest.mark.parametrize(("corpus", "name"), RECORDED)
+def test_it_is_what_the_editor_itself_exports(corpus: str, name: str) -> None:
+    made = convert.convert(document(corpus, name), classes(corpus))
+    assert digest(made.prompt, classes(corpus)) == data("digests.json")[corpus][name]
+
+
+@pytest.mark.parametrize(("corpus", "name"), RECORDED[::5])
+def test_a_converted_prompt_is_read_as_a_prompt_unchanged_and_patched_by_nothing(
+    corpus: str, name: str
+) -> None:
+    prompt = convert.convert(document(corpus, name), classes(corpus)).prompt
+    through = library.from_bytes("x", json.dumps(prompt).encode())
+    assert through.ui is None
+    assert through.nodes == prompt
+    assert patch.apply(prompt, []) == prompt
+
+
+# -- where the editor itself is wrong --------------------------------------------------------------
+
+BASE = ("synthetic-0.8.0", "syn-base")
+
+
+def base() -> Document:
+    """Loader 1, texts 2 and 3, latent 4, sampler 5, decoder 6, saver 7."""
+    return document(*BASE)
+
+
+def node(made: Document, node_id: int) -> Document:
+    return next(one for one in made["nodes"] if one["id"] == node_id)
+
+
+def converted(made: Document, **how: Any) -> convert.Converted:
+    return convert.convert(made, classes(BASE[0]), **how)
+
+
+def test_values_without_the_control_slot_of_newer_files_do_not_shift() -> None:
+    old = base()
+    node(old, 5)["widgets_values"] = [7, 9, 3.5, "euler", "normal", 1]
+    made = converted(old)
+    inputs = made.prompt["5"]["inputs"]
+    assert (inputs["seed"], inputs["steps"], inputs["cfg"]) == (7, 9, 3.5)
+    assert (inputs["sampler_name"], inputs["scheduler"], inputs["denoise"]) == (
+        "euler",
+        "normal",
+        1,
+    )
+    assert "5 (KSampler)" in made.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "expected"),
+    [
+        ("3d_hunyuan3d-v2.1", "19", {"steps": 30, "sampler_name": "euler", "threshold": 0.6}),
+        ("3d_hunyuan3d_image_to_model", "91", {"steps": 20, "cfg": 8, "resolution": 3072}),
+    ],
+)
+def test_what_an_instance_shows_keeps_its_place_when_an_inner_widget_is_gone(
+    name: str, host: str, expected: dict[str, Any]
+) -> None:
+    made = converted(document("templates-0.8.0", name))
+    inner = [node["inputs"] for i, node in made.prompt.items() if i.startswith(f"{host}:")]
+    for key, value in expected.items():
+        assert [inputs[key] for inputs in inner if key in inputs] == [value]
+    assert any("sampling" in note for note in made.notes)
+
+
+def test_a_widget_that_its_class_has_moved_finds_its_value() -> None:
+    moved = {"input": {"required": {"flag": ["BOOLEAN"], "seed": ["INT"], "kind": [["a", "b"]]}}}
+    document = {"nodes": [{"id": 1, "type": "Moved", "widgets_values": [0, "fixed", "b", False]}]}
+    made = convert.convert(document, {"Moved": {**moved, "output": []}})
+    assert made.prompt["1"]["inputs"] == {"flag": False, "seed": 0, "kind": "b"}
+
+
+def test_a_link_to_nothing_is_an_error_where_the_node_needs_it_and_a_note_elsewhere() -> None:
+    broken = base()
+    broken["links"] = [link for link in broken["links"] if link[0] != 9]
+    with pytest.raises(WorkflowError, match=r"Node 7 \(SaveImage\).*'images'.*link 9"):
+        converted(broken)
+    broken = base()
+    node(broken, 5)["inputs"].append(
+        {"name": "steps", "type": "INT", "widget": {"name": "steps"}, "link": 77}
+    )
+    made = converted(broken)
+    assert made.prompt["5"]["inputs"]["steps"] == 7
+    assert "'steps' was left unlinked" in made.notes[0]
+
+
+def test_a_link_from_a_node_that_is_gone_is_told() -> None:
+    broken = base()
+    broken["nodes"] = [one for one in broken["nodes"] if one["id"] != 6]
+    with pytest.raises(WorkflowError, match="node 6, which is gone"):
+        converted(broken)
+
+
+def test_values_saved_by_name_are_taken_by_name() -> None:
+    named = base()
+    node(named, 5)["widgets_values"] = {"steps": 9, "scheduler": "normal", "seed": 3}
+    inputs = converted(named).prompt["5"]["inputs"]
+    assert (inputs["steps"], inputs["scheduler"], inputs["seed"]) == (9, "normal", 3)
+    assert inputs["cfg"] == 8.0
+
+
+def test_a_setter_and_a_getter_of_one_name_are_a_link() -> None:
+    shared = base()
+    node(shared, 7)["inputs"][0]["link"] = 91
+    shared["links"] = [link for link in shared["links"] if link[0] != 9]
+    shared["links"] += [[90, 6, 0, 70, 0, "IMAGE"], [91, 71, 0, 7, 0, "IMAGE"]]
+    image = {"name": "IMAGE", "type": "IMAGE"}
+    shared["nodes"] += [
+        {"id": 70, "type": "SetIt", "inputs": [{**image, "link": 90}], "widgets_values": ["pic"]},
+        {
+            "id": 71,
+            "type": "GetIt",
+            "outputs": [{**image, "links": [91]}],
+            "widgets_values": ["pic"],
+        },
+    ]
+    made = converted(shared)
+    assert made.prompt["7"]["inputs"]["images"] == ["6", 0]
+    assert not made.unknown
+    assert set(made.prompt) == {"1", "2", "3", "4", "5", "6", "7"}
+
+
+@pytest.mark.parametrize("mode", [2, 4])
+@pytest.mark.parametrize("name", ["syn-sub-nested-3", "syn-sub-nested"])
+def test_the_inside_of_a_muted_or_bypassed_instance_does_not_run(name: str, mode: int) -> None:
+    whole = document("synthetic-0.8.0", name)
+    keys = {one["id"] for one in whole["definitions"]["subgraphs"]}
+    holders = [whole, *whole["definitions"]["subgraphs"]]
+    for holder in holders:
+        hosts = [one for one in holder["nodes"] if one["type"] in keys]
+        for host in hosts:
+            host["mode"] = mode
+    assert not any(":" in node_id for node_id in converted(whole).prompt)
+
+
+def test_an_instance_muted_inside_another_is_left_out_with_its_inside() -> None:
+    nested = document("synthetic-0.8.0", "syn-sub-nested-3")
+    keys = {one["id"] for one in nested["definitions"]["subgraphs"]}
+    before = convert.convert(nested, classes(BASE[0])).prompt
+    for holder in nested["definitions"]["subgraphs"]:
+        for host in holder["nodes"]:
+            if host["type"] in keys:
+                host["mode"] = 2
+    after = converted(nested).prompt
+    assert max(node_id.count(":") for node_id in after) < max(i.count(":") for i in before)
+
+
+@pytest.mark.parametrize("spelling", ["workflow>pair", "workflow/pair"])
+def test_an_old_group_node_becomes_its_inner_nodes(spelling: str) -> None:
+    grouped = base()
+    sampler, decoder = node(grouped, 5), node(grouped, 6)
+    inner = [{**copy.deepcopy(sampler), "widgets_values": [0, "fixed", 1, 1, "euler", "normal", 1]}]
+    inner.append(copy.deepcopy(decoder))
+    grouped["extra"] = {"groupNodes": {"pair": {"nodes": inner, "links": [[0, 0, 1, 0, 5]]}}}
+    names = ("model", "positive", "negative", "latent_image", "vae")
+    links = (3, 4, 5, 6, 8)
+    grouped["nodes"] = [one for one in grouped["nodes"] if one["id"] not in (5, 6)]
+    grouped["nodes"].append(
+        {
+            "id": 40,
+            "type": spelling,
+            "inputs": [
+                {"name": name, "type": "*", "link": link}
+                for name, link in zip(names, links, strict=True)
+            ],
+            "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [9]}],
+            "widgets_values": [99, "fixed", 11, 6.5, "dpmpp_2m", "karras", 0.9],
+        }
+    )
+    for link in grouped["links"]:
+        if link[3] in (5, 6):
+            link[3], link[4] = 40, links.index(link[0]) if link[0] in links else 9
+        if link[1] == 6:
+            link[1] = 40
+    made = converted(grouped).prompt
+    assert made["40:0"]["inputs"]["seed"] == 99
+    assert made["40:0"]["inputs"]["scheduler"] == "karras"
+    assert made["40:0"]["inputs"]["latent_image"] == ["4", 0]
+    assert made["40:1"]["inputs"] == {"samples": ["40:0", 0], "vae": ["1", 2]}
+    assert made["7"]["inputs"]["images"] == ["40:1", 0]
+
+
+def test_nothing_but_nulls_means_the_defaults() -> None:
+    empty = base()
+    node(empty, 5)["widgets_values"] = [None] * 7
+    inputs = converted(empty).prompt["5"]["inputs"]
+    assert (inputs["seed"], inputs["steps"], inputs["sampler_name"]) == (0, 20, "euler")
+
+
+def test_a_class_that_was_renamed_since_is_called_by_its_new_name() -> None:
+    old = base()
+    old["nodes"].append({"id": 9, "type": "ConditioningAverage ", "widgets_values": [0.3]})
+    assert converted(old).prompt["9"]["class_type"] == "ConditioningAverage"
+
+
+def test_a_seed_beyond_what_javascript_can_count_stays_exact() -> None:
+    big = base()
+    node(big, 5)["widgets_values"][0] = 2**64 - 1
+    assert converted(big).prompt["5"]["inputs"]["seed"] == 2**64 - 1
+
+
+def test_an_address_in_a_text_is_no_comment() -> None:
+    text = base()
+    node(text, 2)["widgets_values"] = ["see https://a.b/c // not this\nbut /* nor this */ that"]
+    assert converted(text).prompt["2"]["inputs"]["text"] == "see https://a.b/c \nbut  that"
+
+
+def test_choices_are_drawn_from_the_seed_and_told() -> None:
+    text = base()
+    node(text, 2)["widgets_values"] = [r"a {red|blue|{light|dark} green} \{cat\}"]
+    first, again = converted(text, seed=4), converted(text, seed=4)
+    assert first == again
+    drawn = first.prompt["2"]["inputs"]["text"]
+    assert drawn.endswith("{cat}")
+    assert "|" not in drawn
+    assert "drawn at random" in first.notes[0]
+    assert len({converted(text, seed=s).prompt["2"]["inputs"]["text"] for s in range(40)}) == 4
+
+
+def with_text_inside(text: str) -> Document:
+    """The positive text stands in a subgraph, and its instance shows it."""
+    made = base()
+    made["nodes"] = [one for one in made["nodes"] if one["id"] != 2]
+    made["nodes"].append(
+        {
+            "id": 2,
+            "type": "text-graph",
+            "inputs": [{"name": "clip", "type": "CLIP", "link": 1}],
+            "outputs": [{"name": "C", "type": "CONDITIONING", "links": [4]}],
+            "widgets_values": [text],
+        }
+    )
+    sockets = [
+        {"name": "clip", "type": "CLIP", "link": 1},
+        {"name": "text", "type": "STRING", "widget": {"name": "text"}, "link": 2},
+    ]
+    wires = [(1, -10, 0, 20, 0), (2, -10, 1, 20, 1), (3, 20, 0, -20, 0)]
+    names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+    made["definitions"] = {
+        "subgraphs": [
+            {
+                "id": "text-graph",
+                "name": "Text",
+                "inputs": [
+                    {"name": "clip", "type": "CLIP", "linkIds": [1]},
+                    {"name": "text", "type": "STRING", "linkIds": [2]},
+                ],
+                "outputs": [{"name": "C", "type": "CONDITIONING", "linkIds": [3]}],
+                "nodes": [
+                    {
+                        "id": 20,
+                        "type": "CLIPTextEncode",
+                        "inputs": sockets,
+                        "outputs": [{"name": "C", "type": "CONDITIONING"}],
+                        "widgets_values": ["inner"],
+                    }
+                ],
+                "links": [dict(zip(names, wire, strict=True)) for wire in wires],
+            }
+        ]
+    }
+    return made
+
+
+def test_a_text_shown_by_an_instance_is_drawn_too_unless_it_is_json() -> None:
+    made = converted(with_text_inside("a {red|blue} fox // note"))
+    assert made.prompt["2:20"]["inputs"]["text"] in ("a red fox ", "a blue fox ")
+    assert made.prompt["5"]["inputs"]["positive"] == ["2:20", 0]
+    as_json = '{"subject": "fox", "tags": ["a|b"]}'
+    assert converted(with_text_inside(as_json)).prompt["2:20"]["inputs"]["text"] == as_json
+
+
+def test_a_date_is_the_callers_own() -> None:
+    dated = base()
+    node(dated, 7)["widgets_values"] = ["%date:yyyy-MM-dd_hhmmss% %width% %KSampler.steps%"]
+    made = converted(dated, now=datetime(2026, 3, 4, 5, 6, 7))
+    assert made.prompt["7"]["inputs"]["filename_prefix"] == "2026-03-04_050607 %width% 7"
+
+
+def test_what_only_a_browser_can_do_is_refused_when_it_is_needed() -> None:
+    camera = {"input": {"required": {"image": ["WEBCAM", {}]}}, "output": ["IMAGE"]}
+    with_camera = base()
+    with_camera["nodes"].append({"id": 8, "type": "Camera", "outputs": [{"type": "IMAGE"}]})
+    made = convert.convert(with_camera, {**classes(BASE[0]), "Camera": camera})
+    assert "from a browser" in made.notes[0]
+    with_camera["links"] = [link for link in with_camera["links"] if link[0] != 9]
+    with_camera["links"].append([9, 8, 0, 7, 0, "IMAGE"])
+    with pytest.raises(WorkflowError, match="from a browser"):
+        convert.convert(with_camera, {**classes(BASE[0]), "Camera": camera})
+
+
+def test_an_unknown_class_is_named_with_its_title() -> None:
+    strange = base()
+    strange["nodes"].append(
+        {
+            "id": 8,
+            "type": "Strange",
+            "title": "Odd",
+            "outputs": [{"name": "IMAGE", "type": "IMAGE"}],
+        }
+    )
+    for link in strange["links"]:
+        if link[0] == 9:
+            link[1] = 8
+    assert converted(strange).unknown == ('8 "Odd" (Strange)',)
+
+
+# -- mangled files ---------------------------------------------------------------------------------
+
+ODD: tuple[Any, ...] = (None, -1, 0, 1.5, "", "x", True, [], {}, [None], {"a": 1}, 10**30, "-10")
+
+
+def places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Every container with each of its keys."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in pairs:
+        found.append((value, key))
+        if isinstance(inner, (dict, list)):
+            places(inner, found)
+    return found
+
+
+def mangle(made: Document, rng: random.Random) -> None:
+    for _ in range(rng.randint(1, 6)):
+        spots = places(made, [])
+        if not spots:
+            return
+        holder, key = rng.choice(spots)
+        what = rng.random()
+        if what < 0.3:
+            del holder[key]
+        elif what < 0.8:
+            holder[key] = copy.deepcopy(rng.choice(ODD))
+        else:
+            other, name = rng.choice(spots)
+            if name in other if isinstance(other, dict) else name < len(other):
+                holder[key] = copy.deepcopy(other[name])
+
+
+MANGLED = (
+    "syn-base",
+    "syn-sub-nested-3",
+    "syn-sub-promoted-two-instances",
+    "syn-v3-dyncombo-1",
+    "syn-v3-autogrow-3",
+    "syn-reroute-fanout",
+    "syn-primitive-string",
+    "syn-bypass-lora",
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(MANGLED),
+)
+def test_a_mangled_file_is_converted_or_refused_and_never_crashes(number: int, name: str) -> None:
+    made = document("synthetic-0.8.0", name)
+    mangle(made, random.Random(number))
+    if not ui_format.is_ui_format(made):
+        return
+    try:
+        told = "converted" if converted(made).prompt else ""
+    except ToolError as error:
+        told = str(error)
+    assert told
