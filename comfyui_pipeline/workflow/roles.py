@@ -12,7 +12,6 @@ from types import MappingProxyType
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, InputSpec, Node, Target, is_link
 
 CONDITIONING = "CONDITIONING"
-SEED_NAMES = frozenset({"seed", "noise_seed"})
 TITLE_OF_ROLE = {"positive": "positive prompt", "negative": "negative prompt"}
 NAMES_OF_ROLE = {
     "positive": ("prompt", "positive", "positive_prompt", "text", "caption", "description"),
@@ -38,11 +37,14 @@ def texts(graph: Graph, role: str) -> list[Target]:
 
 
 def seeds(graph: Graph) -> list[Target]:
-    """Every whole-number input that the schema or its name makes a seed, at its true source."""
+    """Every whole number that is a seed by its name, at its true source.
+
+    ``control_after_generate`` makes none: plain numbers have it too (a width, for one).
+    """
     found = []
     for node in graph.nodes.values():
         for spec in node.specs.values():
-            named = spec.name in SEED_NAMES or spec.options.get("control_after_generate")
+            named = spec.name.rpartition(".")[2].lower().endswith("seed")
             if spec.type == "INT" and named and spec.name in node.inputs:
                 found.append(graph.source(Target(node, spec.name), ("INT",)))
     return _once(found)
