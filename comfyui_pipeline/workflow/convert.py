@@ -235,7 +235,24 @@ def _resolve_input(
         why = f"it is linked to node {link.origin}, which is gone"
         _tell_nothing(run, scope, node, socket, why)
         return None
+    if not _fits_through_reroutes(scope.graph, origin, link.origin_slot, socket):
+        return None
     return _resolve_output(run, scope, origin, link.origin_slot, wanted or socket.type, seen)
+
+
+def _fits_through_reroutes(graph: LiveGraph, node: LiveNode, slot: int, socket: Socket) -> bool:
+    """The editor unlinks what reroutes bring from an output of another type (rerouteNode.ts)."""
+    passed: set[str] = set()
+    while node.virtual and node.ui.type == editor.REROUTE and node.id not in passed:
+        passed.add(node.id)
+        arriving = graph.links.get(node.sockets[0].link or -1) if node.sockets else None
+        above = graph.nodes.get(arriving.origin) if arriving else None
+        if arriving is None or above is None:
+            return True
+        node, slot = above, arriving.origin_slot
+    if not passed or slot >= len(node.outputs):
+        return True
+    return compatible(node.outputs[slot], socket.type)
 
 
 def _resolve_outside(

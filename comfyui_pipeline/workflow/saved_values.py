@@ -38,7 +38,7 @@ def assign(
     if isinstance(values, Mapping):
         _by_name(made, values)
         return None
-    if all(value is None for value in values):
+    if values and all(value is None for value in values):
         values = [None if widget.value is NO_VALUE else widget.value for widget in made.widgets]
     listed = _without_dummies(made, values, schema)
     _by_position(made, listed)
