@@ -45,12 +45,19 @@ def find(call: ToolCall, settings: Settings, deadline: float) -> library.Workflo
     if call.workflow_json is not None:
         return library.from_document(library.INLINE, call.workflow_json)
     if library.is_elsewhere(settings.workflows_dir, call.workflow):
-        places = Places(settings.attachments_dir, settings.allowed_dirs)
+        places = places_of(settings)
         policy = DownloadPolicy(allow=settings.download_allow)
         if _may_be_read(call.workflow, places):
             content = place.read(call.workflow, places, policy, deadline)
             return library.from_bytes(describe(call.workflow), content)
     return library.load(settings.workflows_dir, call.workflow)
+
+
+def places_of(settings: Settings) -> Places:
+    """Where files may be read from on this machine, our own file server's folders among them."""
+    served = [(settings.served(alias), folder) for alias, folder in settings.mounts]
+    own = tuple((beginning, folder) for beginning, folder in served if beginning)
+    return Places(settings.attachments_dir, settings.allowed_dirs, own)
 
 
 def _may_be_read(value: str, places: Places) -> bool:

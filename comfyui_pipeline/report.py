@@ -75,6 +75,7 @@ class Report:
     node_errors: Mapping[str, str]
     notes: tuple[str, ...]
     cached: bool
+    pictures: tuple[str, ...] = ()  # data: URIs for models that can see
     timings_ms: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -83,13 +84,8 @@ def url(relative: str, modified: float, settings: Settings) -> str | None:
 
     ``modified`` (seconds) goes in as ``t``, so that a newer file is not taken for an older one.
     """
-    if not settings.access_key:
-        return None
-    return (
-        f"http://{settings.public_ip}:{settings.file_server_port}/comfyui_server"
-        f"/pw={quote(settings.access_key, safe='')}/files/{settings.output_alias}"
-        f"/{quote(relative, safe='/')}?t={int(modified)}"
-    )
+    beginning = settings.served(settings.output_alias)
+    return beginning and f"{beginning}{quote(relative, safe='/')}?t={int(modified)}"
 
 
 def tell(report: Report, settings: Settings) -> dict[str, Any]:
@@ -102,7 +98,10 @@ def tell(report: Report, settings: Settings) -> dict[str, Any]:
         *(f"- {TEXTS['warning'].format(text=text)}" for text in warnings),
     ]
     return {
-        "content": [{"type": "text", "text": "\n".join(lines)}],
+        "content": [
+            {"type": "text", "text": "\n".join(lines)},
+            *({"type": "image_url", "image_url": {"url": uri}} for uri in report.pictures),
+        ],
         "workflow": report.workflow,
         "prompt_id": report.prompt_id,
         "complete": report.complete and not report.node_errors,

@@ -7,16 +7,17 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import opening, report
 from comfyui_pipeline.engine.base import Engine, Job, Output, Progress, RunResult
 from comfyui_pipeline.errors import MediaError, OutputGone, PatchError, RunFailed, RunTimeout
-from comfyui_pipeline.media import kinds, place, store
+from comfyui_pipeline.media import kinds, place, preview, store
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.source import Places
 from comfyui_pipeline.opening import Opened
 from comfyui_pipeline.report import Delivered, Report
 from comfyui_pipeline.settings import Settings
@@ -24,6 +25,7 @@ from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import loras, patch, roles, templates, validate
 
+SIDE_BY_SIDE = 10
 HIGHEST_DRAWN_SEED = 2**53 - 1
 """A drawn seed stays exact in JavaScript, where hosts and clients read it."""
 
@@ -60,7 +62,7 @@ def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> M
         )
     opened, plan = _planned(call, settings, engine, opened, drawn)
     with watch.time("download"):
-        changes = _bring_files(plan.changes, settings, engine, deadline)
+        changes, done = _bring_files(plan.changes, settings, engine, deadline, call.max_side)
     with watch.time("patch"):
         prompt = patch.apply(opened.prompt, changes)
     with watch.time("validate"):
@@ -74,6 +76,8 @@ def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> M
         | dict(checked.refused),
     )
     _check_worth(result, delivered)
+    with watch.time("preview"):
+        shown = _shown(delivered, call.return_image or settings.return_image)
     running = {t.node.id: t.node.inputs[t.name] for t in roles.seeds(graph)}
     return report.tell(
         Report(
@@ -85,7 +89,8 @@ def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> M
             guesses=plan.guesses,
             seeds={i: seed for i, seed in running.items() if i in checked.prompt},
             node_errors=result.node_errors,
-            notes=(*opened.notes, *_doubts(call, plan)),
+            notes=(*opened.notes, *done, *_doubts(call, plan), *_cuts(shown)),
+            pictures=shown.pictures,
             cached=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
             timings_ms={**watch.stages, "total": round((time.monotonic() - started) * 1000)},
         ),
@@ -155,28 +160,67 @@ def _extra_data(opened: Opened) -> dict[str, Any]:
     return {"extra_pnginfo": {"workflow": opened.ui}} if opened.ui is not None else {}
 
 
+def _shown(delivered: Sequence[Delivered], how: str) -> preview.Shown:
+    """The pictures that go along in the answer: the saved ones, or previews where nothing was saved."""
+    pictures = [one for one in delivered if one.kind == "image" and one.path]
+    chosen = [one for one in pictures if not one.preview] or pictures
+    if how == "none" or not chosen:
+        return preview.Shown(())
+    return preview.show([Path(one.path or "") for one in chosen], full=how == "full")
+
+
+def _cuts(shown: preview.Shown) -> Iterator[str]:
+    if shown.reduced:
+        yield f"{shown.reduced} pictures in this answer are small copies, or it would be too long."
+    if shown.left_out:
+        yield f"{shown.left_out} pictures are not in this answer itself; their links show them."
+
+
 def _doubts(call: ToolCall, plan: patch.Plan) -> Iterator[str]:
     yield from (told for key, told in call.doubts.items() if key not in plan.used_keys)
 
 
 def _bring_files(
-    changes: Sequence[patch.Change], settings: Settings, engine: Engine, deadline: float
-) -> list[patch.Change]:
-    """Each file that a change names, brought to the server; the change then holds its name there."""
-    places = Places(settings.attachments_dir, settings.allowed_dirs)
+    changes: Sequence[patch.Change],
+    settings: Settings,
+    engine: Engine,
+    deadline: float,
+    max_side: int | None,
+) -> tuple[list[patch.Change], list[str]]:
+    """Each file that a change names, brought to the server side by side; and what was done to them.
+
+    The changes then hold the files' names there.
+    """
+    places = opening.places_of(settings)
     policy = DownloadPolicy(allow=settings.download_allow)
-    brought: dict[str, str] = {}
-    for change in changes:
-        if change.needs_file and change.value not in brought:
-            brought[change.value] = place.place(
-                change.value,
-                engine,
-                places,
-                policy,
-                input_dir=settings.server_input_dir,
-                deadline=deadline,
-            ).value
-    return [patch.with_value(c, brought[c.value]) if c.needs_file else c for c in changes]
+
+    def bring(wanted: tuple[str, Any]) -> place.Placed:
+        return place.place(
+            wanted[0],
+            engine,
+            places,
+            replace(policy, max_bytes=kinds.MAX_BYTES[wanted[1]]),
+            wanted=wanted[1],
+            max_side=max_side,
+            input_dir=settings.server_input_dir,
+            deadline=deadline,
+        )
+
+    wanted = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
+    if not wanted:
+        return list(changes), []
+    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(wanted)))
+    try:
+        placed = dict(zip(wanted, pool.map(bring, wanted), strict=True))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    made = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
+    return made, [one.note for one in placed.values() if one.note]
+
+
+def _file_of(change: patch.Change) -> tuple[str, Any]:
+    spec = change.target.spec
+    return change.value, (spec.file_kind if spec else None) or "image"
 
 
 def _run_and_fetch(

@@ -11,13 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from comfyui_pipeline.errors import SettingsError
 
 CONFIG_FILE = "config.env"
 MANIFEST = "plugin-manifest.json"
 EMBEDDED = "embedded"
+RETURN_IMAGE = ("preview", "full", "none")
 HOST_LIMIT_ABSENT = 60.0
 """Seconds that the hosts give a plugin whose manifest names no ``communication.timeout``."""
 ANSWER_MARGIN = 20.0
@@ -32,6 +33,7 @@ class Settings:
     server_input_dir: Path | None
     client_prefix: str
     public_ip: str
+    mounts: tuple[tuple[str, Path], ...]
     file_server_port: int
     access_key: str = field(repr=False)
     output_dir: Path
@@ -42,12 +44,22 @@ class Settings:
     allowed_dirs: tuple[Path, ...]
     download_allow: tuple[str, ...]
     timeout: float
+    return_image: str
     debug: bool
 
     @property
     def embedded(self) -> bool:
         """Whether this call brings its own model-free server."""
         return self.base_url == EMBEDDED
+
+    def served(self, alias: str) -> str | None:
+        """The beginning of every URL of one mount at our file server; None without an access key."""
+        if not self.access_key:
+            return None
+        return (
+            f"http://{self.public_ip}:{self.file_server_port}/comfyui_server"
+            f"/pw={quote(self.access_key, safe='')}/files/{quote(alias, safe='')}/"
+        )
 
 
 def host_limit(plugin: Path) -> float:
@@ -74,6 +86,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         base_url=_server(value("COMFYUI_BASE_URL", "http://127.0.0.1:8188")),
         server_input_dir=_folder("COMFYUI_SERVER_INPUT_DIR", value("COMFYUI_SERVER_INPUT_DIR")),
         client_prefix=_client(value("COMFYUI_CLIENT_ID", "comfyui-plugin")),
+        mounts=_mounts(value("COMFYUI_MOUNTS"), value("COMFYUI_OUTPUT_MOUNT", "output"), output),
         public_ip=_address(value("FILE_SERVER_PUBLIC_IP", "127.0.0.1")),
         file_server_port=_port("FILE_SERVER_PORT", value("FILE_SERVER_PORT", "5005")),
         access_key=_key(value("FILE_SERVER_ACCESS_KEY") or value("COMFYUI_ACCESS_KEY")),
@@ -85,6 +98,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         allowed_dirs=_allowed(value("COMFYUI_ALLOWED_DIRS"), host),
         download_allow=tuple(_list(value("DOWNLOAD_ALLOW"))),
         timeout=_seconds(value("COMFYUI_TIMEOUT"), limit),
+        return_image=_word("COMFYUI_RETURN_IMAGE", value("COMFYUI_RETURN_IMAGE"), RETURN_IMAGE),
         debug=_yes("DebugMode", value("DebugMode", "false")),
     )
 
@@ -194,6 +208,21 @@ def _seconds(value: str, limit: float) -> float:
         )
         raise _wrong("COMFYUI_TIMEOUT", value, right)
     return seconds
+
+
+def _mounts(value: str, alias: str, output: Path) -> tuple[tuple[str, Path], ...]:
+    """The file server's mounts as far as they can be read; it checks them itself when it starts."""
+    pairs = [entry.partition(":") for entry in _list(value)]
+    named = {name.strip(): Path(folder.strip()) for name, _, folder in pairs if folder.strip()}
+    return tuple({alias: output, **named}.items())
+
+
+def _word(key: str, value: str, choices: tuple[str, ...]) -> str:
+    """One of a few words; the first is the default."""
+    word = value.lower() or choices[0]
+    if word not in choices:
+        raise _wrong(key, value, f"one of {', '.join(choices)}")
+    return word
 
 
 def _yes(key: str, value: str) -> bool:

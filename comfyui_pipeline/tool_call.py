@@ -45,6 +45,7 @@ NUMBERS = MappingProxyType(
     {"cfg": (0.0, 1000.0), "denoise": (0.0, 1.0), "strength": (-100.0, 100.0)}
 )
 LISTS = ("images", "loras")
+RETURNED = ("none", "full", "preview")
 SWITCHES = ("strict", "all")
 KNOWN = frozenset(
     [
@@ -55,6 +56,9 @@ KNOWN = frozenset(
         "seed",
         "info",
         "detail",
+        "max_side",
+        "return_image",
+        "showbase64",
         "lora_nodes",
         *TEXTS,
         *WHOLE,
@@ -94,6 +98,8 @@ class ToolCall:
     strict: bool = False
     add_loras: bool = False
     full: bool = False
+    max_side: int | None = None
+    return_image: str = ""  # none | preview | full; empty: as the settings say
     extras: Mapping[str, Any] = field(default_factory=dict)
     doubts: Mapping[str, str] = field(
         default_factory=dict
@@ -130,6 +136,8 @@ def parse(raw: bytes) -> ToolCall:
         seed=_seed(given),
         strict=_switch(given, "strict"),
         add_loras=_one(given, "lora_nodes", ("add", "keep")) == "add",
+        return_image=_return_image(given),
+        max_side=_whole(given, "max_side", 16, MAX_SIDE),
         full=_one(given, "detail", ("full", "short")) == "full",
         extras={
             key: value
@@ -167,6 +175,15 @@ def _one(given: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
     if word not in choices:
         raise _wrong(f'"{key}" is {word[:40]!r}.', _one_of(choices))
     return word
+
+
+def _return_image(given: Mapping[str, Any]) -> str:
+    """``showbase64`` is what the hosts' other picture tools call it."""
+    if "return_image" in given:
+        return _one(given, "return_image", RETURNED)
+    if "showbase64" in given:
+        return "preview" if _switch(given, "showbase64") else "none"
+    return ""
 
 
 def _number(given: Mapping[str, Any], key: str, low: float, high: float) -> float | None:

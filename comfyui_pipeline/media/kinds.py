@@ -7,7 +7,6 @@ inside the functions that need it, because a call without pictures must not pay 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,9 +23,19 @@ MAX_PIXELS = 50_000_000
 """Largest input picture: width x height x frames."""
 
 MAX_PICTURE_BYTES = 50 * 2**20
+MAX_FILE_BYTES = 200 * 2**20
+"""Largest input of any other kind: video, sound, 3D."""
 
 _HEAD = 64 * 1024  # bytes that are enough to recognise anything below
 _MAX_JSON = 2**20  # larger texts are not parsed to find out whether they are JSON
+
+MAX_BYTES = {
+    "image": MAX_PICTURE_BYTES,
+    "video": MAX_FILE_BYTES,
+    "audio": MAX_FILE_BYTES,
+    "file": MAX_FILE_BYTES,
+}
+"""Largest input by what is wanted."""
 
 KindName = Literal["image", "video", "audio", "text", "file"]
 
@@ -159,6 +168,75 @@ def check_picture(content: bytes, what: str) -> Kind:
     return _decode(content, kind, what)
 
 
+def check(content: bytes, what: str, wanted: Wanted) -> Kind:
+    """Look at an input file of the wanted kind; only pictures are decoded.
+
+    Raises MediaError for an empty file, a web page, or a file of another kind.
+    """
+    if wanted == "image":
+        return check_picture(content, what)
+    if not content:
+        raise MediaError(f"{what} is empty.", "Give a file with content.")
+    kind = look(content)
+    if kind.format == "html":
+        raise MediaError(f"{what} is a web page, not {_NAMES[wanted]}.", "Give the file's address.")
+    taken = {"video": ("video",), "audio": ("audio", "video"), "file": ("file", "text", "image")}
+    if kind.kind not in taken[wanted] and kind.format != "unknown":
+        raise MediaError(f"{what} is {_a(kind)}, and {_NAMES[wanted]} is wanted.", "Give another.")
+    if kind.format == "unknown" and wanted != "file":
+        raise MediaError(
+            f"{what} is in no known format, and {_NAMES[wanted]} is wanted.", "Check the address."
+        )
+    return kind
+
+
+Wanted = Literal["image", "video", "audio", "file"]
+_NAMES = {"video": "a video", "audio": "a sound", "file": "a file"}
+
+
+def _a(kind: Kind) -> str:
+    return {"image": "a picture", "video": "a video", "audio": "a sound"}.get(kind.kind, "a text")
+
+
+def as_png(content: bytes, what: str) -> bytes | None:
+    """A picture in a format that servers do not read (AVIF, and HEIC where its reader is
+    installed) as PNG; None for every other file, or when no reader is here.
+    """
+    kind = _by_magic(content[:_HEAD])
+    if kind is None or kind.format not in ("avif", "heic"):
+        return None
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(BytesIO(content)) as image:
+            _refuse_giant(replace(kind, width=image.width, height=image.height), what)
+            shown = ImageOps.exif_transpose(image)
+            buffer = BytesIO()
+            mode = "RGBA" if "A" in shown.getbands() else "RGB"
+            shown.convert(mode).save(buffer, "PNG", compress_level=1)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return None
+    return buffer.getvalue()
+
+
+def shrunk(content: bytes, max_side: int) -> bytes:
+    """The picture with no side longer than ``max_side`` pixels, as PNG; unchanged when it is small.
+
+    Turned as its EXIF says, since the copy carries none.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(BytesIO(content)) as image:
+        if max(image.size) <= max_side or int(getattr(image, "n_frames", 1)) > 1:
+            return content
+        shown = ImageOps.exif_transpose(image)
+        shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+        buffer = BytesIO()
+        mode = "RGBA" if "A" in shown.getbands() or "transparency" in shown.info else "RGB"
+        shown.convert(mode).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def _not_a_picture(kind: Kind) -> str:
     if kind.format == "html":
         return "is a web page, not a picture"
@@ -260,11 +338,8 @@ def _opened(content: bytes | Path, kind: Kind) -> Iterator[Image]:
     from PIL import Image
 
     file = BytesIO(content) if isinstance(content, bytes) else content
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        warnings.simplefilter("ignore", UserWarning)  # oddities in metadata
-        with Image.open(file, formats=(_SIZED_BY_PILLOW[kind.format],)) as image:
-            yield image
+    with Image.open(file, formats=(_SIZED_BY_PILLOW[kind.format],)) as image:
+        yield image
 
 
 def _measured(kind: Kind, image: Image) -> Kind:
@@ -286,7 +361,7 @@ def _decode(content: bytes, kind: Kind, what: str) -> Kind:
                 image.load()
     except MediaError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise _giant(what) from error
     except MemoryError as error:
         raise MediaError(f"{what} does not fit into memory.", "Give a smaller picture.") from error

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ..errors import MediaError
 from .download import DownloadPolicy, download
-from .kinds import MAX_PICTURE_BYTES, Kind, check_picture
+from .kinds import MAX_FILE_BYTES, Kind, Wanted, as_png, check, check_picture, shrunk
 from .source import FORMS, Inline, LocalFile, Places, ServerName, Url, describe, recognise
 
 SUBFOLDER = "comfyui-plugin"
@@ -37,6 +37,7 @@ class Placed:
     kind: Kind | None = None
     sha256: str = ""
     size: int = 0
+    note: str = ""  # what was done to the file for the server to take it
 
 
 def place(
@@ -45,11 +46,14 @@ def place(
     places: Places,
     policy: DownloadPolicy,
     *,
+    wanted: Wanted = "image",
+    max_side: int | None = None,
     input_dir: Path | None = None,
     deadline: float | None = None,
 ) -> Placed:
     """Fetch or read what ``value`` names, look at it, and put it into the server's input folder.
 
+    ``wanted``: what the input takes. ``max_side``: a longer picture is shrunk to that many pixels.
     ``input_dir``: that folder, when it is on this machine. ``deadline``: ``time.monotonic()``.
     Raises MediaError, DownloadRefused, and what ``server`` raises.
     """
@@ -58,11 +62,30 @@ def place(
     if isinstance(source, ServerName):
         return _on_server(source.name, server, places, shown)
     content = _content(source, policy, deadline, shown)
-    kind = check_picture(content, shown)
+    note = ""
+    if wanted == "image":
+        content, note = _readable(content, shown, max_side)
+    kind = check(content, shown, wanted)
     digest = hashlib.sha256(content).hexdigest()
     name = digest[:32] + kind.extension
     placed = _put(content, name, server, input_dir)
-    return Placed(placed, shown, kind, digest, len(content))
+    return Placed(placed, shown, kind, digest, len(content), note)
+
+
+def _readable(content: bytes, shown: str, max_side: int | None) -> tuple[bytes, str]:
+    """The picture as the server's loader can read it, no larger than asked; and what was done."""
+    notes = []
+    converted = as_png(content, shown)
+    if converted is not None:
+        content = converted
+        notes.append(f"{shown} was converted to PNG, which ComfyUI can read")
+    if max_side is not None:
+        check_picture(content, shown)
+        smaller = shrunk(content, max_side)
+        if smaller is not content:
+            content = smaller
+            notes.append(f"{shown} was shrunk to {max_side} pixels")
+    return content, "; ".join(notes)
 
 
 def read(value: str, places: Places, policy: DownloadPolicy, deadline: float | None) -> bytes:
@@ -103,9 +126,9 @@ def _content(
     if isinstance(source, Inline):
         return source.content
     try:
-        if source.path.stat().st_size > MAX_PICTURE_BYTES:
+        if source.path.stat().st_size > MAX_FILE_BYTES:
             raise MediaError(
-                f"{shown} is larger than {MAX_PICTURE_BYTES >> 20} MB.", "Give a smaller picture."
+                f"{shown} is larger than {MAX_FILE_BYTES >> 20} MB.", "Give a smaller file."
             )
         return source.path.read_bytes()
     except OSError as error:

@@ -43,6 +43,7 @@ class Places:
 
     attachments: Path | None  # its files may be named bare: "cat.png", "sub/cat.png"
     allowed: tuple[Path, ...] = ()  # files below may be named by absolute path or file://
+    served: tuple[tuple[str, Path], ...] = ()  # our own file server: beginning of a URL, its folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def recognise(value: str, places: Places) -> Source:
     if lower.startswith("data:"):
         return Inline(_data_uri(value))
     if lower.startswith(("http://", "https://")):
-        return _url(value)
+        return _served(value, places) or _url(value)
     if lower.startswith("file:"):
         return _file_url(value, places)
     _refuse_other_schemes(value)
@@ -210,6 +211,23 @@ def _url(value: str) -> Url:
     if not host or _CONTROL.search(value):
         raise MediaError(f"{describe(value)} is not a valid URL.", "Check its spelling.")
     return Url(value)
+
+
+def _served(value: str, places: Places) -> LocalFile | None:
+    """The file behind a URL of our own file server, which need not pass the network; else None."""
+    for beginning, folder in places.served:
+        if not value.startswith(beginning):
+            continue
+        rest = re.split(r"[?#]", value[len(beginning) :], maxsplit=1)[0]
+        try:
+            parts = unquote(rest, errors="strict").split("/")
+        except UnicodeDecodeError:
+            return None
+        if any(part in ("", ".", "..") or part.startswith(".") or "\\" in part for part in parts):
+            raise MediaError(f"{describe(value)} names no file of that folder.", "Check the URL.")
+        inside = Places(None, (folder,))
+        return LocalFile(_local(str(folder.joinpath(*parts)), value, inside))
+    return None
 
 
 def _refuse_other_schemes(value: str) -> None:

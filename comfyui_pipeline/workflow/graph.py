@@ -11,6 +11,12 @@ from typing import Any
 
 NodeSchemas = Mapping[str, Mapping[str, Any]]
 
+UPLOADS = (
+    ("image_upload", "image"),
+    ("animated_image_upload", "image"),
+    ("video_upload", "video"),
+    ("audio_upload", "audio"),
+)
 PLAINEST = ("value", "text", "prompt", "string", "string_a", "text_a", "text1", "a")
 """Of several texts or numbers of one node, the input that its output is most plainly made of."""
 WILDCARDS = ("*", "COMFY_MATCHTYPE_V3")
@@ -31,7 +37,15 @@ class InputSpec:
     @property
     def takes_file(self) -> bool:
         """Whether the value names a file in the server's input folder (``image_upload`` and kin)."""
-        return any(key.endswith("_upload") and flag for key, flag in self.options.items())
+        return self.file_kind is not None
+
+    @property
+    def file_kind(self) -> str | None:
+        """What kind of file it takes, by its upload flag: image, video, audio, or any (file)."""
+        for flag, kind in UPLOADS:
+            if self.options.get(flag):
+                return kind
+        return "file" if any(k.endswith("_upload") and v for k, v in self.options.items()) else None
 
 
 @dataclass(frozen=True, slots=True)

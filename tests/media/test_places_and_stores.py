@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import kinds, store
+from comfyui_pipeline.media import kinds, preview, store
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.place import place
 from comfyui_pipeline.media.source import (
@@ -266,3 +266,124 @@ def test_a_prefix_keeps_the_letters_of_every_script() -> None:
     assert store.prefix_from_words("a red fox / 雪地里的狐狸!") == "a_red_fox_雪地里的狐狸"
     assert store.prefix_from_words("...///") == ""
     assert store.prefix_from_words("CON").upper() != "CON"
+
+
+# -- what comes in, beyond plain pictures ----------------------------------------------------------
+
+
+def served(folder: Path) -> Places:
+    return Places(
+        None, (), (("http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/", folder),)
+    )
+
+
+def test_a_url_of_our_own_file_server_is_read_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "子 sub").mkdir()
+    (tmp_path / "子 sub" / "a b.png").write_bytes(png())
+    begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
+    found = recognise(begin + "%E5%AD%90%20sub/a%20b.png?t=17", served(tmp_path))
+    assert found == LocalFile((tmp_path / "子 sub" / "a b.png").resolve())
+    assert isinstance(recognise(begin.replace("k%2Fy", "other") + "a.png", served(tmp_path)), Url)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "%2e%2e/x.png", ".hid/x", "a//b", "%5c..%5cx", ""])
+def test_such_a_url_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "output"
+    inside.mkdir()
+    (tmp_path / "x.png").write_bytes(png())
+    begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
+    with pytest.raises(MediaError):
+        recognise(begin + name, served(inside))
+
+
+MP4 = b"\0\0\0\x18ftypisom\0\0\0\0isomiso2" + bytes(64)
+WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "content", "ending"),
+    [
+        ("video", MP4, ".mp4"),
+        ("audio", WAV, ".wav"),
+        ("audio", MP4, ".mp4"),
+        ("file", b"glTF" + bytes(40), ".glb"),
+    ],
+)
+def test_other_kinds_are_placed_by_what_they_are(
+    tmp_path: Path, wanted: Any, content: bytes, ending: str
+) -> None:
+    file = tmp_path / "no ending"
+    file.write_bytes(content)
+    server = Server()
+    value = place(
+        str(file), server, Places(None, (tmp_path,)), DownloadPolicy(), wanted=wanted
+    ).value
+    assert value.endswith(ending)
+    assert server.files[value] == content
+
+
+@pytest.mark.parametrize(
+    ("wanted", "content", "told"),
+    [
+        ("video", png(), "is a picture, and a video is wanted"),
+        ("audio", b"<!doctype html><html>" + bytes(9), "web page|is a text"),
+        ("video", b"nothing known" * 9, "no known format|is a text"),
+        ("audio", b"", "is empty"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(
+    tmp_path: Path, wanted: Any, content: bytes, told: str
+) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(content)
+    with pytest.raises(MediaError, match=told):
+        place(str(file), Server(), Places(None, (tmp_path,)), DownloadPolicy(), wanted=wanted)
+
+
+def test_a_picture_is_shrunk_when_asked_and_that_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes(png((90, 30)))
+    server = Server()
+    placed = place(str(file), server, Places(None, (tmp_path,)), DownloadPolicy(), max_side=45)
+    assert Image.open(io.BytesIO(server.files[placed.value])).size == (45, 15)
+    assert "shrunk to 45" in placed.note
+
+
+def test_a_picture_in_a_format_that_servers_do_not_read_is_converted(tmp_path: Path) -> None:
+    from PIL import features
+
+    if not features.check("avif"):
+        pytest.skip("this Pillow was built without AVIF")
+    file = tmp_path / "x.avif"
+    Image.new("RGB", (20, 10), (9, 200, 9)).save(file, "AVIF")
+    server = Server()
+    placed = place(str(file), server, Places(None, (tmp_path,)), DownloadPolicy())
+    assert placed.value.endswith(".png")
+    assert "converted to PNG" in placed.note
+    assert Image.open(io.BytesIO(server.files[placed.value])).size == (20, 10)
+
+
+# -- pictures inside the answer --------------------------------------------------------------------
+
+
+def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
+    noise = Image.effect_noise((1500, 1000), 90).convert("RGB")
+    files = []
+    for number in range(8):
+        files.append(tmp_path / f"{number}.png")
+        noise.save(files[-1])
+    shown = preview.show(files, full=False)
+    assert len(shown.pictures) == 8
+    assert sum(map(len, shown.pictures)) <= preview.TOGETHER + 400
+    first = Image.open(io.BytesIO(base64.b64decode(shown.pictures[0].partition(",")[2])))
+    assert (first.format, max(first.size) <= 768) == ("WEBP", True)
+    whole = preview.show(files[:2], full=True)
+    assert whole.reduced >= 1
+    small = tmp_path / "small.png"
+    small.write_bytes(png())
+    assert preview.show([small], full=True).pictures[0].endswith(base64.b64encode(png()).decode())
+
+
+def test_a_file_that_is_no_picture_is_left_out_of_the_answer(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"not one")
+    assert preview.show([tmp_path / "x.png"], full=False) == preview.Shown((), 0, 1)

@@ -307,3 +307,29 @@ def test_without_a_key_the_answer_gives_the_path_and_says_why(ready: Any, pictur
 )
 def test_every_question_has_an_answer(ready: Any, what: str) -> None:
     assert ready.call({"info": what}).text
+
+
+def test_a_result_can_be_the_next_calls_picture_by_its_url(ready: Any, picture: str) -> None:
+    settings = {"FILE_SERVER_PUBLIC_IP": "10.11.12.13", "FILE_SERVER_PORT": "1"}
+    first = ready.call({"workflow": "resize_image", "image": picture, "width": "30"}, **settings)
+    url = first.result["outputs"][0]["url"]
+    again = ready.call({"workflow": "invert_image", "image": url}, **settings)
+    assert again.result["outputs"][0]["width"] == 30
+    wrong = url.replace("key-of-the-test", "another-key")
+    assert (
+        "another-key"
+        not in ready.call({"workflow": "invert_image", "image": wrong}, **settings).error
+    )
+
+
+def test_a_model_that_can_see_gets_the_picture_itself(ready: Any, picture: str) -> None:
+    call = {"workflow": "invert_image", "image": picture}
+    content = ready.call(call).result["content"]
+    assert [part["type"] for part in content] == ["text", "image_url"]
+    uri = content[1]["image_url"]["url"]
+    seen = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert (seen.format, seen.size) == ("WEBP", (24, 16))
+    assert len(ready.call({**call, "return_image": "none"}).result["content"]) == 1
+    assert len(ready.call({**call, "showbase64": "false"}).result["content"]) == 1
+    full = ready.call({**call, "return_image": "full"}).result["content"][1]["image_url"]["url"]
+    assert full.startswith("data:image/png;base64,")
