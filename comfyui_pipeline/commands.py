@@ -29,6 +29,18 @@ def _run(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any
         return run(call, settings, engine, started)
 
 
+def _later(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
+    from comfyui_pipeline import later
+
+    if settings.embedded:
+        raise SettingsError(
+            "The embedded server ends with the call, so no run outlives it.",
+            'Use "run", or set COMFYUI_BASE_URL to a ComfyUI.',
+        )
+    with _engine(settings) as engine:
+        return later.COMMANDS[call.command](call, settings, engine, started)
+
+
 def _describe(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
     from comfyui_pipeline.info import describe
 
@@ -51,7 +63,13 @@ def _engine(settings: Settings) -> Iterator[Engine]:
     from comfyui_pipeline.engine.comfyui import ComfyUI
 
     with _server(settings) as url:
-        engine = ComfyUI(url, settings.client_prefix, log=_to_stderr)
+        engine = ComfyUI(
+            url,
+            settings.client_prefix,
+            headers=settings.auth,
+            silence=settings.silence,
+            log=_to_stderr,
+        )
         try:
             yield engine
         finally:
@@ -83,5 +101,13 @@ def _to_stderr(text: str) -> None:
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {"run": _run, "describe": _describe, "info": _info}
+    {
+        "run": _run,
+        "submit": _later,
+        "status": _later,
+        "result": _later,
+        "cancel": _later,
+        "describe": _describe,
+        "info": _info,
+    }
 )

@@ -11,6 +11,7 @@
         ├── ServerUnreachable   no answer, or not an answer of ComfyUI's
         ├── PromptRejected      the server refused the prompt before running it
         ├── RunFailed           a node raised, or the run was interrupted
+        ├── ServerSilent        it is said to run, but nothing moves any more
         ├── RunLost             the run is gone: removed from the queue, or the server restarted
         ├── OutputGone          a result's file is no longer at the server
         └── RunTimeout          still running when this call had to answer
@@ -78,7 +79,19 @@ class RunFailed(EngineError):
 
 
 class RunLost(EngineError):
-    """The run no longer exists at the server and can not end any more."""
+    """The run no longer exists at the server and can not end any more.
+
+    ``untouched``: the server was restarted before anything of it had begun, so that it may be
+    queued again without doing anything twice.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, untouched: bool = False) -> None:
+        super().__init__(message, hint)
+        self.untouched = untouched
+
+
+class ServerSilent(EngineError):
+    """The run counts as running, but the server has said nothing of it for too long."""
 
 
 class RunTimeout(EngineError):

@@ -1,49 +1,29 @@
-"""The pipeline: load, download, patch, validate, queue, wait, fetch, report. One direction."""
+"""The pipeline: what is prepared is queued, waited for, fetched and reported. One direction."""
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline import opening, report
+from comfyui_pipeline import report
 from comfyui_pipeline.engine.base import Engine, Job, Output, Progress, RunResult
-from comfyui_pipeline.errors import MediaError, OutputGone, PatchError, RunFailed, RunTimeout
-from comfyui_pipeline.media import kinds, place, preview, store
-from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.opening import Opened
+from comfyui_pipeline.errors import MediaError, OutputGone, RunFailed, RunLost, RunTimeout
+from comfyui_pipeline.media import kinds, preview, store
+from comfyui_pipeline.prepare import Ready, Stopwatch, prepare
 from comfyui_pipeline.report import Delivered, Report
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import graph as graphs
-from comfyui_pipeline.workflow import loras, patch, roles, templates, validate
+from comfyui_pipeline.workflow import roles
 
-SIDE_BY_SIDE = 10
-HIGHEST_DRAWN_SEED = 2**53 - 1
-"""A drawn seed stays exact in JavaScript, where hosts and clients read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stopwatch:
-    """Milliseconds per stage, in the order of the stages."""
-
-    stages: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = round((time.perf_counter() - begun) * 1000)
-            self.stages[stage] = self.stages.get(stage, 0) + spent
+SIDE_BY_SIDE = 6
+"""Results fetched at once."""
 
 
 def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> Mapping[str, Any]:
@@ -53,111 +33,45 @@ def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> M
     """
     watch = Stopwatch()
     deadline = started + settings.timeout
-    drawn = random.randint(0, HIGHEST_DRAWN_SEED)
-    with watch.time("load"):
-        found = opening.find(call, settings, deadline)
-    with watch.time("convert"):
-        opened = opening.read(
-            found, settings, engine, seed=drawn if call.seed is None else call.seed
-        )
-    opened, plan = _planned(call, settings, engine, opened, drawn)
-    with watch.time("download"):
-        changes, done = _bring_files(plan.changes, settings, engine, deadline, call.max_side)
-    with watch.time("patch"):
-        prompt = patch.apply(opened.prompt, changes)
-    with watch.time("validate"):
-        opened, checked = _checked(replace(opened, prompt=prompt), settings, engine)
-    graph = opened.graph
-    job = Job(checked.prompt, str(uuid.uuid4()), _extra_data(opened))
-    result, delivered = _run_and_fetch(engine, job, graph, settings, deadline, watch)
-    result = replace(
-        result,
-        node_errors={_label(graph, i): why for i, why in result.node_errors.items()}
-        | dict(checked.refused),
-    )
-    _check_worth(result, delivered)
+    ready = prepare(call, settings, engine, deadline, watch)
+    result, delivered = _run_and_fetch(engine, ready, settings, deadline, watch)
+    if not result.complete and call.cancel_late:
+        engine.cancel(result.prompt_id)
+    return tell(call, settings, ready, result, delivered, started, watch)
+
+
+def tell(
+    call: ToolCall,
+    settings: Settings,
+    ready: Ready,
+    result: RunResult,
+    delivered: Sequence[Delivered],
+    started: float,
+    watch: Stopwatch,
+) -> Mapping[str, Any]:
+    """The host's ``result`` for a run. Raises RunFailed and RunTimeout when it gave nothing."""
+    told = {_label(ready.graph, i): why for i, why in result.node_errors.items()}
+    result = replace(result, node_errors={**told, **ready.refused})
+    _check_worth(result, delivered, cancelled=call.cancel_late)
     with watch.time("preview"):
         shown = _shown(delivered, call.return_image or settings.return_image)
-    running = {t.node.id: t.node.inputs[t.name] for t in roles.seeds(graph)}
     return report.tell(
         Report(
-            workflow=opened.name,
+            workflow=ready.name,
             prompt_id=result.prompt_id,
             complete=result.complete,
             outputs=tuple(delivered),
-            changes=tuple(changes),
-            guesses=plan.guesses,
-            seeds={i: seed for i, seed in running.items() if i in checked.prompt},
+            changes=ready.changes,
+            guesses=ready.guesses,
+            seeds=ready.seeds,
             node_errors=result.node_errors,
-            notes=(*opened.notes, *done, *_doubts(call, plan), *_cuts(shown)),
+            notes=(*ready.notes, *_cuts(shown)),
             pictures=shown.pictures,
             cached=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
             timings_ms={**watch.stages, "total": round((time.monotonic() - started) * 1000)},
         ),
         settings,
     )
-
-
-def _planned(
-    call: ToolCall, settings: Settings, engine: Engine, opened: Opened, drawn: int
-) -> tuple[Opened, patch.Plan]:
-    """Fill the template's places, add what LoRAs need, and plan every change.
-
-    What does not fit is looked at once more beside the server's classes as they are now.
-    """
-    short = dict(call.short)
-    tagged: list[loras.Lora] = []
-    if "prompt" in short:
-        short["prompt"], tagged = loras.from_prompt(short["prompt"])
-    words = short.get("prompt", "")
-    seed = drawn if call.seed is None else call.seed
-    filled = templates.fill(opened.prompt, {**call.extras, **short, "seed": seed})
-    opened = replace(opened, prompt=filled.nodes)
-    short = {name: value for name, value in short.items() if name not in filled.used}
-    wanted = tagged + loras.from_list(short.get("loras", ()))
-    if call.add_loras and len(wanted) > len(roles.lora_loaders(opened.graph)):
-        opened = _with_loaders(opened, len(wanted), engine)
-    prefix = store.prefix_from_words(words.replace("%", " "))
-
-    def plan() -> patch.Plan:
-        return patch.plan(
-            opened.graph, call, short, wanted_loras=wanted, drawn_seed=drawn, prefix=prefix
-        )
-
-    try:
-        return opened, plan()
-    except PatchError:
-        if not opened.remembered:
-            raise
-    opened = opening.renewed(opened, opened.remembered, settings, engine)
-    return opened, plan()
-
-
-def _with_loaders(opened: Opened, wanted: int, engine: Engine) -> Opened:
-    graph = opened.graph
-    loaders = roles.lora_loaders(graph)
-    known = {t.node.class_type: opened.schemas[t.node.class_type] for t in loaders}
-    catalog = known or engine.catalog()
-    more = wanted - len(loaders)
-    prompt = loras.add_loaders(opened.prompt, graph, more, catalog)
-    classes = {node["class_type"] for node in prompt.values()}
-    schemas = {**{name: catalog[name] for name in classes & catalog.keys()}, **opened.schemas}
-    return replace(opened, prompt=prompt, schemas=schemas)
-
-
-def _checked(opened: Opened, settings: Settings, engine: Engine) -> tuple[Opened, validate.Checked]:
-    """The part of the prompt that can run; a remembered class is not trusted in what it refuses."""
-    wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
-    doubtful = {p.node.class_type for p in wrong if p.stale} & opened.remembered
-    if doubtful:
-        opened = opening.renewed(opened, doubtful, settings, engine)
-        wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
-    return opened, validate.check(opened.graph, opened.prompt, wrong)
-
-
-def _extra_data(opened: Opened) -> dict[str, Any]:
-    """With the editor's document a result can be dragged back into it (SaveImage writes it in)."""
-    return {"extra_pnginfo": {"workflow": opened.ui}} if opened.ui is not None else {}
 
 
 def _shown(delivered: Sequence[Delivered], how: str) -> preview.Shown:
@@ -176,77 +90,41 @@ def _cuts(shown: preview.Shown) -> Iterator[str]:
         yield f"{shown.left_out} pictures are not in this answer itself; their links show them."
 
 
-def _doubts(call: ToolCall, plan: patch.Plan) -> Iterator[str]:
-    yield from (told for key, told in call.doubts.items() if key not in plan.used_keys)
-
-
-def _bring_files(
-    changes: Sequence[patch.Change],
-    settings: Settings,
-    engine: Engine,
-    deadline: float,
-    max_side: int | None,
-) -> tuple[list[patch.Change], list[str]]:
-    """Each file that a change names, brought to the server side by side; and what was done to them.
-
-    The changes then hold the files' names there.
-    """
-    places = opening.places_of(settings)
-    policy = DownloadPolicy(allow=settings.download_allow)
-
-    def bring(wanted: tuple[str, Any]) -> place.Placed:
-        return place.place(
-            wanted[0],
-            engine,
-            places,
-            replace(policy, max_bytes=kinds.MAX_BYTES[wanted[1]]),
-            wanted=wanted[1],
-            max_side=max_side,
-            input_dir=settings.server_input_dir,
-            deadline=deadline,
-        )
-
-    wanted = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
-    if not wanted:
-        return list(changes), []
-    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(wanted)))
-    try:
-        placed = dict(zip(wanted, pool.map(bring, wanted), strict=True))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    made = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
-    return made, [one.note for one in placed.values() if one.note]
-
-
-def _file_of(change: patch.Change) -> tuple[str, Any]:
-    spec = change.target.spec
-    return change.value, (spec.file_kind if spec else None) or "image"
-
-
 def _run_and_fetch(
-    engine: Engine,
-    job: Job,
-    graph: graphs.Graph,
-    settings: Settings,
-    deadline: float,
-    watch: Stopwatch,
+    engine: Engine, ready: Ready, settings: Settings, deadline: float, watch: Stopwatch
 ) -> tuple[RunResult, list[Delivered]]:
     """Queue, wait and fetch; once more when the server's cache named files that are gone."""
-    result = _run(engine, job, deadline, watch)
+    result = _run_surely(engine, ready.job, deadline, watch)
     try:
-        return result, _fetch_all(engine, result, graph, settings, watch)
+        return result, fetch_all(engine, result, ready.graph, settings, watch)
     except OutputGone:
-        savers = roles.prefixes(graph)
-        if not savers:
+        again = _with_fresh_names(ready)
+        if again is None:
             raise
-    fresh = {i: {**node, "inputs": dict(node["inputs"])} for i, node in job.prompt.items()}
+    result = _run(engine, again, deadline, watch)
+    return result, fetch_all(engine, result, ready.graph, settings, watch)
+
+
+def _with_fresh_names(ready: Ready) -> Job | None:
+    """The same job under other file names, so that only the saving runs again."""
+    savers = [t for t in roles.prefixes(ready.graph) if t.node.id in ready.job.prompt]
+    fresh = {i: {**node, "inputs": dict(node["inputs"])} for i, node in ready.job.prompt.items()}
     for target in savers:
         old = target.node.inputs.get(target.name)
-        if isinstance(old, str) and target.node.id in fresh:
+        if isinstance(old, str):
             fresh[target.node.id]["inputs"][target.name] = f"{old}_{uuid.uuid4().hex[:6]}"
-    again = Job(fresh, str(uuid.uuid4()), job.extra_data)
-    result = _run(engine, again, deadline, watch)
-    return result, _fetch_all(engine, result, graph, settings, watch)
+    return Job(fresh, str(uuid.uuid4()), ready.job.extra_data) if savers else None
+
+
+def _run_surely(engine: Engine, job: Job, deadline: float, watch: Stopwatch) -> RunResult:
+    """Run it; queue it once more when the server was restarted before anything of it had begun."""
+    try:
+        return _run(engine, job, deadline, watch)
+    except RunLost as lost:
+        if not lost.untouched:
+            raise
+    print("the server was restarted before the run began; queueing it once more", file=sys.stderr)
+    return _run(engine, replace(job, prompt_id=str(uuid.uuid4())), deadline, watch)
 
 
 def _run(engine: Engine, job: Job, deadline: float, watch: Stopwatch) -> RunResult:
@@ -254,19 +132,35 @@ def _run(engine: Engine, job: Job, deadline: float, watch: Stopwatch) -> RunResu
         with watch.time("queue"):
             queued = engine.queue(job)
         with queued, watch.time("wait"):
-            return queued.wait(deadline, _tell_progress)
+            return queued.wait(deadline, Progresses())
     except BaseException as error:
         if not isinstance(error, Exception):  # the caller's process is being stopped
             engine.cancel(job.prompt_id)
         raise
 
 
-def _tell_progress(progress: Progress) -> None:
-    if progress.stage == "queued" and progress.position:
-        print(f"waiting in the queue behind {progress.position}", file=sys.stderr)
+@dataclass(slots=True)
+class Progresses:
+    """Tells a person at stderr how far the run is: at most a line every few seconds."""
+
+    last: float = 0.0
+    every: float = 3.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self.last < self.every:
+            return
+        if progress.stage == "queued" and progress.position:
+            print(f"waiting in the queue behind {progress.position}", file=sys.stderr)
+        elif progress.node_id and progress.maximum:
+            done = f"{progress.value:g} of {progress.maximum:g}"
+            print(f"node {progress.node_id}: {done}", file=sys.stderr)
+        else:
+            return
+        self.last = now
 
 
-def _fetch_all(
+def fetch_all(
     engine: Engine,
     result: RunResult,
     graph: graphs.Graph,
@@ -275,8 +169,15 @@ def _fetch_all(
 ) -> list[Delivered]:
     """Every output of every node; what was saved comes before mere previews."""
     ordered = sorted(result.outputs, key=lambda output: output.folder_type == "temp")
-    with watch.time("fetch"):
-        return [_deliver(engine, output, graph, settings) for output in ordered]
+    if not ordered:
+        return []
+    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(ordered)))
+    try:
+        with watch.time("fetch"):
+            jobs = [pool.submit(_deliver, engine, one, graph, settings) for one in ordered]
+            return [job.result() for job in jobs]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _deliver(engine: Engine, output: Output, graph: graphs.Graph, settings: Settings) -> Delivered:
@@ -314,16 +215,22 @@ def _deliver(engine: Engine, output: Output, graph: graphs.Graph, settings: Sett
     )
 
 
-def _check_worth(result: RunResult, delivered: Sequence[Delivered]) -> None:
+def _check_worth(result: RunResult, delivered: Sequence[Delivered], *, cancelled: bool) -> None:
     """A run without any result is an error, whatever the server calls it."""
     if delivered:
         return
     if not result.complete:
+        if cancelled:
+            raise RunTimeout(
+                f"The run had not ended within this call's time limit and was cancelled, as asked "
+                f"(prompt id {result.prompt_id}).",
+                "Ask for a smaller or simpler picture.",
+            )
         raise RunTimeout(
             f"The run is still going on at ComfyUI after this call's time limit (prompt id "
             f"{result.prompt_id}); nothing has come out yet.",
-            "Its pictures will appear in ComfyUI's output folder. Ask for a smaller or simpler "
-            'picture, or look with {"info": "queue"}.',
+            f'Get it later with {{"command": "result", "prompt_id": "{result.prompt_id}"}}, or stop '
+            'it with "cancel" in its place.',
         )
     if result.node_errors:
         reasons = "; ".join(f"{node}: {why}" for node, why in result.node_errors.items())

@@ -6,6 +6,7 @@ value and what would be right; the access key's value is never part of one.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ EMBEDDED = "embedded"
 RETURN_IMAGE = ("preview", "full", "none")
 HOST_LIMIT_ABSENT = 60.0
 """Seconds that the hosts give a plugin whose manifest names no ``communication.timeout``."""
+DEFAULT_SILENCE = 300.0
 ANSWER_MARGIN = 20.0
 """Seconds by which our own default limit stays below the host's."""
 
@@ -43,7 +45,10 @@ class Settings:
     attachments_dir: Path
     allowed_dirs: tuple[Path, ...]
     download_allow: tuple[str, ...]
+    auth: Mapping[str, str] = field(repr=False)
+    partner_key: str = field(repr=False)
     timeout: float
+    silence: float
     return_image: str
     debug: bool
 
@@ -97,7 +102,10 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         attachments_dir=Path(attachments) if attachments else _attachments(plugin),
         allowed_dirs=_allowed(value("COMFYUI_ALLOWED_DIRS"), host),
         download_allow=tuple(_list(value("DOWNLOAD_ALLOW"))),
+        auth=_auth(value("COMFYUI_AUTH")),
+        partner_key=value("COMFYUI_API_KEY"),
         timeout=_seconds(value("COMFYUI_TIMEOUT"), limit),
+        silence=_silence(value("COMFYUI_SILENCE_TIMEOUT")),
         return_image=_word("COMFYUI_RETURN_IMAGE", value("COMFYUI_RETURN_IMAGE"), RETURN_IMAGE),
         debug=_yes("DebugMode", value("DebugMode", "false")),
     )
@@ -215,6 +223,47 @@ def _mounts(value: str, alias: str, output: Path) -> tuple[tuple[str, Path], ...
     pairs = [entry.partition(":") for entry in _list(value)]
     named = {name.strip(): Path(folder.strip()) for name, _, folder in pairs if folder.strip()}
     return tuple({alias: output, **named}.items())
+
+
+def _silence(value: str) -> float:
+    try:
+        seconds = float(value or DEFAULT_SILENCE)
+    except ValueError:
+        seconds = 0.0
+    if not 5 <= seconds <= 86_400:
+        raise _wrong("COMFYUI_SILENCE_TIMEOUT", value, "a number of seconds from 5 to 86400")
+    return seconds
+
+
+def _auth(value: str) -> dict[str, str]:
+    """``bearer …``, ``basic user:password``, ``cookie name=value``, or headers with `` | `` between."""
+    headers: dict[str, str] = {}
+    for entry in (part.strip() for part in value.split(" | ")):
+        kind, _, rest = entry.partition(" ")
+        name, colon, text = entry.partition(":")
+        if not entry:
+            continue
+        if kind.lower() == "bearer" and rest:
+            headers["Authorization"] = f"Bearer {rest.strip()}"
+        elif kind.lower() == "basic" and ":" in rest:
+            login = base64.b64encode(rest.strip().encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
+        elif kind.lower() == "cookie" and "=" in rest:
+            headers["Cookie"] = rest.strip()
+        elif colon and re.fullmatch(r"[A-Za-z0-9-]+", name) and text.strip():
+            headers[name] = text.strip()
+        else:
+            raise SettingsError(
+                "The setting COMFYUI_AUTH is in no form that is known (its value is not shown).",
+                "It has to be `bearer TOKEN`, `basic USER:PASSWORD`, `cookie NAME=VALUE` or "
+                f"`Header: value`, several with ` | ` between. Correct it in {CONFIG_FILE}.",
+            )
+    if any(ord(c) < 32 or ord(c) > 126 for text in headers.values() for c in text):
+        raise SettingsError(
+            "The setting COMFYUI_AUTH holds a character that no header may hold.",
+            f"Correct it in {CONFIG_FILE}.",
+        )
+    return headers
 
 
 def _word(key: str, value: str, choices: tuple[str, ...]) -> str:

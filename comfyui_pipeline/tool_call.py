@@ -13,7 +13,9 @@ from typing import Any
 from comfyui_pipeline.errors import CallError
 
 EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
-COMMANDS = ("run", "describe", "info")
+COMMANDS = ("run", "submit", "status", "result", "cancel", "queue", "describe", "info")
+LATER = ("status", "result", "cancel")
+"""Commands about a run that an earlier call queued."""
 INFO = (
     "workflows",
     "checkpoints",
@@ -59,6 +61,9 @@ KNOWN = frozenset(
         "max_side",
         "return_image",
         "showbase64",
+        "prompt_id",
+        "wait",
+        "on_timeout",
         "lora_nodes",
         *TEXTS,
         *WHOLE,
@@ -99,6 +104,9 @@ class ToolCall:
     add_loras: bool = False
     full: bool = False
     max_side: int | None = None
+    prompt_id: str = ""
+    wait: float = 0.0  # seconds that `result` may wait for the end
+    cancel_late: bool = False  # cancel what has not ended at the call's own limit
     return_image: str = ""  # none | preview | full; empty: as the settings say
     extras: Mapping[str, Any] = field(default_factory=dict)
     doubts: Mapping[str, str] = field(
@@ -120,6 +128,10 @@ def parse(raw: bytes) -> ToolCall:
     command, info = _command(given)
     if command == "info":
         return ToolCall(command, info=info)
+    if command == "queue":
+        return ToolCall("info", info="queue")
+    if command in LATER:
+        return _later(command, given)
     workflow = _text(given, "workflow")
     inline = _json_value(given, "workflow_json")
     if not workflow and inline is None:
@@ -136,6 +148,7 @@ def parse(raw: bytes) -> ToolCall:
         seed=_seed(given),
         strict=_switch(given, "strict"),
         add_loras=_one(given, "lora_nodes", ("add", "keep")) == "add",
+        cancel_late=_one(given, "on_timeout", ("cancel", "keep")) == "cancel",
         return_image=_return_image(given),
         max_side=_whole(given, "max_side", 16, MAX_SIDE),
         full=_one(given, "detail", ("full", "short")) == "full",
@@ -146,6 +159,17 @@ def parse(raw: bytes) -> ToolCall:
         },
         doubts=_doubts(document),
     )
+
+
+def _later(command: str, given: Mapping[str, Any]) -> ToolCall:
+    prompt_id = _text(given, "prompt_id")
+    if not prompt_id:
+        raise CallError(
+            '"prompt_id" is missing: the id that the run\'s answer gave.',
+            f'A correct call: {{"command": "{command}", "prompt_id": "…"}}',
+        )
+    wait = _number(given, "wait", 0, 86_400) or 0.0
+    return ToolCall(command, prompt_id=prompt_id, wait=wait, return_image=_return_image(given))
 
 
 def _short(given: Mapping[str, Any]) -> dict[str, Any]:

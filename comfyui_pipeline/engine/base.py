@@ -38,6 +38,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class RunState:
+    """Where a run is. ``position``: how many are before it, while it waits."""
+
+    stage: Literal["queued", "running", "ended", "unknown"]
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One result of one node: a file at the server, or a text."""
 
@@ -105,6 +113,18 @@ class Engine(Protocol):
 
     def queue(self, job: Job) -> Run:
         """Queue the prompt and give its run, subscribed before it was sent. Raises PromptRejected."""
+        ...
+
+    def state(self, prompt_id: str) -> RunState:
+        """Where a run is now."""
+        ...
+
+    def job(self, prompt_id: str) -> Job | None:
+        """What was queued under this id, as the server remembers it."""
+        ...
+
+    def follow(self, job: Job) -> Run:
+        """A run that was queued earlier, by asking only."""
         ...
 
     def fetch(self, output: Output) -> AbstractContextManager[Incoming]:

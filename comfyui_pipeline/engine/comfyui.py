@@ -16,7 +16,7 @@ import requests
 import websocket
 
 from comfyui_pipeline.engine import wording
-from comfyui_pipeline.engine.base import Incoming, Job, NodeSchema, Output
+from comfyui_pipeline.engine.base import Incoming, Job, NodeSchema, Output, RunState
 from comfyui_pipeline.engine.http import (
     BUSY,
     SIDE_BY_SIDE,
@@ -27,7 +27,7 @@ from comfyui_pipeline.engine.http import (
     pause,
     string_map,
 )
-from comfyui_pipeline.engine.waiting import QUIET, QueuedRun, close
+from comfyui_pipeline.engine.waiting import QUIET, SILENCE, QueuedRun, close
 from comfyui_pipeline.errors import EngineError, OutputGone, PromptRejected, ServerUnreachable
 
 CHUNK = 256 * 1024
@@ -41,11 +41,15 @@ class ComfyUI:
         base_url: str,
         client_prefix: str = "comfyui-plugin",
         *,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 30,
         quiet: float = QUIET,
+        silence: float = SILENCE,
         log: Callable[[str], None],
     ) -> None:
-        self._http = Http(base_url, timeout, log)
+        self._http = Http(base_url, timeout, log, headers)
+        self._headers = dict(headers or {})
+        self._silence = silence
         self._prefix = client_prefix
         self._timeout = timeout
         self._quiet = quiet
@@ -76,10 +80,55 @@ class ComfyUI:
                 close(socket)
             raise
         errors = wording.node_errors(answer.get("node_errors"))
-        return QueuedRun(self._http, job, socket, errors, self._quiet)
+        return QueuedRun(self._http, job, socket, errors, self._quiet, self._silence)
+
+    def follow(self, job: Job) -> QueuedRun:
+        """A run of an earlier call; its frames go to that call's socket, so it is asked for."""
+        return QueuedRun(self._http, job, None, {}, self._quiet, self._silence)
+
+    def state(self, prompt_id: str) -> RunState:
+        """The queue first and the history second, as a run may end in between."""
+        state = self.queue_state()
+        running = [item[1] for item in state.get("queue_running") or []]
+        if prompt_id in running:
+            return RunState("running")
+        pending = sorted(state.get("queue_pending") or [], key=lambda item: item[0])
+        ids = [item[1] for item in pending]
+        if prompt_id in ids:
+            return RunState("queued", ids.index(prompt_id) + len(running))
+        return RunState("ended" if self._history(prompt_id) else "unknown")
+
+    def job(self, prompt_id: str) -> Job | None:
+        """From the queue or the history: both keep ``[number, id, prompt, …]``."""
+        state = self.queue_state()
+        items = [*(state.get("queue_running") or []), *(state.get("queue_pending") or [])]
+        entry = next((item for item in items if item[1] == prompt_id), None)
+        entry = entry or string_map(self._history(prompt_id)).get("prompt")
+        if not isinstance(entry, list) or len(entry) < 3 or not isinstance(entry[2], dict):
+            return None
+        prompt = {
+            str(node_id): {**node, "inputs": dict(node.get("inputs") or {})}
+            for node_id, node in entry[2].items()
+            if isinstance(node, dict) and isinstance(node.get("class_type"), str)
+        }
+        return Job(prompt, prompt_id)
+
+    def _history(self, prompt_id: str) -> Mapping[str, Any] | None:
+        path = f"/history/{quote(prompt_id, safe='')}"
+        return string_map(self._http.json(self._http.get(path), path)).get(prompt_id)
 
     def cancel(self, prompt_id: str) -> None:
-        """Delete it while it waits, interrupt it when it runs; other runs are never touched."""
+        """Delete it while it waits, interrupt it when it runs; other runs are never touched.
+
+        By ``/api/jobs/<id>/cancel`` where the server has it, which does both at once.
+        """
+        try:
+            path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
+            answer = self._http.once("POST", path, json={}, timeout=5)
+            if answer.status_code == 200 and string_map(answer.json()).get("cancelled"):
+                return
+        except (ServerUnreachable, ValueError) as error:
+            self._log(f"could not cancel at once: {error}")
         for path, body in (
             ("/queue", {"delete": [prompt_id]}),
             ("/interrupt", {"prompt_id": prompt_id}),
@@ -95,10 +144,10 @@ class ComfyUI:
         host = parts.netloc.rpartition("@")[2]
         scheme = "wss" if parts.scheme == "https" else "ws"
         url = f"{scheme}://{host}{parts.path}/ws?clientId={quote(client_id)}"
-        header = []
+        header = [f"{name}: {value}" for name, value in self._headers.items()]
         if parts.username:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            header = ["Authorization: Basic " + base64.b64encode(login).decode()]
+            header.append("Authorization: Basic " + base64.b64encode(login).decode())
         options: dict[str, Any] = {"header": header, "suppress_origin": True}
         try:
             if (

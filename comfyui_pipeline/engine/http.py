@@ -25,13 +25,22 @@ SET_IT = "Start ComfyUI there, or correct COMFYUI_BASE_URL in config.env."
 class Http:
     """One server. Loopback addresses are never reached through a proxy."""
 
-    def __init__(self, base_url: str, timeout: float, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float,
+        log: Callable[[str], None],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._log = log
         self._session = requests.Session()
         self._session.trust_env = not is_loopback(base_url)
         self._session.headers["Accept-Encoding"] = "identity"
+        self._session.headers.update(headers or {})
+        if headers and "Authorization" in headers:
+            self._session.trust_env = False  # or ~/.netrc would take the header's place
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=SIDE_BY_SIDE))
 
@@ -58,6 +67,7 @@ class Http:
     def once(self, method: str, path: str, **kind: Any) -> requests.Response:
         """One request, one try. Raises ServerUnreachable (``lost_reply`` when it may have arrived)."""
         kind.setdefault("timeout", (min(5.0, self._timeout), self._timeout))
+        kind.setdefault("allow_redirects", False)  # a login's header goes to this server alone
         try:
             return self._session.request(method, self.base_url + path, **kind)
         except requests.RequestException as error:
@@ -77,7 +87,13 @@ class Http:
         if answer.status_code in (401, 403):
             return ServerUnreachable(
                 f"The server at {self.shown} refuses access ({answer.status_code} for {path}).",
-                "A login or a proxy stands before it; put user:password@ into COMFYUI_BASE_URL.",
+                "A login stands before it: set COMFYUI_AUTH in config.env, or correct it.",
+            )
+        if 300 <= answer.status_code < 400:
+            return ServerUnreachable(
+                f"The server at {self.shown} sends {path} elsewhere ({answer.status_code}), to a "
+                "login page or another address.",
+                "Set COMFYUI_AUTH for a login, or the final address as COMFYUI_BASE_URL.",
             )
         if answer.status_code >= 500:
             return EngineError(

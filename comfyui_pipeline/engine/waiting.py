@@ -14,10 +14,12 @@ import websocket
 from comfyui_pipeline.engine import results, wording
 from comfyui_pipeline.engine.base import Job, Output, Progress, RunResult
 from comfyui_pipeline.engine.http import Http, LostReply, string_map
-from comfyui_pipeline.errors import RunLost, ServerUnreachable
+from comfyui_pipeline.errors import RunLost, ServerSilent, ServerUnreachable
 
 QUIET = 5.0
 """Seconds without a frame of this run after which the queue and the history are asked."""
+SILENCE = 300.0
+"""Seconds without a word of a run that is said to be running, after which it counts as stuck."""
 POLL = 0.5
 """Seconds between two looks when there is no socket."""
 AWAY = 8.0
@@ -35,6 +37,7 @@ class Seen:
     errors: dict[str, str] = field(default_factory=dict)
     success: bool = False
     ended: bool = False
+    begun: bool = False  # anything of it has run
 
 
 class QueuedRun:
@@ -47,12 +50,16 @@ class QueuedRun:
         socket: websocket.WebSocket | None,
         node_errors: Mapping[str, str],
         quiet: float = QUIET,
+        silence: float = SILENCE,
     ) -> None:
         self._http = http
         self._job = job
         self._socket = socket
         self._node_errors = dict(node_errors)
         self._quiet = quiet
+        self._silence = silence
+        self._heard = time.monotonic()
+        self._restarted = False
         self._seen = Seen()
         self._absent = 0
         self._away_since: float | None = None
@@ -86,7 +93,7 @@ class QueuedRun:
             until = min(deadline, last_word + patience)
             frame = self._next_frame(until)
             if frame is not None and self._take(frame, progress):
-                last_word = time.monotonic()
+                last_word = self._heard = time.monotonic()
                 if self._seen.ended:
                     return self._finish(deadline)
         return self._told(complete=False)
@@ -120,6 +127,7 @@ class QueuedRun:
         if data.get("prompt_id") != self.prompt_id:
             return False
         kind, node, seen = frame.get("type"), data.get("node"), self._seen
+        seen.begun = seen.begun or kind in ("executing", "executed", "progress")
         if kind == "executing":
             seen.ended = node is None
             if node is not None:
@@ -161,11 +169,13 @@ class QueuedRun:
         raise RunLost(
             "The run is gone from ComfyUI: it is neither in the queue nor in the history.",
             "Somebody removed it, or ComfyUI was restarted; call again.",
+            untouched=self._restarted and not self._seen.begun,
         )
 
     def _count_absence(self) -> None:
         now = time.monotonic()
         self._drop_socket()
+        self._restarted = True
         if self._away_since is None:
             self._away_since = now
         if now - self._away_since >= AWAY:
@@ -180,7 +190,10 @@ class QueuedRun:
         state = string_map(self._http.json(answer, "/queue"))
         if any(item[1] == self.prompt_id for item in state.get("queue_running") or []):
             progress(Progress("running"))
+            self._seen.begun = True
+            self._check_silence()
             return True
+        self._heard = time.monotonic()
         pending = sorted(state.get("queue_pending") or [], key=lambda item: item[0])
         ids = [item[1] for item in pending]
         if self.prompt_id not in ids:
@@ -188,6 +201,17 @@ class QueuedRun:
         ahead = ids.index(self.prompt_id) + len(state.get("queue_running") or [])
         progress(Progress("queued", position=ahead))
         return True
+
+    def _check_silence(self) -> None:
+        """A run without a socket tells nothing of its progress, so it cannot be called silent."""
+        silent = time.monotonic() - self._heard
+        if self._socket is not None and silent >= self._silence:
+            raise ServerSilent(
+                f"ComfyUI has said nothing for {silent:.0f} s while it counts this run as running "
+                f"(prompt id {self.prompt_id}): its worker has probably died.",
+                "Look at ComfyUI's console and restart it; or raise COMFYUI_SILENCE_TIMEOUT if its "
+                "models take that long to load.",
+            )
 
     def _entry(self) -> Mapping[str, Any] | None:
         path = f"/history/{self.prompt_id}"

@@ -1,0 +1,209 @@
+"""From a call to a job that can be queued: open, plan, download, patch, validate."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from comfyui_pipeline import opening
+from comfyui_pipeline.engine.base import Engine, Job
+from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.media import kinds, place, store
+from comfyui_pipeline.media.download import DownloadPolicy
+from comfyui_pipeline.opening import Opened
+from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.tool_call import ToolCall
+from comfyui_pipeline.workflow import loras, patch, roles, templates, validate
+from comfyui_pipeline.workflow.graph import Graph
+
+SIDE_BY_SIDE = 10
+HIGHEST_DRAWN_SEED = 2**53 - 1
+"""A drawn seed stays exact in JavaScript, where hosts and clients read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """Milliseconds per stage, in the order of the stages."""
+
+    stages: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = round((time.perf_counter() - begun) * 1000)
+            self.stages[stage] = self.stages.get(stage, 0) + spent
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A job, and what is to be told of how it came about.
+
+    ``refused``: label of an output that will not run -> why. ``notes``: what was put right.
+    """
+
+    name: str
+    job: Job
+    graph: Graph
+    changes: tuple[patch.Change, ...]
+    guesses: tuple[str, ...]
+    refused: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def seeds(self) -> dict[str, Any]:
+        """Node id -> the seed that runs there."""
+        running = {t.node.id: t.node.inputs[t.name] for t in roles.seeds(self.graph)}
+        return {node_id: seed for node_id, seed in running.items() if node_id in self.job.prompt}
+
+
+def prepare(
+    call: ToolCall, settings: Settings, engine: Engine, deadline: float, watch: Stopwatch
+) -> Ready:
+    """Everything up to the queue. Raises WorkflowError, MediaError and EngineError's children."""
+    drawn = random.randint(0, HIGHEST_DRAWN_SEED)
+    seed = drawn if call.seed is None else call.seed
+    with watch.time("load"):
+        found = opening.find(call, settings, deadline)
+    with watch.time("convert"):
+        opened = opening.read(found, settings, engine, seed=seed)
+    opened, plan = _planned(call, settings, engine, opened, drawn)
+    with watch.time("download"):
+        changes, done = _bring_files(plan.changes, settings, engine, deadline, call.max_side)
+    with watch.time("patch"):
+        prompt = patch.apply(opened.prompt, changes)
+    with watch.time("validate"):
+        opened, checked = _checked(replace(opened, prompt=prompt), settings, engine)
+    return Ready(
+        name=opened.name,
+        job=Job(checked.prompt, str(uuid.uuid4()), _extra_data(opened, settings)),
+        graph=opened.graph,
+        changes=tuple(changes),
+        guesses=plan.guesses,
+        refused=checked.refused,
+        notes=(*opened.notes, *done, *_doubts(call, plan)),
+    )
+
+
+def _planned(
+    call: ToolCall, settings: Settings, engine: Engine, opened: Opened, drawn: int
+) -> tuple[Opened, patch.Plan]:
+    """Fill the template's places, add what LoRAs need, and plan every change.
+
+    What does not fit is looked at once more beside the server's classes as they are now.
+    """
+    short = dict(call.short)
+    tagged: list[loras.Lora] = []
+    if "prompt" in short:
+        short["prompt"], tagged = loras.from_prompt(short["prompt"])
+    words = short.get("prompt", "")
+    seed = drawn if call.seed is None else call.seed
+    filled = templates.fill(opened.prompt, {**call.extras, **short, "seed": seed})
+    opened = replace(opened, prompt=filled.nodes)
+    short = {name: value for name, value in short.items() if name not in filled.used}
+    wanted = tagged + loras.from_list(short.get("loras", ()))
+    if call.add_loras and len(wanted) > len(roles.lora_loaders(opened.graph)):
+        opened = _with_loaders(opened, len(wanted), engine)
+    prefix = store.prefix_from_words(words.replace("%", " "))
+
+    def plan() -> patch.Plan:
+        return patch.plan(
+            opened.graph, call, short, wanted_loras=wanted, drawn_seed=drawn, prefix=prefix
+        )
+
+    try:
+        return opened, plan()
+    except PatchError:
+        if not opened.remembered:
+            raise
+    opened = opening.renewed(opened, opened.remembered, settings, engine)
+    return opened, plan()
+
+
+def _with_loaders(opened: Opened, wanted: int, engine: Engine) -> Opened:
+    graph = opened.graph
+    loaders = roles.lora_loaders(graph)
+    known = {t.node.class_type: opened.schemas[t.node.class_type] for t in loaders}
+    catalog = known or engine.catalog()
+    more = wanted - len(loaders)
+    prompt = loras.add_loaders(opened.prompt, graph, more, catalog)
+    classes = {node["class_type"] for node in prompt.values()}
+    schemas = {**{name: catalog[name] for name in classes & catalog.keys()}, **opened.schemas}
+    return replace(opened, prompt=prompt, schemas=schemas)
+
+
+def _checked(opened: Opened, settings: Settings, engine: Engine) -> tuple[Opened, validate.Checked]:
+    """The part of the prompt that can run; a remembered class is not trusted in what it refuses."""
+    wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
+    doubtful = {p.node.class_type for p in wrong if p.stale} & opened.remembered
+    if doubtful:
+        opened = opening.renewed(opened, doubtful, settings, engine)
+        wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
+    return opened, validate.check(opened.graph, opened.prompt, wrong)
+
+
+def _extra_data(opened: Opened, settings: Settings) -> dict[str, Any]:
+    """What travels beside the prompt: the editor's document, so that a result can be dragged back
+    into it (it is written into saved pictures), and the key that paid partner nodes need.
+    """
+    extra: dict[str, Any] = {}
+    if opened.ui is not None:
+        extra["extra_pnginfo"] = {"workflow": opened.ui}
+    if settings.partner_key:
+        extra["api_key_comfy_org"] = settings.partner_key
+    return extra
+
+
+def _doubts(call: ToolCall, plan: patch.Plan) -> Iterator[str]:
+    yield from (told for key, told in call.doubts.items() if key not in plan.used_keys)
+
+
+def _bring_files(
+    changes: Sequence[patch.Change],
+    settings: Settings,
+    engine: Engine,
+    deadline: float,
+    max_side: int | None,
+) -> tuple[list[patch.Change], list[str]]:
+    """Each file that a change names, brought to the server side by side; and what was done to them.
+
+    The changes then hold the files' names there.
+    """
+    places = opening.places_of(settings)
+    policy = DownloadPolicy(allow=settings.download_allow)
+
+    def bring(wanted: tuple[str, Any]) -> place.Placed:
+        return place.place(
+            wanted[0],
+            engine,
+            places,
+            replace(policy, max_bytes=kinds.MAX_BYTES[wanted[1]]),
+            wanted=wanted[1],
+            max_side=max_side,
+            input_dir=settings.server_input_dir,
+            deadline=deadline,
+        )
+
+    wanted = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
+    if not wanted:
+        return list(changes), []
+    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(wanted)))
+    try:
+        placed = dict(zip(wanted, pool.map(bring, wanted), strict=True))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    made = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
+    return made, [one.note for one in placed.values() if one.note]
+
+
+def _file_of(change: patch.Change) -> tuple[str, Any]:
+    spec = change.target.spec
+    return change.value, (spec.file_kind if spec else None) or "image"
