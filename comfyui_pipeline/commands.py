@@ -19,6 +19,10 @@ Command = Callable[[ToolCall, Settings, float], Mapping[str, Any]]
 
 def perform(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
     """Do what the call asks; gives the host's ``result``. Raises ToolError's children."""
+    if call.parts:
+        from comfyui_pipeline.batch import batch
+
+        return batch(call.parts, lambda part: perform(part, settings, started))
     return COMMANDS[call.command](call, settings, started)
 
 

@@ -21,6 +21,9 @@ An error is two sentences for its reader: what happened to what, and what to do 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+
 
 class ToolError(Exception):
     """An error made for its reader.
@@ -100,3 +103,82 @@ class RunTimeout(EngineError):
 
 class OutputGone(EngineError):
     """The server names a result whose file it no longer has: a cached run's, deleted since."""
+
+
+ADVICE: Sequence[tuple[re.Pattern[str], str]] = tuple(
+    (re.compile(pattern, re.IGNORECASE), advice)
+    for pattern, advice in (
+        (
+            r"out ?of ?memory|OutOfMemoryError|Allocation on device|not enough memory|MPS backend",
+            "The graphics card's memory did not suffice: lower {sizes}, choose a smaller model, or "
+            "let ComfyUI unload its models (POST /free), then call again.",
+        ),
+        (
+            r"No space left|disk (is )?full|ENOSPC",
+            "The disk of the ComfyUI machine is full: free some space there, then call again.",
+        ),
+        (
+            r"No such file|FileNotFound|does not exist|cannot find the (file|path)",
+            "A file is missing on the ComfyUI machine: look which one the message names; for a model, "
+            "put it into its models folder.",
+        ),
+        (
+            r"HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader|invalid load key|UnpicklingError|"
+            r"SafetensorError|PytorchStreamReader",
+            "A model file is damaged or was downloaded in part: download it again.",
+        ),
+        (
+            r"mat1 and mat2|size mismatch|Error\(s\) in loading state_dict|shape .* is invalid|"
+            r"must match the size|expected .* channels",
+            "Models that do not belong together are combined (checkpoint, LoRA, ControlNet, VAE or "
+            "text encoder of different families), or pictures of different sizes: choose fitting ones.",
+        ),
+        (
+            r"UnidentifiedImage|cannot identify image|truncated|broken data stream",
+            "ComfyUI could not read a picture: give it again, as PNG or JPEG.",
+        ),
+        (
+            r"Permission ?denied|PermissionError|read-only",
+            "ComfyUI may not write or read that file on its machine: look at its folder's rights.",
+        ),
+        (
+            r"CUDA error|cudnn|cublas|device-side assert|illegal memory access|HIP error",
+            "The graphics driver failed: restart ComfyUI, then call again.",
+        ),
+        (
+            r"Unauthorized|401|api[_ ]?key|insufficient|credits|Payment Required|402",
+            "The partner service wants an account: set COMFYUI_API_KEY, or fill up its credits.",
+        ),
+        (
+            r"Connection|timed? ?out|Max retries|resolve host|getaddrinfo",
+            "The node could not reach something on the network from the ComfyUI machine: check that.",
+        ),
+    )
+)
+"""What a failing node says -> what to do now; the first that matches counts."""
+
+NO_ADVICE = "Change that node's inputs, or look into ComfyUI's console."
+SIZES = ("width", "height", "batch_size", "length")
+
+
+def advice_for(message: str, prompt: Mapping[str, Mapping[str, object]]) -> str:
+    """What to do about a node's failure; names the present sizes where they are the cause."""
+    for pattern, advice in ADVICE:
+        if pattern.search(message):
+            return advice.format(sizes=_sizes(prompt))
+    return NO_ADVICE
+
+
+def _sizes(prompt: Mapping[str, Mapping[str, object]]) -> str:
+    """``width (now 2048), height (now 2048)``: the largest number under each name."""
+    told = []
+    for name in SIZES:
+        numbers = []
+        for node in prompt.values():
+            inputs = node.get("inputs")
+            value = inputs.get(name) if isinstance(inputs, dict) else None
+            if isinstance(value, int) and not isinstance(value, bool):
+                numbers.append(value)
+        if numbers and (max(numbers) > 1 or name in ("width", "height")):
+            told.append(f"{name} (now {max(numbers)})")
+    return ", ".join(told) or "the size or the number of pictures"

@@ -30,6 +30,9 @@ INFO = (
     "system",
 )
 MAX_MEGABYTES = 32
+MAX_PARTS = 16
+NUMBERED = re.compile(r"(command|workflow|workflow_json|info)([1-9][0-9]?)")
+"""Keys of which a numbered one makes the call a batch."""
 MAX_SEED = 2**64 - 1
 MAX_SIDE = 16384
 
@@ -109,19 +112,46 @@ class ToolCall:
     cancel_late: bool = False  # cancel what has not ended at the call's own limit
     return_image: str = ""  # none | preview | full; empty: as the settings say
     extras: Mapping[str, Any] = field(default_factory=dict)
-    doubts: Mapping[str, str] = field(
-        default_factory=dict
-    )  # key -> what it was probably meant to be
+    parts: tuple[ToolCall, ...] = ()  # of a batch: command1, workflow1, prompt1, command2…
+    doubts: Mapping[str, str] = field(default_factory=dict)  # key -> what was probably meant
 
     @property
     def needs_packages(self) -> bool:
         """Whether the command talks to a server; a list of workflows needs only the disk."""
+        if self.parts:
+            return any(part.needs_packages for part in self.parts)
         return not (self.command == "info" and self.info == "workflows")
 
 
 def parse(raw: bytes) -> ToolCall:
     """Read one call. Raises CallError naming the key at fault and showing a correct call."""
     document = _document(raw)
+    numbers = sorted({int(m[2]) for key in document if (m := NUMBERED.fullmatch(key))})
+    if numbers:
+        return _batch(document, numbers)
+    return _one_call(document)
+
+
+def _batch(document: Mapping[str, Any], numbers: list[int]) -> ToolCall:
+    """The hosts' way of several calls in one; keys without a number count for all of them."""
+    if len(numbers) > MAX_PARTS:
+        raise _wrong(f"The call has {len(numbers)} parts; at most {MAX_PARTS} are taken.")
+    shared = {key: value for key, value in document.items() if not key[-1:].isdecimal()}
+    parts = []
+    for number in numbers:
+        own = {
+            key.removesuffix(str(number)): value
+            for key, value in document.items()
+            if key.endswith(str(number)) and not key.removesuffix(str(number))[-1:].isdecimal()
+        }
+        try:
+            parts.append(_one_call({**shared, **own}))
+        except CallError as error:
+            raise CallError(f"Part {number}: {error.message}", error.hint) from None
+    return ToolCall("batch", parts=tuple(parts))
+
+
+def _one_call(document: Mapping[str, Any]) -> ToolCall:
     given = {key: value for key, value in document.items() if key in KNOWN and value is not None}
     for key, value in given.items():
         _check_text(key, value)

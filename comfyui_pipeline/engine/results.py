@@ -8,7 +8,7 @@ from typing import Any
 from comfyui_pipeline.engine import wording
 from comfyui_pipeline.engine.base import Output, Prompt
 from comfyui_pipeline.engine.http import string_map
-from comfyui_pipeline.errors import RunFailed
+from comfyui_pipeline.errors import RunFailed, advice_for
 
 
 def outputs(prompt: Prompt, by_node: Mapping[str, Any]) -> tuple[Output, ...]:
@@ -50,9 +50,11 @@ def check_end(prompt: Prompt, entry: Mapping[str, Any]) -> None:
             "Somebody pressed cancel there, or another program did; call again if that was not you.",
         )
     if "execution_error" in told:
+        error = told["execution_error"]
+        said = f"{error.get('exception_type')} {error.get('exception_message')}"
         raise RunFailed(
-            f"The run failed: {wording.execution_error(prompt, told['execution_error'])}.",
-            "Change that node's inputs, or look into ComfyUI's console.",
+            f"The run failed: {wording.execution_error(prompt, error)}.",
+            advice_for(said, prompt),
         )
     raise RunFailed(
         f"The run ended at ComfyUI as {status.get('status_str') or 'unknown'} without saying why.",

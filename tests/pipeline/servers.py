@@ -1,0 +1,55 @@
+"""A server in a process of its own, and a run that takes its time (used by tests here)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """An embedded server in a process of its own, so that it can be killed."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def queue(self) -> dict[str, list[Any]]:
+        return requests.get(f"{self.url}/queue", timeout=20).json()
+
+    def until(self, seen: Callable[[dict[str, list[Any]]], bool]) -> None:
+        """Ask for the queue until it looks as wanted."""
+        end = time.monotonic() + PATIENCE
+        while not seen(self.queue()):
+            assert time.monotonic() < end, "the queue never came to look like that"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    command = [sys.executable, "-m", "embedded_comfyui", "--port", "0"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Server(process, process.stdout.readline().split()[-1])
+        process.kill()
+
+
+def slow(rounds: int, color: int = 255) -> dict[str, Any]:
+    """A run of some seconds: large pictures blurred again and again."""
+    size = {"width": 2048, "height": 2048, "batch_size": 1, "color": color}
+    nodes: dict[str, Any] = {"0": {"class_type": "EmptyImage", "inputs": size}}
+    for number in range(rounds):
+        inputs = {"image": [str(number), 0], "blur_radius": 31, "sigma": 9.0}
+        nodes[str(number + 1)] = {"class_type": "ImageBlur", "inputs": inputs}
+    saver = {"images": [str(rounds), 0], "filename_prefix": "slow"}
+    return {**nodes, "save": {"class_type": "SaveImage", "inputs": saver}}

@@ -1,0 +1,135 @@
+"""Runs that outlive their call, and several calls in one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.pipeline.servers import Server, slow
+
+
+def at(server: Server, plugin: Any, call: dict[str, Any], **env: str) -> Any:
+    return plugin.call(call, COMFYUI_BASE_URL=server.url, **env)
+
+
+def test_a_submitted_run_is_got_later(server: Server, plugin: Any) -> None:
+    plugin.workflow("short", slow(1))
+    told = at(server, plugin, {"command": "submit", "workflow": "short"})
+    prompt_id = told.result["prompt_id"]
+    assert prompt_id in told.text
+    got = at(server, plugin, {"command": "result", "prompt_id": prompt_id, "wait": "30"})
+    (output,) = got.result["outputs"]
+    assert output["width"] == 2048
+    assert (plugin.output / output["file"]).is_file()
+    state = at(server, plugin, {"command": "status", "prompt_id": prompt_id})
+    assert state.result["state"] == "ended"
+    late = at(server, plugin, {"command": "cancel", "prompt_id": prompt_id})
+    assert late.result["cancelled"] is False
+
+
+def test_only_the_run_that_is_meant_is_cancelled(server: Server, plugin: Any) -> None:
+    ids = []
+    for color in (1, 2, 3):
+        name = plugin.workflow(f"slow{color}", slow(40, color))
+        told = at(server, plugin, {"command": "submit", "workflow": name})
+        ids.append(told.result["prompt_id"])
+    server.until(lambda queue: len(queue["queue_pending"]) == 2)
+    second = at(server, plugin, {"command": "status", "prompt_id": ids[2]})
+    assert (second.result["state"], second.result["position"]) == ("queued", 2)
+    early = at(server, plugin, {"command": "result", "prompt_id": ids[0]})
+    assert early.result["complete"] is False
+    waiting = at(server, plugin, {"command": "cancel", "prompt_id": ids[1]})
+    assert waiting.result["cancelled"]
+    assert [item[1] for item in server.queue()["queue_pending"]] == [ids[2]]
+    assert [item[1] for item in server.queue()["queue_running"]] == [ids[0]]
+    running = at(server, plugin, {"command": "cancel", "prompt_id": ids[0]})
+    assert running.result["cancelled"]
+    server.until(lambda queue: [item[1] for item in queue["queue_running"]] == [ids[2]])
+
+
+@pytest.mark.parametrize("command", ["status", "result", "cancel"])
+def test_an_id_that_the_server_does_not_know_is_told(ready: Any, command: str) -> None:
+    assert "knows no run" in ready.call({"command": command, "prompt_id": "nope"}).error
+    assert '"prompt_id" is missing' in ready.call({"command": command}).error
+
+
+def test_what_has_not_ended_in_time_can_be_cancelled(server: Server, plugin: Any) -> None:
+    plugin.workflow("slow", slow(40))
+    call = {"workflow": "slow", "on_timeout": "cancel"}
+    told = at(server, plugin, call, COMFYUI_TIMEOUT="2")
+    assert "was cancelled, as asked" in told.error
+    server.until(lambda queue: not queue["queue_running"])
+
+
+def test_the_parts_of_a_batch_each_have_their_answer(ready: Any, picture: str) -> None:
+    answered = ready.call(
+        {
+            "workflow1": "resize_image",
+            "width1": "20",
+            "workflow2": "invert_image",
+            "command3": "info",
+            "info3": "workflows",
+            "workflow4": "no such one",
+            "image": picture,
+            "maid": "x",
+        }
+    )
+    one, two, three, four = answered.result["parts"]
+    assert one["outputs"][0]["width"] == 20
+    assert two["outputs"][0]["width"] == 24
+    assert three["items"]
+    assert "no such one" in four["error"]
+    assert answered.text.startswith("1 of 4 parts FAILED.")
+    assert sum(part["type"] == "image_url" for part in answered.result["content"]) == 2
+    assert "Part 1:" in ready.call({"workflow1": "x", "workflow2": "y"}).error
+    assert "Part 2" in ready.call({"workflow1": "invert_image", "command2": "dance"}).error
+
+
+# -- a login before ComfyUI ------------------------------------------------------------------------
+
+
+class Guarded(BaseHTTPRequestHandler):
+    seen: list[dict[str, str]]
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self.seen.append({name.lower(): value for name, value in self.headers.items()})
+        good = self.headers.get("Authorization") == "Bearer s3cret"
+        body = b'{"queue_running": [], "queue_pending": []}' if good else b"login"
+        self.send_response(200 if good else 302 if self.headers.get("Cookie") else 401)
+        self.send_header("Location", "http://127.0.0.1:9/login")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def guarded() -> Iterator[Any]:
+    handler = type("Handler", (Guarded,), {"seen": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        handler.url = f"http://127.0.0.1:{listener.server_address[1]}"
+        yield handler
+        listener.shutdown()
+
+
+def test_a_login_is_given_to_the_server_and_shown_to_nobody(plugin: Any, guarded: Any) -> None:
+    env = {"COMFYUI_BASE_URL": guarded.url}
+    ask = {"command": "queue"}
+    good = plugin.call(ask, **env, COMFYUI_AUTH="bearer s3cret | X-Team: fox")
+    assert "0 running" in good.text
+    assert guarded.seen[-1]["x-team"] == "fox"
+    assert "set COMFYUI_AUTH" in plugin.call(ask, **env).error
+    wrong = plugin.call(ask, **env, COMFYUI_AUTH="basic me:pa55word")
+    assert "pa55word" not in wrong.error + wrong.stderr
+    elsewhere = plugin.call(ask, **env, COMFYUI_AUTH="cookie sid=hidden")
+    assert "elsewhere (302)" in elsewhere.error
+    odd = plugin.call(ask, **env, COMFYUI_AUTH="hidden-and-odd")
+    assert "COMFYUI_AUTH" in odd.error
+    assert "hidden" not in odd.error
