@@ -250,7 +250,7 @@ class ComfyUI:
         answer = self._posted("/upload/image", b"".join(parts), headers)
         if answer.status_code == 413:
             raise EngineError(
-                f"ComfyUI takes no upload of {len(content) >> 20} MB.",
+                f"ComfyUI takes no upload of {max(1, len(content) >> 10)} KB.",
                 "Use a smaller picture, or start ComfyUI with a larger --max-upload-size.",
             )
         told = string_map(self._http.json(answer, "/upload/image"))

@@ -14,7 +14,7 @@ import websocket
 from comfyui_pipeline.engine import results, wording
 from comfyui_pipeline.engine.base import Job, Output, Progress, RunResult
 from comfyui_pipeline.engine.http import Http, LostReply, string_map
-from comfyui_pipeline.errors import RunLost, ServerSilent, ServerUnreachable
+from comfyui_pipeline.errors import EngineError, RunLost, ServerSilent, ServerUnreachable
 
 QUIET = 5.0
 """Seconds without a frame of this run after which the queue and the history are asked."""
@@ -224,7 +224,7 @@ class QueuedRun:
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
             try:
                 entry = self._entry()
-            except ServerUnreachable:
+            except EngineError:
                 continue
             if entry is not None:
                 return self._from_history(entry)

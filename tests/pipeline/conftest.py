@@ -1,5 +1,6 @@
 """The fixtures of this folder."""
 
+from tests.faulty import fake
 from tests.pipeline.servers import server
 
-__all__ = ["server"]
+__all__ = ["fake", "server"]

@@ -1,0 +1,207 @@
+"""A server that speaks as much of ComfyUI's protocol as a test tells it to, faults included."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+CLASSES: dict[str, Any] = {
+    "EmptyImage": {"input": {"required": {"width": ["INT", {}]}}, "output": ["IMAGE"]},
+    "LoadImage": {
+        "input": {"required": {"image": [[], {"image_upload": True}]}},
+        "output": ["IMAGE", "MASK"],
+    },
+    "SaveImage": {
+        "input": {
+            "required": {
+                "images": ["IMAGE"],
+                "filename_prefix": ["STRING", {"default": "ComfyUI"}],
+            }
+        },
+        "output": [],
+        "output_node": True,
+    },
+}
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+
+
+@dataclass
+class Script:
+    """What the server does. ``post`` gives (status, body) or None to drop the connection."""
+
+    frames: list[Any] = field(default_factory=list)  # JSON values, bytes, str; sent once posted
+    history: dict[str, Any] = field(default_factory=dict)  # with the run's id as "ID"
+    queue: dict[str, Any] = field(
+        default_factory=lambda: {"queue_running": [], "queue_pending": []}
+    )
+    post: Callable[[int, dict[str, Any]], tuple[int, Any] | None] | None = None
+    post_delay: float = 0
+    socket_refused: bool = False
+    close_socket: bool = False
+    history_empty_for: int = 0
+    files: dict[str, bytes] = field(default_factory=dict)  # what /view gives, by file name
+    cut_files: bool = False  # /view promises more than it sends
+    broken: dict[str, tuple[int, Any]] = field(default_factory=dict)  # path -> status and body
+    never_ends: bool = False  # the queue says for ever that the run is running
+    posted: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    release: threading.Event = field(default_factory=threading.Event)
+    sent: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: Script
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+    def answer(self, status: int, body: Any) -> None:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if self.script.stopped.is_set():
+            self.close_connection = True
+            return
+        self.script.asked.append(path)
+        fault = next((told for p, told in self.script.broken.items() if path.startswith(p)), None)
+        if fault is not None:
+            self.answer(*fault)
+        elif path == "/ws":
+            self.upgrade()
+        elif path.startswith("/object_info/"):
+            name = path.rpartition("/")[2]
+            self.answer(200, {name: CLASSES[name]} if name in CLASSES else {})
+        elif path == "/view":
+            self.view(parse_qs(urlsplit(self.path).query)["filename"][0])
+        elif path == "/queue" and self.script.never_ends:
+            running = [[0, "ID", {}, {}, []]] if self.script.posted else []
+            self.answer(200, self.filled({"queue_running": running, "queue_pending": []}))
+        elif path == "/queue":
+            self.answer(200, self.filled(self.script.queue))
+        elif path.startswith("/history/"):
+            late = self.script.history_empty_for > 0
+            self.script.history_empty_for -= 1
+            self.answer(200, {} if late else self.filled(self.script.history))
+        else:
+            self.answer(404, b"")
+
+    def view(self, name: str) -> None:
+        content = self.script.files.get(name)
+        if content is None:
+            return self.answer(404, b"")
+        self.send_response(200)
+        more = 1000 if self.script.cut_files else 0
+        self.send_header("Content-Length", str(len(content) + more))
+        self.end_headers()
+        self.wfile.write(content)
+        self.close_connection = self.script.cut_files
+        return None
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        self.script.asked.append(self.path)
+        fault = next((t for p, t in self.script.broken.items() if self.path.startswith(p)), None)
+        if fault is not None:
+            return self.answer(*fault)
+        if self.path.startswith("/upload"):
+            return self.answer(200, {"name": "in.png", "subfolder": "", "type": "input"})
+        body = json.loads(raw or b"{}")
+        if self.path != "/prompt":
+            return self.answer(200, b"")
+        self.script.posted.append(body)
+        self.script.release.set()
+        if self.script.post_delay:
+            self.script.sent.wait(5)
+            time.sleep(self.script.post_delay)
+        told = (200, {"prompt_id": body["prompt_id"], "number": 0, "node_errors": {}})
+        if self.script.post is not None:
+            told = self.script.post(len(self.script.posted), body)
+        if told is None:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return None
+        return self.answer(*told)
+
+    def filled(self, value: Any) -> Any:
+        ident = self.script.posted[-1]["prompt_id"] if self.script.posted else "?"
+        return json.loads(json.dumps(value).replace('"ID"', json.dumps(ident)))
+
+    def upgrade(self) -> None:
+        if self.script.socket_refused:
+            return self.answer(403, b"")
+        key = self.headers["Sec-WebSocket-Key"] + GUID
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        self.send_header("Sec-WebSocket-Accept", accept)
+        self.end_headers()
+        self.wfile.flush()
+        self.script.release.wait(10)
+        for frame in self.script.frames:
+            if isinstance(frame, bytes):
+                self.frame(2, frame)
+            else:
+                text = frame if isinstance(frame, str) else json.dumps(self.filled(frame))
+                self.frame(1, text.encode())
+        self.script.sent.set()
+        if not self.script.close_socket:
+            self.connection.settimeout(20)
+            with contextlib.suppress(OSError):
+                while self.connection.recv(4096):
+                    pass
+        self.close_connection = True
+        return None
+
+    def frame(self, opcode: int, payload: bytes) -> None:
+        size = len(payload)
+        head = bytes([0x80 | opcode]) + (
+            bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size)
+        )
+        self.wfile.write(head + payload)
+        self.wfile.flush()
+
+
+@dataclass
+class Fake:
+    url: str
+    script: Script
+    stop: Callable[[], None]
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    script = Script()
+    handler = type("Scripted", (Handler,), {"script": script})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop() -> None:
+        if not script.stopped.is_set():
+            script.stopped.set()
+            server.shutdown()
+            server.server_close()
+
+    yield Fake(f"http://127.0.0.1:{server.server_port}", script, stop)
+    stop()

@@ -1,0 +1,276 @@
+"""Every fault that a server can have, and what the one answer of the real process says then.
+
+Each case: one JSON object, in time, with what to do; no part of a file; nothing else left behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.conftest import png
+
+WORKFLOW = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 8}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
+}
+WITH_PICTURE = {**WORKFLOW, "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}
+PICTURE = {"filename": "a.png", "subfolder": "", "type": "output"}
+END = {"type": "executing", "data": {"node": None, "prompt_id": "ID"}}
+SUCCESS = {"type": "execution_success", "data": {"prompt_id": "ID"}}
+NODE = {"type": "executing", "data": {"node": "9", "prompt_id": "ID"}}
+DONE = {
+    "type": "executed",
+    "data": {"node": "9", "output": {"images": [PICTURE]}, "prompt_id": "ID"},
+}
+GOOD_FRAMES = [NODE, DONE, SUCCESS, END]
+FOREIGN = {"type": "executed", "data": {"node": "9", "output": {}, "prompt_id": "another"}}
+
+
+def history(*messages: Any, outputs: Any = None, status: str = "success") -> dict[str, Any]:
+    told = [[m, {}] if isinstance(m, str) else list(m) for m in messages]
+    shown = {"9": {"images": [PICTURE]}} if outputs is None else outputs
+    return {"ID": {"outputs": shown, "status": {"status_str": status, "messages": told}}}
+
+
+def failing(kind: str, message: str) -> dict[str, Any]:
+    error = {"node_id": "1", "node_type": "EmptyImage", "exception_type": kind}
+    return history(
+        ("execution_error", {**error, "exception_message": message}), outputs={}, status="error"
+    )
+
+
+GOOD = history("execution_success")
+
+
+def rejected(message: str, errors: dict[str, Any]) -> Callable[[int, Any], tuple[int, Any]]:
+    body = {"error": {"type": "x", "message": message, "details": ""}, "node_errors": errors}
+    return lambda count, posted: (400, body)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``told`` is in the text or the error; ``good``: the picture comes all the same."""
+
+    name: str
+    told: str = "Done"
+    good: bool = False
+    set: dict[str, Any] = field(default_factory=dict)
+    call: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    seconds: float = 12
+
+
+INVALID = {
+    "9": {
+        "class_type": "SaveImage",
+        "dependent_outputs": ["9"],
+        "errors": [
+            {
+                "type": "value_smaller_than_min",
+                "message": "Value smaller than min",
+                "details": "",
+                "extra_info": {"input_name": "width", "received_value": 0},
+            }
+        ],
+    }
+}
+PARTLY = (200, {"prompt_id": "ID", "number": 1, "node_errors": INVALID})
+CASES = [
+    Case("all goes well", good=True),
+    Case("the socket is refused", good=True, set={"socket_refused": True}),
+    Case("the socket closes mid-run", good=True, set={"frames": [NODE], "close_socket": True}),
+    Case("the socket falls silent", good=True, set={"frames": [NODE]}),
+    Case("frames that are no JSON", good=True, set={"frames": ["{", "", "[1]", *GOOD_FRAMES]}),
+    Case("frames that are no objects", good=True, set={"frames": [None, 7, {}, *GOOD_FRAMES]}),
+    Case("binary frames", good=True, set={"frames": [b"\0\0\0\1", b"", *GOOD_FRAMES]}),
+    Case("frames of another run", good=True, set={"frames": [FOREIGN, *GOOD_FRAMES]}),
+    Case("a history that lags", good=True, set={"history_empty_for": 4}),
+    Case("a history that was cleared", good=True, set={"history": {}}),
+    Case(
+        "taken out of the queue",
+        "Somebody removed it",
+        set={"frames": [], "history": {}},
+        seconds=14,
+    ),
+    Case(
+        "interrupted by somebody",
+        "Somebody pressed cancel",
+        set={
+            "frames": [END],
+            "history": history("execution_interrupted", outputs={}, status="error"),
+        },
+    ),
+    Case(
+        "out of memory",
+        "lower width (now 8)",
+        set={"frames": [END], "history": failing("torch.OutOfMemoryError", "CUDA out of memory")},
+    ),
+    Case(
+        "a damaged model",
+        "download it again",
+        set={"frames": [END], "history": failing("SafetensorError", "HeaderTooLarge")},
+    ),
+    Case(
+        "a full disk at the server",
+        "free some space",
+        set={"frames": [END], "history": failing("OSError", "[Errno 28] No space left on device")},
+    ),
+    Case(
+        "a success that is none",
+        "ended at ComfyUI as success without",
+        set={"frames": [END], "history": history("execution_start", outputs={})},
+    ),
+    Case(
+        "no output at all",
+        "gave no output",
+        set={"history": history("execution_success", outputs={})},
+    ),
+    Case(
+        "a worker that died",
+        "worker has probably died",
+        set={"frames": [NODE], "history": {}, "never_ends": True},
+        env={"COMFYUI_SILENCE_TIMEOUT": "5"},
+        seconds=20,
+    ),
+    Case(
+        "a run that does not end in time",
+        '"command": "result"',
+        set={"frames": [NODE], "history": {}, "never_ends": True},
+        env={"COMFYUI_TIMEOUT": "2"},
+    ),
+    Case(
+        "a run that is to be cancelled when late",
+        "was cancelled, as asked",
+        set={"frames": [NODE], "history": {}, "never_ends": True},
+        call={"on_timeout": "cancel"},
+        env={"COMFYUI_TIMEOUT": "2"},
+    ),
+    Case("a lost reply to the prompt", good=True, set={"post": lambda n, b: None}),
+    Case(
+        "a busy server", good=True, set={"post": lambda n, b: (503, b"") if n == 1 else (200, {})}
+    ),
+    Case("a server that stays busy", "503", set={"post": lambda n, b: (503, b""), "history": {}}),
+    Case(
+        "a crash on the prompt",
+        "failed on /prompt (500)",
+        set={"post": lambda n, b: (500, b"oops")},
+    ),
+    Case("no JSON for the prompt", "is not ComfyUI", set={"post": lambda n, b: (200, b"<html>")}),
+    Case("an invalid value", "'width'", set={"post": rejected("bad", INVALID)}),
+    Case("a refusal without a reason", "it gave no reason", set={"post": lambda n, b: (400, {})}),
+    Case(
+        "a refusal with a message",
+        "Prompt has no outputs",
+        set={"post": rejected("Prompt has no outputs", {})},
+    ),
+    Case(
+        "a part that did not validate",
+        "PARTLY FAILED",
+        good=True,
+        set={"post": lambda n, b: PARTLY},
+    ),
+    Case("a login page", "Set COMFYUI_AUTH", set={"broken": {"/object_info": (302, b"")}}),
+    Case("a wrong login", "COMFYUI_AUTH", set={"broken": {"/object_info": (401, b"")}}),
+    Case("a login only for prompts", "COMFYUI_AUTH", set={"broken": {"/prompt": (403, b"")}}),
+    Case("another program", "is not ComfyUI", set={"broken": {"/object_info": (200, b"<html>")}}),
+    Case(
+        "classes of another shape", "lacks its class", set={"broken": {"/object_info": (200, [1])}}
+    ),
+    Case(
+        "a crash on the classes",
+        "failed on /object_info",
+        set={"broken": {"/object_info": (500, b"x")}},
+    ),
+    Case("a queue of another shape", good=True, set={"broken": {"/queue": (200, [1])}}),
+    Case("a broken history", good=True, set={"broken": {"/history": (500, b"x")}}),
+    Case("a result that is gone", "no longer", set={"files": {}}),
+    Case("a result that is cut off", "a.png", set={"cut_files": True}),
+    Case("a crash on the result", "failed on /view", set={"broken": {"/view": (500, b"x")}}),
+    Case("a login page as the result", "COMFYUI_AUTH", set={"broken": {"/view": (302, b"")}}),
+    Case(
+        "a file name that leads elsewhere",
+        good=True,
+        set={
+            "history": history(
+                "execution_success",
+                outputs={
+                    "9": {"images": [{**PICTURE, "filename": "../../a.png", "subfolder": "/etc"}]}
+                },
+            ),
+            "files": {"../../a.png": png(8, 8)},
+        },
+    ),
+    Case(
+        "only a text",
+        "Text from node 9",
+        set={"history": history("execution_success", outputs={"9": {"text": ["some words"]}})},
+    ),
+    Case(
+        "outputs of odd shapes",
+        good=True,
+        set={
+            "history": history(
+                "execution_success",
+                outputs={"9": {"images": [PICTURE, None, 7, {}], "x": 5, "y": None}, "10": None},
+            )
+        },
+    ),
+    Case(
+        "an upload that is too large for the server",
+        "--max-upload-size",
+        set={"broken": {"/upload": (413, b"")}},
+        call={"image": 1},
+    ),
+    Case(
+        "a picture that is none",
+        "web page",
+        call={"image": "data:image/png;base64,PCFkb2N0eXBlIGh0bWw+PGh0bWw+"},
+    ),
+    Case("a picture from inside", "DOWNLOAD_ALLOW", call={"image": "http://127.0.0.1:9/x.png"}),
+    Case("a picture that is not there", "neither in", call={"image": "nowhere.png"}),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_answer_says_what_happened_and_what_to_do(
+    plugin: Any, fake: Any, picture: str, case: Case
+) -> None:
+    fake.script.frames, fake.script.history = GOOD_FRAMES, GOOD
+    fake.script.files = {"a.png": png(8, 8)}
+    for name, value in case.set.items():
+        setattr(fake.script, name, value)
+    name = plugin.workflow("it", WITH_PICTURE if "image" in case.call else WORKFLOW)
+    given = {**case.call, **({"image": picture} if case.call.get("image") == 1 else {})}
+    begun = time.monotonic()
+    env = {"COMFYUI_BASE_URL": fake.url, **case.env}
+    answered = plugin.call({"workflow": name, **given}, **env)
+    assert time.monotonic() - begun < case.seconds
+    told = answered.json
+    assert case.told in (told.get("error") or told["result"]["content"][0]["text"])
+    assert answered.status == 0
+    files = [path for path in plugin.folder.rglob("*") if path.is_file() and "output" in path.parts]
+    assert [path.name for path in files] == (["a.png"] if case.good else [])
+    assert all(path.read_bytes() == png(8, 8) for path in files)
+    if case.call.get("on_timeout"):
+        assert {"/queue", "/interrupt"} <= set(fake.script.asked)
+
+
+def test_a_server_that_goes_away_mid_run(plugin: Any, fake: Any) -> None:
+    fake.script.frames, fake.script.history = [NODE], {}
+    name = plugin.workflow("it", WORKFLOW)
+    process = plugin.start({"workflow": name}, COMFYUI_BASE_URL=fake.url)
+    assert fake.script.release.wait(20)
+    fake.stop()
+    out, _ = process.communicate(timeout=40)
+    assert b"went away" in out or b"broke off" in out
+
+
+def test_nobody_listens_there(plugin: Any) -> None:
+    error = plugin.call({"workflow": "invert_image"}, COMFYUI_BASE_URL="http://127.0.0.1:9").error
+    assert "refuses the connection" in error
+    assert "COMFYUI_BASE_URL" in error
