@@ -65,13 +65,14 @@ def _info(call: ToolCall, settings: Settings, _started: float) -> Mapping[str, A
 def _engine(settings: Settings) -> Iterator[Engine]:
     """The ComfyUI that the settings name; for ``embedded`` one of our own for this call alone."""
     from comfyui_pipeline.engine.comfyui import ComfyUI
+    from comfyui_pipeline.engine.waiting import Patience
 
     with _server(settings) as url:
         engine = ComfyUI(
             url,
             settings.client_prefix,
             headers=settings.auth,
-            silence=settings.silence,
+            patience=Patience(silence=settings.silence),
             log=_to_stderr,
         )
         try:

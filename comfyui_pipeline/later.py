@@ -18,7 +18,6 @@ from comfyui_pipeline.workflow import graph as graphs
 
 CANCEL_SECONDS = 15.0
 """How long a cancelled run may take to stop: it heeds the wish between two steps only."""
-LOOK_AGAIN = 0.2
 
 
 def submit(call: ToolCall, settings: Settings, engine: Engine, started: float) -> Mapping[str, Any]:
@@ -76,14 +75,12 @@ def result(call: ToolCall, settings: Settings, engine: Engine, started: float) -
             position=state.position,
             complete=False,
         )
-    watch = Stopwatch()
     deadline = min(started + settings.timeout, time.monotonic() + max(call.wait, 5.0))
     graph = graphs.build(job.prompt, {})
-    with engine.follow(job) as going, watch.time("wait"):
-        ended = going.wait(deadline, run.Progresses())
-    delivered = run.fetch_all(engine, ended, graph, settings, watch)
+    going = run.Going(call, settings, engine, started, deadline, Stopwatch())
+    ended, collected = run.follow(going, engine.follow(job), graph)
     ready = Ready(f"of prompt id {job.prompt_id}", job, graph, (), (), {}, ())
-    return run.tell(call, settings, ready, ended, delivered, started, watch)
+    return run.tell(going, ready, ended, collected)
 
 
 def cancel(
@@ -94,13 +91,9 @@ def cancel(
     if before.stage == "ended":
         told = "That run has ended already, so there is nothing to cancel."
         return listing(told, prompt_id=call.prompt_id, state="ended", cancelled=False)
-    engine.cancel(call.prompt_id)
-    end = time.monotonic() + CANCEL_SECONDS
-    while time.monotonic() < end:
-        if engine.state(call.prompt_id).stage in ("ended", "unknown"):
-            told = f"Cancelled: prompt id {call.prompt_id}, which was {before.stage}."
-            return listing(told, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
-        time.sleep(LOOK_AGAIN)
+    if run.cancelled(engine, call.prompt_id, CANCEL_SECONDS):
+        told = f"Cancelled: prompt id {call.prompt_id}, which was {before.stage}."
+        return listing(told, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
     raise EngineError(
         f"ComfyUI was asked to stop prompt id {call.prompt_id}, which is still running.",
         "It stops between two steps only; ask with the command status in a while.",

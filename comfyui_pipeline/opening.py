@@ -9,7 +9,7 @@ from typing import Any
 
 from comfyui_pipeline.engine.base import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
-from comfyui_pipeline.media import place
+from comfyui_pipeline.media import kinds, place
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.source import Places, describe
 from comfyui_pipeline.settings import Settings
@@ -46,11 +46,17 @@ def find(call: ToolCall, settings: Settings, deadline: float) -> library.Workflo
         return library.from_document(library.INLINE, call.workflow_json)
     if library.is_elsewhere(settings.workflows_dir, call.workflow):
         places = places_of(settings)
-        policy = DownloadPolicy(allow=settings.download_allow)
+        policy = download_policy(settings)
         if _may_be_read(call.workflow, places):
             content = place.read(call.workflow, places, policy, deadline)
             return library.from_bytes(describe(call.workflow), content)
     return library.load(settings.workflows_dir, call.workflow)
+
+
+def download_policy(settings: Settings, max_bytes: int = kinds.MAX_PICTURE_BYTES) -> DownloadPolicy:
+    """What may be fetched from addresses that a call names; what has not changed is kept."""
+    kept = settings.cache_dir / "downloads"
+    return DownloadPolicy(settings.download_allow, max_bytes=max_bytes, keep_in=kept)
 
 
 def places_of(settings: Settings) -> Places:

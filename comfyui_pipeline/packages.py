@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-NEEDED = ("requests", "websocket", "dotenv", "PIL", "rapidfuzz")
+NEEDED = ("requests", "websocket", "dotenv", "PIL", "rapidfuzz", "tinytag", "tqdm")
 GUARD = "COMFYUI_PLUGIN_OWN_PYTHON"
 """Set in the environment of a Python that we started ourselves, so that it starts no other."""
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from comfyui_pipeline import opening
-from comfyui_pipeline.engine.base import Engine, Job
+from comfyui_pipeline.engine.base import Engine, Files, Job
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.media import kinds, place, store
-from comfyui_pipeline.media.download import DownloadPolicy
+from comfyui_pipeline.media import kinds, names, place
+from comfyui_pipeline.media.kinds import Wanted
+from comfyui_pipeline.media.source import Places
 from comfyui_pipeline.opening import Opened
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
@@ -23,6 +24,8 @@ from comfyui_pipeline.workflow import loras, patch, roles, templates, validate
 from comfyui_pipeline.workflow.graph import Graph
 
 SIDE_BY_SIDE = 10
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 HIGHEST_DRAWN_SEED = 2**53 - 1
 """A drawn seed stays exact in JavaScript, where hosts and clients read it."""
 
@@ -112,7 +115,7 @@ def _planned(
     wanted = tagged + loras.from_list(short.get("loras", ()))
     if call.add_loras and len(wanted) > len(roles.lora_loaders(opened.graph)):
         opened = _with_loaders(opened, len(wanted), engine)
-    prefix = store.prefix_from_words(words.replace("%", " "))
+    prefix = names.prefix_from_words(words.replace("%", " "))
 
     def plan() -> patch.Plan:
         return patch.plan(
@@ -177,33 +180,61 @@ def _bring_files(
 
     The changes then hold the files' names there.
     """
-    places = opening.places_of(settings)
-    policy = DownloadPolicy(allow=settings.download_allow)
+    placing = _Placing(engine.files, opening.places_of(settings), settings, deadline, max_side)
+    wanted = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
+    placed = dict(zip(wanted, _side_by_side(placing.file, wanted), strict=True))
+    made = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
+    masked = [change for change in made if change.mask is not None]
+    values = _side_by_side(placing.mask, masked)
+    laid = {id(c): patch.with_value(c, v) for c, v in zip(masked, values, strict=True)}
+    notes = [note for one in placed.values() for note in one.notes]
+    return [laid.get(id(change), change) for change in made], notes
 
-    def bring(wanted: tuple[str, Any]) -> place.Placed:
+
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """Where files go, and under which limits."""
+
+    files: Files
+    places: Places
+    settings: Settings
+    deadline: float
+    max_side: int | None
+
+    def file(self, wanted: tuple[str, Wanted]) -> place.Placed:
+        value, kind = wanted
         return place.place(
-            wanted[0],
-            engine,
-            places,
-            replace(policy, max_bytes=kinds.MAX_BYTES[wanted[1]]),
-            wanted=wanted[1],
-            max_side=max_side,
-            input_dir=settings.server_input_dir,
-            deadline=deadline,
+            value,
+            self.files,
+            self.places,
+            opening.download_policy(self.settings, kinds.MAX_BYTES[kind]),
+            wanted=kind,
+            max_side=self.max_side,
+            input_dir=self.settings.server_input_dir,
+            deadline=self.deadline,
         )
 
-    wanted = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
-    if not wanted:
-        return list(changes), []
-    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(wanted)))
+    def mask(self, change: patch.Change) -> str:
+        policy = opening.download_policy(self.settings)
+        return place.place_masked(
+            change.mask or "", str(change.value), self.files, self.places, policy, self.deadline
+        ).value
+
+
+def _side_by_side(bring: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+    """The time is that of the slowest; the first failure counts, and stops what has not begun."""
+    if not items:
+        return []
+    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(items)))
     try:
-        placed = dict(zip(wanted, pool.map(bring, wanted), strict=True))
+        return list(pool.map(bring, items))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    made = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
-    return made, [one.note for one in placed.values() if one.note]
 
 
-def _file_of(change: patch.Change) -> tuple[str, Any]:
+def _file_of(change: patch.Change) -> tuple[str, Wanted]:
+    """What a change names, and what its input takes."""
+    if change.reason == "mask" and "IMAGE" in change.target.node.outputs:
+        return change.value, "mask"
     spec = change.target.spec
     return change.value, (spec.file_kind if spec else None) or "image"

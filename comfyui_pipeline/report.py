@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -17,10 +18,14 @@ from comfyui_pipeline.workflow.patch import Change
 TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "done": "Done: the workflow {workflow} ran in {seconds} s.",
-        "partly": "PARTLY FAILED: of the workflow {workflow} some outputs did not run ({seconds} s).",
+        "partly": "PARTLY FAILED: of the workflow {workflow} not every output is here ({seconds} s).",
         "unfinished": (
             "NOT FINISHED within the time limit ({seconds} s): the workflow {workflow} is still "
-            "running at ComfyUI (prompt id {prompt_id}). So far:"
+            "running at ComfyUI (prompt id {prompt_id}). Get the rest with the command result. So far:"
+        ),
+        "stopped": (
+            "NOT FINISHED within the time limit ({seconds} s), and cancelled, as asked: the workflow "
+            "{workflow} (prompt id {prompt_id}). Until then:"
         ),
         "picture": "![{alt}]({url})",
         "file": "[{alt}]({url})",
@@ -37,15 +42,21 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "seed_as_is": "Seed: {seeds}.",
         "cached": "Nothing had changed since an earlier run, so ComfyUI gave its earlier result.",
         "failed_node": "Did not run: {node}: {reason}",
+        "failed_output": "Is not here: {name}: {reason}",
         "warning": "Warning: {text}",
     }
 )
 SHOWN_VALUE = 160
+SHOWN_TEXT = 8000
+"""Characters of a text that a node gave; programs get all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One result as programs get it. ``path`` is on this machine; sizes in bytes and pixels."""
+    """One result as programs get it. ``path`` is on this machine; sizes in bytes and pixels.
+
+    ``seconds``: how long it plays, for films, sounds and animated pictures.
+    """
 
     node_id: str
     title: str
@@ -56,6 +67,8 @@ class Delivered:
     bytes: int | None = None
     width: int | None = None
     height: int | None = None
+    frames: int | None = None
+    seconds: float | None = None
     sha256: str | None = None
     text: str | None = None
     preview: bool = False
@@ -63,7 +76,11 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that is to be told of one run."""
+    """All that is to be told of one run.
+
+    ``node_errors``: label of a node -> why it did not run; ``failed``: file -> why it is not here;
+    ``stopped``: it was late, and is cancelled.
+    """
 
     workflow: str
     prompt_id: str
@@ -75,22 +92,25 @@ class Report:
     node_errors: Mapping[str, str]
     notes: tuple[str, ...]
     cached: bool
+    stopped: bool = False
+    failed: Mapping[str, str] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()  # data: URIs for models that can see
     timings_ms: Mapping[str, int] = field(default_factory=dict)
 
 
-def url(relative: str, modified: float, settings: Settings) -> str | None:
-    """The address of a file in the output folder at the file server; None without an access key.
+def url(alias: str, relative: str, file: Path, settings: Settings) -> str | None:
+    """The address of a file of a mount at the file server; None without an access key.
 
-    ``modified`` (seconds) goes in as ``t``, so that a newer file is not taken for an older one.
+    The time of its last change goes in as ``t``, so that a newer file is not taken for an older one.
     """
-    beginning = settings.served(settings.output_alias)
-    return beginning and f"{beginning}{quote(relative, safe='/')}?t={int(modified)}"
+    beginning = settings.served(alias)
+    modified = int(file.stat().st_mtime)
+    return beginning and f"{beginning}{quote(relative, safe='/')}?t={modified}"
 
 
-def tell(report: Report, settings: Settings) -> dict[str, Any]:
+def tell(report: Report) -> dict[str, Any]:
     """The host's ``result``: ``content`` for the AI, the rest for programs."""
-    warnings = list(_warnings(report, settings))
+    warnings = list(_warnings(report))
     lines = [
         _headline(report),
         *(_output_line(output) for output in report.outputs),
@@ -104,7 +124,7 @@ def tell(report: Report, settings: Settings) -> dict[str, Any]:
         ],
         "workflow": report.workflow,
         "prompt_id": report.prompt_id,
-        "complete": report.complete and not report.node_errors,
+        "complete": report.complete and not report.node_errors and not report.failed,
         "outputs": [asdict(output) for output in report.outputs],
         "seeds": dict(report.seeds),
         "changes": [
@@ -128,7 +148,10 @@ def listing(text: str, **fields: Any) -> dict[str, Any]:
 
 
 def _headline(report: Report) -> str:
-    key = "unfinished" if not report.complete else "partly" if report.node_errors else "done"
+    lacking = report.node_errors or report.failed
+    key = "partly" if lacking else "done"
+    if not report.complete:
+        key = "stopped" if report.stopped else "unfinished"
     seconds = f"{report.timings_ms.get('total', 0) / 1000:.1f}"
     return TEXTS[key].format(workflow=report.workflow, seconds=seconds, prompt_id=report.prompt_id)
 
@@ -136,7 +159,7 @@ def _headline(report: Report) -> str:
 def _output_line(output: Delivered) -> str:
     node = _node(output)
     if output.text is not None:
-        return TEXTS["text"].format(node=node, text=output.text)
+        return TEXTS["text"].format(node=node, text=_cut(output.text, SHOWN_TEXT))
     alt = _plain((output.file or "").rpartition("/")[2])
     if output.url is None:
         link = TEXTS["unserved"].format(path=output.path)
@@ -159,10 +182,13 @@ def _plain(name: str) -> str:
 
 def _measure(output: Delivered) -> str:
     size = output.bytes or 0
-    amount = f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, round(size / 1024))} KB"
-    return (
-        f"{output.width}×{output.height}, {amount}" if output.width else f"{output.kind}, {amount}"
-    )
+    told = [f"{output.width}×{output.height}" if output.width else output.kind]
+    if output.frames and output.frames > 1:
+        told.append(f"{output.frames} frames")
+    if output.seconds:
+        told.append(f"{output.seconds:.1f} s")
+    told.append(f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, round(size / 1024))} KB")
+    return ", ".join(told)
 
 
 def _facts(report: Report) -> Iterator[str]:
@@ -178,17 +204,17 @@ def _facts(report: Report) -> Iterator[str]:
 
 
 def _change(change: Change) -> str:
+    value = change.value
     return TEXTS["change"].format(
         label=change.target.node.label,
         name=change.target.name,
-        value=_cut(change.value),
+        value=_cut(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE),
         link=TEXTS["link"] if change.replaced_link else "",
     )
 
 
-def _cut(value: Any) -> str:
-    shown = f'"{value}"' if isinstance(value, str) else str(value)
-    return shown if len(shown) <= SHOWN_VALUE else shown[:SHOWN_VALUE] + "…"
+def _cut(shown: str, most: int) -> str:
+    return shown if len(shown) <= most else shown[:most] + "…"
 
 
 def _seed_line(report: Report) -> str:
@@ -201,7 +227,9 @@ def _seed_line(report: Report) -> str:
     return TEXTS[key].format(seeds=", ".join(each))
 
 
-def _warnings(report: Report, settings: Settings) -> Iterator[str]:
+def _warnings(report: Report) -> Iterator[str]:
     for node, reason in report.node_errors.items():
         yield TEXTS["failed_node"].format(node=node, reason=reason)
+    for name, reason in report.failed.items():
+        yield TEXTS["failed_output"].format(name=name, reason=reason)
     yield from report.notes

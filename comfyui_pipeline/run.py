@@ -6,24 +6,39 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import report
-from comfyui_pipeline.engine.base import Engine, Job, Output, Progress, RunResult
-from comfyui_pipeline.errors import MediaError, OutputGone, RunFailed, RunLost, RunTimeout
-from comfyui_pipeline.media import kinds, preview, store
+from comfyui_pipeline.collect import Collected, Collector
+from comfyui_pipeline.engine.base import Engine, Job, Run, RunResult
+from comfyui_pipeline.errors import RunFailed, RunLost, RunTimeout, ServerSilent
+from comfyui_pipeline.media import preview
 from comfyui_pipeline.prepare import Ready, Stopwatch, prepare
+from comfyui_pipeline.progress import at_stderr
 from comfyui_pipeline.report import Delivered, Report
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
 
-SIDE_BY_SIDE = 6
-"""Results fetched at once."""
+FETCH_SECONDS = 8.0
+"""How long results may still come once the call's own limit is over; the watchdog waits longer."""
+SURE_SECONDS = 4.0
+"""How long a run that is cancelled for being late is watched until it has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """One call at work: who runs it, how it is set, until when (``time.monotonic()``)."""
+
+    call: ToolCall
+    settings: Settings
+    engine: Engine
+    started: float
+    deadline: float
+    watch: Stopwatch
 
 
 def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> Mapping[str, Any]:
@@ -31,47 +46,122 @@ def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> M
 
     ``started``: when the process began, ``time.monotonic()``.
     """
-    watch = Stopwatch()
     deadline = started + settings.timeout
-    ready = prepare(call, settings, engine, deadline, watch)
-    result, delivered = _run_and_fetch(engine, ready, settings, deadline, watch)
+    going = Going(call, settings, engine, started, deadline, Stopwatch())
+    ready = prepare(call, settings, engine, deadline, going.watch)
+    result, collected = _run_surely(going, ready)
+    stopped = False
     if not result.complete and call.cancel_late:
-        engine.cancel(result.prompt_id)
-    return tell(call, settings, ready, result, delivered, started, watch)
+        stopped = cancelled(engine, result.prompt_id, SURE_SECONDS)
+    return tell(going, ready, result, collected, stopped=stopped)
 
 
 def tell(
-    call: ToolCall,
-    settings: Settings,
-    ready: Ready,
-    result: RunResult,
-    delivered: Sequence[Delivered],
-    started: float,
-    watch: Stopwatch,
+    going: Going, ready: Ready, result: RunResult, collected: Collected, *, stopped: bool = False
 ) -> Mapping[str, Any]:
-    """The host's ``result`` for a run. Raises RunFailed and RunTimeout when it gave nothing."""
+    """The host's ``result`` for a run. Raises RunFailed and RunTimeout when it gave nothing.
+
+    ``stopped``: it was late and is cancelled.
+    """
     told = {_label(ready.graph, i): why for i, why in result.node_errors.items()}
     result = replace(result, node_errors={**told, **ready.refused})
-    _check_worth(result, delivered, cancelled=call.cancel_late)
-    with watch.time("preview"):
-        shown = _shown(delivered, call.return_image or settings.return_image)
+    _check_worth(result, collected, going.call, stopped=stopped)
+    with going.watch.time("preview"):
+        how = going.call.return_image or going.settings.return_image
+        shown = _shown(collected.delivered, how)
+    total = round((time.monotonic() - going.started) * 1000)
     return report.tell(
         Report(
             workflow=ready.name,
             prompt_id=result.prompt_id,
             complete=result.complete,
-            outputs=tuple(delivered),
+            stopped=stopped,
+            outputs=collected.delivered,
             changes=ready.changes,
             guesses=ready.guesses,
             seeds=ready.seeds,
             node_errors=result.node_errors,
-            notes=(*ready.notes, *_cuts(shown)),
+            failed={name: str(error) for name, error in (collected.failed or {}).items()},
+            notes=(*ready.notes, *_left_out(collected, shown)),
             pictures=shown.pictures,
             cached=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
-            timings_ms={**watch.stages, "total": round((time.monotonic() - started) * 1000)},
-        ),
-        settings,
+            timings_ms={**going.watch.stages, "total": total},
+        )
     )
+
+
+def follow(going: Going, queued: Run, graph: graphs.Graph) -> tuple[RunResult, Collected]:
+    """Wait for a run and bring its results as they come. Raises what waiting raises."""
+    files = going.engine.files
+    with Collector(files, graph, going.settings) as collector, at_stderr() as progress:
+        try:
+            with queued, going.watch.time("wait"):
+                result = queued.wait(going.deadline, progress, collector.take)
+        except RunFailed as error:
+            raise _with_results(error, collector.here(FETCH_SECONDS)) from error
+        with going.watch.time("fetch"):
+            until = max(going.deadline, time.monotonic()) + FETCH_SECONDS
+            previews = going.call.previews
+            return result, collector.collect(result.outputs, until, previews=previews)
+
+
+def cancelled(engine: Engine, prompt_id: str, seconds: float) -> bool:
+    """Stop one run and no other; whether it had stopped within so many seconds."""
+    engine.cancel(prompt_id)
+    end = time.monotonic() + seconds
+    while engine.state(prompt_id).stage in ("queued", "running"):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _run_surely(going: Going, ready: Ready) -> tuple[RunResult, Collected]:
+    """Run it; queue it once more when that is sure to do nothing twice.
+
+    That is so when the server was restarted before anything of it had begun, and when the server's
+    cache named files that are gone: then, under other file names, only the saving runs again.
+    """
+    try:
+        result, collected = _run(going, ready, ready.job)
+    except RunLost as lost:
+        if not lost.untouched:
+            raise
+        print("the server was restarted before the run began; queueing it anew", file=sys.stderr)
+        return _run(going, ready, replace(ready.job, prompt_id=str(uuid.uuid4())))
+    again = _with_fresh_names(ready) if collected.gone is not None else None
+    if again is None:
+        return result, collected
+    print("files of an earlier, cached run are gone; running the saving anew", file=sys.stderr)
+    return _run(going, ready, again)
+
+
+def _run(going: Going, ready: Ready, job: Job) -> tuple[RunResult, Collected]:
+    """Queue, wait and fetch; what is given up on the way is not left in the queue."""
+    with going.watch.time("queue"):
+        queued = going.engine.queue(job)
+    try:
+        return follow(going, queued, ready.graph)
+    except (RunFailed, RunLost):
+        raise  # it has ended
+    except ServerSilent:
+        if going.call.cancel_late:
+            going.engine.cancel(job.prompt_id)
+        raise
+    except BaseException:
+        going.engine.cancel(job.prompt_id)
+        raise
+
+
+def _with_fresh_names(ready: Ready) -> Job | None:
+    """The same job under other file names."""
+    savers = [t for t in roles.prefixes(ready.graph) if t.node.id in ready.job.prompt]
+    fresh = {i: {**node, "inputs": dict(node["inputs"])} for i, node in ready.job.prompt.items()}
+    for target in savers:
+        old = target.node.inputs.get(target.name)
+        if isinstance(old, str):
+            fresh[target.node.id]["inputs"][target.name] = f"{old}_{uuid.uuid4().hex[:6]}"
+    return Job(fresh, str(uuid.uuid4()), ready.job.extra_data) if savers else None
 
 
 def _shown(delivered: Sequence[Delivered], how: str) -> preview.Shown:
@@ -83,161 +173,58 @@ def _shown(delivered: Sequence[Delivered], how: str) -> preview.Shown:
     return preview.show([Path(one.path or "") for one in chosen], full=how == "full")
 
 
-def _cuts(shown: preview.Shown) -> Iterator[str]:
+def _left_out(collected: Collected, shown: preview.Shown) -> Iterator[str]:
+    if collected.unwanted:
+        yield f'{collected.unwanted} previews were left out; "previews": "true" brings them.'
     if shown.reduced:
-        yield f"{shown.reduced} pictures in this answer are small copies, or it would be too long."
+        yield f"{shown.reduced} pictures in this answer are reduced copies, or it would be too long."
     if shown.left_out:
         yield f"{shown.left_out} pictures are not in this answer itself; their links show them."
 
 
-def _run_and_fetch(
-    engine: Engine, ready: Ready, settings: Settings, deadline: float, watch: Stopwatch
-) -> tuple[RunResult, list[Delivered]]:
-    """Queue, wait and fetch; once more when the server's cache named files that are gone."""
-    result = _run_surely(engine, ready.job, deadline, watch)
-    try:
-        return result, fetch_all(engine, result, ready.graph, settings, watch)
-    except OutputGone:
-        again = _with_fresh_names(ready)
-        if again is None:
-            raise
-    result = _run(engine, again, deadline, watch)
-    return result, fetch_all(engine, result, ready.graph, settings, watch)
+def _with_results(error: RunFailed, delivered: Sequence[Delivered]) -> RunFailed:
+    """The same error, naming what had been saved before it."""
+    named = [one.url or one.path or "" for one in delivered if one.file]
+    if not named:
+        return error
+    return RunFailed(error.message, f"{error.hint} Saved before that: {', '.join(named)}")
 
 
-def _with_fresh_names(ready: Ready) -> Job | None:
-    """The same job under other file names, so that only the saving runs again."""
-    savers = [t for t in roles.prefixes(ready.graph) if t.node.id in ready.job.prompt]
-    fresh = {i: {**node, "inputs": dict(node["inputs"])} for i, node in ready.job.prompt.items()}
-    for target in savers:
-        old = target.node.inputs.get(target.name)
-        if isinstance(old, str):
-            fresh[target.node.id]["inputs"][target.name] = f"{old}_{uuid.uuid4().hex[:6]}"
-    return Job(fresh, str(uuid.uuid4()), ready.job.extra_data) if savers else None
-
-
-def _run_surely(engine: Engine, job: Job, deadline: float, watch: Stopwatch) -> RunResult:
-    """Run it; queue it once more when the server was restarted before anything of it had begun."""
-    try:
-        return _run(engine, job, deadline, watch)
-    except RunLost as lost:
-        if not lost.untouched:
-            raise
-    print("the server was restarted before the run began; queueing it once more", file=sys.stderr)
-    return _run(engine, replace(job, prompt_id=str(uuid.uuid4())), deadline, watch)
-
-
-def _run(engine: Engine, job: Job, deadline: float, watch: Stopwatch) -> RunResult:
-    try:
-        with watch.time("queue"):
-            queued = engine.queue(job)
-        with queued, watch.time("wait"):
-            return queued.wait(deadline, Progresses())
-    except BaseException as error:
-        if not isinstance(error, Exception):  # the caller's process is being stopped
-            engine.cancel(job.prompt_id)
-        raise
-
-
-@dataclass(slots=True)
-class Progresses:
-    """Tells a person at stderr how far the run is: at most a line every few seconds."""
-
-    last: float = 0.0
-    every: float = 3.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self.last < self.every:
-            return
-        if progress.stage == "queued" and progress.position:
-            print(f"waiting in the queue behind {progress.position}", file=sys.stderr)
-        elif progress.node_id and progress.maximum:
-            done = f"{progress.value:g} of {progress.maximum:g}"
-            print(f"node {progress.node_id}: {done}", file=sys.stderr)
-        else:
-            return
-        self.last = now
-
-
-def fetch_all(
-    engine: Engine,
-    result: RunResult,
-    graph: graphs.Graph,
-    settings: Settings,
-    watch: Stopwatch,
-) -> list[Delivered]:
-    """Every output of every node; what was saved comes before mere previews."""
-    ordered = sorted(result.outputs, key=lambda output: output.folder_type == "temp")
-    if not ordered:
-        return []
-    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(ordered)))
-    try:
-        with watch.time("fetch"):
-            jobs = [pool.submit(_deliver, engine, one, graph, settings) for one in ordered]
-            return [job.result() for job in jobs]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _deliver(engine: Engine, output: Output, graph: graphs.Graph, settings: Settings) -> Delivered:
-    node = graph.nodes.get(output.node_id)
-    title = (node.title or node.class_type) if node else ""
-    if output.text is not None:
-        return Delivered(output.node_id, title, "text", text=output.text)
-    preview = output.folder_type != "output"
-    folder = f"previews/{output.subfolder}".rstrip("/") if preview else output.subfolder
-    try:
-        with engine.fetch(output) as incoming:
-            stored = store.store(
-                incoming.chunks,
-                settings.output_dir,
-                folder,
-                output.filename,
-                length=incoming.length,
-            )
-    except OSError as error:
-        raise MediaError(
-            f"The result {output.filename!r} cannot be written to {settings.output_dir}: "
-            f"{error.strerror}.",
-            "Free some space there, or set COMFYUI_OUTPUT_DIR to a folder that can be written.",
-        ) from error
-    seen = kinds.look(stored.path)
-    return replace(
-        Delivered(output.node_id, title, seen.kind, preview=preview),
-        file=stored.relative,
-        path=str(stored.path),
-        url=report.url(stored.relative, stored.path.stat().st_mtime, settings),
-        bytes=stored.size,
-        width=seen.width,
-        height=seen.height,
-        sha256=stored.sha256,
-    )
-
-
-def _check_worth(result: RunResult, delivered: Sequence[Delivered], *, cancelled: bool) -> None:
+def _check_worth(result: RunResult, collected: Collected, call: ToolCall, *, stopped: bool) -> None:
     """A run without any result is an error, whatever the server calls it."""
-    if delivered:
+    if collected.delivered:
         return
+    if collected.failed:
+        raise next(iter(collected.failed.values()))
     if not result.complete:
-        if cancelled:
-            raise RunTimeout(
-                f"The run had not ended within this call's time limit and was cancelled, as asked "
-                f"(prompt id {result.prompt_id}).",
-                "Ask for a smaller or simpler picture.",
-            )
-        raise RunTimeout(
-            f"The run is still going on at ComfyUI after this call's time limit (prompt id "
-            f"{result.prompt_id}); nothing has come out yet.",
-            f'Get it later with {{"command": "result", "prompt_id": "{result.prompt_id}"}}, or stop '
-            'it with "cancel" in its place.',
-        )
+        raise _late(result, call, stopped=stopped)
     if result.node_errors:
         reasons = "; ".join(f"{node}: {why}" for node, why in result.node_errors.items())
         raise RunFailed(f"Nothing came out of the run: {reasons}.", "Correct it and call again.")
     raise RunFailed(
         "The run ended well but gave no output.",
         "The node that saves may be muted or get an empty batch; look at the workflow in ComfyUI.",
+    )
+
+
+def _late(result: RunResult, call: ToolCall, *, stopped: bool) -> RunTimeout:
+    ident = f"(prompt id {result.prompt_id})"
+    later = f'{{"command": "result", "prompt_id": "{result.prompt_id}"}}'
+    where = "is still going on" if result.begun else "is still waiting in the queue"
+    if stopped:
+        return RunTimeout(
+            f"The run had not ended within this call's time limit and was cancelled, as asked {ident}.",
+            "Ask for a smaller or simpler picture.",
+        )
+    if call.cancel_late:
+        return RunTimeout(
+            f"The run had not ended within this call's time limit. It was asked to stop, and {where} "
+            f"{ident}.",
+            f"It stops between two steps; see with {later.replace('result', 'status', 1)}.",
+        )
+    return RunTimeout(
+        f"The run {where} at ComfyUI after this call's time limit {ident}; nothing has come out yet.",
+        f'Get it later with {later}, or stop it with "cancel" in its place.',
     )
 
 

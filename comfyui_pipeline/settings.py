@@ -23,6 +23,8 @@ RETURN_IMAGE = ("preview", "full", "none")
 HOST_LIMIT_ABSENT = 60.0
 """Seconds that the hosts give a plugin whose manifest names no ``communication.timeout``."""
 DEFAULT_SILENCE = 300.0
+SERVER_OUTPUT_ALIAS = "comfyui"
+"""The mount of COMFYUI_SERVER_OUTPUT_DIR where no other holds that folder (input_server.config too)."""
 ANSWER_MARGIN = 20.0
 """Seconds by which our own default limit stays below the host's."""
 
@@ -33,6 +35,7 @@ class Settings:
 
     base_url: str
     server_input_dir: Path | None
+    server_output_dir: Path | None
     client_prefix: str
     public_ip: str
     mounts: tuple[tuple[str, Path], ...]
@@ -56,6 +59,17 @@ class Settings:
     def embedded(self) -> bool:
         """Whether this call brings its own model-free server."""
         return self.base_url == EMBEDDED
+
+    @property
+    def server_output_mount(self) -> tuple[str, str] | None:
+        """Under which mount, and which folder of it ("" or ending in a slash), ComfyUI's own output
+        folder is served; None when it is not on this machine.
+        """
+        for alias, folder in self.mounts:
+            if self.server_output_dir and self.server_output_dir.is_relative_to(folder):
+                inside = self.server_output_dir.relative_to(folder).as_posix()
+                return alias, "" if inside == "." else f"{inside}/"
+        return None
 
     def served(self, alias: str) -> str | None:
         """The beginning of every URL of one mount at our file server; None without an access key."""
@@ -87,11 +101,15 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
     attachments = value("COMFYUI_ATTACHMENTS_DIR")
     limit = host_limit(plugin)
     output = Path(value("COMFYUI_OUTPUT_DIR") or plugin / "output").expanduser()
+    server_output = _folder("COMFYUI_SERVER_OUTPUT_DIR", value("COMFYUI_SERVER_OUTPUT_DIR"))
     return Settings(
         base_url=_server(value("COMFYUI_BASE_URL", "http://127.0.0.1:8188")),
         server_input_dir=_folder("COMFYUI_SERVER_INPUT_DIR", value("COMFYUI_SERVER_INPUT_DIR")),
+        server_output_dir=server_output,
         client_prefix=_client(value("COMFYUI_CLIENT_ID", "comfyui-plugin")),
-        mounts=_mounts(value("COMFYUI_MOUNTS"), value("COMFYUI_OUTPUT_MOUNT", "output"), output),
+        mounts=_mounts(
+            value("COMFYUI_MOUNTS"), value("COMFYUI_OUTPUT_MOUNT", "output"), output, server_output
+        ),
         public_ip=_address(value("FILE_SERVER_PUBLIC_IP", "127.0.0.1")),
         file_server_port=_port("FILE_SERVER_PORT", value("FILE_SERVER_PORT", "5005")),
         access_key=_key(value("FILE_SERVER_ACCESS_KEY") or value("COMFYUI_ACCESS_KEY")),
@@ -218,11 +236,19 @@ def _seconds(value: str, limit: float) -> float:
     return seconds
 
 
-def _mounts(value: str, alias: str, output: Path) -> tuple[tuple[str, Path], ...]:
-    """The file server's mounts as far as they can be read; it checks them itself when it starts."""
+def _mounts(
+    value: str, alias: str, output: Path, server_output: Path | None
+) -> tuple[tuple[str, Path], ...]:
+    """The file server's mounts as far as they can be read; it checks them itself when it starts.
+
+    ComfyUI's own output folder is among them, under an alias of its own where no other holds it.
+    """
     pairs = [entry.partition(":") for entry in _list(value)]
     named = {name.strip(): Path(folder.strip()) for name, _, folder in pairs if folder.strip()}
-    return tuple({alias: output, **named}.items())
+    mounts = {alias: output, **named}
+    if server_output and not any(server_output.is_relative_to(f) for f in mounts.values()):
+        mounts.setdefault(SERVER_OUTPUT_ALIAS, server_output)
+    return tuple(mounts.items())
 
 
 def _silence(value: str) -> float:

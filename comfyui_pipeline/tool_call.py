@@ -51,7 +51,7 @@ NUMBERS = MappingProxyType(
 )
 LISTS = ("images", "loras")
 RETURNED = ("none", "full", "preview")
-SWITCHES = ("strict", "all")
+SWITCHES = ("strict", "all", "previews")
 KNOWN = frozenset(
     [
         "command",
@@ -110,6 +110,7 @@ class ToolCall:
     prompt_id: str = ""
     wait: float = 0.0  # seconds that `result` may wait for the end
     cancel_late: bool = False  # cancel what has not ended at the call's own limit
+    previews: bool = False  # mere previews too, beside saved results
     return_image: str = ""  # none | preview | full; empty: as the settings say
     extras: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[ToolCall, ...] = ()  # of a batch: command1, workflow1, prompt1, command2…
@@ -179,6 +180,7 @@ def _one_call(document: Mapping[str, Any]) -> ToolCall:
         strict=_switch(given, "strict"),
         add_loras=_one(given, "lora_nodes", ("add", "keep")) == "add",
         cancel_late=_one(given, "on_timeout", ("cancel", "keep")) == "cancel",
+        previews=_switch(given, "previews"),
         return_image=_return_image(given),
         max_side=_whole(given, "max_side", 16, MAX_SIDE),
         full=_one(given, "detail", ("full", "short")) == "full",
@@ -199,7 +201,13 @@ def _later(command: str, given: Mapping[str, Any]) -> ToolCall:
             f'A correct call: {{"command": "{command}", "prompt_id": "…"}}',
         )
     wait = _number(given, "wait", 0, 86_400) or 0.0
-    return ToolCall(command, prompt_id=prompt_id, wait=wait, return_image=_return_image(given))
+    return ToolCall(
+        command,
+        prompt_id=prompt_id,
+        wait=wait,
+        previews=_switch(given, "previews"),
+        return_image=_return_image(given),
+    )
 
 
 def _short(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from input_server.mounts import ConfigError, Mount, parse_mounts
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_PORT = 5005
+SERVER_OUTPUT_ALIAS = "comfyui"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,22 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
     project = PACKAGE.parent
     output = value("COMFYUI_OUTPUT_DIR")
     default = f"output:{Path(output).expanduser() if output else project / 'output'}"
+    mounts = parse_mounts(value("COMFYUI_MOUNTS") or default, base or project)
     return Config(
-        mounts=parse_mounts(value("COMFYUI_MOUNTS") or default, base or project),
+        mounts=_with_server_output(mounts, value("COMFYUI_SERVER_OUTPUT_DIR")),
         key=key,
         port=_port(value("FILE_SERVER_PORT")),
         debug=value("DebugMode").lower() in ("true", "1", "yes"),
     )
+
+
+def _with_server_output(mounts: tuple[Mount, ...], folder: str) -> tuple[Mount, ...]:
+    """ComfyUI's own output folder, where results are not copied, under an alias of its own."""
+    path = Path(folder).expanduser()
+    held = any(path.is_relative_to(mount.folder) for mount in mounts)
+    if not folder or held or any(mount.alias == SERVER_OUTPUT_ALIAS for mount in mounts):
+        return mounts
+    return (*mounts, Mount(SERVER_OUTPUT_ALIAS, path))
 
 
 def _file(folder: Path) -> dict[str, str]:

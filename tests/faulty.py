@@ -42,20 +42,30 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 class Script:
     """What the server does. ``post`` gives (status, body) or None to drop the connection."""
 
-    frames: list[Any] = field(default_factory=list)  # JSON values, bytes, str; sent once posted
+    frames: list[Any] = field(
+        default_factory=list
+    )  # JSON values, bytes, str, id -> bytes; sent once posted
+    later_frames: list[Any] = field(default_factory=list)  # the same for every socket but the first
     history: dict[str, Any] = field(default_factory=dict)  # with the run's id as "ID"
     queue: dict[str, Any] = field(
         default_factory=lambda: {"queue_running": [], "queue_pending": []}
     )
     post: Callable[[int, dict[str, Any]], tuple[int, Any] | None] | None = None
     post_delay: float = 0
+    delay: float = 0  # before every answer but that of a socket
     socket_refused: bool = False
+    socket_statuses: list[int] = field(default_factory=list)  # answers to the first handshakes
     close_socket: bool = False
     history_empty_for: int = 0
     files: dict[str, bytes] = field(default_factory=dict)  # what /view gives, by file name
     cut_files: bool = False  # /view promises more than it sends
     broken: dict[str, tuple[int, Any]] = field(default_factory=dict)  # path -> status and body
-    never_ends: bool = False  # the queue says for ever that the run is running
+    flaky: dict[str, int] = field(default_factory=dict)  # path -> how often it answers 502 first
+    never_ends: bool = False  # the queue says that the run is running, until it is cancelled
+    never_begins: bool = False  # the same, that it waits and that nothing runs
+    deaf: bool = False  # cancelling has no effect
+    cancelled: list[str] = field(default_factory=list)
+    sockets: int = 0
     posted: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
@@ -83,19 +93,20 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.script.asked.append(path)
-        fault = next((told for p, told in self.script.broken.items() if path.startswith(p)), None)
-        if fault is not None:
-            self.answer(*fault)
-        elif path == "/ws":
+        if path == "/ws":
             self.upgrade()
+        elif (fault := self.fault(path)) is not None:
+            self.answer(*fault)
         elif path.startswith("/object_info/"):
             name = path.rpartition("/")[2]
             self.answer(200, {name: CLASSES[name]} if name in CLASSES else {})
         elif path == "/view":
             self.view(parse_qs(urlsplit(self.path).query)["filename"][0])
-        elif path == "/queue" and self.script.never_ends:
-            running = [[0, "ID", {}, {}, []]] if self.script.posted else []
-            self.answer(200, self.filled({"queue_running": running, "queue_pending": []}))
+        elif path == "/queue" and (self.script.never_ends or self.script.never_begins):
+            items = [[number, ident, {}, {}, []] for number, ident in enumerate(self.left())]
+            empty: list[Any] = []
+            running, pending = (items, empty) if self.script.never_ends else (empty, items)
+            self.answer(200, {"queue_running": running, "queue_pending": pending})
         elif path == "/queue":
             self.answer(200, self.filled(self.script.queue))
         elif path.startswith("/history/"):
@@ -104,6 +115,20 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {} if late else self.filled(self.script.history))
         else:
             self.answer(404, b"")
+
+    def fault(self, path: str) -> tuple[int, Any] | None:
+        """What this path answers instead of what it should."""
+        time.sleep(self.script.delay)
+        for begin, times in self.script.flaky.items():
+            if path.startswith(begin) and times > 0:
+                self.script.flaky[begin] -= 1
+                return 502, b"bad gateway"
+        return next((told for p, told in self.script.broken.items() if path.startswith(p)), None)
+
+    def left(self) -> list[str]:
+        """The runs in the queue."""
+        posted = [body["prompt_id"] for body in self.script.posted]
+        return [ident for ident in posted if ident not in self.script.cancelled]
 
     def view(self, name: str) -> None:
         content = self.script.files.get(name)
@@ -120,12 +145,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         self.script.asked.append(self.path)
-        fault = next((t for p, t in self.script.broken.items() if self.path.startswith(p)), None)
-        if fault is not None:
+        if (fault := self.fault(self.path)) is not None:
             return self.answer(*fault)
         if self.path.startswith("/upload"):
             return self.answer(200, {"name": "in.png", "subfolder": "", "type": "input"})
         body = json.loads(raw or b"{}")
+        if self.path in ("/queue", "/interrupt") and not self.script.deaf:
+            self.script.cancelled += [*body.get("delete", []), body.get("prompt_id", "")]
+        if self.path.endswith("/cancel"):
+            return self.answer(404, b"")
         if self.path != "/prompt":
             return self.answer(200, b"")
         self.script.posted.append(body)
@@ -147,8 +175,11 @@ class Handler(BaseHTTPRequestHandler):
         return json.loads(json.dumps(value).replace('"ID"', json.dumps(ident)))
 
     def upgrade(self) -> None:
+        self.script.sockets += 1
         if self.script.socket_refused:
             return self.answer(403, b"")
+        if self.script.socket_statuses:
+            return self.answer(self.script.socket_statuses.pop(0), b"")
         key = self.headers["Sec-WebSocket-Key"] + GUID
         self.send_response(101)
         self.send_header("Upgrade", "websocket")
@@ -158,14 +189,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         self.script.release.wait(10)
-        for frame in self.script.frames:
-            if isinstance(frame, bytes):
+        first = self.script.sockets == 1
+        for frame in self.script.frames if first else self.script.later_frames:
+            if callable(frame):
+                self.frame(2, frame(self.filled("ID")))
+            elif isinstance(frame, bytes):
                 self.frame(2, frame)
             else:
                 text = frame if isinstance(frame, str) else json.dumps(self.filled(frame))
                 self.frame(1, text.encode())
         self.script.sent.set()
-        if not self.script.close_socket:
+        if not (self.script.close_socket and first):
             self.connection.settimeout(20)
             with contextlib.suppress(OSError):
                 while self.connection.recv(4096):
@@ -182,26 +216,50 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-@dataclass
+class Server(ThreadingHTTPServer):
+    """Closes its connections when it ends, as a process that dies does."""
+
+    daemon_threads = True
+    held: set[socket.socket]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.held.add(request)
+        super().process_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        return
+
+
 class Fake:
-    url: str
-    script: Script
-    stop: Callable[[], None]
+    """A server that can be stopped and started again under its address."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.start()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Begin with a fresh script, as a server that has forgotten everything."""
+        self.script = Script()
+        handler = type("Scripted", (Handler,), {"script": self.script})
+        self.server = Server(("127.0.0.1", self.port), handler)
+        self.server.held = set()
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self.script.stopped.is_set():
+            return
+        self.script.stopped.set()
+        self.server.shutdown()
+        self.server.server_close()
+        for connection in self.server.held:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
 def fake() -> Iterator[Fake]:
-    script = Script()
-    handler = type("Scripted", (Handler,), {"script": script})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def stop() -> None:
-        if not script.stopped.is_set():
-            script.stopped.set()
-            server.shutdown()
-            server.server_close()
-
-    yield Fake(f"http://127.0.0.1:{server.server_port}", script, stop)
-    stop()
+    made = Fake()
+    yield made
+    made.stop()

@@ -47,7 +47,11 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One result of one node: a file at the server, or a text."""
+    """One result of one node: a file at the server, or a text.
+
+    Both where a text looks like a file's path: it is one if that file is not there. ``content``:
+    the file itself where the server sent it over the socket and keeps no copy.
+    """
 
     node_id: str
     key: str  # the ui key it came under: images, gifs, audio, text, ...
@@ -55,17 +59,21 @@ class Output:
     subfolder: str = ""
     folder_type: str = "output"  # ComfyUI's `type`: output | temp | input
     text: str | None = None
+    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. ``complete`` is false when the call had to answer before the end."""
+    """How a run ended. ``complete`` is false when the call had to answer before the end, ``begun``
+    when nothing of it had run by then.
+    """
 
     prompt_id: str
     outputs: tuple[Output, ...]
     complete: bool = True
     node_errors: Mapping[str, str] = field(default_factory=dict)  # node id -> reason it did not run
     cached: frozenset[str] = frozenset()
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +90,17 @@ class Run(Protocol):
     @property
     def prompt_id(self) -> str: ...
 
-    def wait(self, deadline: float, progress: Callable[[Progress], None]) -> RunResult:
+    def wait(
+        self,
+        deadline: float,
+        progress: Callable[[Progress], None],
+        came: Callable[[Output], None],
+    ) -> RunResult:
         """Wait for the true end, at most until ``deadline`` (``time.monotonic()``, seconds).
 
-        At the deadline: a result with ``complete=False`` and the outputs known so far.
-        Raises RunFailed, RunLost, ServerUnreachable.
+        ``progress`` is told how far it is, ``came`` each output as soon as its node has ended (not
+        surely all of them; the result has all). At the deadline: a result with ``complete=False``
+        and the outputs known so far. Raises RunFailed, RunLost, ServerSilent, ServerUnreachable.
         """
         ...
 
@@ -98,6 +112,34 @@ class Run(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+class Files(Protocol):
+    """The files in a server's folders. ``value``: ``sub/name.png``, as a loader node takes it."""
+
+    def fetch(self, output: Output) -> AbstractContextManager[Incoming]:
+        """Open one result for reading. Raises OutputGone."""
+        ...
+
+    def size(self, output: Output) -> int | None:
+        """A result's bytes, None when it is not there."""
+        ...
+
+    def upload(self, content: bytes, name: str, subfolder: str) -> str:
+        """Put a file into the input folder; gives its value."""
+        ...
+
+    def upload_mask(self, layer: bytes, name: str, subfolder: str, original: str) -> str:
+        """Put a copy of ``original`` there that has the alpha of the PNG ``layer``; gives its value."""
+        ...
+
+    def input_size(self, value: str) -> int | None:
+        """The bytes of a file in the input folder, None when it is not there."""
+        ...
+
+    def read_input(self, value: str) -> bytes | None:
+        """The content of a file in the input folder, None when it is not there."""
+        ...
 
 
 class Engine(Protocol):
@@ -127,20 +169,9 @@ class Engine(Protocol):
         """A run that was queued earlier, by asking only."""
         ...
 
-    def fetch(self, output: Output) -> AbstractContextManager[Incoming]:
-        """Open one result file for reading."""
-        ...
-
-    def upload(self, content: bytes, name: str, subfolder: str) -> str:
-        """Put a file into the server's input folder; gives the value a loader node takes."""
-        ...
-
-    def has_input(self, value: str) -> bool:
-        """Whether the server's input folder holds this file (``sub/name.png``)."""
-        ...
-
-    def read_input(self, value: str) -> bytes | None:
-        """The bytes of a file in the server's input folder, None when it is not there."""
+    @property
+    def files(self) -> Files:
+        """The files of its folders."""
         ...
 
     def cancel(self, prompt_id: str) -> None:

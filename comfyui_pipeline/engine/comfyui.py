@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from socket import create_connection as open_socket
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -16,7 +15,8 @@ import requests
 import websocket
 
 from comfyui_pipeline.engine import wording
-from comfyui_pipeline.engine.base import Incoming, Job, NodeSchema, Output, RunState
+from comfyui_pipeline.engine.base import Job, NodeSchema, RunState
+from comfyui_pipeline.engine.files import ServerFiles
 from comfyui_pipeline.engine.http import (
     BUSY,
     SIDE_BY_SIDE,
@@ -27,14 +27,16 @@ from comfyui_pipeline.engine.http import (
     pause,
     string_map,
 )
-from comfyui_pipeline.engine.waiting import QUIET, SILENCE, QueuedRun, close
-from comfyui_pipeline.errors import EngineError, OutputGone, PromptRejected, ServerUnreachable
+from comfyui_pipeline.engine.subscription import Subscription
+from comfyui_pipeline.engine.waiting import Patience, QueuedRun
+from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
 
-CHUNK = 256 * 1024
+SOCKET_SECONDS = 5.0
+"""How long opening a socket may take; the run is asked for meanwhile by nobody."""
 
 
 class ComfyUI:
-    """Implements ``engine.base.Engine``. ``quiet``: seconds of silence before the queue is asked."""
+    """Implements ``engine.base.Engine``."""
 
     def __init__(
         self,
@@ -43,16 +45,15 @@ class ComfyUI:
         *,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
-        quiet: float = QUIET,
-        silence: float = SILENCE,
+        patience: Patience | None = None,
         log: Callable[[str], None],
     ) -> None:
         self._http = Http(base_url, timeout, log, headers)
+        self.files = ServerFiles(self._http)
         self._headers = dict(headers or {})
-        self._silence = silence
         self._prefix = client_prefix
         self._timeout = timeout
-        self._quiet = quiet
+        self._patience = patience or Patience()
         self._log = log
 
     def close(self) -> None:
@@ -63,7 +64,6 @@ class ComfyUI:
     def queue(self, job: Job) -> QueuedRun:
         """Subscribe, then post; each call under a client id of its own."""
         client_id = f"{self._prefix}-{uuid.uuid4().hex}"
-        socket = self._subscribe(client_id)
         body = {
             "prompt": {
                 node_id: {**node, "inputs": dict(node.get("inputs") or {})}
@@ -73,18 +73,22 @@ class ComfyUI:
             "prompt_id": job.prompt_id,
             "extra_data": dict(job.extra_data),
         }
+        socket = Subscription(lambda: self._connect(client_id), self._log)
         try:
             answer = self._post(body, job)
-        except BaseException:
-            if socket is not None:
-                close(socket)
+        except BaseException as error:
+            socket.close()
+            if isinstance(
+                error, LostReply
+            ):  # it may yet arrive there, and nobody would wait for it
+                self.cancel(job.prompt_id)
             raise
         errors = wording.node_errors(answer.get("node_errors"))
-        return QueuedRun(self._http, job, socket, errors, self._quiet, self._silence)
+        return QueuedRun(self._http, job, socket, errors, self._patience)
 
     def follow(self, job: Job) -> QueuedRun:
         """A run of an earlier call; its frames go to that call's socket, so it is asked for."""
-        return QueuedRun(self._http, job, None, {}, self._quiet, self._silence)
+        return QueuedRun(self._http, job, None, {}, self._patience)
 
     def state(self, prompt_id: str) -> RunState:
         """The queue first and the history second, as a run may end in between."""
@@ -138,8 +142,8 @@ class ComfyUI:
             except ServerUnreachable as error:
                 self._log(f"could not cancel: {error}")
 
-    def _subscribe(self, client_id: str) -> websocket.WebSocket | None:
-        """An open socket, or None: then the run is followed by asking."""
+    def _connect(self, client_id: str) -> websocket.WebSocket:
+        """An open socket. Raises WebSocketException, OSError, ValueError."""
         parts = urlsplit(self._http.base_url)
         host = parts.netloc.rpartition("@")[2]
         scheme = "wss" if parts.scheme == "https" else "ws"
@@ -149,18 +153,13 @@ class ComfyUI:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             header.append("Authorization: Basic " + base64.b64encode(login).decode())
         options: dict[str, Any] = {"header": header, "suppress_origin": True}
-        try:
-            if (
-                is_loopback(url) and scheme == "ws"
-            ):  # or the library would take a proxy's environment
-                place = (parts.hostname or "localhost", parts.port or 80)
-                options["socket"] = open_socket(place, min(10.0, self._timeout))
-            socket = websocket.create_connection(url, timeout=min(10.0, self._timeout), **options)
-            flags = {"supports_preview_metadata": True}
-            socket.send(json.dumps({"type": "feature_flags", "data": flags}))
-        except (websocket.WebSocketException, OSError, ValueError) as error:
-            self._log(f"no socket ({type(error).__name__}); asking the server instead")
-            return None
+        timeout = min(SOCKET_SECONDS, self._timeout)
+        if is_loopback(url) and scheme == "ws":  # or the library would heed a proxy's environment
+            place = (parts.hostname or "localhost", parts.port or 80)
+            options["socket"] = open_socket(place, timeout)
+        socket = websocket.create_connection(url, timeout=timeout, **options)
+        flags = {"supports_preview_metadata": True}
+        socket.send(json.dumps({"type": "feature_flags", "data": flags}))
         return socket
 
     def _post(self, body: Mapping[str, Any], job: Job) -> Mapping[str, Any]:
@@ -207,82 +206,6 @@ class ComfyUI:
             "Correct these inputs with params and call again.",
         )
 
-    # -- files -------------------------------------------------------------------------------
-
-    @contextmanager
-    def fetch(self, output: Output) -> Iterator[Incoming]:
-        """Stream one result. Raises OutputGone when the server no longer has the file."""
-        query = {
-            "filename": output.filename,
-            "subfolder": output.subfolder,
-            "type": output.folder_type,
-        }
-        with self._http.get("/view", params=query, stream=True) as answer:
-            if answer.status_code == 404:
-                raise OutputGone(
-                    f"ComfyUI no longer has the file {output.filename!r} that it names as a result.",
-                    "It was deleted there; change something (a seed, a prefix) and call again.",
-                )
-            if answer.status_code != 200:
-                raise self._http.odd(answer, "/view")
-            length = answer.headers.get("Content-Length", "")
-            chunks = _chunks(answer, output.filename)
-            yield Incoming(chunks, int(length) if length.isdigit() else None)
-
-    def upload(self, content: bytes, name: str, subfolder: str) -> str:
-        """``POST /upload/image``; gives ``subfolder/name`` as the server names it.
-
-        The name goes out as raw UTF-8: the server stores percent-encoding literally.
-        """
-        boundary = uuid.uuid4().hex
-        bare = "".join("_" if letter in '"\\\r\n' else letter for letter in name)
-        fields = {"type": "input", "subfolder": subfolder}
-        parts = [
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
-            for key, value in fields.items()
-        ]
-        parts.append(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{bare}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n".encode()
-        )
-        parts += [content, f"\r\n--{boundary}--\r\n".encode()]
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        answer = self._posted("/upload/image", b"".join(parts), headers)
-        if answer.status_code == 413:
-            raise EngineError(
-                f"ComfyUI takes no upload of {max(1, len(content) >> 10)} KB.",
-                "Use a smaller picture, or start ComfyUI with a larger --max-upload-size.",
-            )
-        told = string_map(self._http.json(answer, "/upload/image"))
-        if not isinstance(told.get("name"), str):
-            raise self._http.odd(answer, "/upload/image")
-        folder = str(told.get("subfolder") or "").replace("\\", "/").strip("/")
-        return f"{folder}/{told['name']}" if folder else told["name"]
-
-    def _posted(self, path: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
-        """A POST that may be repeated, since the server keeps equal bytes of one name only once."""
-        for attempt in range(TRIES - 1):
-            try:
-                return self._http.once("POST", path, data=body, headers=headers)
-            except ServerUnreachable:
-                pause(attempt)
-        return self._http.once("POST", path, data=body, headers=headers)
-
-    def has_input(self, value: str) -> bool:
-        """Whether ``/view`` shows such a file in the input folder."""
-        with self._input(value, {"Range": "bytes=0-0"}) as answer:
-            return answer.status_code in (200, 206)
-
-    def read_input(self, value: str) -> bytes | None:
-        """The file's bytes, None when it is not there."""
-        with self._input(value, {}) as answer:
-            return b"".join(_chunks(answer, value)) if answer.status_code == 200 else None
-
-    def _input(self, value: str, headers: Mapping[str, str]) -> requests.Response:
-        folder, _, name = value.replace("\\", "/").rpartition("/")
-        query = {"filename": name, "subfolder": folder, "type": "input"}
-        return self._http.get("/view", params=query, headers=headers, stream=True)
-
     # -- questions ---------------------------------------------------------------------------
 
     def schemas(self, class_types: Collection[str]) -> dict[str, NodeSchema]:
@@ -323,13 +246,3 @@ class ComfyUI:
 
     def system(self) -> Mapping[str, Any]:
         return string_map(self._http.json(self._http.get("/system_stats"), "/system_stats"))
-
-
-def _chunks(answer: requests.Response, name: str) -> Iterator[bytes]:
-    """The body as it comes. Raises EngineError when it breaks off."""
-    try:
-        yield from answer.iter_content(CHUNK)
-    except requests.RequestException as error:
-        raise EngineError(
-            f"The connection to ComfyUI broke off while it sent {name!r}.", "Call again."
-        ) from error

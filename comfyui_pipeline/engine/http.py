@@ -65,7 +65,7 @@ class Http:
         raise AssertionError
 
     def once(self, method: str, path: str, **kind: Any) -> requests.Response:
-        """One request, one try. Raises ServerUnreachable (``lost_reply`` when it may have arrived)."""
+        """One request, one try. Raises Refused, or LostReply when it may have arrived."""
         kind.setdefault("timeout", (min(5.0, self._timeout), self._timeout))
         kind.setdefault("allow_redirects", False)  # a login's header goes to this server alone
         try:
@@ -113,13 +113,17 @@ class Http:
             error
         ):
             why = "refuses the connection" if refused(error) else "cannot be reached"
-            return ServerUnreachable(f"ComfyUI at {self.shown} {why}.", SET_IT)
+            return Refused(f"ComfyUI at {self.shown} {why}.", SET_IT)
         if isinstance(error, requests.Timeout):
             return LostReply(
                 f"ComfyUI at {self.shown} takes connections but does not answer.",
                 "It hangs or is overloaded; restart it if that stays so.",
             )
         return LostReply(f"ComfyUI at {self.shown} broke off the connection.", SET_IT)
+
+
+class Refused(ServerUnreachable):
+    """Nobody takes connections there, so the request cannot have arrived."""
 
 
 class LostReply(ServerUnreachable):

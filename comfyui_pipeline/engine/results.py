@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,9 +21,9 @@ def outputs(prompt: Prompt, by_node: Mapping[str, Any]) -> tuple[Output, ...]:
 
 def _of_node(node_id: str, ui: Any) -> Iterator[Output]:
     for key, values in string_map(ui).items():
-        for value in values if isinstance(values, list) else [values]:
-            if isinstance(value, str):
-                yield Output(node_id, key, text=value)
+        for value in _flat(values):
+            if isinstance(value, str) and value.strip():
+                yield _of_text(node_id, key, value)
             elif isinstance(value, dict) and isinstance(value.get("filename"), str):
                 yield Output(
                     node_id,
@@ -31,6 +32,35 @@ def _of_node(node_id: str, ui: Any) -> Iterator[Output]:
                     subfolder=str(value.get("subfolder") or ""),
                     folder_type=str(value.get("type") or "output"),
                 )
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    """Some nodes give lists inside the list."""
+    if isinstance(values, list):
+        for value in values:
+            yield from _flat(value)
+    else:
+        yield values
+
+
+def _of_text(node_id: str, key: str, text: str) -> Output:
+    """A text; or a path below the output folder, as the nodes that show 3D files give it.
+
+    ``PreviewUI3D`` (comfy_api) puts ``mesh/a.glb`` or ``a.glb [temp]`` first into ``result``. The
+    text stays with it: what turns out to be no file is one.
+    """
+    path, _, note = text.partition(" [")
+    kind = note.removesuffix("]") if note else "output"
+    if kind not in ("output", "temp", "input") or not FILE_NAME.fullmatch(path):
+        return Output(node_id, key, text=text)
+    folder, _, name = path.replace("\\", "/").rpartition("/")
+    return Output(node_id, key, filename=name, subfolder=folder, folder_type=kind, text=text)
+
+
+FILE_NAME = re.compile(
+    r"(?!/)[^\r\n<>:\"|?*]{1,240}\.(glb|gltf|obj|ply|stl|fbx|usdz|splat|ksplat|spz)", re.IGNORECASE
+)
+"""What a path to a 3D file looks like; other files come as entries with a ``filename``."""
 
 
 def check_end(prompt: Prompt, entry: Mapping[str, Any]) -> None:
@@ -60,3 +90,11 @@ def check_end(prompt: Prompt, entry: Mapping[str, Any]) -> None:
         f"The run ended at ComfyUI as {status.get('status_str') or 'unknown'} without saying why.",
         "ComfyUI's own console says more.",
     )
+
+
+def cached(entry: Mapping[str, Any]) -> list[str]:
+    """The nodes that the history says came from the server's cache."""
+    for message in string_map(entry.get("status")).get("messages") or []:
+        if isinstance(message, list) and message[:1] == ["execution_cached"] and len(message) > 1:
+            return [str(node) for node in string_map(message[1]).get("nodes") or []]
+    return []

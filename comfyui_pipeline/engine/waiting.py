@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import websocket
-
-from comfyui_pipeline.engine import results, wording
+from comfyui_pipeline.engine import results
 from comfyui_pipeline.engine.base import Job, Output, Progress, RunResult
-from comfyui_pipeline.engine.http import Http, LostReply, string_map
-from comfyui_pipeline.errors import EngineError, RunLost, ServerSilent, ServerUnreachable
+from comfyui_pipeline.engine.frames import Listener
+from comfyui_pipeline.engine.http import Http, LostReply, Refused, string_map
+from comfyui_pipeline.engine.subscription import Subscription
+from comfyui_pipeline.errors import EngineError, RunLost, ServerSilent
 
-QUIET = 5.0
-"""Seconds without a frame of this run after which the queue and the history are asked."""
-SILENCE = 300.0
-"""Seconds without a word of a run that is said to be running, after which it counts as stuck."""
-POLL = 0.5
-"""Seconds between two looks when there is no socket."""
-AWAY = 8.0
-"""Seconds for which a server may refuse connections before its runs count as lost."""
 LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Pauses before each look at the history of a run that has ended: it may lag behind the frames."""
 
 
-@dataclass(slots=True)
-class Seen:
-    """What the frames have told so far."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long which silence is borne; seconds.
 
-    outputs: dict[str, Any] = field(default_factory=dict)
-    cached: set[str] = field(default_factory=set)
-    errors: dict[str, str] = field(default_factory=dict)
-    success: bool = False
-    ended: bool = False
-    begun: bool = False  # anything of it has run
+    ``quiet``: without a frame, until the queue and the history are asked; ``poll``: between two
+    looks without a socket. ``stale``: without a frame of a run that is on, until the socket is
+    renewed; ``silence``: until it counts as stuck. ``idle``: for which a server may run nothing
+    while runs wait. ``away``: for which it may refuse connections before a run that had begun is
+    lost; ``back``: the same for one that had not, as long as a restart takes.
+    """
+
+    quiet: float = 5.0
+    poll: float = 0.5
+    stale: float = 30.0
+    silence: float = 300.0
+    idle: float = 15.0
+    away: float = 8.0
+    back: float = 60.0
 
 
 class QueuedRun:
@@ -47,22 +46,20 @@ class QueuedRun:
         self,
         http: Http,
         job: Job,
-        socket: websocket.WebSocket | None,
+        socket: Subscription | None,
         node_errors: Mapping[str, str],
-        quiet: float = QUIET,
-        silence: float = SILENCE,
+        patience: Patience,
     ) -> None:
         self._http = http
         self._job = job
         self._socket = socket
         self._node_errors = dict(node_errors)
-        self._quiet = quiet
-        self._silence = silence
-        self._heard = time.monotonic()
-        self._restarted = False
-        self._seen = Seen()
+        self._patience = patience
+        self._heard = time.monotonic()  # the last word of this run
+        self._busy = time.monotonic()  # the last time that the server ran anything
         self._absent = 0
-        self._away_since: float | None = None
+        self._trouble_since: float | None = None
+        self._refused = False
 
     @property
     def prompt_id(self) -> str:
@@ -77,148 +74,162 @@ class QueuedRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._drop_socket()
+        if self._socket is not None:
+            self._socket.close()
 
-    def wait(self, deadline: float, progress: Callable[[Progress], None]) -> RunResult:
+    def wait(
+        self,
+        deadline: float,
+        progress: Callable[[Progress], None],
+        came: Callable[[Output], None] = lambda output: None,
+    ) -> RunResult:
         """See ``engine.base.Run.wait``."""
-        last_word = time.monotonic()
+        listener = Listener(self._job, progress, came)
+        look_at = time.monotonic() + self._between_looks()
         while (now := time.monotonic()) < deadline:
-            patience = self._quiet if self._socket else POLL
-            if now - last_word >= patience:
-                entry = self._look(progress)
-                last_word = time.monotonic()
+            if now >= look_at:
+                entry = self._look(listener)
                 if entry is not None:
-                    return self._from_history(entry)
+                    return self._from_history(listener, entry)
+                self._renew_when_stale()
+                look_at = time.monotonic() + self._between_looks()
                 continue
-            until = min(deadline, last_word + patience)
-            frame = self._next_frame(until)
-            if frame is not None and self._take(frame, progress):
-                last_word = self._heard = time.monotonic()
-                if self._seen.ended:
-                    return self._finish(deadline)
-        return self._told(complete=False)
+            was_open = self._is_open
+            frame = self._next(min(deadline, look_at))
+            if frame and listener.take(frame):
+                self._heard = time.monotonic()
+                look_at = self._heard + self._between_looks()
+                if listener.seen.ended:
+                    return self._finish(listener, deadline)
+            elif self._is_open != was_open:  # what was said meanwhile is not said again
+                look_at = time.monotonic()
+        return self._result(listener, listener.seen.outputs, complete=False)
 
-    def _next_frame(self, until: float) -> Mapping[str, Any] | None:
-        """The next frame that is a JSON object, None when there was none until ``until``."""
-        left = max(0.01, until - time.monotonic())
-        if self._socket is None:
-            time.sleep(left)
-            return None
-        try:
-            self._socket.settimeout(left)
-            frame = self._socket.recv()
-        except websocket.WebSocketTimeoutException:
-            return None
-        except (websocket.WebSocketException, OSError, ValueError):
-            self._drop_socket()
-            return None
-        if frame == "":
-            self._drop_socket()
-        if not isinstance(frame, str):
-            return None
-        try:
-            return string_map(json.loads(frame))
-        except ValueError:
-            return None
+    @property
+    def _is_open(self) -> bool:
+        return self._socket is not None and self._socket.is_open
 
-    def _take(self, frame: Mapping[str, Any], progress: Callable[[Progress], None]) -> bool:
-        """Note what a frame tells; False when it is not of this run."""
-        data = string_map(frame.get("data"))
-        if data.get("prompt_id") != self.prompt_id:
-            return False
-        kind, node, seen = frame.get("type"), data.get("node"), self._seen
-        seen.begun = seen.begun or kind in ("executing", "executed", "progress")
-        if kind == "executing":
-            seen.ended = node is None
-            if node is not None:
-                progress(Progress("running", str(node)))
-        elif kind == "executed":
-            seen.outputs[str(node)] = data.get("output")
-        elif kind == "execution_cached":
-            seen.cached.update(str(cached) for cached in data.get("nodes") or [])
-        elif kind == "execution_success":
-            seen.success = True
-        elif kind == "execution_error":
-            told = wording.execution_error(self._job.prompt, data)
-            seen.errors[str(data.get("node_id"))] = told
-        elif kind == "progress":
-            value, maximum = data.get("value"), data.get("max")
-            progress(Progress("running", str(node), value, maximum))
-        return True
+    def _between_looks(self) -> float:
+        return self._patience.quiet if self._is_open else self._patience.poll
 
-    def _look(self, progress: Callable[[Progress], None]) -> Mapping[str, Any] | None:
+    def _next(self, until: float) -> str | bytes | None:
+        if self._socket is not None:
+            return self._socket.next(until)
+        time.sleep(max(0.0, until - time.monotonic()))
+        return None
+
+    # -- asking ------------------------------------------------------------------------------
+
+    def _look(self, listener: Listener) -> Mapping[str, Any] | None:
         """Ask the queue first and the history second: in the other order a run can end in between.
 
         Gives the history entry of a run that has ended. Raises RunLost when it is nowhere.
         """
         try:
-            place = self._place(progress)
+            place = self._place(listener)
             entry = None if place else self._entry()
-        except LostReply:
+        except ServerSilent:
+            raise
+        except EngineError as error:
+            self._bear(error, listener)
             return None
-        except ServerUnreachable:
-            self._count_absence()
-            return None
-        self._away_since = None
+        self._trouble_since = None
         if place or entry is not None:
             self._absent = 0
             return entry
         self._absent += 1
         if self._absent < 2:
             return None
+        if self._refused:
+            what = "ComfyUI was restarted, and the run is lost."
+        else:
+            what = "The run is gone from ComfyUI: it is neither in the queue nor in the history."
         raise RunLost(
-            "The run is gone from ComfyUI: it is neither in the queue nor in the history.",
+            what,
             "Somebody removed it, or ComfyUI was restarted; call again.",
-            untouched=self._restarted and not self._seen.begun,
+            untouched=self._refused and not listener.seen.begun,
         )
 
-    def _count_absence(self) -> None:
+    def _bear(self, error: EngineError, listener: Listener) -> None:
+        """Put up with a server that is away or answers nonsense, for as long as it may come back."""
         now = time.monotonic()
-        self._drop_socket()
-        self._restarted = True
-        if self._away_since is None:
-            self._away_since = now
-        if now - self._away_since >= AWAY:
-            raise RunLost(
-                f"ComfyUI at {self._http.shown} went away while it was running this; the run is lost.",
-                "It crashed or was stopped (out of memory is the usual cause). Start it and call again.",
-            )
+        if isinstance(error, LostReply):  # it is slow; it hangs only when nothing else is heard
+            if now - self._heard >= self._patience.silence:
+                raise ServerSilent(
+                    f"{error.message} Nothing was heard of the run (prompt id {self.prompt_id}) for "
+                    f"{now - self._heard:.0f} s.",
+                    "Look at ComfyUI's console and restart it; then call again.",
+                ) from error
+            return
+        self._refused = self._refused or isinstance(error, Refused)
+        if self._trouble_since is None:
+            self._trouble_since = now
+        patience = self._patience.away if listener.seen.begun else self._patience.back
+        if now - self._trouble_since < patience:
+            return
+        if not isinstance(error, Refused):
+            raise error
+        raise RunLost(
+            f"ComfyUI at {self._http.shown} went away while it was running this; the run is lost."
+            if listener.seen.begun
+            else f"ComfyUI at {self._http.shown} went away before it ran this.",
+            "It crashed or was stopped (out of memory is the usual cause). Start it and call again.",
+        )
 
-    def _place(self, progress: Callable[[Progress], None]) -> bool:
+    def _place(self, listener: Listener) -> bool:
         """Whether the run is in the queue, running or pending."""
         answer = self._http.once("GET", "/queue", timeout=5)
         state = string_map(self._http.json(answer, "/queue"))
-        if any(item[1] == self.prompt_id for item in state.get("queue_running") or []):
-            progress(Progress("running"))
-            self._seen.begun = True
-            self._check_silence()
+        running = [item[1] for item in state.get("queue_running") or []]
+        now = time.monotonic()
+        if running:
+            self._busy = now
+        if self.prompt_id in running:
+            listener.progress(Progress("running"))
+            listener.seen.begun = True
+            self._check_silence(now)
             return True
-        self._heard = time.monotonic()
+        self._heard = now
         pending = sorted(state.get("queue_pending") or [], key=lambda item: item[0])
         ids = [item[1] for item in pending]
         if self.prompt_id not in ids:
             return False
-        ahead = ids.index(self.prompt_id) + len(state.get("queue_running") or [])
-        progress(Progress("queued", position=ahead))
+        if now - self._busy >= self._patience.idle:
+            raise self._dead(f"It has run nothing for {now - self._busy:.0f} s while runs wait")
+        listener.progress(Progress("queued", position=ids.index(self.prompt_id) + len(running)))
         return True
 
-    def _check_silence(self) -> None:
-        """A run without a socket tells nothing of its progress, so it cannot be called silent."""
-        silent = time.monotonic() - self._heard
-        if self._socket is not None and silent >= self._silence:
-            raise ServerSilent(
-                f"ComfyUI has said nothing for {silent:.0f} s while it counts this run as running "
-                f"(prompt id {self.prompt_id}): its worker has probably died.",
-                "Look at ComfyUI's console and restart it; or raise COMFYUI_SILENCE_TIMEOUT if its "
-                "models take that long to load.",
-            )
+    def _check_silence(self, now: float) -> None:
+        """Without a socket nobody tells of progress, so a run cannot be called silent."""
+        if self._socket is None or not self._socket.is_open:
+            return
+        silent = now - max(self._heard, self._socket.opened)
+        if silent >= self._patience.silence:
+            raise self._dead(f"It has said nothing of this run for {silent:.0f} s")
+
+    def _dead(self, what: str) -> ServerSilent:
+        return ServerSilent(
+            f"ComfyUI takes work but does none: {what[0].lower()}{what[1:]} (prompt id "
+            f"{self.prompt_id}); its worker has probably died.",
+            "Look at ComfyUI's console and restart it; or raise COMFYUI_SILENCE_TIMEOUT if its models "
+            "take that long to load.",
+        )
+
+    def _renew_when_stale(self) -> None:
+        """Half-open connections say nothing for ever; another socket may hear more."""
+        if self._socket is None or not self._socket.is_open:
+            return
+        if time.monotonic() - max(self._heard, self._socket.opened) >= self._patience.stale:
+            self._socket.renew()
 
     def _entry(self) -> Mapping[str, Any] | None:
         path = f"/history/{self.prompt_id}"
         answer = self._http.once("GET", path, timeout=10)
         return string_map(self._http.json(answer, path)).get(self.prompt_id)
 
-    def _finish(self, deadline: float) -> RunResult:
+    # -- the end -----------------------------------------------------------------------------
+
+    def _finish(self, listener: Listener, deadline: float) -> RunResult:
         """The end was told: read the history, which holds what the frames may have left out."""
         for pause in LAG:
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
@@ -227,45 +238,24 @@ class QueuedRun:
             except EngineError:
                 continue
             if entry is not None:
-                return self._from_history(entry)
-        if self._seen.success:
-            return self._told(complete=True)
+                return self._from_history(listener, entry)
+        if listener.seen.success:
+            return self._result(listener, listener.seen.outputs, complete=True)
         raise RunLost("The run ended at ComfyUI, which keeps no record of how.", "Call again.")
 
-    def _from_history(self, entry: Mapping[str, Any]) -> RunResult:
+    def _from_history(self, listener: Listener, entry: Mapping[str, Any]) -> RunResult:
         results.check_end(self._job.prompt, entry)
-        found = results.outputs(self._job.prompt, string_map(entry.get("outputs")))
-        if not self._seen.cached:
-            self._seen.cached.update(_cached(entry))
-        return self._result(found, complete=True)
+        if not listener.seen.cached:
+            listener.seen.cached.update(results.cached(entry))
+        told = {**listener.seen.outputs, **string_map(entry.get("outputs"))}
+        return self._result(listener, told, complete=True)
 
-    def _told(self, *, complete: bool) -> RunResult:
-        return self._result(
-            results.outputs(self._job.prompt, self._seen.outputs), complete=complete
-        )
-
-    def _result(self, found: tuple[Output, ...], *, complete: bool) -> RunResult:
+    def _result(self, listener: Listener, told: Mapping[str, Any], *, complete: bool) -> RunResult:
         return RunResult(
             self.prompt_id,
-            found,
+            (*results.outputs(self._job.prompt, told), *listener.sent_pictures(told)),
             complete=complete,
-            node_errors={**self._node_errors, **self._seen.errors},
-            cached=frozenset(self._seen.cached),
+            node_errors={**self._node_errors, **listener.seen.errors},
+            cached=frozenset(listener.seen.cached),
+            begun=complete or listener.seen.begun,
         )
-
-    def _drop_socket(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            close(socket)
-
-
-def close(socket: websocket.WebSocket) -> None:
-    """Close at once, without waiting for the other side's goodbye."""
-    socket.shutdown()  # type: ignore[no-untyped-call]
-
-
-def _cached(entry: Mapping[str, Any]) -> list[str]:
-    for message in string_map(entry.get("status")).get("messages") or []:
-        if message[0] == "execution_cached":
-            return [str(node) for node in string_map(message[1]).get("nodes") or []]
-    return []

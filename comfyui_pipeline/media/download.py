@@ -1,4 +1,4 @@
-"""Fetch one picture from an address that somebody wrote: guarded, bounded, and by its own session.
+"""Fetch one file from an address that somebody wrote: guarded, bounded, and by its own session.
 
 What it will not do, and why, is in ``guard.py``; limits on size, time and redirects are here.
 """
@@ -10,10 +10,12 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import DownloadRefused, MediaError
+from .cache import DownloadCache
 from .kinds import is_web_page
 from .source import describe
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 CHUNK = 64 * 1024
 MAX_URL = 4096
+MAX_HEAD = 64 * 1024
+"""Bytes of all headers of an answer."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HEADERS = {
     "Accept": "image/*,*/*;q=0.5",
@@ -45,6 +49,7 @@ class DownloadPolicy:
     connect_seconds: float = 5
     read_seconds: float = 10
     total_seconds: float = 60
+    keep_in: Path | None = None  # a folder for unchanged files; None fetches each time
 
 
 def download(url: str, policy: DownloadPolicy, deadline: float | None = None) -> bytes:
@@ -79,30 +84,42 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
 
 def _visit(url: str, policy: DownloadPolicy, visit: Visit) -> tuple[bytes, str | None]:
     """One request: the content, or where it redirects to."""
+    from http.client import HTTPException
+
     from urllib3.exceptions import HTTPError
 
     from . import guard
 
     shown = describe(url)
     host, port, target = _parts(url, shown)
+    cache = DownloadCache(policy.keep_in)
+    kept = cache.get(url)
+    asked = {**HEADERS, **(kept.conditions if kept else {})}
     wire = guard.open_connection(
         visit, urlsplit(url).scheme.lower(), host, port, shown, policy.read_seconds
     )
     try:
-        wire.request("GET", target, headers=HEADERS, preload_content=False, decode_content=False)
+        wire.request("GET", target, headers=asked, preload_content=False, decode_content=False)
         answer = wire.getresponse()
         if answer.status in REDIRECTS and answer.headers.get("Location"):
             return b"", answer.headers["Location"]
+        if answer.status == 304 and kept is not None:
+            if len(kept.content) > policy.max_bytes:
+                raise _large(shown, policy)
+            return kept.content, None
         if answer.status != 200:
             raise MediaError(
                 f"{shown} was not fetched: the server answers {answer.status}.",
                 "Check the address; it may have expired or need a login.",
             )
         _check_head(answer.headers, shown, policy)
-        return _body(answer, shown, policy, visit), None
-    except (HTTPError, OSError, ssl.SSLError) as error:
+        content = _body(answer, shown, policy, visit)
+    except (HTTPError, HTTPException, OSError, ssl.SSLError) as error:
         visit.remaining(0)
         raise _failed(shown, error, policy) from error
+    else:
+        cache.put(url, answer.headers, content)
+        return content, None
     finally:
         wire.close()
 
@@ -145,6 +162,10 @@ def _next_hop(url: str, target: str) -> str:
 
 
 def _check_head(headers: HTTPHeaderDict, shown: str, policy: DownloadPolicy) -> None:
+    if sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEAD:
+        raise DownloadRefused(
+            f"{shown} was not fetched: its server sends too many headers.", "Check the address."
+        )
     coding = headers.get("Content-Encoding", "identity").lower()
     if coding not in ("identity", ""):
         raise DownloadRefused(

@@ -1,18 +1,19 @@
-"""Bring one input picture to where the server's loader finds it, under a name made of its content."""
+"""Bring one input file to where the server's loader finds it, under a name made of its content."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import MediaError
+from . import kinds, pictures
 from .download import DownloadPolicy, download
-from .kinds import MAX_FILE_BYTES, Kind, Wanted, as_png, check, check_picture, shrunk
+from .kinds import MAX_FILE_BYTES, Kind, Wanted
 from .source import FORMS, Inline, LocalFile, Places, ServerName, Url, describe, recognise
+from .whole import growing
 
 SUBFOLDER = "comfyui-plugin"
 """Below the server's input folder, so that users' own files there are never touched."""
@@ -23,7 +24,9 @@ class InputFolder(Protocol):
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str: ...
 
-    def has_input(self, value: str) -> bool: ...
+    def upload_mask(self, layer: bytes, name: str, subfolder: str, original: str) -> str: ...
+
+    def input_size(self, value: str) -> int | None: ...
 
     def read_input(self, value: str) -> bytes | None: ...
 
@@ -37,7 +40,7 @@ class Placed:
     kind: Kind | None = None
     sha256: str = ""
     size: int = 0
-    note: str = ""  # what was done to the file for the server to take it
+    notes: tuple[str, ...] = ()  # what was done to the file for the server to take it
 
 
 def place(
@@ -62,42 +65,65 @@ def place(
     if isinstance(source, ServerName):
         return _on_server(source.name, server, places, shown)
     content = _content(source, policy, deadline, shown)
-    note = ""
-    if wanted == "image":
-        content, note = _readable(content, shown, max_side)
-    kind = check(content, shown, wanted)
+    if wanted in ("image", "animation", "mask"):
+        picture = pictures.readable(
+            content, shown, max_side=max_side, animated=wanted == "animation"
+        )
+        if wanted == "mask":
+            picture = pictures.as_mask(picture, shown)
+        content, kind, done = picture.content, picture.kind, picture.done
+    else:
+        kind, done = _checked(content, shown, wanted), ()
     digest = hashlib.sha256(content).hexdigest()
-    name = digest[:32] + kind.extension
-    placed = _put(content, name, server, input_dir)
-    return Placed(placed, shown, kind, digest, len(content), note)
+    placed = _put(content, digest[:32] + kind.extension, server, input_dir)
+    notes = (f"{shown} was {', '.join(done)}",) if done else ()
+    return Placed(placed, shown, kind, digest, len(content), notes)
 
 
-def _readable(content: bytes, shown: str, max_side: int | None) -> tuple[bytes, str]:
-    """The picture as the server's loader can read it, no larger than asked; and what was done."""
-    notes = []
-    converted = as_png(content, shown)
-    if converted is not None:
-        content = converted
-        notes.append(f"{shown} was converted to PNG, which ComfyUI can read")
-    if max_side is not None:
-        check_picture(content, shown)
-        smaller = shrunk(content, max_side)
-        if smaller is not content:
-            content = smaller
-            notes.append(f"{shown} was shrunk to {max_side} pixels")
-    return content, "; ".join(notes)
+def place_masked(
+    mask: str,
+    picture: str,
+    server: InputFolder,
+    places: Places,
+    policy: DownloadPolicy,
+    deadline: float | None = None,
+) -> Placed:
+    """A copy of ``picture``, a file of the server's input folder, that is see-through where ``mask``
+    is to act: what loaders give as the mask of a picture. Raises as ``place`` does.
+    """
+    shown = describe(mask)
+    content = read(mask, places, policy, deadline, server)
+    original = server.read_input(picture)
+    if original is None:
+        raise MediaError(f"The picture {picture!r} for the mask is not at ComfyUI.", FORMS)
+    size = pictures.size_of(original, describe(picture))
+    layer = pictures.mask_layer(content, size, shown)
+    digest = hashlib.sha256(original + b"\0" + layer).hexdigest()
+    name = f"{digest[:32]}-masked.png"
+    value = f"{SUBFOLDER}/{name}"
+    if server.input_size(value) is None:
+        value = server.upload_mask(layer, name, SUBFOLDER, picture)
+    return Placed(value, shown)
 
 
-def read(value: str, places: Places, policy: DownloadPolicy, deadline: float | None) -> bytes:
-    """The content that ``value`` names, unjudged: an address, inline data or a file of this machine.
-
-    Raises MediaError, also for a name that only the server could know.
+def read(
+    value: str,
+    places: Places,
+    policy: DownloadPolicy,
+    deadline: float | None,
+    server: InputFolder | None = None,
+) -> bytes:
+    """The content that ``value`` names, unjudged: an address, inline data, a file of this machine,
+    or of ``server``'s input folder. Raises MediaError for a name that is nowhere.
     """
     source = recognise(value, places)
     shown = describe(value)
-    if isinstance(source, ServerName):
+    if not isinstance(source, ServerName):
+        return _content(source, policy, deadline, shown)
+    content = server.read_input(source.name) if server else None
+    if content is None:
         raise MediaError(f"There is no file {shown!r} here.", FORMS)
-    return _content(source, policy, deadline, shown)
+    return content
 
 
 def is_attachment(value: str, places: Places) -> bool:
@@ -109,7 +135,7 @@ def is_attachment(value: str, places: Places) -> bool:
 
 
 def _on_server(name: str, server: InputFolder, places: Places, shown: str) -> Placed:
-    if server.has_input(name):
+    if server.input_size(name) is not None:
         return Placed(name, shown)
     looked = "ComfyUI's input folder"
     if places.attachments is not None:
@@ -135,25 +161,55 @@ def _content(
         raise MediaError(f"{shown} cannot be read: {error.strerror}.", FORMS) from None
 
 
+_TAKEN = {
+    "video": ("video",),
+    "audio": ("audio", "video"),
+    "file": ("file", "3d", "text", "image", "video", "audio"),
+}
+_NAMES = {"video": "a video", "audio": "a sound", "file": "a file"}
+
+
+def _checked(content: bytes, what: str, wanted: Wanted) -> Kind:
+    """Look at an input that is no picture. Raises MediaError for one of another kind."""
+    if not content:
+        raise MediaError(f"{what} is empty.", "Give a file with content.")
+    kind = kinds.of_bytes(content)
+    name = _NAMES[wanted]
+    if kind.format == "html":
+        raise MediaError(f"{what} is a web page, not {name}.", "Give the file's own address.")
+    if kind.format == "unknown" and wanted != "file":
+        raise MediaError(f"{what} is in no known format, and {name} is wanted.", "Give another.")
+    if kind.kind not in _TAKEN[wanted]:
+        raise MediaError(f"{what} is {kinds.a(kind)}, and {name} is wanted.", "Give another.")
+    return kind
+
+
 def _put(content: bytes, name: str, server: InputFolder, input_dir: Path | None) -> str:
-    """The same picture is stored once; a folder that is not the server's own is not relied on."""
+    """The same file is stored once; a folder that is not the server's own is not relied on.
+
+    The name says what is in it, so a file of that name and size is that file.
+    """
     value = f"{SUBFOLDER}/{name}"
-    if server.has_input(value):
+    if server.input_size(value) == len(content):
         return value
-    here = input_dir is not None and _written(content, input_dir / SUBFOLDER / name)
-    if here and server.read_input(value) == content:
-        return value
+    if input_dir is not None and _written(content, input_dir / SUBFOLDER / name):
+        if server.input_size(value) == len(content):
+            return value
+        (input_dir / SUBFOLDER / name).unlink(missing_ok=True)
+        print(
+            "COMFYUI_SERVER_INPUT_DIR is not the folder that ComfyUI reads; uploading instead",
+            file=sys.stderr,
+        )
     return server.upload(content, name, SUBFOLDER)
 
 
 def _written(content: bytes, path: Path) -> bool:
     """Write the file so that nobody ever sees a part of it; False when the folder does not let us."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)  # noqa: PTH105 - the call that POSIX and Windows make atomic
+        with growing(path.parent, path.parent / ".incoming") as new:
+            new.file.write(content)
+            new.name_over(path)
     except OSError:
-        part.unlink(missing_ok=True)
         return False
     return True

@@ -1,4 +1,4 @@
-"""A result small enough to be shown to a model inside the answer."""
+"""Results small enough to be shown to a model inside the answer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-LONGEST_SIDE = 768
+from . import kinds
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 EACH = 200 * 1024
+"""Bytes of one small copy."""
 TOGETHER = 1024 * 1024
-"""Bytes of all pictures of one answer: hosts search their whole buffer at every chunk of it."""
-FULL_TOGETHER = 3 * 2**20
-STEPS = ((768, 82), (768, 60), (512, 60), (384, 50), (256, 40))
+"""Characters of all pictures of one answer: hosts search their whole buffer at every chunk of it."""
+SMALL = ((768, 82), (768, 60), (512, 60), (384, 50), (256, 40))
+WHOLE = ((4096, 90), (4096, 75), (2048, 80), (1536, 78), (1024, 78))
 """Longest side in pixels and WebP quality, tried in turn until the picture is small enough."""
 
 
@@ -28,12 +34,12 @@ class Shown:
 
 def show(files: Sequence[Path], *, full: bool) -> Shown:
     """The pictures for the answer: as they are (``full``, as far as they fit), or as small copies."""
-    left, pictures, reduced = FULL_TOGETHER if full else TOGETHER, [], 0
+    left, pictures, reduced = TOGETHER, [], 0
     for place, file in enumerate(files):
-        uri = _whole(file, left) if full else None
+        share = left // (len(files) - place)
+        uri = _as_it_is(file, share) if full else None
         if uri is None:
-            share = min(EACH, left // max(1, len(files) - place))
-            uri = _small(file, share)
+            uri = _copy(file, share if full else min(share, _encoded(EACH)), full=full)
             reduced += full and uri is not None
         if uri is not None:
             pictures.append(uri)
@@ -41,35 +47,47 @@ def show(files: Sequence[Path], *, full: bool) -> Shown:
     return Shown(tuple(pictures), reduced, len(files) - len(pictures))
 
 
-def _whole(file: Path, most: int) -> str | None:
-    from .kinds import look
-
+def _as_it_is(file: Path, most: int) -> str | None:
     try:
-        if file.stat().st_size * 4 // 3 > most:
+        if _encoded(file.stat().st_size) > most:
             return None
-        return _uri(look(file).mime, file.read_bytes())
+        content = file.read_bytes()
     except OSError:
         return None
+    return _uri(kinds.of_bytes(content).mime, content)
 
 
-def _small(file: Path, most: int) -> str | None:
-    """A WebP of the first frame with at most ``most`` bytes; None for what cannot be opened."""
+def _copy(file: Path, most: int, *, full: bool) -> str | None:
+    """A WebP of the first frame with at most ``most`` characters; None for what cannot be opened."""
+    shown = _first_frame(file)
+    if shown is None:
+        return None
+    from PIL import Image
+
+    for side, quality in (*WHOLE, *SMALL) if full else SMALL:
+        shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = BytesIO()
+        shown.save(buffer, "WEBP", quality=quality)
+        if _encoded(buffer.tell()) <= most:
+            return _uri("image/webp", buffer.getvalue())
+    return None
+
+
+def _first_frame(file: Path) -> Image | None:
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
             shown = ImageOps.exif_transpose(image)
-            mode = "RGBA" if "A" in shown.getbands() or "transparency" in shown.info else "RGB"
-            shown = shown.convert(mode)
+            see_through = "A" in shown.getbands() or "transparency" in shown.info
+            return shown.convert("RGBA" if see_through else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    for side, quality in STEPS:
-        shown.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = BytesIO()
-        shown.save(buffer, "WEBP", quality=quality)
-        if buffer.tell() * 4 // 3 <= most:
-            return _uri("image/webp", buffer.getvalue())
-    return None
+
+
+def _encoded(size: int) -> int:
+    """Characters of a ``data:`` URI of so many bytes."""
+    return 4 * -(-size // 3) + 24
 
 
 def _uri(mime: str, content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Where an input picture comes from: one string of the caller's, recognised.
+"""Where an input file comes from: one string of the caller's, recognised.
 
 Nothing is fetched or read here. What is refused is refused by its spelling before the file
 system is asked, since on Windows even a look at a network path sends the user's login hash out.
@@ -17,11 +17,11 @@ from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from ..errors import MediaError
-from .kinds import is_picture
-from .store import is_device_name
+from .kinds import is_known
+from .names import is_device_name
 
 MAX_INLINE_BYTES = 50 * 2**20
-"""Largest picture taken as a data URI or as base64 text, decoded."""
+"""Largest file taken as a data URI or as base64 text, decoded."""
 
 FORMS = (
     "Give an http(s) URL, a data: URI, base64 text, a file:// URL or absolute path in an allowed "
@@ -29,7 +29,7 @@ FORMS = (
 )
 
 _SHOWN = 160  # characters of a value shown in answers and logs
-_SHORTEST_BASE64 = 48  # characters: below that no picture fits
+_SHORTEST_BASE64 = 48  # characters: below that no file fits
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
@@ -55,7 +55,7 @@ class Url:
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """A picture that came inside the call."""
+    """A file that came inside the call."""
 
     content: bytes = field(repr=False)
 
@@ -78,14 +78,14 @@ Source = Url | Inline | LocalFile | ServerName
 
 
 def recognise(value: str, places: Places) -> Source:
-    """Say where the picture named by ``value`` comes from.
+    """Say where the file named by ``value`` comes from.
 
     Raises MediaError for a form that is not taken, a path outside the allowed folders, base64
     that cannot be decoded, or one above ``MAX_INLINE_BYTES``.
     """
     value = value.strip()
     if not value:
-        raise MediaError("The picture's value is empty.", FORMS)
+        raise MediaError("The file's value is empty.", FORMS)
     lower = value[:8].lower()
     if lower.startswith("data:"):
         return Inline(_data_uri(value))
@@ -94,13 +94,13 @@ def recognise(value: str, places: Places) -> Source:
     if lower.startswith("file:"):
         return _file_url(value, places)
     _refuse_other_schemes(value)
-    if value.startswith("/") and (content := _picture_in_base64(value)) is not None:
+    if value.startswith("/") and (content := _file_in_base64(value)) is not None:
         return Inline(content)  # every JPEG begins with "/9j/" in base64
     if _is_absolute(value):
         return LocalFile(_local(value, value, places))
     if (attachment := _attachment(value, places)) is not None:
         return LocalFile(attachment)
-    if (content := _picture_in_base64(value)) is not None:
+    if (content := _file_in_base64(value)) is not None:
         return Inline(content)
     return ServerName(_server_name(value))
 
@@ -114,7 +114,7 @@ def describe(value: str) -> str:
     if scheme.startswith(("http://", "https://")):
         return _shorten(_public_url(value))
     if len(value) > 4 * _SHOWN or (
-        len(value) >= _SHORTEST_BASE64 and _picture_in_base64(value) is not None
+        len(value) >= _SHORTEST_BASE64 and _file_in_base64(value) is not None
     ):
         return f"base64 text of {_kilobytes(len(value))}"
     if _SCHEME.match(value) and "://" in value and not scheme.startswith("file:"):
@@ -183,17 +183,17 @@ def _from_base64(text: str) -> bytes | None:
         return None
 
 
-def _picture_in_base64(value: str) -> bytes | None:
-    """The picture in bare base64 text; None when it is no such text, or no picture."""
+def _file_in_base64(value: str) -> bytes | None:
+    """The file in bare base64 text; None when it is no such text, or no file of a known kind."""
     if len(value) < _SHORTEST_BASE64:
         return None
     head = _from_base64(value[:_SHORTEST_BASE64]) if "\n" not in value[:64] else b""
-    if head is None or (head and not is_picture(head)) or not _BASE64.fullmatch(value):
+    if head is None or (head and not is_known(head)) or not _BASE64.fullmatch(value):
         return None
     if len(value) > 2 * MAX_INLINE_BYTES:
         raise _too_large(value)
     content = _from_base64(value)
-    if content is None or not is_picture(content):
+    if content is None or not is_known(content):
         return None
     if len(content) > MAX_INLINE_BYTES:
         raise _too_large(value)
@@ -394,7 +394,7 @@ def _server_name(value: str) -> str:
     parts = name.split("/")
     if len(name) > 1024 or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
         raise MediaError(
-            f"A value of {_kilobytes(len(value))} is neither a file name nor a picture in base64.",
+            f"A value of {_kilobytes(len(value))} is neither a file name nor a known file in base64.",
             FORMS,
         )
     if ".." in parts or "" in parts or ":" in name or _CONTROL.search(name):

@@ -5,15 +5,16 @@ Roles come from links, input names and types in ``/object_info``; no node class 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 NodeSchemas = Mapping[str, Mapping[str, Any]]
 
-UPLOADS = (
+FileKind = Literal["image", "animation", "video", "audio", "file"]
+UPLOADS: Sequence[tuple[str, FileKind]] = (
     ("image_upload", "image"),
-    ("animated_image_upload", "image"),
+    ("animated_image_upload", "animation"),
     ("video_upload", "video"),
     ("audio_upload", "audio"),
 )
@@ -40,8 +41,8 @@ class InputSpec:
         return self.file_kind is not None
 
     @property
-    def file_kind(self) -> str | None:
-        """What kind of file it takes, by its upload flag: image, video, audio, or any (file)."""
+    def file_kind(self) -> FileKind | None:
+        """What kind of file it takes, by its upload flag (see ``media.kinds.Wanted``)."""
         for flag, kind in UPLOADS:
             if self.options.get(flag):
                 return kind

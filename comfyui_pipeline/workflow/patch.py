@@ -23,18 +23,23 @@ EACH_OF_SEVERAL = frozenset({"image", "mask", "checkpoint", "vae", "width", "hei
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new value for one input. ``reason`` is the argument that asked for it."""
+    """A new value for one input. ``reason`` is the argument that asked for it.
+
+    ``mask``: a file that is to become the see-through part of the picture that the value names.
+    """
 
     target: Target
     value: Any
     reason: str
     replaced_link: bool = False
+    mask: str | None = None
 
     @property
     def needs_file(self) -> bool:
         """Whether the value names a picture or another file that has to be brought to the server."""
         spec = self.target.spec
-        return spec is not None and spec.takes_file and isinstance(self.value, str)
+        kept = self.reason == "mask" and self.mask is not None
+        return spec is not None and spec.takes_file and isinstance(self.value, str) and not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,11 @@ class _Planning:
             self.guesses.append(fitted.note)
         self.changes[_place(target)] = Change(target, fitted.value, reason, replaced_link=linked)
 
+    def set_mask(self, target: Target, mask: str) -> None:
+        """Lay a mask into the picture that the input names, be it a new one or the workflow's own."""
+        own = Change(target, target.node.inputs.get(target.name), "mask")
+        self.changes[_place(target)] = replace(self.changes.get(_place(target), own), mask=mask)
+
     def open(self, targets: Iterable[Target]) -> list[Target]:
         """Those that nothing has set yet."""
         return [target for target in targets if _place(target) not in self.changes]
@@ -86,10 +96,12 @@ def plan(
     named = _from_titles(planning, call, short)
     _from_params(planning, call.params)
     for argument in (name for name in roles.FINDERS if name in short and name not in named):
-        if argument not in ("seed", "loras"):
+        if argument not in ("seed", "loras", "mask"):
             _from_role(planning, argument, short[argument])
     if "images" in short and "images" not in named:
         _each_picture(planning, short["images"])
+    if "mask" in short and "mask" not in named:
+        _mask(planning, short["mask"])
     for target, value in loras.settings(graph, wanted_loras) if wanted_loras else ():
         planning.set(target, value, "loras")
     if "seed" not in named:
@@ -256,6 +268,16 @@ def _from_role(planning: _Planning, argument: str, value: Any) -> None:
             raise _several(argument, targets)
     for target in targets:
         planning.set(target, value, argument)
+
+
+def _mask(planning: _Planning, value: str) -> None:
+    found = roles.masks(planning.graph)
+    if not found or not roles.holds_its_mask(planning.graph, found[0]):
+        _from_role(planning, "mask", value)
+    elif len(found) > 1:
+        raise _several("mask", found)
+    else:
+        planning.set_mask(found[0], value)
 
 
 def _several(argument: str, targets: Sequence[Target]) -> PatchError:

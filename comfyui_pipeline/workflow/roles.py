@@ -58,10 +58,19 @@ def pictures(graph: Graph) -> list[Target]:
 
 
 def masks(graph: Graph) -> list[Target]:
-    """File inputs of nodes that are there for a mask: they give nothing else, or nothing else is used."""
+    """File inputs of nodes that are there for a mask: they give nothing else, or nothing else is used.
+
+    Where there are none, the pictures whose own mask is used beside them.
+    """
     files = _files(graph, "image_upload")
     apart = [t for t in files if "IMAGE" not in t.node.outputs and "MASK" in t.node.outputs]
-    return apart or [t for t in files if _only_its_mask(graph, t.node)]
+    alone = [t for t in files if _only_its_mask(graph, t.node)]
+    return apart or alone or [t for t in files if holds_its_mask(graph, t)]
+
+
+def holds_its_mask(graph: Graph, target: Target) -> bool:
+    """Whether a file gives both a picture and a mask, so that the mask has to be a part of it."""
+    return {"IMAGE", "MASK"} <= _used_outputs(graph, target.node)
 
 
 def sizes(graph: Graph) -> list[Node]:
@@ -229,14 +238,18 @@ def _files(graph: Graph, flag: str) -> list[Target]:
 
 
 def _only_its_mask(graph: Graph, node: Node) -> bool:
+    return _used_outputs(graph, node) == {"MASK"}
+
+
+def _used_outputs(graph: Graph, node: Node) -> set[str]:
+    """The types of the outputs that other nodes take."""
     used = {
         int(value[1])
         for other in graph.nodes.values()
         for value in other.inputs.values()
         if is_link(value) and str(value[0]) == node.id
     }
-    kinds = {node.outputs[slot] for slot in used if slot < len(node.outputs)}
-    return kinds == {"MASK"}
+    return {node.outputs[slot] for slot in used if slot < len(node.outputs)}
 
 
 def _givers(graph: Graph, kind: str) -> list[Node]:

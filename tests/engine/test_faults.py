@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import http, waiting
+from comfyui_pipeline.engine import http
 from comfyui_pipeline.engine.base import Job, Progress
 from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.engine.waiting import Patience
 from comfyui_pipeline.errors import PromptRejected, RunFailed, RunLost, ServerUnreachable
 
 PROMPT = {
@@ -46,10 +47,9 @@ GOOD = history("execution_start", "execution_success")
 
 @pytest.fixture
 def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
-    monkeypatch.setattr(waiting, "POLL", 0.05)
-    monkeypatch.setattr(waiting, "AWAY", 0.3)
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
-    made = ComfyUI(fake.url, timeout=5, quiet=0.2, log=lambda text: None)
+    patience = Patience(quiet=0.2, poll=0.05, away=0.3, back=0.5)
+    made = ComfyUI(fake.url, timeout=5, patience=patience, log=lambda text: None)
     yield made
     made.close()
 
@@ -287,7 +287,7 @@ def test_a_proxy_in_the_environment_does_not_stand_before_loopback(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    engine = ComfyUI(fake.url, quiet=5, log=lambda text: None)
+    engine = ComfyUI(fake.url, log=lambda text: None)
     fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
     assert run(engine).outputs
     assert "/ws" in fake.script.asked

@@ -36,7 +36,7 @@ def test_a_run_gives_every_picture_and_they_can_be_fetched(engine: ComfyUI) -> N
     result = run(engine, solid(7), "e-1")
     assert [o.subfolder for o in result.outputs] == ["e", "e"]
     for output in result.outputs:
-        with engine.fetch(output) as incoming:
+        with engine.files.fetch(output) as incoming:
             content = b"".join(incoming.chunks)
         assert content.startswith(b"\x89PNG")
         assert incoming.length == len(content)
@@ -49,17 +49,17 @@ def test_a_repeated_run_says_what_was_cached(engine: ComfyUI) -> None:
 
 
 def test_a_file_that_is_gone_is_an_error_of_its_own(engine: ComfyUI) -> None:
-    with pytest.raises(OutputGone), engine.fetch(Output("1", "images", "nowhere.png")):
+    with pytest.raises(OutputGone), engine.files.fetch(Output("1", "images", "nowhere.png")):
         pass
 
 
 def test_an_upload_keeps_a_chinese_name_and_can_be_read_back(engine: ComfyUI) -> None:
-    value = engine.upload(b"bytes", "图 片.png", "in/ner")
+    value = engine.files.upload(b"bytes", "图 片.png", "in/ner")
     assert value == "in/ner/图 片.png"
-    assert engine.has_input(value)
-    assert engine.read_input(value) == b"bytes"
-    assert not engine.has_input("in/ner/absent.png")
-    assert engine.read_input("in/ner/absent.png") is None
+    assert engine.files.input_size(value) == 5
+    assert engine.files.read_input(value) == b"bytes"
+    assert engine.files.input_size("in/ner/absent.png") is None
+    assert engine.files.read_input("in/ner/absent.png") is None
 
 
 def test_only_the_schemas_of_known_classes_come_back(engine: ComfyUI) -> None:

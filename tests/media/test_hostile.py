@@ -87,8 +87,11 @@ class Nothing:
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
         raise AssertionError(f"{name} was placed")
 
-    def has_input(self, value: str) -> bool:
-        return False
+    def upload_mask(self, layer: bytes, name: str, subfolder: str, original: str) -> str:
+        raise AssertionError(f"{name} was placed")
+
+    def input_size(self, value: str) -> int | None:
+        return None
 
     def read_input(self, value: str) -> bytes | None:
         return None

@@ -5,6 +5,7 @@ Each case: one JSON object, in time, with what to do; no part of a file; nothing
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,17 @@ def failing(kind: str, message: str) -> dict[str, Any]:
     )
 
 
+def with_metadata(node: str) -> Callable[[str], bytes]:
+    """A picture as it comes once the client has said that it supports metadata."""
+
+    def frame(ident: str) -> bytes:
+        data = {"node_id": node, "prompt_id": ident, "image_type": "image/png"}
+        told = json.dumps(data).encode()
+        return b"\0\0\0\4" + len(told).to_bytes(4, "big") + told + png(8, 8)
+
+    return frame
+
+
 GOOD = history("execution_success")
 
 
@@ -54,15 +66,16 @@ def rejected(message: str, errors: dict[str, Any]) -> Callable[[int, Any], tuple
 
 @dataclass(frozen=True)
 class Case:
-    """``told`` is in the text or the error; ``good``: the picture comes all the same."""
+    """``told`` is in the text or the error; ``good``: the picture comes all the same (its name)."""
 
     name: str
     told: str = "Done"
-    good: bool = False
+    good: bool | str = False
     set: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     seconds: float = 12
+    kept: bool = False  # the run stays in the queue, and the answer says so
 
 
 INVALID = {
@@ -85,6 +98,58 @@ CASES = [
     Case("the socket is refused", good=True, set={"socket_refused": True}),
     Case("the socket closes mid-run", good=True, set={"frames": [NODE], "close_socket": True}),
     Case("the socket falls silent", good=True, set={"frames": [NODE]}),
+    Case(
+        "a proxy that opens no socket at first",
+        good=True,
+        set={"socket_statuses": [502], "frames": [], "later_frames": GOOD_FRAMES},
+    ),
+    Case(
+        "a socket that breaks, and another one that says the rest",
+        good=True,
+        set={"frames": [NODE], "close_socket": True, "later_frames": [DONE, SUCCESS, END]},
+    ),
+    Case(
+        "a second socket that the server forgets as the first one closes",
+        good=True,
+        set={"frames": [NODE], "close_socket": True, "later_frames": []},
+    ),
+    Case("a slow server", good=True, set={"delay": 0.5}, seconds=20),
+    Case(
+        "a proxy that fails now and then",
+        good=True,
+        set={"frames": [NODE], "flaky": {"/queue": 1, "/history": 1, "/view": 1}},
+        seconds=20,
+    ),
+    Case(
+        "results that come only over the socket, with their node",
+        good="websocket_9_00001_.png",
+        set={
+            "frames": [NODE, with_metadata("9"), SUCCESS, END],
+            "history": history("execution_success", outputs={}),
+        },
+    ),
+    Case(
+        "results that come only over the socket, bare",
+        good="websocket_9_00001_.png",
+        set={
+            "frames": [NODE, b"\0\0\0\1\0\0\0\2" + png(8, 8), SUCCESS, END],
+            "history": history("execution_success", outputs={}),
+        },
+    ),
+    Case(
+        "pictures over the socket that are mere previews",
+        "gave no output",
+        set={
+            "frames": [
+                {"type": "executing", "data": {"node": "1", "prompt_id": "ID"}},
+                with_metadata("1"),
+                b"\0\0\0\1\0\0\0\1\xff\xd8\xff\xe0",
+                SUCCESS,
+                END,
+            ],
+            "history": history("execution_success", outputs={}),
+        },
+    ),
     Case("frames that are no JSON", good=True, set={"frames": ["{", "", "[1]", *GOOD_FRAMES]}),
     Case("frames that are no objects", good=True, set={"frames": [None, 7, {}, *GOOD_FRAMES]}),
     Case("binary frames", good=True, set={"frames": [b"\0\0\0\1", b"", *GOOD_FRAMES]}),
@@ -128,12 +193,24 @@ CASES = [
     Case(
         "no output at all",
         "gave no output",
-        set={"history": history("execution_success", outputs={})},
+        set={
+            "frames": [NODE, SUCCESS, END],
+            "history": history("execution_success", outputs={}),
+        },
     ),
     Case(
         "a worker that died",
         "worker has probably died",
         set={"frames": [NODE], "history": {}, "never_ends": True},
+        env={"COMFYUI_SILENCE_TIMEOUT": "5"},
+        seconds=20,
+        kept=True,
+    ),
+    Case(
+        "a worker that died, and the call wants no run to stay",
+        "worker has probably died",
+        set={"frames": [NODE], "history": {}, "never_ends": True},
+        call={"on_timeout": "cancel"},
         env={"COMFYUI_SILENCE_TIMEOUT": "5"},
         seconds=20,
     ),
@@ -142,6 +219,30 @@ CASES = [
         '"command": "result"',
         set={"frames": [NODE], "history": {}, "never_ends": True},
         env={"COMFYUI_TIMEOUT": "2"},
+        kept=True,
+    ),
+    Case(
+        "a run that is late and has given something",
+        "NOT FINISHED",
+        good=True,
+        set={"frames": [NODE, DONE], "history": {}, "never_ends": True},
+        env={"COMFYUI_TIMEOUT": "2"},
+        kept=True,
+    ),
+    Case(
+        "a run that is still waiting when the time is over",
+        "still waiting in the queue",
+        set={"frames": [], "history": {}, "never_begins": True},
+        env={"COMFYUI_TIMEOUT": "2"},
+        kept=True,
+    ),
+    Case(
+        "a run that does not heed being cancelled",
+        "was asked to stop, and is still going on",
+        set={"frames": [NODE], "history": {}, "never_ends": True, "deaf": True},
+        call={"on_timeout": "cancel"},
+        env={"COMFYUI_TIMEOUT": "2"},
+        kept=True,
     ),
     Case(
         "a run that is to be cancelled when late",
@@ -189,6 +290,43 @@ CASES = [
     Case("a queue of another shape", good=True, set={"broken": {"/queue": (200, [1])}}),
     Case("a broken history", good=True, set={"broken": {"/history": (500, b"x")}}),
     Case("a result that is gone", "no longer", set={"files": {}}),
+    Case(
+        "one result of two that is gone",
+        "PARTLY FAILED",
+        good=True,
+        set={
+            "frames": [NODE, SUCCESS, END],
+            "history": history(
+                "execution_success",
+                outputs={"9": {"images": [PICTURE, {**PICTURE, "filename": "b.png"}]}},
+            ),
+        },
+    ),
+    Case(
+        "a result that is no whole picture",
+        "broken or cut-off PNG",
+        set={"files": {"a.png": png(80, 80)[:-90]}},
+    ),
+    Case(
+        "a failure after something was saved",
+        "Saved before that: http",
+        good=True,
+        set={
+            "frames": [NODE, DONE, END],
+            "history": failing("RuntimeError", "no luck"),
+        },
+    ),
+    Case(
+        "a mere preview, and nothing saved",
+        "a preview, not saved",
+        good="a.png",
+        set={
+            "frames": [NODE, SUCCESS, END],
+            "history": history(
+                "execution_success", outputs={"9": {"images": [{**PICTURE, "type": "temp"}]}}
+            ),
+        },
+    ),
     Case("a result that is cut off", "a.png", set={"cut_files": True}),
     Case("a crash on the result", "failed on /view", set={"broken": {"/view": (500, b"x")}}),
     Case("a login page as the result", "COMFYUI_AUTH", set={"broken": {"/view": (302, b"")}}),
@@ -254,20 +392,53 @@ def test_the_answer_says_what_happened_and_what_to_do(
     assert case.told in (told.get("error") or told["result"]["content"][0]["text"])
     assert answered.status == 0
     files = [path for path in plugin.folder.rglob("*") if path.is_file() and "output" in path.parts]
-    assert [path.name for path in files] == (["a.png"] if case.good else [])
+    name = "a.png" if case.good is True else case.good
+    assert [path.name for path in files] == ([name] if name else [])
     assert all(path.read_bytes() == png(8, 8) for path in files)
-    if case.call.get("on_timeout"):
-        assert {"/queue", "/interrupt"} <= set(fake.script.asked)
+    if fake.script.never_ends or fake.script.never_begins:
+        left = {posted["prompt_id"] for posted in fake.script.posted} - set(fake.script.cancelled)
+        assert bool(left) == case.kept
+        assert not case.kept or all(ident in str(told) for ident in left)
+
+
+def started(plugin: Any, fake: Any, frames: list[Any]) -> Any:
+    """A call whose run is at the server."""
+    fake.script.frames, fake.script.history = frames, {}
+    fake.script.never_begins = True
+    name = plugin.workflow("it", WORKFLOW)
+    process = plugin.start({"workflow": name}, COMFYUI_BASE_URL=fake.url)
+    assert fake.script.sent.wait(20)
+    return process
 
 
 def test_a_server_that_goes_away_mid_run(plugin: Any, fake: Any) -> None:
-    fake.script.frames, fake.script.history = [NODE], {}
-    name = plugin.workflow("it", WORKFLOW)
-    process = plugin.start({"workflow": name}, COMFYUI_BASE_URL=fake.url)
-    assert fake.script.release.wait(20)
+    process = started(plugin, fake, [NODE])
     fake.stop()
     out, _ = process.communicate(timeout=40)
-    assert b"went away" in out or b"broke off" in out
+    assert b"went away while it was running" in out
+
+
+def test_a_server_that_is_restarted_mid_run_has_lost_the_run(plugin: Any, fake: Any) -> None:
+    process = started(plugin, fake, [NODE])
+    fake.stop()
+    fake.start()
+    out, _ = process.communicate(timeout=40)
+    assert b"the run is lost" in out or b"neither in the queue" in out
+    assert not fake.script.posted
+
+
+def test_a_run_that_had_not_begun_is_queued_once_more_after_a_restart(
+    plugin: Any, fake: Any
+) -> None:
+    process = started(plugin, fake, [])
+    fake.stop()
+    time.sleep(1.5)  # as long as nobody is there, there is no event to wait for
+    fake.start()
+    fake.script.frames, fake.script.history = GOOD_FRAMES, GOOD
+    fake.script.files = {"a.png": png(8, 8)}
+    out, _ = process.communicate(timeout=40)
+    assert b'"status": "success"' in out
+    assert len(fake.script.posted) == 1
 
 
 def test_nobody_listens_there(plugin: Any) -> None:

@@ -67,8 +67,9 @@ def test_a_picture_goes_in_and_comes_back_with_its_url(ready: Any, picture: str)
     assert answered.result["prompt_id"]
 
 
-def test_every_output_of_every_node_comes_saved_ones_before_previews(ready: Any) -> None:
-    answered = ready.call({"workflow": ready.workflow("two", two_savers())})
+def test_every_output_of_every_node_comes_and_previews_only_when_wanted(ready: Any) -> None:
+    call = {"workflow": ready.workflow("two", two_savers())}
+    answered = ready.call({**call, "previews": "true"})
     outputs = answered.result["outputs"]
     saved = [o for o in outputs if o["kind"] == "image" and not o["preview"]]
     previews = [o for o in outputs if o["preview"]]
@@ -79,6 +80,9 @@ def test_every_output_of_every_node_comes_saved_ones_before_previews(ready: Any)
     assert outputs.index(previews[0]) > outputs.index(saved[-1])
     assert texts == ["some words"]
     assert "some words" in answered.text
+    without = ready.call(call)
+    assert not any(o["preview"] for o in without.result["outputs"])
+    assert "2 previews were left out" in without.text
 
 
 def test_subfolders_are_kept_and_urls_are_encoded(ready: Any) -> None:

@@ -1,0 +1,121 @@
+"""File names that every system takes, made of names that come from a server or a caller.
+
+Nothing that they say leads out of a folder.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_MAX_NAME_BYTES = 200  # most file systems take 255; the rest is room for a number
+_MAX_DEPTH = 16
+
+_DEVICES = frozenset(
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
+    + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
+)
+_DISLIKED = frozenset('<>:"|?*/\\')
+_JOINERS = "\u200c\u200d"  # parts of words in Persian and Indic scripts, and of emoji
+_INVISIBLE_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
+_APOSTROPHES = frozenset("'’ʼ＇")
+
+
+def is_device_name(part: str) -> bool:
+    """Whether Windows takes this path segment for a device: ``con``, ``NUL.txt``, ``COM¹ .x``."""
+    return re.split(r"[.:]", part, maxsplit=1)[0].strip().upper() in _DEVICES
+
+
+def safe_name(name: str) -> str:
+    """A file name made of ``name`` that Linux, Windows and macOS take: one segment, never hidden.
+
+    Folders before the last slash or backslash are dropped; at most ``_MAX_NAME_BYTES`` bytes of
+    UTF-8, the extension kept; ``file`` when nothing remains. Idempotent.
+    """
+    return _safe_part(re.split(r"[/\\]", name)[-1]) or "file"
+
+
+def safe_subfolder(sub: str) -> str:
+    """A relative folder made of ``sub``, forward slashes, no ``..``; empty for the root itself."""
+    parts = (_safe_part(part) for part in re.split(r"[/\\]", sub))
+    return "/".join([part for part in parts if part][:_MAX_DEPTH])
+
+
+def _safe_part(part: str) -> str:
+    part = "".join(_safe_letter(letter) for letter in unicodedata.normalize("NFC", part))
+    part = _shorten(unicodedata.normalize("NFC", part).strip(" .\u00a0\u3000"))
+    return f"_{part}" if part and is_device_name(part) else part
+
+
+def _safe_letter(letter: str) -> str:
+    if letter in _DISLIKED:
+        return "_"
+    category = unicodedata.category(letter)
+    if category in ("Cc", "Cs", "Zl", "Zp"):
+        return "_"
+    if category == "Cf" and letter not in _JOINERS:  # text direction marks disguise extensions
+        return ""
+    return letter
+
+
+def _shorten(part: str) -> str:
+    if len(part.encode()) <= _MAX_NAME_BYTES:
+        return part
+    stem, dot, extension = part.rpartition(".")
+    if not stem or len(extension.encode()) > 16:
+        stem, dot, extension = part, "", ""
+    room = _MAX_NAME_BYTES - len((dot + extension).encode())
+    stem = stem.encode()[:room].decode("utf-8", "ignore").rstrip(" .\u00a0\u3000")
+    return f"{stem}{dot}{extension}"
+
+
+def prefix_from_words(text: str, limit: int = 40) -> str:
+    """A file-name prefix from a prompt's own words, at most ``limit`` characters, in NFC.
+
+    Letters and digits of every script stay with their marks; spaces and punctuation become one
+    ``_``. Empty when nothing remains. No cut separates a letter from its marks, and a cut falls
+    between words where that costs less than half.
+    """
+    text = unicodedata.normalize("NFC", "".join(_word_letters(text)))
+    text = _cut(text.strip("_-"), limit).strip("_-")
+    if is_device_name(text):
+        text = f"_{text}" if len(text) < limit else ""
+    return text
+
+
+def _word_letters(text: str) -> Iterable[str]:
+    """The kept letters one by one, with a single ``_`` for whatever stood between words."""
+    last = "_"
+    for letter in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(letter)
+        if category == "Cf" or letter in _APOSTROPHES or letter in _INVISIBLE_LETTERS:
+            continue
+        if category[0] == "M":
+            if last in "_-" or _selects_a_variant(letter):
+                continue  # nothing that it could stand on
+        elif letter == "-" and last not in "_-":
+            pass
+        elif category[0] not in "LN":
+            if last == "_":
+                continue
+            letter = "_"
+        yield letter
+        last = letter
+
+
+def _selects_a_variant(mark: str) -> bool:
+    return "\ufe00" <= mark <= "\ufe0f" or "\U000e0100" <= mark <= "\U000e01ef"
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= max(limit, 0):
+        return text
+    end = max(limit, 0)
+    while end and unicodedata.category(text[end])[0] == "M":
+        end -= 1
+    if text[end : end + 1] not in ("_", "-"):
+        between = max(text.rfind("_", 0, end), text.rfind("-", 0, end))
+        if between > limit // 2:
+            end = between
+    return text[:end]

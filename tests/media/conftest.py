@@ -1,0 +1,18 @@
+"""The fixtures of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfyui_pipeline.media.source import Places
+from tests.media.shelf import png
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    for name in ("attachments", "allowed", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "图 a.png").write_bytes(png())
+    return Places(tmp_path / "attachments", (tmp_path / "allowed",))

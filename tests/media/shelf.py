@@ -1,0 +1,41 @@
+"""A server's input folder, and a picture to put there (used by tests here)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+
+def png(size: tuple[int, int] = (9, 7), color: tuple[int, ...] = (1, 2, 3)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGBA" if len(color) == 4 else "RGB", size, color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Server:
+    """In memory, or on disk."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.files: dict[str, bytes] = {}
+        self.folder = folder
+        self.uploads = 0
+
+    def upload(self, content: bytes, name: str, subfolder: str) -> str:
+        self.uploads += 1
+        self.files[f"{subfolder}/{name}"] = content
+        return f"{subfolder}/{name}"
+
+    def upload_mask(self, layer: bytes, name: str, subfolder: str, original: str) -> str:
+        self.files[f"{subfolder}/{name}"] = layer
+        return f"{subfolder}/{name}"
+
+    def input_size(self, value: str) -> int | None:
+        content = self.read_input(value)
+        return None if content is None else len(content)
+
+    def read_input(self, value: str) -> bytes | None:
+        if self.folder is not None and (self.folder / value).is_file():
+            return (self.folder / value).read_bytes()
+        return self.files.get(value)

@@ -1,0 +1,99 @@
+"""What is brought to the server's input folder, and under which name."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline.errors import MediaError
+from comfyui_pipeline.media.download import DownloadPolicy
+from comfyui_pipeline.media.place import place
+from comfyui_pipeline.media.source import Places
+from tests.media.shelf import Server, png
+
+
+def test_a_picture_is_placed_once_under_a_name_made_of_its_content(places: Places) -> None:
+    server = Server()
+    digest = hashlib.sha256(png()).hexdigest()
+    values = {
+        place(value, server, places, DownloadPolicy()).value
+        for value in ("图 a.png", base64.b64encode(png()).decode())
+    }
+    assert values == {f"comfyui-plugin/{digest[:32]}.png"}
+    assert server.uploads == 1
+
+
+def test_two_pictures_of_one_name_never_meet(places: Places, tmp_path: Path) -> None:
+    server = Server()
+    first = place("图 a.png", server, places, DownloadPolicy()).value
+    (tmp_path / "attachments" / "图 a.png").write_bytes(png((30, 30)))
+    second = place("图 a.png", server, places, DownloadPolicy()).value
+    assert first != second
+    assert server.files[first] != server.files[second]
+
+
+def test_the_servers_own_folder_is_used_when_it_is_really_its(
+    places: Places, tmp_path: Path
+) -> None:
+    own = tmp_path / "input"
+    own.mkdir()
+    server = Server(own)
+    value = place("图 a.png", server, places, DownloadPolicy(), input_dir=own).value
+    assert server.uploads == 0
+    assert (own / value).read_bytes() == png()
+    stranger = Server()
+    place("图 a.png", stranger, places, DownloadPolicy(), input_dir=own)
+    assert stranger.uploads == 1
+
+
+def test_a_name_that_is_nowhere_is_an_error_and_no_default(places: Places) -> None:
+    with pytest.raises(MediaError, match="neither in ComfyUI's input folder"):
+        place("nowhere.png", Server(), places, DownloadPolicy())
+
+
+MP4 = b"\0\0\0\x18ftypisom\0\0\0\0isomiso2" + bytes(64)
+WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "content", "ending"),
+    [
+        ("video", MP4, ".mp4"),
+        ("audio", WAV, ".wav"),
+        ("audio", MP4, ".mp4"),
+        ("file", b"glTF" + bytes(40), ".glb"),
+    ],
+)
+def test_other_kinds_are_placed_by_what_they_are(
+    tmp_path: Path, wanted: Any, content: bytes, ending: str
+) -> None:
+    file = tmp_path / "no ending"
+    file.write_bytes(content)
+    server = Server()
+    value = place(
+        str(file), server, Places(None, (tmp_path,)), DownloadPolicy(), wanted=wanted
+    ).value
+    assert value.endswith(ending)
+    assert server.files[value] == content
+
+
+@pytest.mark.parametrize(
+    ("wanted", "content", "told"),
+    [
+        ("video", png(), "is a picture, and a video is wanted"),
+        ("audio", b"<!doctype html><html>no", "is a web page"),
+        ("video", b"nothing known" * 9, "is a text"),
+        ("audio", b"", "is empty"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(
+    tmp_path: Path, wanted: Any, content: bytes, told: str
+) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(content)
+    with pytest.raises(MediaError, match=told):
+        place(str(file), Server(), Places(None, (tmp_path,)), DownloadPolicy(), wanted=wanted)

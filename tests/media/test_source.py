@@ -1,0 +1,96 @@
+"""Where a value comes from."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfyui_pipeline.errors import MediaError
+from comfyui_pipeline.media.source import (
+    Inline,
+    LocalFile,
+    Places,
+    ServerName,
+    Url,
+    describe,
+    recognise,
+)
+from tests.media.shelf import png
+
+
+def test_each_form_is_recognised(places: Places, tmp_path: Path) -> None:
+    encoded = base64.b64encode(png()).decode()
+    allowed = tmp_path / "allowed" / "图 a.png"
+    assert recognise(f"data:image/png;base64,{encoded}", places) == Inline(png())
+    assert recognise(encoded, places) == Inline(png())
+    assert isinstance(recognise(" https://example.com/a.png ", places), Url)
+    assert recognise(str(allowed), places) == LocalFile(allowed.resolve())
+    assert recognise(allowed.as_uri(), places) == LocalFile(allowed.resolve())
+    attached = (tmp_path / "attachments" / "图 a.png").resolve()
+    assert recognise("图 a.png", places) == LocalFile(attached)
+    assert recognise("sub/on server.png", places) == ServerName("sub/on server.png")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "ftp://example.com/a.png",
+        "blob:https://x/1",
+        "../attachments/../elsewhere/a.png",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "file://server/share/a.png",
+        r"\\server\share\a.png",
+        r"C:\Windows\win.ini",
+        "data:image/png;base64,@@@@",
+        "a\x00b.png",
+    ],
+)
+def test_what_lies_elsewhere_is_refused(places: Places, value: str) -> None:
+    with pytest.raises(MediaError):
+        recognise(value, places)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_link_out_of_an_allowed_folder_is_refused(places: Places, tmp_path: Path) -> None:
+    for name in ("allowed", "attachments"):
+        (tmp_path / name / "out.png").symlink_to(tmp_path / "elsewhere" / "图 a.png")
+    with pytest.raises(MediaError):
+        recognise(str(tmp_path / "allowed" / "out.png"), places)
+    with pytest.raises(MediaError):
+        recognise("out.png", places)
+
+
+def test_a_value_is_shown_without_its_secrets_and_its_bytes() -> None:
+    shown = describe("https://me:s3cret@example.com/pw=key1/a.png?token=abc")
+    assert shown == "https://example.com/pw=…/a.png"
+    assert len(describe("data:image/png;base64," + "A" * 10_000)) < 60
+
+
+def served(folder: Path) -> Places:
+    return Places(
+        None, (), (("http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/", folder),)
+    )
+
+
+def test_a_url_of_our_own_file_server_is_read_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "子 sub").mkdir()
+    (tmp_path / "子 sub" / "a b.png").write_bytes(png())
+    begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
+    found = recognise(begin + "%E5%AD%90%20sub/a%20b.png?t=17", served(tmp_path))
+    assert found == LocalFile((tmp_path / "子 sub" / "a b.png").resolve())
+    assert isinstance(recognise(begin.replace("k%2Fy", "other") + "a.png", served(tmp_path)), Url)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "%2e%2e/x.png", ".hid/x", "a//b", "%5c..%5cx", ""])
+def test_such_a_url_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "output"
+    inside.mkdir()
+    (tmp_path / "x.png").write_bytes(png())
+    begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
+    with pytest.raises(MediaError):
+        recognise(begin + name, served(inside))
