@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,7 +40,7 @@ def at_stderr() -> Teller:
 class Lines:
     """A line at most every few seconds."""
 
-    last: float = 0.0
+    last: float = field(default_factory=lambda: time.monotonic())
 
     def __call__(self, progress: Progress) -> None:
         told = _told(progress)

@@ -209,7 +209,8 @@ def _written(content: bytes, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         with growing(path.parent, path.parent / ".incoming") as new:
             new.file.write(content)
-            new.name_over(path)
+            if not new.name(path) and path.stat().st_size != len(content):
+                new.name_over(path)
     except OSError:
         return False
     return True

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import http
+from comfyui_pipeline.engine import http, results
 from comfyui_pipeline.engine.base import Job, Progress
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.waiting import Patience
-from comfyui_pipeline.errors import PromptRejected, RunFailed, RunLost, ServerUnreachable
+from comfyui_pipeline.errors import (
+    EngineError,
+    PromptRejected,
+    RunFailed,
+    RunLost,
+    ServerSilent,
+    ServerUnreachable,
+)
 
 PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 8}, "_meta": {"title": "Canvas"}},
@@ -300,3 +307,93 @@ def test_a_password_in_the_address_is_in_no_error(monkeypatch: pytest.MonkeyPatc
         engine.queue_state()
     assert "s3cret" not in str(caught.value)
     assert "127.0.0.1:9" in str(caught.value)
+
+
+def queued_under(fake: Any, **patience: float) -> Any:
+    """A run at this server, followed with that patience."""
+    engine = ComfyUI(fake.url, timeout=5, patience=Patience(**patience), log=lambda text: None)
+    return engine.queue(Job(PROMPT, "my-id"))
+
+
+def test_a_server_that_runs_nothing_while_runs_wait_is_told_dead(fake: Any) -> None:
+    fake.script.never_begins = True
+    with (
+        queued_under(fake, quiet=0.1, idle=0.4) as queued,
+        pytest.raises(ServerSilent, match="has run nothing"),
+    ):
+        queued.wait(time.monotonic() + 20, lambda progress: None)
+
+
+def test_a_server_that_hangs_while_a_run_is_on_is_told_silent(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with queued_under(fake, quiet=0.1, silence=0.5) as queued:
+
+        def lost(*_: Any, **__: Any) -> Any:
+            raise http.LostReply("It takes connections but does not answer.")
+
+        monkeypatch.setattr(http.Http, "once", lost)
+        with pytest.raises(ServerSilent, match="does not answer"):
+            queued.wait(time.monotonic() + 20, lambda progress: None)
+
+
+def test_a_silent_socket_is_renewed_and_the_next_one_heard(fake: Any) -> None:
+    fake.script.never_ends, fake.script.history = True, GOOD
+    fake.script.later_frames = [EXECUTED, SUCCESS, END]
+    with queued_under(fake, quiet=0.1, stale=0.3) as queued:
+        result = queued.wait(time.monotonic() + 20, lambda progress: None)
+    assert result.outputs[0].filename == "a.png"
+    assert fake.script.sockets == 2
+
+
+def test_a_long_run_without_a_socket_is_not_called_silent(fake: Any) -> None:
+    fake.script.never_ends, fake.script.socket_refused = True, True
+    with queued_under(fake, quiet=0.1, poll=0.05, silence=0.2) as queued:
+        assert not queued.wait(time.monotonic() + 0.8, lambda progress: None).complete
+
+
+def test_trouble_of_a_proxy_is_borne_for_a_while_and_then_told(fake: Any) -> None:
+    with queued_under(fake, quiet=0.1, back=0.4) as queued:
+        fake.script.flaky = {"/queue": 10_000}
+        with pytest.raises(EngineError, match="502"):
+            queued.wait(time.monotonic() + 20, lambda progress: None)
+
+
+def test_results_are_told_as_they_come(fake: Any) -> None:
+    fake.script.never_ends = True
+    fake.script.frames = [EXECUTED]
+    came: list[Any] = []
+    with queued_under(fake, quiet=5) as queued:
+        queued.wait(time.monotonic() + 0.5, lambda progress: None, came.append)
+    assert [output.filename for output in came] == ["a.png"]
+
+
+def test_a_prompt_whose_reply_never_comes_is_not_left_behind(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+    fake.script.post = lambda count, body: None
+    with pytest.raises(ServerUnreachable):
+        queued_under(fake)
+    assert "my-id" in fake.script.cancelled
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "folder", "kind"),
+    [
+        ("mesh/a 1.glb", "a 1.glb", "mesh", "output"),
+        ("preview.obj [temp]", "preview.obj", "", "temp"),
+        ([["a.ply"], {"camera": 1}, None], "a.ply", "", "output"),
+    ],
+)
+def test_a_path_to_a_3d_file_is_a_file(entry: Any, name: str, folder: str, kind: str) -> None:
+    (found,) = results.outputs(PROMPT, {"9": {"result": entry}})
+    assert (found.filename, found.subfolder, found.folder_type) == (name, folder, kind)
+
+
+@pytest.mark.parametrize(
+    "entry", ["words", "see a.glb: it is good\nor not", "/etc/a.glb", "a.glb [x]"]
+)
+def test_a_text_stays_a_text(entry: str) -> None:
+    (found,) = results.outputs(PROMPT, {"9": {"text": [entry]}})
+    assert (found.filename, found.text) == ("", entry)

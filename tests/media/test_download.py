@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfyui_pipeline.errors import DownloadRefused, MediaError
-from comfyui_pipeline.media import guard
+from comfyui_pipeline.media import cache, guard
 from comfyui_pipeline.media.download import DownloadPolicy, download
 
 ALLOWED = DownloadPolicy(allow=("127.0.0.1",), read_seconds=2, total_seconds=5)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
+SENT: list[int] = []
+"""What the site answered to requests that may have a condition."""
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     answers: dict[str, Callable[[Handler], None]]
+    seen: list[int]
 
     def log_message(self, *_: Any) -> None:
         return
@@ -50,6 +56,14 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             return
 
+    def tagged(self, **headers: str) -> None:
+        """Sends the file once, and then only that it has not changed."""
+        name, value = next(iter(headers.items()))
+        condition = {"ETag": "If-None-Match", "Last_Modified": "If-Modified-Since"}[name]
+        same = self.headers.get(condition) == value
+        self.seen.append(304 if same else 200)
+        self.reply(b"" if same else PNG, self.seen[-1], **headers)
+
     def cut(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "5000")
@@ -73,8 +87,14 @@ def site() -> Iterator[str]:
         "/large": lambda h: h.reply(bytes(300_000)),
         "/drip": lambda h: h.drip(),
         "/cut": lambda h: h.cut(),
+        "/tagged": lambda h: h.tagged(ETag='"a1"'),
+        "/dated": lambda h: h.tagged(Last_Modified="Tue, 01 Sep 2026 10:00:00 GMT"),
+        "/secret": lambda h: h.tagged(ETag='"a1"', Cache_Control="private, no-store"),
+        "/heads": lambda h: h.reply(PNG, **{f"X-{n}": "x" * 1000 for n in range(90)}),
+        "/more-heads": lambda h: h.reply(PNG, **{f"X-{n}": "x" for n in range(200)}),
     }
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Site", (Handler,), {"answers": answers}))
+    handler = type("Site", (Handler,), {"answers": answers, "seen": SENT})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -215,3 +235,45 @@ def test_public_addresses_are_public_and_the_rest_is_not() -> None:
         assert guard.is_public(ipaddress.ip_address(text))
     for text in ("255.255.255.255", "0.0.0.0", "fd00::1", "2001:db8::1", "2001::1", "ff02::1"):
         assert not guard.is_public(ipaddress.ip_address(text))
+
+
+# -- what has not changed --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/tagged", "/dated"])
+def test_what_has_not_changed_is_not_fetched_twice(site: str, tmp_path: Path, path: str) -> None:
+    policy = replace(ALLOWED, keep_in=tmp_path / "kept")
+    SENT.clear()
+    assert [download(site + path, policy) for _ in range(3)] == [PNG] * 3
+    assert SENT == [200, 304, 304]
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert site.encode() not in kept.read_bytes()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert download(site + path, policy) == PNG
+    assert SENT[-1] == 200
+
+
+def test_nothing_is_kept_of_what_is_private_or_has_no_mark(site: str, tmp_path: Path) -> None:
+    policy = replace(ALLOWED, keep_in=tmp_path / "kept")
+    for path in ("/secret", "/good.png"):
+        assert download(site + path, policy) == PNG
+    assert not (tmp_path / "kept").exists()
+
+
+def test_what_was_not_asked_for_the_longest_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MOST_BYTES", 2500)
+    kept = cache.DownloadCache(tmp_path)
+    for number in range(4):
+        kept.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))
+        for path in tmp_path.iterdir():
+            os.utime(path, (path.stat().st_mtime - 10, path.stat().st_mtime - 10))
+    found = [kept.get(f"http://x/{number}") is not None for number in range(4)]
+    assert found == [False, False, True, True]
+
+
+@pytest.mark.parametrize("path", ["/heads", "/more-heads"])
+def test_more_headers_than_anybody_needs_are_refused(site: str, path: str) -> None:
+    with pytest.raises(MediaError):
+        download(site + path, ALLOWED)

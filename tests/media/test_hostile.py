@@ -201,34 +201,3 @@ def test_no_hostile_path_reads_anything(tmp_path: Path, path: str) -> None:
     written = path.replace("{inside}", str(inside)).replace("{outside}", str(tmp_path))
     with pytest.raises(MediaError):
         place(written, Nothing(), Places(inside, (inside,)), DownloadPolicy(total_seconds=2))
-
-
-def test_ten_large_pictures_from_a_slow_server_come_side_by_side(tmp_path: Path) -> None:
-    """The whole time is about that of one: it is the waiting that is shared."""
-    import time
-    from concurrent.futures import ThreadPoolExecutor
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-    from comfyui_pipeline.media.download import download
-
-    class Slow(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            return
-
-        def do_GET(self) -> None:
-            time.sleep(0.3)
-            self.send_response(200)
-            self.send_header("Content-Length", str(5 * 2**20))
-            self.end_headers()
-            self.wfile.write(b"\x89PNG\r\n\x1a\n" + bytes(5 * 2**20 - 8))
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/"
-        policy = DownloadPolicy(allow=("127.0.0.1",))
-        begun = time.monotonic()
-        with ThreadPoolExecutor(10) as pool:
-            found = list(pool.map(lambda n: download(f"{url}{n}.png", policy), range(10)))
-        server.shutdown()
-    assert all(len(content) == 5 * 2**20 for content in found)
-    assert time.monotonic() - begun < 10 * 0.3

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import io
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -337,3 +339,89 @@ def test_a_model_that_can_see_gets_the_picture_itself(ready: Any, picture: str) 
     assert len(ready.call({**call, "showbase64": "false"}).result["content"]) == 1
     full = ready.call({**call, "return_image": "full"}).result["content"][1]["image_url"]["url"]
     assert full.startswith("data:image/png;base64,")
+
+
+def test_results_in_the_servers_own_folder_on_this_machine_are_not_copied(
+    ready: Any, comfyui: Any, tmp_path: Path
+) -> None:
+    own = Path(comfyui.base) / "output"
+    nodes = two_savers("own place")
+    name = ready.workflow("own", nodes)
+    outputs = ready.call({"workflow": name}, COMFYUI_SERVER_OUTPUT_DIR=str(own)).result["outputs"]
+    files = [o for o in outputs if o["path"]]
+    assert all(Path(o["path"]).is_relative_to(own.resolve()) for o in files)
+    assert not ready.output.exists()
+    assert "/files/comfyui/own%20place/" in files[0]["url"]
+    mounted = f"results:{tmp_path / 'x'};all:{comfyui.base}"
+    again = ready.call(
+        {"workflow": name, "seed": None},
+        COMFYUI_SERVER_OUTPUT_DIR=str(own),
+        COMFYUI_MOUNTS=mounted,
+    )
+    assert "/files/all/output/own%20place/" in again.result["outputs"][0]["url"]
+    elsewhere = tmp_path / "another"
+    elsewhere.mkdir()
+    copied = ready.call({"workflow": name}, COMFYUI_SERVER_OUTPUT_DIR=str(elsewhere))
+    assert Path(copied.result["outputs"][0]["path"]).is_relative_to(ready.output)
+
+
+def test_ten_pictures_are_fetched_at_once(ready: Any) -> None:
+    """The site answers nobody before all ten have asked; ComfyUI's login is not for it."""
+    together = threading.Barrier(10, timeout=20)
+    logins: list[str | None] = []
+
+    class Site(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            return
+
+        def do_GET(self) -> None:
+            logins.append(self.headers.get("Authorization"))
+            together.wait()
+            content = base64.b64decode(encoded((len(self.path), 0, 0)).partition(",")[2])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    nodes: dict[str, Any] = {}
+    for number in range(10):
+        nodes[f"load{number}"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
+        saver = {"images": [f"load{number}", 0], "filename_prefix": f"ten{number}"}
+        nodes[f"save{number}"] = {"class_type": "SaveImage", "inputs": saver}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
+        threading.Thread(target=site.serve_forever, args=(0.01,), daemon=True).start()
+        urls = [f"http://127.0.0.1:{site.server_port}/{'x' * n}.png" for n in range(10)]
+        answered = ready.call(
+            {"workflow": ready.workflow("ten", nodes), "images": urls},
+            DOWNLOAD_ALLOW="127.0.0.1",
+            COMFYUI_AUTH="bearer s3cret",
+        )
+        site.shutdown()
+    reds = [Image.open(o["path"]).getpixel((0, 0))[0] for o in answered.result["outputs"]]
+    assert reds == [5 + number for number in range(10)]
+    assert logins == [None] * 10
+
+
+def test_a_mask_goes_into_the_picture_whose_own_mask_is_used(ready: Any) -> None:
+    nodes = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+        "2": {"class_type": "MaskToImage", "inputs": {"mask": ["1", 1]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "m"}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "p"}},
+    }
+    half = Image.new("L", (20, 10))
+    half.paste(255, (0, 0, 10, 10))
+    buffer = io.BytesIO()
+    half.save(buffer, "PNG")
+    mask = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    name = ready.workflow("masked", nodes)
+    answered = ready.call({"workflow": name, "mask": mask, "image": encoded((9, 8, 7), (40, 20))})
+    made, picture = (Image.open(o["path"]) for o in answered.result["outputs"])
+    assert (made.size, made.getpixel((5, 5)), made.getpixel((35, 5))) == (
+        (40, 20),
+        (255, 255, 255),
+        (0, 0, 0),
+    )
+    assert picture.getpixel((5, 5)) == (9, 8, 7)
+    own = ready.call({"workflow": name, "mask": mask}).result["outputs"][0]
+    assert Image.open(own["path"]).getpixel((1, 1)) == (255, 255, 255)

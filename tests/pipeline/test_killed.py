@@ -1,0 +1,65 @@
+"""A call that is killed at any moment leaves no part of a file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import random
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+KILLS, GROUPS = 200, 8
+LONGEST = 0.6
+"""Seconds; a whole call takes rather less."""
+
+
+def noise() -> bytes:
+    """A picture of a megabyte that no other call has."""
+    buffer = io.BytesIO()
+    pixels = random.randbytes(600 * 600 * 3)
+    Image.frombytes("RGB", (600, 600), pixels).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_nothing_half_written_is_left_when_a_call_is_killed(
+    ready: Any, comfyui: Any, group: int
+) -> None:
+    """Half of the calls write into the server's own folder, half send what they bring."""
+    placed = Path(comfyui.base) / "input" / "comfyui-plugin"
+    own = {"COMFYUI_SERVER_INPUT_DIR": str(placed.parent)} if group % 2 else {}
+    before = set(files_in(placed))
+    name = ready.workflow(
+        "killed",
+        {
+            "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+            "2": {
+                "class_type": "SaveImage",
+                "inputs": {"images": ["1", 0], "filename_prefix": "k"},
+            },
+        },
+    )
+    for _ in range(KILLS // GROUPS):
+        picture = base64.b64encode(noise()).decode()
+        process = ready.start({"workflow": name, "image": picture}, **own)
+        try:
+            process.wait(random.uniform(0.1, LONGEST))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate(timeout=20)
+    for path in files_in(ready.output):
+        assert path.name.startswith("k_")
+        with Image.open(path) as image:
+            image.load()
+    for path in set(files_in(placed)) - before:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert path.name.startswith(digest[:32])
