@@ -445,3 +445,23 @@ def test_nobody_listens_there(plugin: Any) -> None:
     error = plugin.call({"workflow": "invert_image"}, COMFYUI_BASE_URL="http://127.0.0.1:9").error
     assert "refuses the connection" in error
     assert "COMFYUI_BASE_URL" in error
+
+
+def test_a_cached_run_whose_files_were_deleted_saves_them_anew(plugin: Any, fake: Any) -> None:
+    cached = {"type": "execution_cached", "data": {"nodes": ["1", "9"], "prompt_id": "ID"}}
+    fake.script.frames = fake.script.later_frames = [cached, DONE, SUCCESS, END]
+    fake.script.history = GOOD
+
+    def post(count: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if count == 2:
+            fake.script.files = {"a.png": png(8, 8)}
+        return 200, {"prompt_id": body["prompt_id"], "number": count, "node_errors": {}}
+
+    fake.script.post = post
+    name = plugin.workflow("it", WORKFLOW)
+    (output,) = plugin.call({"workflow": name}, COMFYUI_BASE_URL=fake.url).result["outputs"]
+    assert output["width"] == 8
+    first, second = (
+        body["prompt"]["9"]["inputs"]["filename_prefix"] for body in fake.script.posted
+    )
+    assert (first, second[:2]) == ("a", "a_")
