@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.engine.base import Progress
 
@@ -16,24 +17,17 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 3.0
 
 
-class Teller(Protocol):
-    """Told of each step; used as a context that ends with the run."""
-
-    def __call__(self, progress: Progress) -> None: ...
-
-    def __enter__(self) -> Teller: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-
-def at_stderr() -> Teller:
-    """A bar where somebody watches, else lines for a log."""
-    return Bar() if sys.stderr is not None and sys.stderr.isatty() else Lines()
+@contextmanager
+def at_stderr() -> Iterator[Callable[[Progress], None]]:
+    """What is to be told of each step: a bar where somebody watches, else lines for a log."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield Lines()
+        return
+    bar = Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()
 
 
 @dataclass(slots=True)
@@ -48,17 +42,6 @@ class Lines:
         if told and now - self.last >= EVERY_SECONDS:
             print(told, file=sys.stderr, flush=True)
             self.last = now
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return
 
 
 class Bar:
@@ -81,15 +64,7 @@ class Bar:
             bar.total, bar.n = progress.maximum, progress.value or 0
         bar.set_description_str(_told(progress) or progress.stage, refresh=True)
 
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
