@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from input_server.express import Registry
+    from .express import Registry
 
 __all__ = ["register_routes"]
 
@@ -18,15 +18,20 @@ __all__ = ["register_routes"]
 def register_routes(
     app: Registry, plugin_config: Mapping[str, Any] | None, project_base_path: str | Path | None
 ) -> None:
-    """Register the one route with an Express-like registry.
+    """Register the routes with an Express-like registry.
 
     ``plugin_config``: the host's settings (``COMFYUI_MOUNTS``, ``COMFYUI_ACCESS_KEY``,
     ``DebugMode``); what is absent there comes from the environment and from ``config.env``.
     ``project_base_path``: relative mounts begin there; None means this project's folder.
     Raises ConfigError for a mount or a key that cannot be served.
     """
-    from input_server.config import read
-    from input_server.express import register
+    from .config import read
+    from .express import register
+    from .gallery import Gallery
+    from .handler import FileServer
 
     base = Path(project_base_path) if project_base_path else None
-    register(app, read(plugin_config or {}, base))
+    config = read(plugin_config or {}, base)
+    server = FileServer(config)
+    server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
+    register(app, server, log=config.debug)

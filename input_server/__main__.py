@@ -1,17 +1,14 @@
-"""``python -m input_server [--host H] [--port N] [--stop-with-stdin]``"""
+"""``python -m input_server [--host H] [--port N]``, and ``python -m input_server mounts …``"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
-from input_server.config import Config, read
-from input_server.mounts import ConfigError
-from input_server.serve import serve
+from .config import Config, check_public, is_loopback, read, short_keys
+from .mounts import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,60 +16,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m input_server",
         description="Serves the mounts of COMFYUI_MOUNTS under COMFYUI_ACCESS_KEY.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address (default 127.0.0.1)")
+    parser.add_argument("--host", help="address (default INPUT_SERVER_HOST, or 127.0.0.1)")
     parser.add_argument("--port", type=int, help="0 takes a free one (default FILE_SERVER_PORT)")
+    parser.add_argument("--unix", type=Path, help="a Unix socket instead of an address")
     parser.add_argument(
         "--stop-with-stdin", action="store_true", help="end when stdin closes, for a supervisor"
+    )
+    parser.add_argument(
+        "--bridge",
+        action="store_true",
+        help="a bridge is in front: its secret is the first line of stdin, and it sends the files",
     )
     chosen = parser.parse_args(argv)
     try:
         config = read({})
+        host = chosen.host or config.host
+        if chosen.unix is None:
+            check_public(config, host)
     except ConfigError as problem:
         print(problem, file=sys.stderr)
         return 2
+    if chosen.unix is None and not is_loopback(host):
+        for name in short_keys(config):
+            print(f"Warning: the {name} is short; a long one cannot be guessed.", file=sys.stderr)
+    return _serve(config, host, chosen)
+
+
+def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
+    from .serve import listen, listen_unix, serve
+
+    secret = sys.stdin.readline().strip() if chosen.bridge else ""
     port = config.port if chosen.port is None else chosen.port
     try:
-        asyncio.run(_run(config, chosen.host, port, stop_with_stdin=chosen.stop_with_stdin))
+        listener = listen_unix(chosen.unix) if chosen.unix else listen(host, port)
     except OSError as problem:
-        print(f"Cannot listen on {chosen.host}:{port}: {problem.strerror}", file=sys.stderr)
+        where = chosen.unix or f"{host}:{port}"
+        print(f"Cannot listen on {where}: {problem.strerror or problem}", file=sys.stderr)
         return 1
+    shown = f"[{host}]" if ":" in host else host
+    where = str(chosen.unix) if chosen.unix else f"http://{shown}:{listener.getsockname()[1]}"
+    serve(
+        config,
+        listener,
+        lambda: print(f"File server on {where}", flush=True),
+        stop_with_stdin=chosen.stop_with_stdin,
+        secret=secret,
+    )
     return 0
 
 
-async def _run(config: Config, host: str, port: int, *, stop_with_stdin: bool) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def end(*_: object) -> None:
-        loop.call_soon_threadsafe(stop.set)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    if stop_with_stdin:
-        threading.Thread(target=_wait_for_stdin, args=(end,), daemon=True).start()
-    ticking = asyncio.ensure_future(_tick())
-    shown = f"[{host}]" if ":" in host else host
-    try:
-        await serve(
-            config,
-            host,
-            port,
-            lambda taken: print(f"File server on http://{shown}:{taken}", flush=True),
-            stop,
-        )
-    finally:
-        ticking.cancel()
-
-
-def _wait_for_stdin(end: Callable[[], None]) -> None:
-    sys.stdin.read()
-    end()
-
-
-async def _tick() -> None:
-    """Wakes the loop, since on Windows a signal is only seen between two events."""
-    while True:
-        await asyncio.sleep(0.5)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,27 +1,203 @@
-"""Who may: the key, compared so that the time taken tells nothing of it."""
+"""Who may: keys in the address or in a header, signatures, networks."""
 
 from __future__ import annotations
 
 import hmac
+import json
 import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from input_server.mounts import Refused, decode
+from . import signing
+from .guard import DenyList, Guard, Network, is_in, networks
+from .mounts import ConfigError
+from .urls import SIGNED, Route
 
 
-def fits(raw: str, key: str) -> bool:
-    """Whether the key as it stands in a URL is the right one. Never raises."""
-    try:
-        given = decode(raw)
-    except Refused:
-        return False
-    return same(given, key)
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. ``mounts``: those it opens, None for all; ``networks``: where it must come from.
+
+    ``signature``: a second secret; an address must be signed with it too. Keys are in no repr.
+    """
+
+    name: str
+    key: str = field(repr=False)
+    mounts: frozenset[str] | None = None
+    networks: tuple[Network, ...] = ()
+    signature: str = field(repr=False, default="")
+
+    def opens(self, route: Route) -> bool:
+        """Whether it is good for the mount; figures are for keys of all mounts."""
+        return self.mounts is None or (route.what != "metrics" and route.alias in self.mounts)
 
 
-def same(given: str, key: str) -> bool:
-    """Compare decoded keys, as bytes: strings with other letters than ASCII cannot be compared so."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), key.encode("utf-8", "replace"))
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Somebody who may. ``key``: the name of the key, "" where a signature was enough.
+
+    ``expires``: when a signed address ends, for the addresses that its page hands on.
+    """
+
+    key: str
+    expires: int | None = None
+
+
+class Denied(Exception):
+    """``status``, words, what it is counted under, and the seconds that the answer should wait."""
+
+    def __init__(
+        self, status: int, text: str, why: str, delay: float = 0.0, retry_after: int | None = None
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.why = why
+        self.delay = delay
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks: the address that counts, and the request's headers in lower case."""
+
+    address: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+class Access:
+    """Decides on every request. ``signing_key`` is what addresses are signed with."""
+
+    def __init__(self, keys: Sequence[Key], signing_key: str, guard: Guard, deny: DenyList) -> None:
+        self._keys = tuple((key, _bytes(key.key)) for key in keys)
+        self._signing_key = signing_key
+        self.guard = guard
+        self._deny = deny
+
+    def admit(self, route: Route, query: Mapping[str, str], asker: Asker) -> Grant:
+        """Raises Denied."""
+        if self._deny.holds(asker.address):
+            raise Denied(403, "Forbidden.", "denied")
+        shut = self.guard.shut_for(asker.address)
+        if shut > 0:
+            raise Denied(429, "Too many wrong keys.", "shut out", retry_after=int(shut) + 1)
+        grant = self._by_signature(route, query) or self._by_key(route, query, asker)
+        if grant is None:
+            delay = self.guard.wrong_key(asker.address)
+            raise Denied(401, "Unauthorized.", "wrong key", delay)
+        return grant
+
+    def _by_signature(self, route: Route, query: Mapping[str, str]) -> Grant | None:
+        unkeyed = route.key is None or (route.gate and route.key == SIGNED)
+        if not unkeyed or not self._signing_key or "sig" not in query:
+            return None
+        names = () if route.what == "gallery" else route.names
+        if signing.fits(self._signing_key, route.what, route.alias, names, query, time.time()):
+            return Grant("", int(query["exp"]))
+        return None
+
+    def _by_key(self, route: Route, query: Mapping[str, str], asker: Asker) -> Grant | None:
+        """Every key is compared, so that the time taken tells nothing of which one was near."""
+        given = route.key if route.key is not None else _bearer(asker.headers)
+        if given is None:
+            return None
+        raw = _bytes(given)
+        fitting = [key for key, right in self._keys if hmac.compare_digest(raw, right)]
+        for key in fitting:
+            if self._second_factor(key, route, query, asker):
+                if not key.opens(route):
+                    raise Denied(404, "Not found.", "no such mount")
+                return Grant(key.name)
+        return None
+
+    def _second_factor(
+        self, key: Key, route: Route, query: Mapping[str, str], asker: Asker
+    ) -> bool:
+        if key.networks and not is_in(asker.address, key.networks):
+            return False
+        if not key.signature:
+            return True
+        names = () if route.what == "gallery" else route.names
+        return signing.fits(key.signature, route.what, route.alias, names, query, time.time())
+
+
+def _bytes(text: str) -> bytes:
+    """Keys are compared as bytes: strings with other letters than ASCII cannot be."""
+    return text.encode("utf-8", "replace")
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    """The key of ``Authorization: Bearer`` (RFC 6750, 2.1)."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" and key.strip() else None
+
+
+def client_address(peer: str, headers: Mapping[str, str], trusted: Sequence[Network]) -> str:
+    """Whose request it is: the peer's, or, behind proxies that are trusted, whom the first of them
+    saw. Read from the right, since what stands further left was written by strangers.
+    """
+    if not trusted or not is_in(peer, trusted):
+        return peer
+    for hop in reversed([h.strip() for h in headers.get("x-forwarded-for", "").split(",")]):
+        if not hop:
+            continue
+        if not is_in(hop, trusted):
+            return hop
+        peer = hop
+    return peer
 
 
 def without_key(target: str) -> str:
-    """A request's target for a log: the key is blotted out."""
-    return re.sub(r"(?i)pw(=|%3d)[^/?]*", "pw=…", target)
+    """A target for a log: keys and signatures are blotted out."""
+    target = re.sub(r"(?i)pw(=|%3d)[^/?]*", "pw=…", target)
+    return re.sub(r"(?i)([?&](?:sig|pw|key)=)[^&]*", r"\1…", target)
+
+
+def read_keys(text: str, base: Path) -> tuple[Key, ...]:
+    """``COMFYUI_KEYS``: a JSON list, or the path of a file that holds one. Raises ConfigError."""
+    if not text:
+        return ()
+    try:
+        if not text.lstrip().startswith("["):
+            text = (base / Path(text).expanduser()).read_text("utf-8-sig")
+        entries = json.loads(text)
+    except (OSError, ValueError):
+        raise ConfigError(
+            "COMFYUI_KEYS is no JSON list and no file that holds one (its value is not shown). It has "
+            'to be [{"name": "alice", "key": "…", "mounts": ["output"], "networks": ["10.0.0.0/8"], '
+            '"signature": "…"}], of which only name and key are needed.'
+        ) from None
+    keys = tuple(_key(entry) for entry in entries) if isinstance(entries, list) else ()
+    names = [key.name for key in keys]
+    if len(set(names)) != len(names):
+        raise ConfigError("COMFYUI_KEYS uses a name twice. Give each key its own.")
+    return keys
+
+
+def _key(entry: Any) -> Key:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise ConfigError('COMFYUI_KEYS: every entry needs a "name" and a "key".')
+    name, key = entry["name"], entry.get("key")
+    unknown = entry.keys() - {"name", "key", "mounts", "networks", "signature"}
+    if (
+        not isinstance(key, str)
+        or len(key) < 8
+        or unknown
+        or not re.fullmatch(r"[\w.-]{1,64}", name)
+    ):
+        raise ConfigError(
+            f"COMFYUI_KEYS: the entry {name[:64]!r} needs a key of 8 characters or more, a name of "
+            "letters and digits, and nothing but mounts, networks and signature beside them."
+        )
+    mounts = entry.get("mounts")
+    nets = entry.get("networks") or []
+    return Key(
+        name,
+        key,
+        None if mounts is None else frozenset(str(alias) for alias in mounts),
+        networks(";".join(str(net) for net in nets), "COMFYUI_KEYS, networks"),
+        str(entry.get("signature") or ""),
+    )

@@ -1,28 +1,50 @@
-"""What is served, and under which key: the host's settings, the environment, ``config.env``."""
+"""What is served, to whom and how: the host's settings, the environment, ``config.env``."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from input_server.mounts import ConfigError, Mount, parse_mounts
+from .access import Key, read_keys
+from .guard import Network, Policy, networks
+from .mounts import ConfigError, Mount, parse_mounts
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_PORT = 5005
 SERVER_OUTPUT_ALIAS = "comfyui"
+EXAMPLE_KEYS = frozenset({"123456", "your_access_key", "your-access-key", "change-me", "changeme"})
+"""Keys that stand in examples, the plugin's before this one among them: everybody knows them."""
+SHORT_KEY = 12
+LOOPBACK = "127.0.0.0/8;::1"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Checked settings. The key is in no repr."""
+    """Checked settings. Keys are in no repr.
+
+    ``offload``: the prefix under which a server in front finds the files that it sends itself
+    (``X-Accel-Redirect``); "" when there is none.
+    """
 
     mounts: tuple[Mount, ...]
-    key: str = field(repr=False)
+    mounts_file: Path
+    keys: tuple[Key, ...] = field(repr=False)
+    signing_key: str = field(repr=False)
+    cache_dir: Path
+    host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    workers: int = 1
+    access_log: bool = False
+    cache_mb: int = 256
+    guard: Policy = field(default_factory=Policy)
+    deny_file: Path | None = None
+    trusted: tuple[Network, ...] = ()
+    offload: str = ""
     debug: bool = False
 
 
@@ -37,22 +59,73 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
     def value(key: str) -> str:
         return next((s[key].strip() for s in sources if s.get(key, "").strip()), "")
 
+    project = _project()
     key = value("COMFYUI_ACCESS_KEY") or value("FILE_SERVER_ACCESS_KEY")
-    if not key:
+    keys = read_keys(value("COMFYUI_KEYS"), project)
+    if not key and not keys:
         raise ConfigError(
             "No access key is set. Put a long COMFYUI_ACCESS_KEY or FILE_SERVER_ACCESS_KEY into "
             "config.env; without one everybody could read the files."
         )
-    project = PACKAGE.parent
+    debug = value("DebugMode").lower() in ("true", "1", "yes")
+    return Config(
+        mounts=_mounts(value, project, base or project),
+        mounts_file=Path(value("COMFYUI_MOUNTS_FILE") or project / "mounts.json").expanduser(),
+        keys=(Key("access key", key), *keys) if key else keys,
+        signing_key=value("INPUT_SERVER_SIGNING_KEY") or key,
+        cache_dir=Path(value("INPUT_SERVER_CACHE_DIR") or project / ".cache" / "input_server"),
+        host=value("INPUT_SERVER_HOST") or "127.0.0.1",
+        port=_whole(value, "FILE_SERVER_PORT", DEFAULT_PORT, 1, 65535),
+        workers=_whole(value, "INPUT_SERVER_WORKERS", 1, 1, 64),
+        access_log=debug or _yes(value, "INPUT_SERVER_ACCESS_LOG"),
+        cache_mb=_whole(value, "INPUT_SERVER_CACHE_MB", 256, 0, 1_000_000),
+        guard=_guard(value),
+        deny_file=Path(value("INPUT_SERVER_DENY_FILE")).expanduser()
+        if value("INPUT_SERVER_DENY_FILE")
+        else None,
+        trusted=networks(value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"),
+        offload=_offload(value("INPUT_SERVER_OFFLOAD")),
+        debug=debug,
+    )
+
+
+def check_public(config: Config, host: str) -> None:
+    """Refuse to be reachable from elsewhere under a key that everybody knows. Raises ConfigError."""
+    known = [key.name for key in config.keys if key.key in EXAMPLE_KEYS]
+    if known and not is_loopback(host):
+        raise ConfigError(
+            f"The {known[0]} is one that stands in examples, so everybody knows it, and {host} can be "
+            "reached from elsewhere. Choose a long key of your own in config.env."
+        )
+
+
+def short_keys(config: Config) -> list[str]:
+    """The names of keys that could be guessed."""
+    return [key.name for key in config.keys if len(key.key) < SHORT_KEY]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+Value = Callable[[str], str]
+
+
+def _project() -> Path:
+    """The project's folder, or this package's own where it was copied into a host by itself."""
+    above = PACKAGE.parent
+    return above if (above / "comfyui_plugin.py").is_file() else PACKAGE
+
+
+def _mounts(value: Value, project: Path, base: Path) -> tuple[Mount, ...]:
     output = value("COMFYUI_OUTPUT_DIR")
     default = f"output:{Path(output).expanduser() if output else project / 'output'}"
-    mounts = parse_mounts(value("COMFYUI_MOUNTS") or default, base or project)
-    return Config(
-        mounts=_with_server_output(mounts, value("COMFYUI_SERVER_OUTPUT_DIR")),
-        key=key,
-        port=_port(value("FILE_SERVER_PORT")),
-        debug=value("DebugMode").lower() in ("true", "1", "yes"),
-    )
+    mounts = parse_mounts(value("COMFYUI_MOUNTS") or default, base)
+    return _with_server_output(mounts, value("COMFYUI_SERVER_OUTPUT_DIR"))
 
 
 def _with_server_output(mounts: tuple[Mount, ...], folder: str) -> tuple[Mount, ...]:
@@ -78,9 +151,36 @@ def _file(folder: Path) -> dict[str, str]:
     return {key: value for key, value in read.items() if value}
 
 
-def _port(value: str) -> int:
-    if not value:
-        return DEFAULT_PORT
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) < 65536):
-        raise ConfigError(f"FILE_SERVER_PORT is {value!r}. It has to be a number from 1 to 65535.")
-    return int(value)
+def _whole(value: Value, key: str, default: int, least: int, most: int) -> int:
+    text = value(key)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+        raise ConfigError(f"{key} is {text!r}. It has to be a number from {least} to {most}.")
+    return int(text)
+
+
+def _yes(value: Value, key: str) -> bool:
+    text = value(key).lower()
+    if text not in ("", "true", "1", "yes", "false", "0", "no"):
+        raise ConfigError(f"{key} is {text!r}. It has to be true or false.")
+    return text in ("true", "1", "yes")
+
+
+def _guard(value: Value) -> Policy:
+    return Policy(
+        limit=_whole(value, "INPUT_SERVER_LOCK_AFTER", 10, 0, 100_000),
+        seconds=_whole(value, "INPUT_SERVER_LOCK_SECONDS", 600, 1, 10_000_000),
+        exempt=networks(value("INPUT_SERVER_LOCK_EXEMPT") or LOOPBACK, "INPUT_SERVER_LOCK_EXEMPT")
+        if value("INPUT_SERVER_LOCK_EXEMPT").lower() != "none"
+        else (),
+    )
+
+
+def _offload(text: str) -> str:
+    way, _, prefix = text.partition(":")
+    if text and not (way == "x-accel" and prefix.startswith("/") and not prefix.endswith("/")):
+        raise ConfigError(
+            f"INPUT_SERVER_OFFLOAD is {text!r}. It has to be x-accel:/prefix, or empty."
+        )
+    return prefix

@@ -7,18 +7,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from input_server import access, files
-from input_server.config import Config
-from input_server.files import Reply, plain
-from input_server.mounts import Missing, Refused, decode, find
+from . import urls
+from .access import without_key
+from .handler import Asked, FileServer
+from .paths import Refused
+from .reply import Reply, plain
+from .urls import Route, What
 
-PATTERN = "/comfyui_server/:auth/files/:alias/*path"
-PREFIX = "/comfyui_server/"
+PATTERNS: Mapping[str, What] = {
+    "/comfyui_server/:auth/files/:alias/*path": "files",
+    "/comfyui_server/files/:alias/*path": "files",
+    "/pw=:key/files/comfyui/:alias/*path": "files",
+    "/comfyui_server/:auth/gallery/:alias/*path": "gallery",
+    "/comfyui_server/gallery/:alias/*path": "gallery",
+    "/comfyui_server/:auth/metrics": "metrics",
+    "/metrics": "metrics",
+}
 
 
 class Request(Protocol):
     """A request. A registry that offers ``original_url`` (the target as it was sent, not decoded)
-    lets the path be decoded here, once; otherwise ``params`` hold decoded values."""
+    lets the path be decoded here, once; otherwise ``params`` hold decoded values.
+    """
 
     @property
     def params(self) -> Mapping[str, Any]: ...
@@ -43,7 +53,7 @@ class Response(Protocol):
 
     def set(self, name: str, value: str) -> Any: ...
 
-    def send(self, body: str) -> Any: ...
+    def send(self, body: str | bytes) -> Any: ...
 
     def send_file(self, path: Path, **span: int) -> Any: ...
 
@@ -57,83 +67,61 @@ class Registry(Protocol):
     def get(self, pattern: str, handler: Handler) -> Any: ...
 
 
-def register(app: Registry, config: Config) -> None:
-    """Register the route for these mounts and this key."""
+def register(app: Registry, server: FileServer, *, log: bool = False) -> None:
+    """Register every route of this server."""
+    for pattern, what in PATTERNS.items():
+        app.get(pattern, _handler(server, what, log=log))
 
+
+def _handler(server: FileServer, what: What, *, log: bool) -> Handler:
     def handle(req: Request, res: Response) -> Any:
-        reply = answer(req, config)
-        if config.debug:
-            shown = access.without_key(str(getattr(req, "original_url", PATTERN)))
+        reply = _answer(req, server, what)
+        if log:
+            shown = without_key(str(getattr(req, "original_url", what)))
             print(f"{req.method} {shown} {reply.status}", file=sys.stderr)
-        return send(reply, res)
+        try:
+            return _send(reply, res)
+        finally:
+            if reply.file is not None:
+                server.files.done(reply.file)
 
-    app.get(PATTERN, handle)
+    return handle
 
 
-def answer(req: Request, config: Config) -> Reply:
-    """What this request is answered with. Never raises for anything that a client can send."""
-    if req.method.upper() not in ("GET", "HEAD"):
-        return plain(405, "Only GET and HEAD.", Allow="GET, HEAD")
+def _answer(req: Request, server: FileServer, what: What) -> Reply:
+    headers = {name.lower(): value for name, value in req.headers.items()}
+    target = getattr(req, "original_url", None)
     try:
-        auth, alias, names = _parts(req)
+        if isinstance(target, str):
+            route, query = urls.parse(target), urls.query(target)
+        else:
+            route = _of_params(req.params, what)
+            query = {name: str(value) for name, value in req.query.items()}
     except Refused:
-        return plain(404, "Not found.")
-    if auth is None or not access.same(auth, config.key):
-        return plain(401, "Unauthorized.")
-    if not any(names):
-        return plain(400, "No file name.")
-    try:
-        found = find(config.mounts, alias, names)
-    except Refused:
-        return plain(403, "Forbidden.")
-    except Missing:
-        return plain(404, "Not found.")
-    return files.reply(found, {k.lower(): v for k, v in req.headers.items()})
+        return plain(404, "Not found.", "no route")
+    return server.answer(Asked(req.method.upper(), route, query, headers, req.ip))
 
 
-def send(reply: Reply, res: Response) -> Any:
+def _of_params(params: Mapping[str, Any], what: What) -> Route:
+    path = params.get("path", params.get("0", params.get("*", "")))
+    names = path if isinstance(path, (list, tuple)) else str(path).split("/")
+    auth = f"pw={params['key']}" if "key" in params else params.get("auth")
+    alias = str(params.get("alias", ""))
+    return urls.of_params(what, None if auth is None else str(auth), alias, tuple(map(str, names)))
+
+
+def _send(reply: Reply, res: Response) -> Any:
     """Hand a reply to the registry's response."""
     res.status(reply.status)
     for name, value in reply.headers.items():
         res.set(name, value)
-    if reply.path is None:
-        return res.send(reply.text)
-    if reply.status == 200:
-        return res.send_file(reply.path)
-    return res.send_file(reply.path, start=reply.start, length=reply.length)
+    if reply.file is None or not reply.pieces:
+        return res.send(reply.body.decode() if _is_text(reply) else reply.body)
+    if reply.is_whole:
+        return res.send_file(reply.file.path)
+    piece = reply.pieces[0]
+    return res.send_file(reply.file.path, start=piece.start, length=piece.length)
 
 
-def _parts(req: Request) -> tuple[str | None, str, list[str]]:
-    """Key (None when it cannot be one), alias and path. Raises Refused for another route."""
-    target = getattr(req, "original_url", None)
-    if isinstance(target, str):
-        return _from_target(target)
-    params = req.params
-    path = params.get("path", params.get("0", params.get("*", "")))
-    names = (
-        [str(part) for part in path] if isinstance(path, (list, tuple)) else str(path).split("/")
-    )
-    return _key(str(params.get("auth", ""))), str(params.get("alias", "")), names
-
-
-def _from_target(target: str) -> tuple[str | None, str, list[str]]:
-    """Split before decoding, so that ``%2F`` never makes a new part (CVE of @fastify/static)."""
-    raw = target.partition("?")[0]
-    if not raw.startswith(PREFIX):
-        raise Refused
-    auth, *rest = raw[len(PREFIX) :].split("/")
-    if not rest or rest[0] != "files":
-        raise Refused
-    try:
-        key = _key(decode(auth))
-    except Refused:
-        key = None
-    try:
-        parts = [decode(part) for part in rest[1:]]
-    except Refused:
-        parts = ["", "\0"]
-    return key, parts[0] if parts else "", parts[1:]
-
-
-def _key(auth: str) -> str | None:
-    return auth[3:] if auth.startswith("pw=") else None
+def _is_text(reply: Reply) -> bool:
+    return reply.headers.get("Content-Type", "text/").startswith("text/")

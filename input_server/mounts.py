@@ -1,52 +1,71 @@
-"""Named folders, and the way from the parts of a URL to a file that lies inside one of them."""
+"""Named folders: what is served, and how each looks after itself.
+
+Mounts come from ``COMFYUI_MOUNTS`` and, with all their settings, from ``mounts.json``, which is read
+again when it has changed.
+"""
 
 from __future__ import annotations
 
-import os
+import json
 import re
-import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from typing import Any
 
-DEVICES = frozenset(
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
-    + [f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"]
-)
-"""Names that Windows keeps for devices, with any extension and in any folder."""
-SHORT_NAME = re.compile(r"[^.]{1,7}~\d{1,3}(\.[^.]{0,3})?")
-FORBIDDEN = frozenset('/\\:*?"<>|')
+from .whole import write_whole
+
+ALIAS = re.compile(r"[\w-]{1,64}")
+RESERVED = frozenset({"gallery", "_cache"})
+"""Aliases that would be taken for something else in a URL or behind a front server."""
+LOOK_SECONDS = 1.0
+"""How old what was read of ``mounts.json`` may be."""
+DEFAULT_CACHE_SECONDS = 3600
 
 
 class ConfigError(Exception):
     """A setting of the file server is wrong; the text says which, and what would be right."""
 
 
-class Refused(Exception):
-    """A path that is not served, whatever lies behind it."""
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Which files of a mount may go. A file that no rule names stays; ``None`` is no rule."""
 
+    older_than_days: float | None = None
+    larger_than_mb: float | None = None
+    keep_newest: int | None = None
 
-class Missing(Exception):
-    """There is no such file."""
+    def __bool__(self) -> bool:
+        return any(value is not None for value in (self.older_than_days, self.larger_than_mb)) or (
+            self.keep_newest is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder that is served under ``alias``."""
+    """A folder that is served under ``alias``.
+
+    ``cache_seconds``: how long a browser may keep a file; ``public``: whether a shared cache may.
+    ``quota_mb``: the oldest files go when there is more. ``compress``: send texts compressed.
+    ``read_only``: nothing is ever removed, whatever the rules say.
+    """
 
     alias: str
     folder: Path
+    cache_seconds: int = DEFAULT_CACHE_SECONDS
+    public: bool = True
+    quota_mb: float | None = None
+    compress: bool = True
+    clean: Clean = field(default_factory=Clean)
+    read_only: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A regular file inside its mount. ``path`` has every link resolved."""
-
-    path: Path
-    size: int
-    mtime_ns: int
-    inode: int
+    @property
+    def cache_control(self) -> str:
+        if not self.cache_seconds:
+            return "no-cache"
+        return f"{'public' if self.public else 'private'}, max-age={self.cache_seconds}"
 
 
 def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
@@ -57,7 +76,7 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
     mounts: dict[str, Mount] = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         alias, colon, folder = (part.strip() for part in entry.partition(":"))
-        if not colon or not folder or not re.fullmatch(r"[\w-]+", alias):
+        if not colon or not folder or not ALIAS.fullmatch(alias) or alias in RESERVED:
             raise ConfigError(
                 f"COMFYUI_MOUNTS has the entry {entry!r}. It has to be alias:folder, the alias of "
                 "letters, digits, - and _; several are separated by ;"
@@ -72,63 +91,134 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
     return tuple(mounts.values())
 
 
-def decode(part: str) -> str:
-    """One part of a URL's path, percent-decoded once. Raises Refused for what is not UTF-8."""
-    if re.search("%(?![0-9A-Fa-f]{2})", part):
-        raise Refused
+class MountTable:
+    """The mounts as they are now; thread-safe. Those of the file win over those that are set."""
+
+    def __init__(self, fixed: Sequence[Mount], file: Path) -> None:
+        self._fixed = {mount.alias: mount for mount in fixed}
+        self._file = file
+        self._lock = threading.Lock()
+        self._looked = 0.0
+        self._stamp: tuple[int, int] | None = None
+        self._mounts = dict(self._fixed)
+        self.problem = ""
+        self._look(time.monotonic())
+
+    def get(self, alias: str) -> Mount | None:
+        """The mount of that alias."""
+        self.refresh()
+        return self._mounts.get(alias)
+
+    def __iter__(self) -> Iterator[Mount]:
+        self.refresh()
+        return iter(list(self._mounts.values()))
+
+    def refresh(self) -> None:
+        """Read the file again when it has changed; a broken one leaves everything as it was."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        with self._lock:
+            self._looked = now
+            stamp = _stamp(self._file)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            try:
+                listed = read_file(self._file)
+            except ConfigError as problem:
+                self.problem = str(problem)
+                return
+            self.problem = ""
+            self._mounts = {**self._fixed, **{mount.alias: mount for mount in listed}}
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
     try:
-        return unquote_to_bytes(part).decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused from None
-
-
-def find(mounts: Sequence[Mount], alias: str, names: Sequence[str]) -> Found:
-    """The file that the decoded ``names`` lead to. Raises Refused and Missing.
-
-    Spelling is judged before the file system is asked: on Windows even a look at a network path
-    sends the user's login hash out (CVE-2026-48818).
-    """
-    for name in names:
-        _judge(name)
-    mount = next((mount for mount in mounts if mount.alias == alias), None)
-    if mount is None or not names:
-        raise Missing
-    try:
-        root = mount.folder.resolve(strict=True)
-        path = root.joinpath(*names).resolve(strict=True)
-        seen = path.stat()
-    except (OSError, RuntimeError, ValueError):
-        raise Missing from None
-    if not path.is_relative_to(root):
-        raise Refused
-    if not stat.S_ISREG(seen.st_mode):
-        raise Missing
-    return Found(path, seen.st_size, seen.st_mtime_ns, seen.st_ino)
-
-
-def open_file(path: Path) -> int:
-    """A descriptor for reading; never waits, whatever the file has turned into. Raises Missing."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        descriptor = os.open(path, flags)
+        seen = file.stat()
     except OSError:
-        raise Missing from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Missing
-    return descriptor
+        return None
+    return seen.st_mtime_ns, seen.st_size
 
 
-def _judge(name: str) -> None:
-    """Refuse what is no plain file name on every system, also where this one would take it."""
-    odd = (
-        not name
-        or name.startswith(".")
-        or name[-1] in ". "
-        or any(letter in FORBIDDEN or ord(letter) < 32 or ord(letter) == 127 for letter in name)
-        or name.split(".")[0].strip().upper() in DEVICES
-        or SHORT_NAME.fullmatch(name) is not None
+def read_file(file: Path) -> tuple[Mount, ...]:
+    """The mounts of a ``mounts.json``; none when there is no such file. Raises ConfigError."""
+    try:
+        document = json.loads(file.read_text("utf-8-sig"))
+        entries = document["mounts"]
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ConfigError(
+            f'{file} is no file of mounts ({type(problem).__name__}). It has to be {{"mounts": '
+            '[{"alias": "…", "folder": "…"}]}.'
+        ) from None
+    if not isinstance(entries, list):
+        raise ConfigError(f'{file}: "mounts" has to be a list.')
+    return tuple(_mount(entry, file) for entry in entries)
+
+
+def write_file(file: Path, mounts: Sequence[Mount]) -> None:
+    """Write a ``mounts.json``, whole or not at all. Raises OSError."""
+    document = {"mounts": [as_json(mount) for mount in mounts]}
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    write_whole(file, text.encode())
+
+
+def as_json(mount: Mount) -> dict[str, Any]:
+    """A mount as ``mounts.json`` has it: what is as by default is left out."""
+    plain = asdict(Mount(mount.alias, mount.folder))
+    told = {k: v for k, v in asdict(mount).items() if k in ("alias", "folder") or v != plain[k]}
+    told["folder"] = str(mount.folder)
+    if "clean" in told:
+        told["clean"] = {k: v for k, v in told["clean"].items() if v is not None}
+    return told
+
+
+KNOWN = {
+    "cache_seconds": (int, 0),
+    "quota_mb": (float, 1),
+    "public": (bool, 0),
+    "compress": (bool, 0),
+    "read_only": (bool, 0),
+}
+RULES = {"older_than_days": (float, 0), "larger_than_mb": (float, 0), "keep_newest": (int, 0)}
+
+
+def _mount(entry: Any, file: Path) -> Mount:
+    if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str):
+        raise ConfigError(f'{file}: every mount needs an "alias" and a "folder".')
+    alias = entry.get("alias")
+    if not isinstance(alias, str) or not ALIAS.fullmatch(alias) or alias in RESERVED:
+        raise ConfigError(f"{file}: {alias!r} is no alias; use letters, digits, - and _.")
+    unknown = entry.keys() - KNOWN.keys() - {"alias", "folder", "clean"}
+    if unknown:
+        raise ConfigError(f"{file}: mount {alias} has an unknown setting {sorted(unknown)[0]!r}.")
+    rules = entry.get("clean") or {}
+    if not isinstance(rules, dict) or rules.keys() - RULES.keys():
+        raise ConfigError(f'{file}: "clean" of mount {alias} takes {", ".join(RULES)}.')
+    settings = _checked(entry, KNOWN, f"{file}: mount {alias}")
+    folder = file.parent / Path(entry["folder"]).expanduser()
+    return Mount(
+        alias, folder, **settings, clean=Clean(**_checked(rules, RULES, f"{file}: mount {alias}"))
     )
-    if odd:
-        raise Refused
+
+
+def _checked(
+    entry: Mapping[str, Any], known: Mapping[str, tuple[type, int]], where: str
+) -> dict[str, Any]:
+    """The given settings, each of its type and not below its least value."""
+    found: dict[str, Any] = {}
+    for name, (kind, least) in known.items():
+        value = entry.get(name)
+        if value is None:
+            continue
+        number = kind in (int, float) and isinstance(value, (int, float))
+        if isinstance(value, bool) != (kind is bool) or not (number or kind is bool):
+            raise ConfigError(f"{where}: {name} is {value!r}; it has to be a {kind.__name__}.")
+        if value < least:
+            raise ConfigError(f"{where}: {name} is {value!r}; it has to be at least {least}.")
+        found[name] = kind(value)
+    return found

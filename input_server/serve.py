@@ -1,114 +1,198 @@
-"""A server of its own for the handler: aiohttp, one process, any request target taken as it was sent."""
+"""A server of its own: granian, on a socket that is bound here.
+
+The socket is ours so that a taken port is told, a free one can be asked for, and the system itself
+ends connections that take nothing (``TCP_USER_TIMEOUT``, tcp(7)).
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Mapping
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from aiohttp import web
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.mp import MPServer
 
-from input_server.config import Config
-from input_server.express import Handler, register
-from input_server.mounts import Missing, open_file
+from .asgi import STALLED_SECONDS, App
+from .config import Config
+from .gallery import Gallery
+from .handler import FileServer
+from .metrics import SHARED, Metrics
+from .usage import remembering
 
-CHUNK = 256 * 1024
-
-
-class _Routes:
-    """A registry of the one route that there is."""
-
-    def __init__(self) -> None:
-        self.handler: Handler | None = None
-
-    def get(self, _pattern: str, handler: Handler) -> None:
-        self.handler = handler
-
-
-class _Request:
-    """An aiohttp request in Express's shape."""
-
-    params: Mapping[str, Any] = MappingProxyType({})
-    query: Mapping[str, Any] = MappingProxyType({})
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self.original_url = request.raw_path
-        self.headers: Mapping[str, str] = dict(request.headers)
-        self.method = request.method
-        self.ip = request.remote or ""
+HEAD_SECONDS = 10.0
+"""How long the whole head of a request may take; an idle connection is ended after that too."""
+LONGEST_HEAD = 16 * 1024
+BACKLOG = 1024
+STOP_SECONDS = 5
+READERS = 1
+"""Threads that read files for the sockets of a worker. More of them only take turns: with two cores
+one moves a quarter more (`run.py bench files`); on slow disks set INPUT_SERVER_WORKERS instead."""
+OPEN_FILES = 16_384
 
 
-class _Response:
-    """Collects what the handler says."""
+class Server(MPServer):
+    """Granian on a socket that already listens."""
 
-    def __init__(self) -> None:
-        self.code = 200
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        self.path: Path | None = None
-        self.start = 0
-        self.length: int | None = None
+    def __init__(self, listener: socket.socket, **settings: Any) -> None:
+        super().__init__("input_server", **settings)
+        self._listener = listener
 
-    def status(self, code: int) -> _Response:
-        self.code = code
-        return self
+    def _init_shared_socket(self) -> None:
+        descriptor = self._listener.fileno()
+        unix = self._listener.family == getattr(socket, "AF_UNIX", None)
+        self._listener.set_inheritable(True)
+        # granian's own types are incomplete here
+        self._shd = SocketHolder(descriptor, unix, BACKLOG)  # type: ignore[call-arg, assignment]
+        self._sfd = descriptor  # type: ignore[assignment]
+        self._sso = self._listener
 
-    def set(self, name: str, value: str) -> _Response:
-        self.headers[name] = value
-        return self
-
-    def send(self, body: str) -> None:
-        self.body = body.encode()
-
-    def send_file(self, path: Path, **span: int) -> None:
-        self.path, self.start, self.length = path, span.get("start", 0), span.get("length")
+    def stop(self) -> None:
+        """End gracefully; may be called from any thread."""
+        self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
 
-async def serve(
-    config: Config, host: str, port: int, ready: Callable[[int], None], stop: asyncio.Event
-) -> None:
-    """Serve until ``stop`` is set; ``ready`` gets the port once it takes connections."""
-    routes = _Routes()
-    register(routes, config)
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        if request.raw_path.partition("?")[0] == "/healthz":
-            return web.Response(text="ok")
-        answer = _Response()
-        if routes.handler is not None:
-            await asyncio.to_thread(routes.handler, _Request(request), answer)
-        return await _send(request, answer)
-
-    runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=1.0)
-    await runner.setup()
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; ``port`` 0 takes a free one. Raises OSError, also for a taken port."""
+    family, kind, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind)
     try:
-        await web.TCPSite(runner, host, port).start()
-        ready(runner.addresses[0][1])
-        await stop.wait()
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            limit = int(STALLED_SECONDS * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """The same on a path that only this user may open; a dead server's is taken over."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
     finally:
-        await runner.cleanup()
+        os.umask(before)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
-async def _send(request: web.BaseRequest, answer: _Response) -> web.StreamResponse:
-    if answer.path is None:
-        return web.Response(status=answer.code, headers=answer.headers, body=answer.body)
+def serve(
+    config: Config,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    *,
+    stop_with_stdin: bool = False,
+    secret: str = "",
+) -> None:
+    """Serve until SIGINT, SIGTERM or, where that is wanted, the end of stdin.
+
+    ``secret``: what a bridge in front proves itself with; it is then told which file to send.
+    """
+    _raise_limit()
+    shared = _share_figures(config.workers)
+    server = Server(
+        listener,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        loop=Loops.asyncio,
+        websockets=False,
+        workers=config.workers,
+        backlog=BACKLOG,
+        backpressure=BACKLOG,
+        runtime_blocking_threads=READERS,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=int(HEAD_SECONDS * 1000),
+            max_buffer_size=max(LONGEST_HEAD, 417_792),
+        ),
+        log_level=LogLevels.error,
+        workers_kill_timeout=STOP_SECONDS,
+    )
+    server.on_startup(ready)
+    if stop_with_stdin:
+        threading.Thread(target=_wait_for_stdin, args=(server,), daemon=True).start()
     try:
-        descriptor = await asyncio.to_thread(open_file, answer.path)
-    except Missing:
-        return web.Response(status=404, text="Not found.")
-    with os.fdopen(descriptor, "rb") as file:
-        response = web.StreamResponse(status=answer.code, headers=answer.headers)
-        await response.prepare(request)
-        if request.method != "HEAD":
-            file.seek(answer.start)
-            left = int(answer.headers["Content-Length"])
-            while left > 0 and (chunk := await asyncio.to_thread(file.read, min(CHUNK, left))):
-                await response.write(chunk)
-                left -= len(chunk)
-            if left > 0 and request.transport is not None:
-                request.transport.abort()  # the file shrank: a cut answer must look like one
-        await response.write_eof()
-    return response
+        server.serve(target_loader=partial(make_app, config, secret), wrap_loader=False)
+    finally:
+        listener.close()
+        if shared is not None:
+            shutil.rmtree(shared, ignore_errors=True)
+
+
+def make_app(config: Config, secret: str = "") -> App:
+    """The application of one worker."""
+    _end_with_parent()
+    server = FileServer(config, parts=True)
+    metrics = Metrics(server, remembering(server.mounts))
+    server.pages["metrics"] = metrics
+    server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
+    return App(server, metrics, log=config.access_log, secret=secret)
+
+
+def _wait_for_stdin(server: Server) -> None:
+    with suppress(OSError, ValueError):
+        while os.read(0, 4096):
+            pass
+    server.stop()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed has nobody to end it."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _raise_limit() -> None:
+    """As many open files as the system allows, up to a sensible number."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _share_figures(workers: int) -> Path | None:
+    """A folder in which several workers keep their figures together."""
+    if workers < 2:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="comfyui-files-"))
+    os.environ[SHARED] = str(folder)
+    return folder

@@ -1,0 +1,236 @@
+"""The handler as an ASGI application (asgi.readthedocs.io, HTTP 2.5): how bytes go out.
+
+A small file that is in the system's memory goes out as its bytes, a larger one as a path that is
+pinned to the open file, so that native code moves it (``http.response.pathsend``). Anything else is
+read here, piece by piece, and given up when nobody takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from . import urls
+from .access import without_key
+from .handler import Asked, FileServer
+from .metrics import Metrics
+from .opened import OpenFile
+from .paths import Refused
+from .reply import Reply, plain
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+SMALL = 128 * 1024
+"""Bytes up to which a file goes out as its bytes: faster than a path, and little to hold."""
+CHUNK = 256 * 1024
+STALLED_SECONDS = 60.0
+"""How long nobody may take a chunk before the connection is given up."""
+MOST_DELAYED = 64
+"""Answers that may be kept waiting at once; beyond that guessers cost more than they are worth."""
+SWEEP_SECONDS = 2.0
+BRIDGE_CLIENT = "x-bridge-client"
+BRIDGE_SECRET = "x-bridge-secret"  # noqa: S105 - the header's name
+
+
+class App:
+    """``secret``: what a bridge in front proves itself with. Its word on the client then counts, and
+    it is told which file to send (``X-Sendfile``) rather than given its bytes.
+    """
+
+    def __init__(
+        self,
+        server: FileServer,
+        metrics: Metrics,
+        *,
+        log: bool = False,
+        secret: str = "",
+    ) -> None:
+        self._server = server
+        self._metrics = metrics
+        self._log = log
+        self._secret = secret.encode()
+        self._delayed = 0
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._sweeper = asyncio.create_task(self._sweep())
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                if self._sweeper is not None:
+                    self._sweeper.cancel()
+                self._server.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._server.files.sweep()
+
+    async def _http(self, scope: Scope, send: Send) -> None:
+        target = _target(scope)
+        if target == "/healthz":
+            return await _send_bytes(plain(200, "ok", "health"), scope["method"], send)
+        started = self._metrics.now()
+        reply = await self._reply(scope, target)
+        try:
+            if reply.delay:
+                await self._wait(reply.delay)
+            await self._send(reply, scope["method"], send)
+        finally:
+            if reply.file is not None:
+                self._server.files.done(reply.file)
+            self._metrics.note(reply, scope["method"], started)
+            if self._log:
+                self._write_log(scope, target, reply)
+
+    async def _reply(self, scope: Scope, target: str) -> Reply:
+        headers = _headers(scope)
+        peer = self._peer(scope, headers)
+        if peer is None:
+            return plain(403, "Forbidden.", "no bridge")
+        try:
+            route = urls.parse(target)
+        except Refused:
+            return plain(404, "Not found.", "no route")
+        query = urls.query(target)
+        asked = Asked(scope["method"], route, query, headers, peer)
+        if self._server.may_block(route, query):
+            return await asyncio.to_thread(self._server.answer, asked)
+        return self._server.answer(asked)
+
+    def _peer(self, scope: Scope, headers: Mapping[str, str]) -> str | None:
+        """Who asks; None when a bridge is expected and this is none."""
+        if self._secret:
+            given = headers.get(BRIDGE_SECRET, "").encode("utf-8", "replace")
+            if not hmac.compare_digest(given, self._secret):
+                return None
+            return headers.get(BRIDGE_CLIENT, "")
+        client = scope.get("client")
+        return str(client[0]) if client else ""
+
+    async def _wait(self, seconds: float) -> None:
+        if self._delayed >= MOST_DELAYED:
+            return
+        self._delayed += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._delayed -= 1
+
+    async def _send(self, reply: Reply, method: str, send: Send) -> None:
+        file = reply.file
+        if file is None or not reply.pieces or method == "HEAD":
+            return await _send_bytes(reply, method, send)
+        if self._secret and len(reply.pieces) == 1:
+            return await _send_name(reply, file, send)
+        content = _in_memory(reply, file)
+        if content is not None:
+            await send(_start(reply))
+            return await send({"type": "http.response.body", "body": content})
+        if reply.is_whole and file.pinned_path is not None:
+            await send(_start(reply))
+            return await send({"type": "http.response.pathsend", "path": file.pinned_path})
+        return await _stream(reply, file, send)
+
+    def _write_log(self, scope: Scope, target: str, reply: Reply) -> None:
+        client = (scope.get("client") or ("-",))[0]
+        shown = without_key(target)
+        print(f"{client} {scope['method']} {shown} {reply.status} {reply.length}", file=sys.stderr)
+
+
+def _target(scope: Scope) -> str:
+    """The target as it was sent; bytes that are no ASCII stay as they are, to be refused."""
+    raw = scope.get("raw_path") or scope["path"].encode()
+    query = scope.get("query_string") or b""
+    target = raw.decode("latin-1")
+    return f"{target}?{query.decode('latin-1')}" if query else target
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _start(reply: Reply) -> Message:
+    headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in reply.headers.items()]
+    return {"type": "http.response.start", "status": reply.status, "headers": headers}
+
+
+async def _send_bytes(reply: Reply, method: str, send: Send) -> None:
+    await send(_start(reply))
+    body = b"" if method == "HEAD" else reply.body
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_name(reply: Reply, file: OpenFile, send: Send) -> None:
+    """Tell a bridge which bytes of which file to send."""
+    piece = reply.pieces[0]
+    pinned = f"/proc/{os.getpid()}/fd/{file.descriptor}" if file.pinned_path else ""
+    told = {
+        "X-Sendfile": quote(str(file.path)),
+        "X-Sendfile-Pinned": pinned,
+        "X-Sendfile-Part": f"{piece.start} {piece.length}",
+        "Content-Length": "0",
+    }
+    named = replace(reply, headers={**reply.headers, **told}, pieces=(), body=b"")
+    await _send_bytes(named, "GET", send)
+
+
+def _in_memory(reply: Reply, file: OpenFile) -> bytes | None:
+    """The body, where it is small and reading it cannot make others wait."""
+    if len(reply.pieces) != 1 or reply.pieces[0].length > SMALL:
+        return None
+    piece = reply.pieces[0]
+    return file.read_cached(piece.start, piece.length) if piece.length else b""
+
+
+async def _stream(reply: Reply, file: OpenFile, send: Send) -> None:
+    """Read and send in chunks. Raises when the file shrank or nobody takes it: then the connection
+    is cut, so that a cut body looks like one.
+    """
+    own = os.dup(file.descriptor)  # the file may be closed by others before its end is sent
+    try:
+        await send(_start(reply))
+        for before, start, length in _chunks(reply):
+            content = await asyncio.to_thread(_read, own, start, length) if length else b""
+            if len(content) != length:
+                raise ConnectionAbortedError("the file has become shorter")
+            message = {"type": "http.response.body", "body": before + content, "more_body": True}
+            await asyncio.wait_for(send(message), STALLED_SECONDS)
+        await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), STALLED_SECONDS)
+    finally:
+        os.close(own)
+
+
+def _chunks(reply: Reply) -> Iterator[tuple[bytes, int, int]]:
+    for piece in reply.pieces:
+        start, left, before = piece.start, piece.length, piece.before
+        while left > 0 or before:
+            length = min(left, CHUNK)
+            yield before, start, length
+            start, left, before = start + length, left - length, b""
+
+
+def _read(descriptor: int, start: int, length: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, length, start)
+    os.lseek(descriptor, start, os.SEEK_SET)
+    return os.read(descriptor, length)

@@ -1,0 +1,198 @@
+"""The handler: what a request is answered with. It knows nothing of who sends it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote
+
+from .access import Access, Asker, Denied, Grant, client_address
+from .config import Config
+from .guard import DenyList, Guard
+from .mounts import Mount, MountTable
+from .opened import OpenFile, OpenFiles
+from .paths import Missing, Refused, judge
+from .ranges import NotSatisfiable, precondition, spans
+from .reply import SAFE, Piece, Reply, plain, several
+from .urls import Route
+from .variants import Unmakeable, Variants, wish_of
+
+CACHE = "_cache"
+"""The alias under which a server in front finds copies."""
+
+
+class Page(Protocol):
+    """What answers a route that is no file."""
+
+    def answer(self, route: Route, query: Mapping[str, str], grant: Grant) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request. ``peer``: the address that the connection comes from; names in lower case."""
+
+    method: str
+    route: Route
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    peer: str
+
+
+class FileServer:
+    """Answers requests for the mounts of one configuration; thread-safe.
+
+    ``parts``: whether its sender can put several pieces of a file together.
+    """
+
+    def __init__(self, config: Config, *, parts: bool = False) -> None:
+        self.mounts = MountTable(config.mounts, config.mounts_file)
+        self.files = OpenFiles()
+        self.variants = Variants(config.cache_dir, config.cache_mb)
+        self.guard = Guard(config.guard)
+        self.deny = DenyList(config.deny_file)
+        self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
+        self.pages: dict[str, Page] = {}
+        self._offload = config.offload
+        self._trusted = config.trusted
+        self._parts = parts
+
+    def close(self) -> None:
+        """Close what is held open."""
+        self.files.close()
+
+    def may_block(self, route: Route, query: Mapping[str, str]) -> bool:
+        """Whether answering could take long, so that it should not hold others up."""
+        return route.what != "files" or wish_of(query) is not None
+
+    def answer(self, asked: Asked) -> Reply:
+        """Never raises for anything that a client can send."""
+        if asked.method not in ("GET", "HEAD"):
+            return plain(405, "Only GET and HEAD.", "method", Allow="GET, HEAD")
+        asker = Asker(client_address(asked.peer, asked.headers, self._trusted), asked.headers)
+        try:
+            if not self._is_open(asked, asker):
+                grant = self.access.admit(asked.route, asked.query, asker)
+            else:
+                grant = Grant("loopback")
+        except Denied as denied:
+            extra = {"Retry_After": str(denied.retry_after)} if denied.retry_after else {}
+            return plain(denied.status, denied.text, denied.why, denied.delay, **extra)
+        if asked.route.what != "files":
+            page = self.pages.get(asked.route.what)
+            if page is None:
+                return plain(404, "Not found.", "no such page")
+            return page.answer(asked.route, asked.query, grant)
+        try:
+            return self._file(asked)
+        except Refused:
+            self.guard.probe(asker.address)
+            return plain(403, "Forbidden.", "refused path")
+        except Missing:
+            return plain(404, "Not found.", "missing")
+
+    def _is_open(self, asked: Asked, asker: Asker) -> bool:
+        """Figures are for everybody on this machine; behind a proxy nobody is known to be."""
+        return (
+            asked.route.what == "metrics"
+            and asked.route.key is None
+            and asker.address in ("127.0.0.1", "::1")
+            and "x-forwarded-for" not in asked.headers
+            and "forwarded" not in asked.headers
+        )
+
+    def _file(self, asked: Asked) -> Reply:
+        names = asked.route.names
+        if not any(names):
+            return plain(400, "No file name.", "no name")
+        judge(names)
+        mount = self.mounts.get(asked.route.alias)
+        if mount is None:
+            raise Missing
+        file = self.files.find(mount, names)
+        try:
+            reply = self._of(mount, file, names, asked)
+        except BaseException:
+            self.files.done(file)
+            raise
+        if reply.file is not file:
+            self.files.done(file)
+        return reply
+
+    def _of(self, mount: Mount, file: OpenFile, names: Sequence[str], asked: Asked) -> Reply:
+        """The file as it is, or the variant that is asked for."""
+        extra: dict[str, str] = {"Cache-Control": mount.cache_control}
+        wish = wish_of(asked.query)
+        if wish is not None:
+            try:
+                made = self.variants.picture(file, names[-1], wish)
+            except Unmakeable as problem:
+                return plain(problem.status, str(problem), "no variant")
+            return self._send(made, asked, extra, CACHE)
+        if mount.compress and self._may_be_gzip(file, asked):
+            made = self.variants.compressed(file, names[-1])
+            extra |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+            return self._send(made, asked, extra, CACHE)
+        if mount.compress and self.variants.would_compress(file):
+            extra["Vary"] = "Accept-Encoding"
+        if asked.query.get("download") == "1":
+            disposition = file.headers["Content-Disposition"]
+            extra["Content-Disposition"] = disposition.replace("inline;", "attachment;", 1)
+        return self._send(file, asked, extra, mount.alias)
+
+    def _may_be_gzip(self, file: OpenFile, asked: Asked) -> bool:
+        accepted = asked.headers.get("accept-encoding", "")
+        return (
+            "gzip" in accepted
+            and "gzip;q=0" not in accepted.replace(" ", "")
+            and "range" not in asked.headers
+            and self.variants.would_compress(file)
+        )
+
+    def _send(self, file: OpenFile, asked: Asked, extra: Mapping[str, str], alias: str) -> Reply:
+        """Conditions, parts, headers. ``alias``: what a server in front knows its folder by."""
+        head = {**SAFE, **file.headers, **extra}
+        if self._offload:
+            head["X-Accel-Redirect"] = f"{self._offload}/{alias}/{quote(_relative(file))}"
+            for name in ("ETag", "Last-Modified", "Accept-Ranges"):
+                del head[name]  # the server in front has its own
+            return Reply(200, {**head, "Content-Length": "0"}, file=file)
+        status = precondition(asked.headers, file.etag, file.modified)
+        if status == 304:
+            kept = ("ETag", "Last-Modified", "Cache-Control", "Vary", *SAFE)
+            return Reply(304, {k: v for k, v in head.items() if k in kept}, why="not modified")
+        if status == 412:
+            return plain(412, "The file has changed.", "changed")
+        try:
+            wanted = spans(asked.headers, file.size, file.etag, file.modified)
+        except NotSatisfiable:
+            return plain(416, "No such part.", "no part", Content_Range=f"bytes */{file.size}")
+        status, pieces = 200, _whole(file)
+        if wanted is not None and (len(wanted) == 1 or self._parts):
+            status = 206
+            pieces, told = _in_parts(wanted, file)
+            head |= told
+        length = sum(len(piece.before) + piece.length for piece in pieces)
+        head["Content-Length"] = str(length)
+        return Reply(status, head, file=file, pieces=pieces)
+
+
+def _whole(file: OpenFile) -> tuple[Piece, ...]:
+    return (Piece(b"", 0, file.size),)
+
+
+def _in_parts(
+    wanted: Sequence[tuple[int, int]], file: OpenFile
+) -> tuple[tuple[Piece, ...], dict[str, str]]:
+    """The pieces of a 206, and the headers that tell of them."""
+    if len(wanted) > 1:
+        pieces, kind = several(wanted, file.size, file.kind)
+        return pieces, {"Content-Type": kind}
+    start, length = wanted[0]
+    told = f"bytes {start}-{start + length - 1}/{file.size}"
+    return (Piece(b"", start, length),), {"Content-Range": told}
+
+
+def _relative(file: OpenFile) -> str:
+    return os.path.relpath(file.path, file.root).replace(os.sep, "/")

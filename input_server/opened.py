@@ -1,0 +1,201 @@
+"""Files held open for a while, so that what was looked at is what is sent, to its end.
+
+A file that is replaced meanwhile gets another inode; whoever was told of the old one still gets the
+old one. Looking a known path up costs one ``stat``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import format_datetime
+from pathlib import Path
+
+from .content import HEAD_BYTES, headers_of, type_of
+from .mounts import Mount
+from .paths import Missing, locate, open_plain
+
+HELD = 256 if os.name == "posix" else 0
+"""Files that stay open to be sent again. On Windows an open file could not be replaced."""
+HELD_SECONDS = 20.0
+"""How long a file that nobody asks for stays open."""
+RETIRED_SECONDS = 5.0
+"""The same once another has its name: whoever was given its pinned path has opened it by then."""
+RETIRED_MOST = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """An open plain file and what is said of it. ``path`` has every link resolved.
+
+    ``headers`` are those of every answer that carries it; ``modified`` in whole seconds. One that
+    is not ``held`` belongs to whoever asked for it, who gives it back (``OpenFiles.done``).
+    """
+
+    descriptor: int
+    path: Path
+    root: Path
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    etag: str
+    modified: datetime
+    kind: str
+    headers: Mapping[str, str]
+    held: bool
+
+    @property
+    def pinned_path(self) -> str | None:
+        """A path that means this very file for as long as it is held, where the system has one."""
+        return f"/proc/self/fd/{self.descriptor}" if self.held and PINNABLE else None
+
+    def read(self, start: int, length: int) -> bytes:
+        """Some of its bytes; fewer at its end."""
+        if hasattr(os, "pread"):
+            return os.pread(self.descriptor, length, start)
+        with READING:
+            os.lseek(self.descriptor, start, os.SEEK_SET)
+            return os.read(self.descriptor, length)
+
+    def read_cached(self, start: int, length: int) -> bytes | None:
+        """The same, None where it would have to wait for the disk (preadv2(2), RWF_NOWAIT)."""
+        if NOWAIT is None:
+            return None
+        buffer = bytearray(length)
+        try:
+            done = os.preadv(self.descriptor, [buffer], start, NOWAIT)
+        except OSError:
+            return None
+        return bytes(buffer) if done == length else None
+
+
+PINNABLE = Path("/proc/self/fd").is_dir()
+NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+READING = threading.Lock()
+"""Where there is no ``pread`` (Windows), seeking and reading is one step."""
+
+
+Key = tuple[str, ...]
+
+
+class OpenFiles:
+    """The files that are open; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: OrderedDict[Key, tuple[OpenFile, float]] = OrderedDict()
+        self._retired: deque[tuple[float, OpenFile]] = deque()
+
+    def find(self, mount: Mount, names: Sequence[str]) -> OpenFile:
+        """The file of these judged names, as it is now. Raises Refused and Missing."""
+        key = (str(mount.folder), *names)
+        now = time.monotonic()
+        with self._lock:
+            entry = self._held.get(key)
+            if entry is not None and _same(key, entry[0]):
+                self._held[key] = (entry[0], now)
+                self._held.move_to_end(key)
+                return entry[0]
+        return self._open(key, mount, names, now)
+
+    def done(self, file: OpenFile) -> None:
+        """Give back what ``find`` gave; closes it unless it is held."""
+        if not file.held:
+            os.close(file.descriptor)
+
+    def sweep(self) -> None:
+        """Close what nobody asked for lately, and what was replaced long enough ago."""
+        now = time.monotonic()
+        with self._lock:
+            for key, (_, used) in list(self._held.items()):
+                if now - used > HELD_SECONDS:
+                    self._retired.append((now, self._held.pop(key)[0]))
+            self._close_retired(now)
+
+    def close(self) -> None:
+        """Close everything."""
+        with self._lock:
+            files = [file for file, _ in self._held.values()] + [file for _, file in self._retired]
+            self._held.clear()
+            self._retired.clear()
+        for file in files:
+            os.close(file.descriptor)
+
+    def _open(self, key: Key, mount: Mount, names: Sequence[str], now: float) -> OpenFile:
+        path, root = locate(mount.folder, names)
+        held = HELD > 0 and len(self._retired) < RETIRED_MOST
+        file = open_file(path, root, names[-1], held=held)
+        if not held:
+            return file
+        with self._lock:
+            before = self._held.pop(key, None)
+            self._held[key] = (file, now)
+            if before is not None:
+                self._retired.append((now, before[0]))
+            while len(self._held) > HELD:
+                self._retired.append((now, self._held.popitem(last=False)[1][0]))
+            self._close_retired(now)
+        return file
+
+    def _close_retired(self, now: float) -> None:
+        while self._retired and now - self._retired[0][0] > RETIRED_SECONDS:
+            os.close(self._retired.popleft()[1].descriptor)
+
+
+def open_file(path: Path, root: Path, name: str, *, held: bool) -> OpenFile:
+    """Open a located file and see what it is. ``name``: what it is called. Raises Missing."""
+    descriptor = open_plain(path)
+    try:
+        seen = os.fstat(descriptor)
+        kind = type_of(name, _head(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise Missing from None
+    etag = f'"{seen.st_mtime_ns:x}-{seen.st_size:x}-{seen.st_ino:x}"'
+    modified = datetime.fromtimestamp(seen.st_mtime_ns // 10**9, timezone.utc)
+    headers = {
+        "ETag": etag,
+        "Last-Modified": format_datetime(modified, usegmt=True),
+        "Accept-Ranges": "bytes",
+        **headers_of(name, kind, download=False),
+    }
+    return OpenFile(
+        descriptor,
+        path,
+        root,
+        seen.st_dev,
+        seen.st_ino,
+        seen.st_size,
+        seen.st_mtime_ns,
+        etag,
+        modified,
+        kind,
+        headers,
+        held,
+    )
+
+
+def _head(descriptor: int) -> bytes:
+    head = os.read(descriptor, HEAD_BYTES)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return head
+
+
+def _same(key: Key, file: OpenFile) -> bool:
+    """Whether the path as it was asked for, links and all, still means this file, unchanged."""
+    try:
+        seen = os.stat(os.path.join(*key))  # noqa: PTH116, PTH118 - on the way of every request
+    except OSError:
+        return False
+    return (
+        seen.st_ino == file.inode
+        and seen.st_mtime_ns == file.mtime_ns
+        and seen.st_size == file.size
+        and seen.st_dev == file.device
+    )

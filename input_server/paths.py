@@ -1,0 +1,100 @@
+"""Which file does a URL mean? From the raw target to names, and from names to an open file.
+
+Two halves that never mix: spelling is judged before the file system is asked (on Windows even a
+look at a network path sends the user's login hash out, CVE-2026-48818), and what is opened is what
+was checked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+DEVICES = frozenset(
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
+    + [f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"]
+)
+"""Names that Windows keeps for devices, with any extension and in any folder."""
+SHORT_NAME = re.compile(r"[^.]{1,7}~\d{1,3}(\.[^.]{0,3})?")
+FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+OPENING = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)  # never waits, whatever the file has turned into
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+class Refused(Exception):
+    """A path that is not served, whatever lies behind it."""
+
+
+class Missing(Exception):
+    """There is no such file."""
+
+
+def decode(part: str) -> str:
+    """One part of a URL's path, percent-decoded once. Raises Refused for what is not UTF-8."""
+    if "%" not in part:
+        if part.isascii():
+            return part
+        raise Refused
+    if BAD_ESCAPE.search(part):
+        raise Refused
+    try:
+        return unquote_to_bytes(part).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused from None
+
+
+def judge(names: Sequence[str]) -> None:
+    """Refuse what is no plain file name on every system, also where this one would take it."""
+    for name in names:
+        odd = (
+            not name
+            or name[0] == "."
+            or name[-1] in ". "
+            or FORBIDDEN.search(name) is not None
+            or name.split(".")[0].strip().upper() in DEVICES
+            or ("~" in name and SHORT_NAME.fullmatch(name) is not None)
+        )
+        if odd:
+            raise Refused
+    if not names:
+        raise Missing
+
+
+def locate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
+    """The file of these judged names inside a folder, and the folder, both with links resolved.
+
+    Raises Refused for what a link leads out of the folder, Missing for what is no plain file.
+    """
+    try:
+        root = folder.resolve(strict=True)
+        path = root.joinpath(*names).resolve(strict=True)
+        seen = path.stat()
+    except (OSError, RuntimeError, ValueError):
+        raise Missing from None
+    if not path.is_relative_to(root):
+        raise Refused
+    if not stat.S_ISREG(seen.st_mode):
+        raise Missing
+    return path, root
+
+
+def open_plain(path: Path) -> int:
+    """A descriptor for reading a plain file that has been located. Raises Missing."""
+    try:
+        descriptor = os.open(path, OPENING)
+    except OSError:
+        raise Missing from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Missing
+    return descriptor
