@@ -1,4 +1,4 @@
-"""``python -m input_server [--host H] [--port N]``, and ``python -m input_server mounts …``"""
+"""``python -m input_server [--host H] [--port N]``, and ``python -m input_server mounts|link …``"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .commands import add_commands, perform
 from .config import Config, check_public, is_loopback, read, short_keys
 from .mounts import ConfigError
 
@@ -27,13 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="a bridge is in front: its secret is the first line of stdin, and it sends the files",
     )
+    add_commands(parser.add_subparsers(dest="command", metavar="mounts|link"))
     chosen = parser.parse_args(argv)
     try:
         config = read({})
+        if chosen.command:
+            return perform(chosen, config)
         host = chosen.host or config.host
         if chosen.unix is None:
             check_public(config, host)
-    except ConfigError as problem:
+    except (ConfigError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
     if chosen.unix is None and not is_loopback(host):
@@ -48,7 +52,8 @@ def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
     secret = sys.stdin.readline().strip() if chosen.bridge else ""
     port = config.port if chosen.port is None else chosen.port
     try:
-        listener = listen_unix(chosen.unix) if chosen.unix else listen(host, port)
+        unix = chosen.unix
+        listener = listen_unix(unix) if unix else listen(host, port, config.stall_seconds)
     except OSError as problem:
         where = chosen.unix or f"{host}:{port}"
         print(f"Cannot listen on {where}: {problem.strerror or problem}", file=sys.stderr)

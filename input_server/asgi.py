@@ -32,8 +32,6 @@ Send = Callable[[Message], Awaitable[None]]
 SMALL = 128 * 1024
 """Bytes up to which a file goes out as its bytes: faster than a path, and little to hold."""
 CHUNK = 256 * 1024
-STALLED_SECONDS = 60.0
-"""How long nobody may take a chunk before the connection is given up."""
 MOST_DELAYED = 64
 """Answers that may be kept waiting at once; beyond that guessers cost more than they are worth."""
 SWEEP_SECONDS = 2.0
@@ -53,11 +51,13 @@ class App:
         *,
         log: bool = False,
         secret: str = "",
+        stall_seconds: float = 60.0,
     ) -> None:
         self._server = server
         self._metrics = metrics
         self._log = log
         self._secret = secret.encode()
+        self._stall_seconds = stall_seconds
         self._delayed = 0
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -149,7 +149,7 @@ class App:
         if reply.is_whole and file.pinned_path is not None:
             await send(_start(reply))
             return await send({"type": "http.response.pathsend", "path": file.pinned_path})
-        return await _stream(reply, file, send)
+        return await _stream(reply, file, send, self._stall_seconds)
 
     def _write_log(self, scope: Scope, target: str, reply: Reply) -> None:
         client = (scope.get("client") or ("-",))[0]
@@ -202,9 +202,9 @@ def _in_memory(reply: Reply, file: OpenFile) -> bytes | None:
     return file.read_cached(piece.start, piece.length) if piece.length else b""
 
 
-async def _stream(reply: Reply, file: OpenFile, send: Send) -> None:
-    """Read and send in chunks. Raises when the file shrank or nobody takes it: then the connection
-    is cut, so that a cut body looks like one.
+async def _stream(reply: Reply, file: OpenFile, send: Send, seconds: float) -> None:
+    """Read and send in chunks. Raises when the file shrank, or when nobody takes a chunk for so many
+    seconds: then the connection is cut, so that a cut body looks like one.
     """
     own = os.dup(file.descriptor)  # the file may be closed by others before its end is sent
     try:
@@ -214,8 +214,8 @@ async def _stream(reply: Reply, file: OpenFile, send: Send) -> None:
             if len(content) != length:
                 raise ConnectionAbortedError("the file has become shorter")
             message = {"type": "http.response.body", "body": before + content, "more_body": True}
-            await asyncio.wait_for(send(message), STALLED_SECONDS)
-        await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), STALLED_SECONDS)
+            await asyncio.wait_for(send(message), seconds)
+        await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), seconds)
     finally:
         os.close(own)
 

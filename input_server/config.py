@@ -27,6 +27,8 @@ LOOPBACK = "127.0.0.0/8;::1"
 class Config:
     """Checked settings. Keys are in no repr.
 
+    ``head_seconds``: how long the whole head of a request may take, and a connection may be idle;
+    ``stall_seconds``: how long nobody may take any of a body before its connection is given up.
     ``offload``: the prefix under which a server in front finds the files that it sends itself
     (``X-Accel-Redirect``); "" when there is none.
     """
@@ -41,6 +43,8 @@ class Config:
     workers: int = 1
     access_log: bool = False
     cache_mb: int = 256
+    head_seconds: int = 10
+    stall_seconds: int = 60
     guard: Policy = field(default_factory=Policy)
     deny_file: Path | None = None
     trusted: tuple[Network, ...] = ()
@@ -79,6 +83,8 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         workers=_whole(value, "INPUT_SERVER_WORKERS", 1, 1, 64),
         access_log=debug or _yes(value, "INPUT_SERVER_ACCESS_LOG"),
         cache_mb=_whole(value, "INPUT_SERVER_CACHE_MB", 256, 0, 1_000_000),
+        head_seconds=_whole(value, "INPUT_SERVER_HEAD_SECONDS", 10, 1, 3600),
+        stall_seconds=_whole(value, "INPUT_SERVER_STALL_SECONDS", 60, 1, 3600),
         guard=_guard(value),
         deny_file=Path(value("INPUT_SERVER_DENY_FILE")).expanduser()
         if value("INPUT_SERVER_DENY_FILE")

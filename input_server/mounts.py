@@ -31,16 +31,19 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """Which files of a mount may go. A file that no rule names stays; ``None`` is no rule."""
+    """Which files of a mount may go; a file that no rule names stays, ``None`` is no rule.
+
+    Those older than so many days; the oldest while there are more than ``most_files``, or more than
+    ``total_mb`` of them. The newest ``keep_newest`` stay whatever the others say.
+    """
 
     older_than_days: float | None = None
-    larger_than_mb: float | None = None
-    keep_newest: int | None = None
+    total_mb: float | None = None
+    most_files: int | None = None
+    keep_newest: int = 0
 
     def __bool__(self) -> bool:
-        return any(value is not None for value in (self.older_than_days, self.larger_than_mb)) or (
-            self.keep_newest is not None
-        )
+        return (self.older_than_days, self.total_mb, self.most_files) != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Mount:
     """A folder that is served under ``alias``.
 
     ``cache_seconds``: how long a browser may keep a file; ``public``: whether a shared cache may.
-    ``quota_mb``: the oldest files go when there is more. ``compress``: send texts compressed.
+    ``quota_mb``: what there should be at most; more is told. ``compress``: send texts compressed.
     ``read_only``: nothing is ever removed, whatever the rules say.
     """
 
@@ -173,7 +176,7 @@ def as_json(mount: Mount) -> dict[str, Any]:
     told = {k: v for k, v in asdict(mount).items() if k in ("alias", "folder") or v != plain[k]}
     told["folder"] = str(mount.folder)
     if "clean" in told:
-        told["clean"] = {k: v for k, v in told["clean"].items() if v is not None}
+        told["clean"] = {k: v for k, v in told["clean"].items() if v}
     return told
 
 
@@ -184,7 +187,12 @@ KNOWN = {
     "compress": (bool, 0),
     "read_only": (bool, 0),
 }
-RULES = {"older_than_days": (float, 0), "larger_than_mb": (float, 0), "keep_newest": (int, 0)}
+RULES = {
+    "older_than_days": (float, 0),
+    "total_mb": (float, 0),
+    "most_files": (int, 0),
+    "keep_newest": (int, 0),
+}
 
 
 def _mount(entry: Any, file: Path) -> Mount:

@@ -25,15 +25,15 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from .asgi import STALLED_SECONDS, App
+from .asgi import App
+from .cleaning import clean_now_and_then
 from .config import Config
 from .gallery import Gallery
 from .handler import FileServer
 from .metrics import SHARED, Metrics
+from .mounts import MountTable
 from .usage import remembering
 
-HEAD_SECONDS = 10.0
-"""How long the whole head of a request may take; an idle connection is ended after that too."""
 LONGEST_HEAD = 16 * 1024
 BACKLOG = 1024
 STOP_SECONDS = 5
@@ -46,9 +46,12 @@ OPEN_FILES = 16_384
 class Server(MPServer):
     """Granian on a socket that already listens."""
 
-    def __init__(self, listener: socket.socket, **settings: Any) -> None:
+    def __init__(
+        self, listener: socket.socket, begun: Callable[[Server], None], **settings: Any
+    ) -> None:
         super().__init__("input_server", **settings)
         self._listener = listener
+        self._begun = begun
 
     def _init_shared_socket(self) -> None:
         descriptor = self._listener.fileno()
@@ -59,13 +62,21 @@ class Server(MPServer):
         self._sfd = descriptor  # type: ignore[assignment]
         self._sso = self._listener
 
+    def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
+        """Threads begin once the workers are there, as forking a process with threads is unsafe."""
+        super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]
+        self._begun(self)
+
     def stop(self) -> None:
         """End gracefully; may be called from any thread."""
         self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; ``port`` 0 takes a free one. Raises OSError, also for a taken port."""
+def listen(host: str, port: int, stall_seconds: float) -> socket.socket:
+    """A socket that listens; ``port`` 0 takes a free one. Raises OSError, also for a taken port.
+
+    ``stall_seconds``: after which the system ends a connection whose other side takes nothing.
+    """
     family, kind, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -76,7 +87,7 @@ def listen(host: str, port: int) -> socket.socket:
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            limit = int(STALLED_SECONDS * 1000)
+            limit = int(stall_seconds * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
@@ -118,8 +129,16 @@ def serve(
     """
     _raise_limit()
     shared = _share_figures(config.workers)
+
+    def begun(server: Server) -> None:
+        clean_now_and_then(MountTable(config.mounts, config.mounts_file), _to_stderr)
+        if stop_with_stdin:
+            threading.Thread(target=_wait_for_stdin, args=(server,), daemon=True).start()
+        ready()
+
     server = Server(
         listener,
+        begun,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         loop=Loops.asyncio,
@@ -129,15 +148,13 @@ def serve(
         backpressure=BACKLOG,
         runtime_blocking_threads=READERS,
         http1_settings=HTTP1Settings(
-            header_read_timeout=int(HEAD_SECONDS * 1000),
+            header_read_timeout=config.head_seconds * 1000,
             max_buffer_size=max(LONGEST_HEAD, 417_792),
         ),
         log_level=LogLevels.error,
         workers_kill_timeout=STOP_SECONDS,
+        respawn_failed_workers=True,
     )
-    server.on_startup(ready)
-    if stop_with_stdin:
-        threading.Thread(target=_wait_for_stdin, args=(server,), daemon=True).start()
     try:
         server.serve(target_loader=partial(make_app, config, secret), wrap_loader=False)
     finally:
@@ -153,7 +170,17 @@ def make_app(config: Config, secret: str = "") -> App:
     metrics = Metrics(server, remembering(server.mounts))
     server.pages["metrics"] = metrics
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
-    return App(server, metrics, log=config.access_log, secret=secret)
+    return App(
+        server,
+        metrics,
+        log=config.access_log,
+        secret=secret,
+        stall_seconds=config.stall_seconds,
+    )
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _wait_for_stdin(server: Server) -> None:

@@ -51,6 +51,8 @@ AUTO = {"WEBP": (72, 84), "JPEG": (74, 86), "AVIF": (50, 62)}
 """Quality of ``q=auto``: for thumbnails, and for pictures that are looked at."""
 AT_ONCE = 2
 """Pictures made at the same time; the rest wait."""
+ORIENTATION, SIDEWAYS = 0x0112, 5
+"""The EXIF tag, and the first of its values that swap width and height (EXIF 2.3, 4.6.4)."""
 LEAST_TEXT, MOST_TEXT = 1024, 16 * 2**20
 
 
@@ -228,8 +230,7 @@ def _made(file: OpenFile, form: str, wish: Wish) -> bytes:
         with Image.open(BytesIO(file.read(0, file.size)), formats=(READERS[file.kind],)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Unmakeable("This picture is too large to be made smaller.", 413)
-            if image.format == "JPEG" and wish.width and wish.height is None:
-                image.draft("RGB", (wish.width, image.height * wish.width // image.width + 1))
+            _decode_less(image, wish)
             shown = ImageOps.exif_transpose(image)
             shown.thumbnail(
                 (wish.width or shown.width, wish.height or shown.height), Image.Resampling.LANCZOS
@@ -241,6 +242,17 @@ def _made(file: OpenFile, form: str, wish: Wish) -> bytes:
         raise Unmakeable("This picture is too large to be made smaller.", 413) from None
     except Exception:  # Pillow's readers raise almost anything for broken files
         raise Unmakeable("This picture is broken.", 422) from None
+
+
+def _decode_less(image: Image, wish: Wish) -> None:
+    """Let a JPEG be decoded at a fraction of its size, where that is still enough."""
+    if image.format != "JPEG":
+        return
+    limits = (wish.width or image.width, wish.height or image.height)
+    if image.getexif().get(ORIENTATION, 1) >= SIDEWAYS:
+        limits = (wish.height or image.width, wish.width or image.height)
+    share = min(limits[0] / image.width, limits[1] / image.height, 1.0)
+    image.draft(None, (int(image.width * share) + 1, int(image.height * share) + 1))
 
 
 def _encoded(image: Image, form: str, quality: int | None) -> bytes:

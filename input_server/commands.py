@@ -1,0 +1,197 @@
+"""``python -m input_server mounts …`` and ``… link …``: for people, beside a running server or not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import quote
+
+from . import signing
+from .cleaning import carry_out, plan
+from .config import Config
+from .mounts import ALIAS, RESERVED, Clean, ConfigError, Mount, MountTable, read_file, write_file
+from .usage import measured
+
+
+def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What can be asked for beside serving."""
+    mounts = parsers.add_parser("mounts", help="list, add, remove, measure and clean mounts")
+    actions = mounts.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="every mount and its rules").add_argument(
+        "--json", action="store_true"
+    )
+    actions.add_parser("usage", help="files and bytes of each").add_argument(
+        "--json", action="store_true"
+    )
+    _add_parser(actions.add_parser("add", help="serve one more folder, or change one"))
+    actions.add_parser("remove", help="serve a folder no more").add_argument("alias")
+    clean = actions.add_parser("clean", help="carry out the rules now")
+    clean.add_argument("alias", nargs="*", help="default: every mount")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would go, and why")
+    link = parsers.add_parser("link", help="an address without a key, that ends")
+    link.add_argument("alias")
+    link.add_argument("path", nargs="?", default="", help="a file; without it the gallery")
+    link.add_argument("--hours", type=float, default=24.0)
+    link.add_argument("--base", default="", help="beginning of the address, http://host:port")
+
+
+def _add_parser(add: argparse.ArgumentParser) -> None:
+    add.add_argument("alias")
+    add.add_argument("folder", type=Path)
+    add.add_argument("--cache-seconds", type=int, default=3600)
+    add.add_argument("--private", action="store_true", help="no shared cache may keep its files")
+    add.add_argument("--quota-mb", type=float)
+    add.add_argument("--no-compress", action="store_true")
+    add.add_argument("--read-only", action="store_true", help="nothing in it is ever removed")
+    add.add_argument("--older-than-days", type=float)
+    add.add_argument("--total-mb", type=float)
+    add.add_argument("--most-files", type=int)
+    add.add_argument("--keep-newest", type=int, default=0)
+
+
+def perform(chosen: argparse.Namespace, config: Config) -> int:
+    """Do what was asked; gives the exit status. Raises ConfigError."""
+    if chosen.command == "link":
+        return _link(chosen, config)
+    return ACTIONS[chosen.action](chosen, config)
+
+
+def _list(chosen: argparse.Namespace, config: Config) -> int:
+    mounts = list(_table(config))
+    if chosen.json:
+        print(json.dumps([_told(mount) for mount in mounts], ensure_ascii=False, indent=2))
+        return 0
+    for mount in mounts:
+        there = "" if mount.folder.is_dir() else "  (not there)"
+        print(f"{mount.alias:16} {mount.folder}{there}")
+        for line in _rules(mount):
+            print(f"{'':16} {line}")
+    return 0
+
+
+def _usage(chosen: argparse.Namespace, config: Config) -> int:
+    rows = [(mount, *measured(mount)) for mount in _table(config)]
+    if chosen.json:
+        told = {
+            mount.alias: {"files": files, "bytes": size, "quota_mb": mount.quota_mb}
+            for mount, files, size in rows
+        }
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return 0
+    for mount, files, size in rows:
+        over = mount.quota_mb is not None and size > mount.quota_mb * 2**20
+        quota = f" of {mount.quota_mb:g} MB" if mount.quota_mb is not None else ""
+        note = "  OVER ITS QUOTA" if over else ""
+        print(f"{mount.alias:16} {files:8} files {size / 2**20:10.1f} MB{quota}{note}")
+    return 0
+
+
+def _add(chosen: argparse.Namespace, config: Config) -> int:
+    if not ALIAS.fullmatch(chosen.alias) or chosen.alias in RESERVED:
+        raise ConfigError(f"{chosen.alias!r} is no alias; use letters, digits, - and _.")
+    mount = Mount(
+        chosen.alias,
+        chosen.folder.expanduser().absolute(),
+        cache_seconds=max(0, chosen.cache_seconds),
+        public=not chosen.private,
+        quota_mb=chosen.quota_mb,
+        compress=not chosen.no_compress,
+        read_only=chosen.read_only,
+        clean=Clean(
+            chosen.older_than_days, chosen.total_mb, chosen.most_files, max(0, chosen.keep_newest)
+        ),
+    )
+    if not mount.folder.is_dir():
+        raise ConfigError(f"{mount.folder} is no folder.")
+    known = [other for other in read_file(config.mounts_file) if other.alias != mount.alias]
+    write_file(config.mounts_file, [*known, mount])
+    print(f"{mount.alias} is served from now on: {mount.folder}")
+    return 0
+
+
+def _remove(chosen: argparse.Namespace, config: Config) -> int:
+    known = read_file(config.mounts_file)
+    rest = [mount for mount in known if mount.alias != chosen.alias]
+    if len(rest) == len(known):
+        elsewhere = any(mount.alias == chosen.alias for mount in config.mounts)
+        hint = " It is set in COMFYUI_MOUNTS; take it out there." if elsewhere else ""
+        raise ConfigError(f"{config.mounts_file} has no mount {chosen.alias!r}.{hint}")
+    write_file(config.mounts_file, rest)
+    print(f"{chosen.alias} is served no more; its files stay.")
+    return 0
+
+
+def _clean(chosen: argparse.Namespace, config: Config) -> int:
+    mounts = {mount.alias: mount for mount in _table(config)}
+    unknown = [alias for alias in chosen.alias if alias not in mounts]
+    if unknown:
+        raise ConfigError(f"There is no mount {unknown[0]!r}; there are {', '.join(mounts)}.")
+    for mount in (mounts[alias] for alias in chosen.alias or mounts):
+        planned = plan(mount, time.time())
+        megabytes = planned.size / 2**20
+        if chosen.dry_run:
+            for removal in planned.removals:
+                print(f"would remove {mount.alias}/{removal.entry.path}: {removal.why}")
+            print(f"{mount.alias}: {len(planned.removals)} files, {megabytes:.1f} MB would go")
+        else:
+            files, freed = carry_out(planned, print)
+            print(f"{mount.alias}: {files} files, {freed / 2**20:.1f} MB removed")
+    return 0
+
+
+def _link(chosen: argparse.Namespace, config: Config) -> int:
+    if not config.signing_key:
+        raise ConfigError(
+            "No address can be signed: set COMFYUI_ACCESS_KEY or INPUT_SERVER_SIGNING_KEY."
+        )
+    names = tuple(part for part in chosen.path.split("/") if part)
+    what = "files" if names else "gallery"
+    expires = int(time.time() + chosen.hours * 3600)
+    query = signing.query(config.signing_key, what, chosen.alias, names, expires)
+    path = "/".join(quote(name, safe="") for name in names)
+    base = chosen.base.rstrip("/") or f"http://{config.host}:{config.port}"
+    print(f"{base}/comfyui_server/{what}/{quote(chosen.alias)}/{path}?{query}")
+    return 0
+
+
+def _table(config: Config) -> MountTable:
+    table = MountTable(config.mounts, config.mounts_file)
+    if table.problem:
+        print(table.problem, file=sys.stderr)
+    return table
+
+
+def _told(mount: Mount) -> dict[str, object]:
+    return {**asdict(mount), "folder": str(mount.folder), "exists": mount.folder.is_dir()}
+
+
+def _rules(mount: Mount) -> Sequence[str]:
+    rules = mount.clean
+    told = [
+        f"cached {mount.cache_seconds} s, {'public' if mount.public else 'private'}",
+        f"quota {mount.quota_mb:g} MB" if mount.quota_mb is not None else "",
+        "read only" if mount.read_only else "",
+        f"removes what is older than {rules.older_than_days:g} days"
+        if rules.older_than_days is not None
+        else "",
+        f"removes the oldest beyond {rules.total_mb:g} MB" if rules.total_mb is not None else "",
+        f"removes the oldest beyond {rules.most_files} files"
+        if rules.most_files is not None
+        else "",
+        f"always keeps the newest {rules.keep_newest}" if rules.keep_newest else "",
+    ]
+    return [line for line in told if line]
+
+
+ACTIONS: Mapping[str, Callable[[argparse.Namespace, Config], int]] = {
+    "list": _list,
+    "usage": _usage,
+    "add": _add,
+    "remove": _remove,
+    "clean": _clean,
+}

@@ -1,0 +1,118 @@
+"""The file server as a process of its own, on a free port (used by tests here)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import requests
+
+PROJECT = Path(__file__).resolve().parents[2]
+KEY = "key-of-the-file-server"
+
+
+class Running:
+    """Serves ``folder`` as the mount ``m``. ``log`` is what it has said on stderr."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("COMFYUI", "FILE_SERVER"))}
+        self.environment = {
+            **kept,
+            "COMFYUI_MOUNTS": f"m:{folder}",
+            "COMFYUI_MOUNTS_FILE": str(folder.parent / "mounts.json"),
+            "COMFYUI_ACCESS_KEY": KEY,
+            "INPUT_SERVER_CACHE_DIR": str(folder.parent / "copies"),
+            **environment,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin", *arguments],
+            cwd=PROJECT,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        self.log: list[str] = []
+        threading.Thread(target=self._read_log, daemon=True).start()
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        assert "http" in first, "".join(self.log)
+        self.url = first.split()[-1]
+        self.port = int(self.url.rpartition(":")[2])
+        self.files = f"{self.url}/comfyui_server/pw={KEY}/files/m"
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        self.log.extend(self.process.stderr)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """A GET with ``_`` for ``-`` in header names; ``path`` below the mount or from ``/`` on."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        address = f"{self.url}{path}" if path.startswith("/") else f"{self.files}/{path}"
+        return requests.get(address, headers=named, timeout=20)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``python -m input_server …`` beside the running server, with the same settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "input_server", *arguments],
+            cwd=PROJECT,
+            env=self.environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=30,
+            check=False,
+        )
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def stop(self) -> int:
+        """End it as a supervisor does; gives its exit status."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        status = self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+def processes(parent: int) -> list[int]:
+    """The process and everything below it, on Linux."""
+    found = [parent]
+    for pid in found:
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        if children.exists():
+            found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def open_files(pids: list[int]) -> int:
+    """How many files and sockets these processes have open."""
+    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
+
+def memory(pids: list[int]) -> int:
+    """Bytes of memory that are these processes' own."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+Headers = dict[str, Any]

@@ -1,0 +1,320 @@
+"""Who may see what: keys, signatures, networks, and those who guess."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from input_server import signing
+from input_server.access import Access, Asker, Denied, Key, client_address, read_keys, without_key
+from input_server.guard import DenyList, Guard, Policy, is_in, networks
+from input_server.mounts import ConfigError
+from input_server.urls import Route, parse
+from tests.input_server.running import KEY, PROJECT, Running
+
+SECRET = "signing secret"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("access") / "m"
+    (folder / "图 sub").mkdir(parents=True)
+    (folder / "图 sub" / "a b.txt").write_text("hello", "utf-8")
+    keys = [
+        {"name": "alice", "key": "alice-has-a-key", "mounts": ["m"]},
+        {"name": "bob", "key": "bob-has-another", "mounts": ["other"]},
+        {"name": "far", "key": "only-from-afar", "networks": ["192.0.2.0/24"]},
+        {"name": "two", "key": "two-factors-here", "signature": "second"},
+    ]
+    with Running(folder, COMFYUI_KEYS=json.dumps(keys), INPUT_SERVER_SIGNING_KEY=SECRET) as server:
+        yield server
+
+
+PATH = "%E5%9B%BE%20sub/a%20b.txt"
+NAMES = ("图 sub", "a b.txt")
+
+
+def signed(
+    key: str = SECRET,
+    names: tuple[str, ...] = NAMES,
+    alias: str = "m",
+    seconds: float = 60,
+    what: str = "files",
+) -> str:
+    return signing.query(key, what, alias, names, int(time.time() + seconds))
+
+
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [
+        (KEY, 200),
+        ("alice-has-a-key", 200),
+        ("bob-has-another", 404),
+        ("only-from-afar", 401),
+        ("two-factors-here", 401),
+        ("nobody-has-this", 401),
+        ("", 401),
+        (KEY[:-1], 401),
+        (KEY + "x", 401),
+        (KEY.upper(), 401),
+    ],
+)
+def test_a_key_opens_what_it_is_for(running: Running, key: str, status: int) -> None:
+    assert running.get(f"/comfyui_server/pw={key}/files/m/{PATH}").status_code == status
+    bearer = running.get(f"/comfyui_server/files/m/{PATH}", Authorization=f"Bearer {key}")
+    assert bearer.status_code == status
+    gate = running.get(f"/pw={key}/files/comfyui/m/{PATH}")
+    assert gate.status_code == status
+
+
+def test_a_second_secret_is_asked_for_where_it_is_wanted(running: Running) -> None:
+    address = f"/comfyui_server/pw=two-factors-here/files/m/{PATH}"
+    assert running.get(f"{address}?{signed('second')}").status_code == 200
+    assert running.get(f"{address}?{signed(SECRET)}").status_code == 401
+    assert running.get(f"{address}?{signed('second', seconds=-1)}").status_code == 401
+
+
+def test_a_signed_address_opens_that_file_until_it_ends(running: Running) -> None:
+    address = f"/comfyui_server/files/m/{PATH}"
+    assert running.get(f"{address}?{signed()}").text == "hello"
+    assert running.get(f"{address}?{signed()}&download=1").status_code == 200
+    assert running.get(f"/pw=signed/files/comfyui/m/{PATH}?{signed()}").status_code == 200
+
+
+WRONG = {
+    "ended": lambda: signed(seconds=-1),
+    "ends too late": lambda: signed(seconds=400 * 24 * 3600),
+    "another secret": lambda: signed("another secret"),
+    "another mount": lambda: signed(alias="other"),
+    "another file": lambda: signed(names=("a b.txt",)),
+    "parts run together": lambda: signed(names=("图 sub/a b.txt",)),
+    "for the gallery": lambda: signed(what="gallery"),
+    "another end": lambda: signed().replace("exp=", "exp=1"),
+    "cut off": lambda: signed()[:-3],
+    "no signature": lambda: "exp=9999999999&sig=",
+    "no end": lambda: "sig=x",
+    "no number": lambda: "exp=x&sig=y",
+    "a number too long": lambda: "exp=99999999999999999999&sig=y",
+    "a digit of another kind": lambda: "exp=²&sig=y",
+    "nothing": lambda: "",
+}
+
+
+@pytest.mark.parametrize("query", WRONG.values(), ids=WRONG)
+def test_no_other_address_is_opened_by_a_signature(
+    running: Running, query: Callable[[], str]
+) -> None:
+    assert running.get(f"/comfyui_server/files/m/{PATH}?{query()}").status_code == 401
+
+
+def test_a_signature_does_not_help_a_wrong_key(running: Running) -> None:
+    assert running.get(f"/comfyui_server/pw=wrong/files/m/{PATH}?{signed()}").status_code == 401
+
+
+def test_without_the_key_every_answer_is_the_same(running: Running) -> None:
+    texts = {
+        (answer.status_code, answer.text)
+        for path in (PATH, "absent.txt", "", "../x", ".hidden", "%00")
+        for alias in ("m", "nomount")
+        for answer in [running.get(f"/comfyui_server/pw=wrong/files/{alias}/{path}")]
+    }
+    assert texts == {(401, "Unauthorized.")}
+
+
+def test_the_command_makes_addresses_that_open(running: Running) -> None:
+    made = running.command("link", "m", "图 sub/a b.txt", "--base", running.url)
+    assert requests.get(made.stdout.strip(), timeout=10).text == "hello"
+    assert KEY not in made.stdout
+
+
+def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: Path) -> None:
+    with Running(tmp_path / "m", INPUT_SERVER_ACCESS_LOG="true") as logged:
+        logged.get("absent.txt")
+        logged.get(f"/comfyui_server/pw%3D{KEY}/files/m/x")
+        logged.get("/comfyui_server/files/m/x", Authorization=f"Bearer {KEY}")
+        logged.get(f"/comfyui_server/files/m/x?{signed()}")
+        figures = logged.get(f"/comfyui_server/pw={KEY}/metrics").text
+        assert 'why="missing"' in figures
+        logged.stop()
+        told = "".join(logged.log)
+        assert told.count("/files/m/") == 4
+        assert KEY not in told + figures
+        assert "sig=…" in told
+    (key,) = read_keys('[{"name": "a", "key": "12345678", "signature": "geheim"}]', tmp_path)
+    assert "12345678" not in repr(key)
+    assert "geheim" not in repr(key)
+    assert KEY not in repr(parse(f"/comfyui_server/pw={KEY}/files/m/x"))
+    assert without_key("/a?b=1&sig=abc&c=2") == "/a?b=1&sig=…&c=2"
+
+
+# -- those who guess -------------------------------------------------------------------------------
+
+
+def test_guessers_wait_and_are_then_shut_out_and_nobody_else(tmp_path: Path) -> None:
+    env = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_LOCK_AFTER": "6"}
+    proxies = {"INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1"}
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.txt").write_text("x", "utf-8")
+    with Running(tmp_path / "m", **env, **proxies) as server:
+        wrong = "/comfyui_server/pw=guess/files/m/a.txt"
+        seen = []
+        for _ in range(9):
+            begun = time.monotonic()
+            status = server.get(wrong, X_Forwarded_For="203.0.113.7").status_code
+            seen.append((status, time.monotonic() - begun))
+        statuses = [status for status, _ in seen]
+        assert statuses[0] == 401
+        assert statuses[-1] == 429
+        waits = [spent for status, spent in seen if status == 401]
+        assert max(waits) > 0.2
+        shut = server.get("a.txt", X_Forwarded_For="203.0.113.7")
+        assert (shut.status_code, int(shut.headers["Retry-After"]) > 500) == (429, True)
+        assert server.get("a.txt", X_Forwarded_For="203.0.113.8").status_code == 200
+        forged = server.get("a.txt", X_Forwarded_For="203.0.113.8, 203.0.113.7")
+        assert forged.status_code == 429
+
+
+def test_a_score_fades_and_loopback_is_spared() -> None:
+    guard = Guard(Policy(limit=3, seconds=100))
+    assert guard.wrong_key("198.51.100.1") > 0
+    guard.wrong_key("198.51.100.1")
+    guard.wrong_key("198.51.100.1")
+    assert guard.shut_for("198.51.100.1") > 90
+    assert guard.shut_for("198.51.100.2") == 0
+    for _ in range(50):
+        guard.probe("2001:db8::1")
+    assert guard.shut_for("2001:db8::2") > 0, "one IPv6 line has a whole /64"
+    spared = Guard(Policy(limit=1, exempt=networks("127.0.0.0/8", "x")))
+    assert spared.wrong_key("127.0.0.9") == 0
+    assert spared.shut_for("127.0.0.9") == 0
+    never = Guard(Policy(limit=0))
+    never.wrong_key("198.51.100.1")
+    assert never.shut_for("198.51.100.1") == 0
+
+
+def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("input_server.guard.REMEMBERED", 10)
+    guard = Guard(Policy())
+    for number in range(200):
+        guard.wrong_key(f"10.0.{number}.1")
+    assert len(guard._scores) == 10
+
+
+def test_a_deny_list_is_read_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("input_server.guard.LOOK_SECONDS", 0.0)
+    file = tmp_path / "deny.txt"
+    deny = DenyList(file)
+    assert not deny.holds("203.0.113.5")
+    file.write_text("# these\n203.0.113.0/24\n2001:db8::/32  # and those\n", "utf-8")
+    assert deny.holds("203.0.113.5")
+    assert deny.holds("::ffff:203.0.113.5")
+    assert deny.holds("2001:db8::9")
+    assert not deny.holds("198.51.100.1")
+    file.write_text("203.0.113.0/24\nnonsense\n", "utf-8")
+    os.utime(file, ns=(1, 1))
+    assert deny.holds("2001:db8::9"), "a slip of the pen opens nothing"
+    assert "nonsense" in deny.problem
+    access = Access((Key("k", KEY),), "", Guard(Policy()), deny)
+    with pytest.raises(Denied) as told:
+        access.admit(Route("files", KEY, "m", ("x",)), {}, Asker("203.0.113.5", {}))
+    assert told.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("198.51.100.1", "203.0.113.7", "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "1.2.3.4, 203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "203.0.113.7, 10.0.0.2", "203.0.113.7"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", " , ", "10.0.0.1"),
+        ("10.0.0.1", "nonsense", "nonsense"),
+    ],
+)
+def test_behind_a_trusted_proxy_the_right_address_counts(
+    peer: str, forwarded: str, client: str
+) -> None:
+    trusted = networks("10.0.0.0/8", "x")
+    assert client_address(peer, {"x-forwarded-for": forwarded}, trusted) == client
+
+
+def test_networks_are_read_or_refused_by_name() -> None:
+    assert is_in("192.168.1.9", networks("192.168.1.0/24; ::1", "x"))
+    assert not is_in("nonsense", networks("192.168.1.0/24", "x"))
+    with pytest.raises(ConfigError, match="THE_SETTING"):
+        networks("nonsense", "THE_SETTING")
+
+
+# -- how it starts ---------------------------------------------------------------------------------
+
+
+def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("COMFYUI", "FILE_SERVER"))}
+    return subprocess.run(
+        [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin", *arguments],
+        cwd=PROJECT,
+        env={**kept, "COMFYUI_MOUNTS": f"m:{folder}", **environment},
+        capture_output=True,
+        input="",
+        encoding="utf-8",
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "COMFYUI_ACCESS_KEY"),
+        ({"COMFYUI_ACCESS_KEY": "   "}, "COMFYUI_ACCESS_KEY"),
+        ({"COMFYUI_ACCESS_KEY": "123456"}, "everybody knows it"),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": "nonsense"}, "COMFYUI_KEYS"),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": '[{"name": "x"}]'}, "'x'"),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_WORKERS": "many"}, "WORKERS"),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_OFFLOAD": "x"}, "OFFLOAD"),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_LOCK_EXEMPT": "x"}, "EXEMPT"),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_ACCESS_LOG": "x"}, "ACCESS_LOG"),
+    ],
+)
+def test_it_does_not_start_with_what_is_not_safe_or_not_clear(
+    tmp_path: Path, environment: dict[str, str], told: str
+) -> None:
+    done = starting(tmp_path, "--host", "0.0.0.0", **environment)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_example_key_is_good_enough_for_this_machine_alone(tmp_path: Path) -> None:
+    done = starting(tmp_path, "--host", "127.0.0.1", COMFYUI_ACCESS_KEY="123456")
+    assert done.returncode == 0
+    warned = starting(tmp_path, "--host", "0.0.0.0", COMFYUI_ACCESS_KEY="short")
+    assert (warned.returncode, "short" in warned.stderr) == (0, True)
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    with Running(tmp_path / "m") as server:
+        done = starting(tmp_path, "--port", str(server.port), COMFYUI_ACCESS_KEY="a-good-long-key")
+    assert (done.returncode, "Cannot listen" in done.stderr) == (1, True)
+
+
+def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text('[{"name": "a", "key": "12345678"}]', "utf-8")
+    (key,) = read_keys("keys.json", tmp_path)
+    assert key.name == "a"
+    with pytest.raises(ConfigError, match="twice"):
+        read_keys('[{"name": "a", "key": "12345678"}, {"name": "a", "key": "87654321"}]', tmp_path)
+    for wrong in ('[{"name": "a", "key": "short"}]', '[{"name": "a", "key": "12345678", "x": 1}]'):
+        with pytest.raises(ConfigError, match="'a'"):
+            read_keys(wrong, tmp_path)

@@ -1,0 +1,224 @@
+"""Mounts that come, go and look after themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from input_server.cleaning import carry_out, plan
+from input_server.mounts import (
+    Clean,
+    ConfigError,
+    Mount,
+    MountTable,
+    as_json,
+    read_file,
+    write_file,
+)
+from input_server.usage import Entry, walk
+from tests.input_server.running import Running
+
+HOUR, DAY = 3600.0, 24 * 3600.0
+
+
+def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> None:
+    more = tmp_path / "更多 more"
+    more.mkdir()
+    (more / "a.txt").write_text("more", "utf-8")
+    with Running(tmp_path / "m") as server:
+        address = server.files.replace("/files/m", "/files/more") + "/a.txt"
+        path = address.removeprefix(server.url)
+        assert server.get(path).status_code == 404
+        added = server.command(
+            "mounts", "add", "more", str(more), "--private", "--keep-newest", "3"
+        )
+        assert added.returncode == 0, added.stderr
+        until(lambda: server.get(path).status_code == 200)
+        assert server.get(path).headers["Cache-Control"] == "private, max-age=3600"
+        listed = json.loads(server.command("mounts", "list", "--json").stdout)
+        assert [mount["alias"] for mount in listed] == ["m", "more"]
+        usage = json.loads(server.command("mounts", "usage", "--json").stdout)
+        assert usage["more"] == {"files": 1, "bytes": 4, "quota_mb": None}
+        assert server.command("mounts", "remove", "more").returncode == 0
+        until(lambda: server.get(path).status_code == 404)
+        fixed = server.command("mounts", "remove", "m")
+        assert (fixed.returncode, "COMFYUI_MOUNTS" in fixed.stderr) == (2, True)
+        assert server.command("mounts", "add", "gallery", str(more)).returncode == 2
+        assert server.command("mounts", "add", "x", str(tmp_path / "nowhere")).returncode == 2
+
+
+def until(seen: object, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not seen():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_broken_file_leaves_the_mounts_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("input_server.mounts.LOOK_SECONDS", 0.0)
+    file = tmp_path / "mounts.json"
+    table = MountTable((Mount("a", tmp_path),), file)
+    write_file(file, [Mount("b", tmp_path / "b", cache_seconds=0)])
+    assert [mount.alias for mount in table] == ["a", "b"]
+    assert table.get("b") == Mount("b", tmp_path / "b", cache_seconds=0)
+    file.write_text("{", "utf-8")
+    assert [mount.alias for mount in table] == ["a", "b"]
+    assert "mounts.json" in table.problem
+    file.unlink()
+    assert [mount.alias for mount in table] == ["a"]
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    clean = Clean(older_than_days=2.5, total_mb=10, most_files=7, keep_newest=3)
+    mounts = (
+        Mount("图", tmp_path / "一 二"),
+        Mount("b", tmp_path, 60, False, 5.5, False, clean, read_only=True),
+    )
+    write_file(tmp_path / "mounts.json", mounts)
+    assert read_file(tmp_path / "mounts.json") == mounts
+    assert as_json(mounts[0]) == {"alias": "图", "folder": str(tmp_path / "一 二")}
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"alias": "a"}, "folder"),
+        ({"alias": "a b", "folder": "x"}, "alias"),
+        ({"alias": "_cache", "folder": "x"}, "alias"),
+        ({"alias": "a", "folder": "x", "cache": 1}, "'cache'"),
+        ({"alias": "a", "folder": "x", "cache_seconds": "long"}, "cache_seconds"),
+        ({"alias": "a", "folder": "x", "cache_seconds": -1}, "at least 0"),
+        ({"alias": "a", "folder": "x", "public": 1}, "public"),
+        ({"alias": "a", "folder": "x", "clean": {"size": 1}}, "clean"),
+        ({"alias": "a", "folder": "x", "clean": {"most_files": True}}, "most_files"),
+        ("a:x", "alias"),
+    ],
+)
+def test_a_wrong_entry_is_told_by_name(tmp_path: Path, entry: object, told: str) -> None:
+    (tmp_path / "mounts.json").write_text(json.dumps({"mounts": [entry]}), "utf-8")
+    with pytest.raises(ConfigError, match=told):
+        read_file(tmp_path / "mounts.json")
+
+
+# -- cleaning --------------------------------------------------------------------------------------
+
+NOW = 1_800_000_000.0
+
+
+def aged(name: str, days: float, size: int = 2**20) -> Entry:
+    return Entry((name,), size, int((NOW - days * DAY) * 1e9), 1)
+
+
+def planned(clean: Clean, *entries: Entry, read_only: bool = False) -> dict[str, str]:
+    mount = Mount("m", Path("nowhere"), clean=clean, read_only=read_only)
+    found = plan(mount, NOW, entries)
+    return {removal.entry.path: removal.why for removal in found.removals}
+
+
+FILES = (aged("new", 0.01), aged("a", 1), aged("b", 5), aged("c", 20), aged("d", 90))
+
+
+@pytest.mark.parametrize(
+    ("clean", "gone"),
+    [
+        (Clean(), ""),
+        (Clean(older_than_days=10), "dc"),
+        (Clean(older_than_days=10, keep_newest=4), "d"),
+        (Clean(older_than_days=0), "dcba"),
+        (Clean(most_files=2), "dcb"),
+        (Clean(most_files=0), "dcba"),
+        (Clean(total_mb=3.5), "dc"),
+        (Clean(total_mb=3.5, keep_newest=4), "d"),
+        (Clean(older_than_days=30, most_files=3), "dc"),
+    ],
+)
+def test_a_plan_follows_the_rules_and_spares_the_young(clean: Clean, gone: str) -> None:
+    assert list(planned(clean, *FILES)) == list(gone)
+    assert planned(clean, *FILES, read_only=True) == {}
+
+
+def test_a_plan_says_why_and_how_much() -> None:
+    assert planned(Clean(older_than_days=10), *FILES)["d"] == "older than 10 days"
+    assert planned(Clean(most_files=4), *FILES)["d"] == "more than 4 files"
+    assert planned(Clean(total_mb=4.5), *FILES)["d"] == "more than 4.5 MB"
+    mount = Mount("m", Path("nowhere"), clean=Clean(older_than_days=10))
+    assert plan(mount, NOW, FILES).size == 2 * 2**20
+
+
+def old_file(path: Path, text: str = "old", age: float = 3 * DAY) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None:
+    mount = Mount("m", tmp_path / "in", clean=Clean(older_than_days=1))
+    gone = old_file(tmp_path / "in" / "子 sub" / "gone.txt")
+    changed = old_file(tmp_path / "in" / "changed.txt")
+    young = old_file(tmp_path / "in" / "young.txt", age=HOUR / 2)
+    hidden = old_file(tmp_path / "in" / ".hidden.txt")
+    written = old_file(tmp_path / "in" / "written.txt")
+    outside = old_file(tmp_path / "out" / "precious.txt")
+    if os.name == "posix":
+        (tmp_path / "in" / "link.txt").symlink_to(outside)
+        (tmp_path / "in" / "linked").symlink_to(tmp_path / "out")
+    todo = plan(mount, time.time())
+    assert sorted(r.entry.path for r in todo.removals) == [
+        "changed.txt",
+        "written.txt",
+        "子 sub/gone.txt",
+    ]
+    old_file(changed, "another", age=2 * DAY)
+    log: list[str] = []
+    with written.open("a", encoding="utf-8"):
+        files, freed = carry_out(todo, log.append)
+    assert (files, freed) == (1, 3)
+    assert not gone.exists()
+    for kept in (changed, young, hidden, outside, written):
+        assert kept.exists()
+    assert "removed m/子 sub/gone.txt (3 bytes): older than 1 days" in log
+    assert any("changed.txt" in line and "changed meanwhile" in line for line in log)
+    assert any("written.txt" in line and "being written" in line for line in log)
+    assert carry_out(plan(mount, time.time()), log.append)[0] == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+def test_a_folder_that_became_a_link_after_the_plan_loses_nothing(tmp_path: Path) -> None:
+    mount = Mount("m", tmp_path / "in", clean=Clean(older_than_days=1))
+    old_file(tmp_path / "in" / "sub" / "a.txt")
+    todo = plan(mount, time.time())
+    (tmp_path / "in" / "sub").rename(tmp_path / "elsewhere")
+    (tmp_path / "in" / "sub").symlink_to(tmp_path / "elsewhere")
+    log: list[str] = []
+    assert carry_out(todo, log.append) == (0, 0)
+    assert (tmp_path / "elsewhere" / "a.txt").exists()
+
+
+def test_the_command_says_what_would_go_and_does_it_only_when_asked(tmp_path: Path) -> None:
+    with Running(tmp_path / "m") as server:
+        victim = old_file(tmp_path / "m" / "a.txt")
+        server.command("mounts", "add", "m", str(tmp_path / "m"), "--older-than-days", "1")
+        dry = server.command("mounts", "clean", "--dry-run").stdout
+        assert "would remove m/a.txt: older than 1 days" in dry
+        assert victim.exists()
+        done = server.command("mounts", "clean", "m").stdout
+        assert "removed m/a.txt" in done
+        assert not victim.exists()
+        assert server.command("mounts", "clean", "nope").returncode == 2
+
+
+def test_a_walk_sees_only_what_could_be_served(tmp_path: Path) -> None:
+    for name in ("a.txt", "sub/b.txt", ".hid/c.txt", ".d.txt", "sub/e. "):
+        old_file(tmp_path / name)
+    if os.name == "posix":
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "link.txt").symlink_to("a.txt")
+    assert sorted(entry.path for entry in walk(tmp_path)) == ["a.txt", "sub/b.txt"]
+    assert list(walk(tmp_path / "nowhere")) == []

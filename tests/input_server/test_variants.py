@@ -1,0 +1,189 @@
+"""Smaller and lighter copies: what is asked for, once, and never more than there is room for."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from input_server.mounts import Mount
+from input_server.opened import OpenFiles
+from input_server.variants import Unmakeable, Variants, Wish, wish_of
+from tests.input_server.running import Running
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("variants") / "m"
+    folder.mkdir()
+    Image.effect_noise((900, 600), 70).convert("RGB").save(folder / "big.png")
+    Image.new("RGBA", (40, 20), (255, 0, 0, 0)).save(folder / "clear.png")
+    frames = [Image.new("RGB", (60, 60), (level, 0, 0)) for level in (10, 200)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 30)).save(folder / "turned.jpg", exif=exif)
+    (folder / "broken.png").write_bytes((folder / "big.png").read_bytes()[:5000])
+    Image.new("1", (9000, 9000)).save(folder / "giant.png")
+    (folder / "text.txt").write_text("a line of text\n" * 500, "utf-8")
+    (folder / "page.json").write_text("[" + "1," * 3000 + "1]", "utf-8")
+    with Running(folder) as server:
+        yield server
+
+
+def picture(running: Running, path: str) -> Image.Image:
+    answer = running.get(path)
+    assert answer.status_code == 200, answer.text
+    shown = Image.open(io.BytesIO(answer.content))
+    assert answer.headers["Content-Type"] == f"image/{shown.format.lower()}"
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("query", "form", "size"),
+    [
+        ("w=300", "PNG", (300, 200)),
+        ("h=100", "PNG", (150, 100)),
+        ("w=300&h=50", "PNG", (75, 50)),
+        ("w=4000", "PNG", (900, 600)),
+        ("w=90&fmt=webp", "WEBP", (90, 60)),
+        ("fmt=jpeg&q=40", "JPEG", (900, 600)),
+        ("fmt=avif&w=64&q=auto", "AVIF", (64, 43)),
+        ("quality=30&fmt=webp", "WEBP", (900, 600)),
+    ],
+)
+def test_a_picture_comes_as_it_is_asked_for_and_never_larger(
+    running: Running, query: str, form: str, size: tuple[int, int]
+) -> None:
+    shown = picture(running, f"big.png?{query}")
+    assert (shown.format, shown.size) == (form, size)
+
+
+def test_a_lower_quality_is_lighter_and_the_original_stays(running: Running) -> None:
+    before = (running.folder / "big.png").read_bytes()
+    sizes = [len(running.get(f"big.png?fmt=webp&q={q}").content) for q in (90, 50, 10)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (running.folder / "big.png").read_bytes() == before
+    assert running.get("big.png").content == before
+    png = [len(running.get(f"big.png?q={q}&w=200").content) for q in (100, 20)]
+    assert png[1] < png[0]
+
+
+def test_transparency_rotation_and_frames_are_taken_care_of(running: Running) -> None:
+    assert picture(running, "clear.png?fmt=webp").convert("RGBA").getpixel((1, 1))[3] == 0
+    assert picture(running, "clear.png?fmt=jpeg").getpixel((1, 1)) == (255, 255, 255)
+    assert picture(running, "turned.jpg?w=20").size == (20, 40)
+    assert picture(running, "moving.gif?w=30&fmt=png").size == (30, 30)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("big.png?w=0", 400),
+        ("big.png?w=-1", 400),
+        ("big.png?w=99999", 400),
+        ("big.png?w=abc", 400),
+        ("big.png?w=%C2%B2", 400),
+        ("big.png?fmt=tiff", 400),
+        ("big.png?fmt=../x", 400),
+        ("big.png?q=0", 400),
+        ("big.png?q=101", 400),
+        ("big.png?q=best", 400),
+        ("text.txt?w=10", 400),
+        ("broken.png?w=10", 422),
+        ("giant.png?w=10", 413),
+        ("absent.png?w=10", 404),
+    ],
+)
+def test_what_cannot_be_made_is_told_shortly(running: Running, path: str, status: int) -> None:
+    answer = running.get(path)
+    assert answer.status_code == status
+    assert len(answer.text) < 100
+
+
+def test_a_copy_has_conditions_and_parts_of_its_own(running: Running) -> None:
+    whole = running.get("big.png?w=120&fmt=webp")
+    tag = whole.headers["ETag"]
+    assert running.get("big.png?w=120&fmt=webp", If_None_Match=tag).status_code == 304
+    assert running.get("big.png", If_None_Match=tag).status_code == 200
+    part = running.get("big.png?w=120&fmt=webp", Range="bytes=0-9")
+    assert part.content == whole.content[:10]
+    assert 'filename="big.webp"' in whole.headers["Content-Disposition"]
+
+
+def test_texts_are_compressed_for_those_who_take_it(running: Running) -> None:
+    for name in ("text.txt", "page.json"):
+        plain = running.get(name, Accept_Encoding="identity")
+        packed = running.get(name, Accept_Encoding="gzip, br")
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert int(packed.headers["Content-Length"]) < len(plain.content) / 5
+        assert packed.content == plain.content == (running.folder / name).read_bytes()
+        assert packed.headers["ETag"] != plain.headers["ETag"]
+        assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+    assert "Content-Encoding" not in running.get("text.txt", Accept_Encoding="gzip;q=0").headers
+    assert "Content-Encoding" not in running.get("big.png", Accept_Encoding="gzip").headers
+    part = running.get("text.txt", Accept_Encoding="gzip", Range="bytes=0-3")
+    assert (part.status_code, part.text) == (206, "a li")
+
+
+def test_many_who_ask_at_once_cost_one_copy(tmp_path: Path) -> None:
+    Image.effect_noise((400, 400), 70).save(tmp_path / "a.png")
+    files, variants = OpenFiles(), Variants(tmp_path / "copies", 10)
+    file = files.find(Mount("m", tmp_path), ("a.png",))
+    with ThreadPoolExecutor(8) as pool:
+        wishes = [Wish(width=50, form="webp")] * 24
+        made = list(pool.map(lambda wish: variants.picture(file, "a.png", wish), wishes))
+    assert (variants.made, len({one.etag for one in made})) == (1, 1)
+    assert len(list((tmp_path / "copies").iterdir())) == 1
+    for one in made:
+        files.done(one)
+    files.close()
+
+
+def test_a_changed_original_gets_new_copies_and_old_ones_make_room(tmp_path: Path) -> None:
+    files, variants = OpenFiles(), Variants(tmp_path / "copies", 1)
+    tags = set()
+    for number in range(30):
+        path = tmp_path / "a.png"
+        Image.effect_noise((300, 300), 90).save(path)
+        os.utime(path, ns=(number, number * 10**9))
+        made = variants.picture(files.find(Mount("m", tmp_path), ("a.png",)), "a.png", Wish(200))
+        tags.add(made.etag)
+        files.done(made)
+        for kept in (tmp_path / "copies").iterdir():
+            os.utime(kept, (kept.stat().st_atime - 60, kept.stat().st_mtime - 60))
+    files.close()
+    assert len(tags) == 30
+    total = sum(path.stat().st_size for path in (tmp_path / "copies").iterdir())
+    assert total < 1.2 * 2**20
+
+
+def test_a_full_or_closed_folder_of_copies_is_told(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "copies").write_text("a file where the folder should be", "utf-8")
+    files, variants = OpenFiles(), Variants(tmp_path / "copies", 1)
+    file = files.find(Mount("m", tmp_path), ("a.png",))
+    with pytest.raises(Unmakeable) as told:
+        variants.picture(file, "a.png", Wish(10))
+    assert told.value.status == 503
+    files.close()
+
+
+def test_gzip_is_the_same_every_time(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" * 3000, "utf-8")
+    files, variants = OpenFiles(), Variants(tmp_path / "copies", 1)
+    made = variants.compressed(files.find(Mount("m", tmp_path), ("a.txt",)), "a.txt")
+    assert gzip.decompress(made.read(0, made.size)) == b"x" * 3000
+    files.done(made)
+    files.close()
+
+
+def test_no_wish_is_the_file_itself() -> None:
+    assert wish_of({"t": "17", "download": "1"}) is None
+    assert wish_of({"w": "10", "q": "auto"}) == Wish(10, None, None, None)
