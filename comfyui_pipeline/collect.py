@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from comfyui_pipeline import report
 from comfyui_pipeline.engine.base import Files, Output
 from comfyui_pipeline.errors import EngineError, MediaError, OutputGone, ToolError
+from comfyui_pipeline.links import of_file
 from comfyui_pipeline.media import store
 from comfyui_pipeline.report import Delivered
 from comfyui_pipeline.settings import Settings
@@ -117,11 +117,11 @@ class Collector:
             path, root = there
             stored = store.found(path, root)
             alias, folder = self._settings.server_output_mount or ("", "")
-            address = report.url(alias, folder + stored.relative, path, self._settings)
+            below = folder + stored.relative
         else:
             stored = self._fetched(output)
             alias = self._settings.output_alias
-            address = report.url(alias, stored.relative, stored.path, self._settings)
+            below = stored.relative
         return Delivered(
             output.node_id,
             self._title(output),
@@ -129,7 +129,7 @@ class Collector:
             preview=output.folder_type != SAVED,
             file=stored.relative,
             path=str(stored.path),
-            url=address,
+            url=of_file(self._settings.links, alias, below, stored.path, stored.kind.kind),
             bytes=stored.size,
             width=stored.kind.width,
             height=stored.kind.height,

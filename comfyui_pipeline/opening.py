@@ -11,7 +11,7 @@ from comfyui_pipeline.engine.base import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
 from comfyui_pipeline.media import kinds, place
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.source import Places, describe
+from comfyui_pipeline.media.source import Places, Served, describe
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import convert, library, ui_format, validate
@@ -61,8 +61,11 @@ def download_policy(settings: Settings, max_bytes: int = kinds.MAX_PICTURE_BYTES
 
 def places_of(settings: Settings) -> Places:
     """Where files may be read from on this machine, our own file server's folders among them."""
-    served = [(settings.served(alias), folder) for alias, folder in settings.mounts]
-    own = tuple((beginning, folder) for beginning, folder in served if beginning)
+    own = tuple(
+        Served(beginning, folder, opens)
+        for alias, folder in settings.mounts
+        for beginning, opens in settings.links.known(alias)
+    )
     return Places(settings.attachments_dir, settings.allowed_dirs, own)
 
 

@@ -9,7 +9,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-NEEDED = ("requests", "websocket", "dotenv", "PIL", "rapidfuzz", "tinytag", "tqdm")
+NEEDED = (
+    "requests",
+    "websocket",
+    "dotenv",
+    "PIL",
+    "rapidfuzz",
+    "itsdangerous",
+    "tinytag",
+    "tqdm",
+)
 GUARD = "COMFYUI_PLUGIN_OWN_PYTHON"
 """Set in the environment of a Python that we started ourselves, so that it starts no other."""
 

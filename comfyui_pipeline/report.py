@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
-from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.patch import Change
 
 TEXTS: Mapping[str, str] = MappingProxyType(
@@ -96,16 +93,6 @@ class Report:
     failed: Mapping[str, str] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()  # data: URIs for models that can see
     timings_ms: Mapping[str, int] = field(default_factory=dict)
-
-
-def url(alias: str, relative: str, file: Path, settings: Settings) -> str | None:
-    """The address of a file of a mount at the file server; None without an access key.
-
-    The time of its last change goes in as ``t``, so that a newer file is not taken for an older one.
-    """
-    beginning = settings.served(alias)
-    modified = int(file.stat().st_mtime)
-    return beginning and f"{beginning}{quote(relative, safe='/')}?t={modified}"
 
 
 def tell(report: Report) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.links import Links
 
 CONFIG_FILE = "config.env"
 MANIFEST = "plugin-manifest.json"
@@ -37,10 +38,8 @@ class Settings:
     server_input_dir: Path | None
     server_output_dir: Path | None
     client_prefix: str
-    public_ip: str
+    links: Links
     mounts: tuple[tuple[str, Path], ...]
-    file_server_port: int
-    access_key: str = field(repr=False)
     output_dir: Path
     output_alias: str
     workflows_dir: Path
@@ -70,15 +69,6 @@ class Settings:
                 inside = self.server_output_dir.relative_to(folder).as_posix()
                 return alias, "" if inside == "." else f"{inside}/"
         return None
-
-    def served(self, alias: str) -> str | None:
-        """The beginning of every URL of one mount at our file server; None without an access key."""
-        if not self.access_key:
-            return None
-        return (
-            f"http://{self.public_ip}:{self.file_server_port}/comfyui_server"
-            f"/pw={quote(self.access_key, safe='')}/files/{quote(alias, safe='')}/"
-        )
 
 
 def host_limit(plugin: Path) -> float:
@@ -110,9 +100,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         mounts=_mounts(
             value("COMFYUI_MOUNTS"), value("COMFYUI_OUTPUT_MOUNT", "output"), output, server_output
         ),
-        public_ip=_address(value("FILE_SERVER_PUBLIC_IP", "127.0.0.1")),
-        file_server_port=_port("FILE_SERVER_PORT", value("FILE_SERVER_PORT", "5005")),
-        access_key=_key(value("FILE_SERVER_ACCESS_KEY") or value("COMFYUI_ACCESS_KEY")),
+        links=_links(value),
         output_dir=_output(plugin / output),
         output_alias=_alias(value("COMFYUI_OUTPUT_MOUNT", "output")),
         workflows_dir=plugin / "workflows",
@@ -211,6 +199,55 @@ def _key(value: str) -> str:
             f"Choose a key of letters, digits, - and _ in {CONFIG_FILE}.",
         )
     return value
+
+
+def _links(value: Callable[[str], str]) -> Links:
+    """How the addresses of results are written."""
+    address = _address(value("FILE_SERVER_PUBLIC_IP") or "127.0.0.1")
+    port = _port("FILE_SERVER_PORT", value("FILE_SERVER_PORT") or "5005")
+    key = _key(value("FILE_SERVER_ACCESS_KEY") or value("COMFYUI_ACCESS_KEY"))
+    auth = _word("FILE_SERVER_URL_AUTH", value("FILE_SERVER_URL_AUTH"), ("key", "signed"))
+    style = _word("FILE_SERVER_URL_STYLE", value("FILE_SERVER_URL_STYLE"), ("server", "host"))
+    return Links(
+        base=_base(value("FILE_SERVER_BASE_URL")) or f"http://{address}:{port}",
+        style=style,
+        access_key=key,
+        signing_key=value("INPUT_SERVER_SIGNING_KEY") or key,
+        signed=auth == "signed",
+        seconds=3600 * _hours(value("FILE_SERVER_URL_HOURS") or "720"),
+        quality=_quality(value("FILE_SERVER_QUALITY")),
+    )
+
+
+def _base(value: str) -> str:
+    """Scheme, host, port and perhaps a path; no slash at its end."""
+    right = "the beginning of an address, like https://files.example.com:8443, or empty"
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if value and (not good or parts.query or parts.fragment or re.search(r"[\s()<>]", value)):
+        raise _wrong("FILE_SERVER_BASE_URL", value, right)
+    return value.rstrip("/")
+
+
+def _hours(value: str) -> float:
+    try:
+        hours = float(value)
+    except ValueError:
+        hours = 0.0
+    if not 1 <= hours <= 8760:
+        raise _wrong("FILE_SERVER_URL_HOURS", value, "a number of hours from 1 to 8760 (a year)")
+    return hours
+
+
+def _quality(value: str) -> str:
+    word = value.lower()
+    fits = word.isascii() and word.isdigit() and 1 <= int(word[:4]) <= 100
+    if word not in ("", "auto") and not fits:
+        raise _wrong("FILE_SERVER_QUALITY", value, "a number from 1 to 100, auto, or empty")
+    return word
 
 
 def _alias(value: str) -> str:

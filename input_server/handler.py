@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -19,6 +19,11 @@ from .reply import SAFE, Piece, Reply, plain, several
 from .urls import Route
 from .variants import Unmakeable, Variants, wish_of
 
+ASKING = "x-offload-ask"
+"""The header of a server in front that only asks (nginx's ``auth_request``): yes is a 204 that names
+the file, anything else a 403, after which it sends the request itself."""
+KEPT_SECONDS = 5
+"""How long a server in front may go by a yes, where it does not depend on who asks."""
 CACHE = "_cache"
 """The alias under which a server in front finds copies."""
 
@@ -55,6 +60,9 @@ class FileServer:
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
         self._offload = config.offload
+        self._depends_on_address = config.deny_file is not None or any(
+            key.networks for key in config.keys
+        )
         self._trusted = config.trusted
         self._parts = parts
 
@@ -68,6 +76,17 @@ class FileServer:
 
     def answer(self, asked: Asked) -> Reply:
         """Never raises for anything that a client can send."""
+        reply = self._answer(asked)
+        if not self._offload or ASKING not in asked.headers:
+            return reply
+        kept = "0" if self._depends_on_address else str(KEPT_SECONDS)
+        if reply.status == 204:
+            return replace(reply, headers={**reply.headers, "X-Accel-Expires": kept})
+        if reply.file is not None:
+            self.files.done(reply.file)
+        return plain(403, "Ask yourself.", reply.why, reply.delay)
+
+    def _answer(self, asked: Asked) -> Reply:
         if asked.method not in ("GET", "HEAD"):
             return plain(405, "Only GET and HEAD.", "method", Allow="GET, HEAD")
         asker = Asker(client_address(asked.peer, asked.headers, self._trusted), asked.headers)
@@ -154,10 +173,12 @@ class FileServer:
         """Conditions, parts, headers. ``alias``: what a server in front knows its folder by."""
         head = {**SAFE, **file.headers, **extra}
         if self._offload:
-            head["X-Accel-Redirect"] = f"{self._offload}/{alias}/{quote(_relative(file))}"
             for name in ("ETag", "Last-Modified", "Accept-Ranges"):
                 del head[name]  # the server in front has its own
-            return Reply(200, {**head, "Content-Length": "0"}, file=file)
+            where = f"{self._offload}/{alias}/{quote(_relative(file))}"
+            if ASKING in asked.headers:
+                return Reply(204, {**head, "X-File": where}, file=file)
+            return Reply(200, {**head, "X-Accel-Redirect": where, "Content-Length": "0"}, file=file)
         status = precondition(asked.headers, file.etag, file.modified)
         if status == 304:
             kept = ("ETag", "Last-Modified", "Cache-Control", "Vary", *SAFE)

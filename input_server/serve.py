@@ -34,7 +34,6 @@ from .metrics import SHARED, Metrics
 from .mounts import MountTable
 from .usage import remembering
 
-LONGEST_HEAD = 16 * 1024
 BACKLOG = 1024
 STOP_SECONDS = 5
 READERS = 1
@@ -147,10 +146,7 @@ def serve(
         backlog=BACKLOG,
         backpressure=BACKLOG,
         runtime_blocking_threads=READERS,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=config.head_seconds * 1000,
-            max_buffer_size=max(LONGEST_HEAD, 417_792),
-        ),
+        http1_settings=HTTP1Settings(header_read_timeout=config.head_seconds * 1000),
         log_level=LogLevels.error,
         workers_kill_timeout=STOP_SECONDS,
         respawn_failed_workers=True,

@@ -66,14 +66,16 @@ class Unmakeable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A copy that is asked for: at most so many pixels, in a format (None: the picture's own), of a
-    quality (None: auto). ``wrong``: why it cannot be understood.
+    """A copy that is asked for: at most so many pixels, in a format (None: one that fits), of a
+    quality (None: auto). ``lighter``: a quality was asked for, so it need not be lossless.
+    ``wrong``: why it cannot be understood.
     """
 
     width: int | None = None
     height: int | None = None
     form: str | None = None
     quality: int | None = None
+    lighter: bool = False
     wrong: str = ""
 
 
@@ -92,7 +94,8 @@ def wish_of(query: Mapping[str, str]) -> Wish | None:
         quality.isascii() and quality.isdigit() and 1 <= int(quality[:4]) <= 100
     ):
         return Wish(wrong="q has to be from 1 to 100, or auto.")
-    return Wish(width, height, form, None if quality == "auto" else int(quality))
+    lighter = bool(query.keys() & {"q", "quality"})
+    return Wish(width, height, form, None if quality == "auto" else int(quality), lighter)
 
 
 def _side(text: str) -> int | None:
@@ -123,7 +126,7 @@ class Variants:
             raise Unmakeable(wish.wrong)
         if file.kind not in READERS:
             raise Unmakeable("Only pictures can be made smaller.")
-        form = wish.form or _own_form(file.kind)
+        form = wish.form or _fitting_form(file.kind, wish)
         pillow, kind, ending = FORMATS[form]
         key = _key(file, "picture", wish.width, wish.height, form, wish.quality)
 
@@ -216,9 +219,12 @@ def _key(file: OpenFile, *parts: object) -> str:
     return hashlib.sha256(repr(whole).encode()).hexdigest()
 
 
-def _own_form(kind: str) -> str:
+def _fitting_form(kind: str, wish: Wish) -> str:
+    """The picture's own format; of a lossless one that is to be lighter WebP, which looks better."""
     form = kind.partition("/")[2]
-    return form if form in FORMATS else "png"
+    if form in ("jpeg", "webp", "avif"):
+        return form
+    return "webp" if wish.lighter else "png"
 
 
 def _made(file: OpenFile, form: str, wish: Wish) -> bytes:

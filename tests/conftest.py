@@ -100,7 +100,7 @@ def plugin(tmp_path: Path) -> Plugin:
     """A fresh installation that knows no server yet."""
     folder = tmp_path / "Plugin 插件" / "comfyui"
     ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("comfyui_pipeline", "embedded_comfyui", "workflows"):
+    for name in ("comfyui_pipeline", "embedded_comfyui", "input_server", "workflows"):
         shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
     for name in ("comfyui_plugin.py", "plugin-manifest.json"):
         shutil.copy(PROJECT / name, folder / name)

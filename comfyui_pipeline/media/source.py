@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -38,12 +39,24 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """A folder that our own file server shows under URLs that begin so.
+
+    ``opens``: whether such a URL is good for these names, by its query.
+    """
+
+    beginning: str = field(repr=False)
+    folder: Path
+    opens: Callable[[tuple[str, ...], str], bool] = lambda names, query: True
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """The folders of this machine that a caller may read from."""
 
     attachments: Path | None  # its files may be named bare: "cat.png", "sub/cat.png"
     allowed: tuple[Path, ...] = ()  # files below may be named by absolute path or file://
-    served: tuple[tuple[str, Path], ...] = ()  # our own file server: beginning of a URL, its folder
+    served: tuple[Served, ...] = ()  # what our own file server shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +228,20 @@ def _url(value: str) -> Url:
 
 def _served(value: str, places: Places) -> LocalFile | None:
     """The file behind a URL of our own file server, which need not pass the network; else None."""
-    for beginning, folder in places.served:
-        if not value.startswith(beginning):
+    for served in places.served:
+        if not value.startswith(served.beginning):
             continue
-        rest = re.split(r"[?#]", value[len(beginning) :], maxsplit=1)[0]
+        rest, _, query = value[len(served.beginning) :].partition("#")[0].partition("?")
         try:
             parts = unquote(rest, errors="strict").split("/")
         except UnicodeDecodeError:
             return None
+        if not served.opens(tuple(parts), query):
+            return None
         if any(part in ("", ".", "..") or part.startswith(".") or "\\" in part for part in parts):
             raise MediaError(f"{describe(value)} names no file of that folder.", "Check the URL.")
-        inside = Places(None, (folder,))
-        return LocalFile(_local(str(folder.joinpath(*parts)), value, inside))
+        inside = Places(None, (served.folder,))
+        return LocalFile(_local(str(served.folder.joinpath(*parts)), value, inside))
     return None
 
 

@@ -13,6 +13,7 @@ from comfyui_pipeline.media.source import (
     Inline,
     LocalFile,
     Places,
+    Served,
     ServerName,
     Url,
     describe,
@@ -72,9 +73,8 @@ def test_a_value_is_shown_without_its_secrets_and_its_bytes() -> None:
 
 
 def served(folder: Path) -> Places:
-    return Places(
-        None, (), (("http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/", folder),)
-    )
+    begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
+    return Places(None, (), (Served(begin, folder),))
 
 
 def test_a_url_of_our_own_file_server_is_read_from_its_folder(tmp_path: Path) -> None:

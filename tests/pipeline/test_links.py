@@ -1,0 +1,115 @@
+"""The addresses of results: each opens at the file server, and each is known again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from comfyui_pipeline.links import DAY, Links
+from tests.input_server.running import KEY, Running
+
+NAME = "图 sub/a #1 b.txt"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("links") / "m"
+    (folder / NAME).parent.mkdir(parents=True)
+    (folder / NAME).write_text("here", "utf-8")
+    with Running(folder, INPUT_SERVER_SIGNING_KEY="signs") as server:
+        yield server
+
+
+@pytest.mark.parametrize("style", ["server", "host"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_address_opens_and_is_known_again(running: Running, style: str, signed: bool) -> None:
+    links = Links(running.url, style, KEY, "signs", signed=signed)
+    url = links.url("m", NAME, 17.9, picture=False)
+    assert url is not None
+    assert requests.get(url, timeout=10).text == "here"
+    assert ("t=17" in url, KEY in url) == (True, not signed)
+    rest = [
+        (url.removeprefix(begin), opens)
+        for begin, opens in links.known("m")
+        if url.startswith(begin)
+    ]
+    ((_, opens),) = rest
+    names, query = tuple(NAME.split("/")), url.partition("?")[2]
+    assert opens(names, query)
+    assert opens(("another.txt",), query) is not signed
+
+
+def test_a_signed_address_stays_the_same_for_a_day_and_ends() -> None:
+    links = Links("http://x", "server", "", "signs", signed=True, seconds=3600)
+    first, second = (links.url("m", "a.png", 1, picture=True) for _ in range(2))
+    assert first == second
+    ends = int(str(first).partition("exp=")[2].partition("&")[0])
+    assert time.time() + 3600 <= ends <= time.time() + 3600 + DAY
+
+
+def test_without_a_key_there_is_no_address() -> None:
+    assert Links("http://x", "server", "", "").url("m", "a.png", 1, picture=True) is None
+    assert Links("http://x", "server", "", "", signed=True).url("m", "a", 1, picture=False) is None
+    assert Links("http://x", "server", "", "").known("m") == []
+
+
+def test_pictures_may_be_lighter_and_nothing_else() -> None:
+    links = Links("http://x", "server", "k", "k", quality="auto")
+    assert str(links.url("m", "a.png", 1, picture=True)).endswith("?t=1&quality=auto")
+    assert str(links.url("m", "a.txt", 1, picture=False)).endswith("?t=1")
+
+
+def test_a_call_writes_signed_addresses_and_reads_them_from_disk(ready: Any, picture: str) -> None:
+    env = {
+        "FILE_SERVER_URL_AUTH": "signed",
+        "FILE_SERVER_BASE_URL": "https://files.example.com/x/",
+        "FILE_SERVER_QUALITY": "80",
+    }
+    first = ready.call({"workflow": "resize_image", "image": picture, "width": "30"}, **env)
+    url = first.result["outputs"][0]["url"]
+    assert url.startswith("https://files.example.com/x/comfyui_server/files/output/")
+    assert "quality=80" in url
+    assert "key-of-the-test" not in first.stdout.decode()
+    again = ready.call({"workflow": "invert_image", "image": url}, **env)
+    assert again.result["outputs"][0]["width"] == 30
+    forged = url.replace("exp=", "exp=1")
+    assert (
+        "files.example.com"
+        in ready.call({"workflow": "invert_image", "image": forged}, **env).error
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("FILE_SERVER_URL_AUTH", "password"),
+        ("FILE_SERVER_URL_STYLE", "other"),
+        ("FILE_SERVER_URL_HOURS", "0"),
+        ("FILE_SERVER_QUALITY", "best"),
+        ("FILE_SERVER_BASE_URL", "files.example.com"),
+    ],
+)
+def test_a_wrong_setting_of_addresses_is_told(ready: Any, key: str, value: str) -> None:
+    error = ready.call({"info": "workflows"}, **{key: value}).error
+    assert key in error
+    assert value in error
+
+
+def test_the_pipeline_and_the_file_server_mean_the_same_mounts(tmp_path: Path) -> None:
+    from comfyui_pipeline import settings
+    from input_server import config
+
+    assert settings.SERVER_OUTPUT_ALIAS == config.SERVER_OUTPUT_ALIAS
+    environ = {
+        "COMFYUI_OUTPUT_DIR": str(tmp_path / "out"),
+        "COMFYUI_SERVER_OUTPUT_DIR": str(tmp_path),
+        "COMFYUI_ACCESS_KEY": "k",
+    }
+    (tmp_path / "comfyui_plugin.py").touch()
+    ours = dict(settings.load(tmp_path, environ).mounts)
+    theirs = {mount.alias: mount.folder for mount in config.read(environ).mounts}
+    assert ours == theirs
