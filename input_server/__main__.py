@@ -10,6 +10,7 @@ from pathlib import Path
 from .commands import add_commands, perform
 from .config import Config, check_public, is_loopback, read, short_keys
 from .mounts import ConfigError
+from .shared import shared_figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.unix is None and not is_loopback(host):
         for name in short_keys(config):
             print(f"Warning: the {name} is short; a long one cannot be guessed.", file=sys.stderr)
-    return _serve(config, host, chosen)
+    with shared_figures(config.workers):
+        return _serve(config, host, chosen)
 
 
 def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:

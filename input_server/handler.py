@@ -175,10 +175,14 @@ class FileServer:
         if self._offload:
             for name in ("ETag", "Last-Modified", "Accept-Ranges"):
                 del head[name]  # the server in front has its own
-            where = f"{self._offload}/{alias}/{quote(_relative(file))}"
-            if ASKING in asked.headers:
-                return Reply(204, {**head, "X-File": where}, file=file)
-            return Reply(200, {**head, "X-Accel-Redirect": where, "Content-Length": "0"}, file=file)
+            where = f"{self._offload}/{alias}/{_relative(file)}"
+            if (
+                ASKING in asked.headers
+            ):  # nginx takes a variable as it is, and decodes X-Accel-Redirect
+                plainly = where.encode("utf-8", "surrogateescape").decode("latin-1")
+                return Reply(204, {**head, "X-File": plainly}, file=file)
+            told = {"X-Accel-Redirect": quote(where), "Content-Length": "0"}
+            return Reply(200, {**head, **told}, file=file)
         status = precondition(asked.headers, file.etag, file.modified)
         if status == 304:
             kept = ("ETag", "Last-Modified", "Cache-Control", "Vary", *SAFE)

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .reply import SAFE, Reply
+from .shared import SHARED
 
 if TYPE_CHECKING:
     from .access import Grant
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from .urls import Route
 
 TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment of several workers: where they keep figures that are theirs together."""
 
 
 class Metrics:

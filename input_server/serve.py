@@ -7,11 +7,9 @@ ends connections that take nothing (``TCP_USER_TIMEOUT``, tcp(7)).
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,7 +28,7 @@ from .cleaning import clean_now_and_then
 from .config import Config
 from .gallery import Gallery
 from .handler import FileServer
-from .metrics import SHARED, Metrics
+from .metrics import Metrics
 from .mounts import MountTable
 from .usage import remembering
 
@@ -127,7 +125,6 @@ def serve(
     ``secret``: what a bridge in front proves itself with; it is then told which file to send.
     """
     _raise_limit()
-    shared = _share_figures(config.workers)
 
     def begun(server: Server) -> None:
         clean_now_and_then(MountTable(config.mounts, config.mounts_file), _to_stderr)
@@ -155,8 +152,6 @@ def serve(
         server.serve(target_loader=partial(make_app, config, secret), wrap_loader=False)
     finally:
         listener.close()
-        if shared is not None:
-            shutil.rmtree(shared, ignore_errors=True)
 
 
 def make_app(config: Config, secret: str = "") -> App:
@@ -210,12 +205,3 @@ def _raise_limit() -> None:
         wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _share_figures(workers: int) -> Path | None:
-    """A folder in which several workers keep their figures together."""
-    if workers < 2:
-        return None
-    folder = Path(tempfile.mkdtemp(prefix="comfyui-files-"))
-    os.environ[SHARED] = str(folder)
-    return folder

@@ -90,6 +90,13 @@ class Running:
         return status
 
 
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def processes(parent: int) -> list[int]:
     """The process and everything below it, on Linux."""
     found = [parent]

@@ -1,0 +1,28 @@
+"""Where several workers keep their figures together.
+
+A module without imports of its own: prometheus-client reads the variable when it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@contextmanager
+def shared_figures(workers: int) -> Iterator[None]:
+    """A folder for that, for as long as the block lasts; none for a single worker."""
+    if workers < 2:
+        yield
+        return
+    folder = tempfile.mkdtemp(prefix="comfyui-files-")
+    os.environ[SHARED] = folder
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
