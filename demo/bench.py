@@ -1,7 +1,8 @@
-"""``python3 run.py bench [calls | inputs]``: figures of this project, measured side by side.
+"""``python3 run.py bench [calls | inputs | files]``: figures of this project, measured side by side.
 
     calls     how long a tool call takes, as whole processes, in alternating rounds (the default)
     inputs    how long ten 5 MB pictures take from a server that answers after 300 ms
+    files     what the file server sends, beside Express and nginx
 
 Only ratios within one run mean anything on a busy machine.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from demo import bench_calls, bench_inputs
+from demo import bench_calls, bench_files, bench_inputs
 
 BENCHES: Mapping[str, Callable[[], int]] = {
     "calls": bench_calls.main,
     "inputs": bench_inputs.main,
+    "files": bench_files.main,
 }
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -90,13 +89,6 @@ class Running:
         return status
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def processes(parent: int) -> list[int]:
     """The process and everything below it, on Linux."""
     found = [parent]
@@ -120,6 +112,3 @@ def memory(pids: list[int]) -> int:
             if line.startswith("Private"):
                 total += int(line.split()[1]) * 1024
     return total
-
-
-Headers = dict[str, Any]

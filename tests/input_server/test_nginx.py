@@ -6,76 +6,31 @@ import gzip
 import io
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 import requests
 from PIL import Image
 
-from tests.input_server.running import KEY, PROJECT, Running, free_port
+from demo.front import nginx_in_front
+from tests.input_server.running import KEY, Running
 
 pytestmark = pytest.mark.skipif(
     shutil.which("nginx") is None, reason="nginx is not here; `run.py test` installs it on Debian"
 )
-SAMPLE = PROJECT / "input_server" / "nginx.conf.example"
 
 
+@dataclass(frozen=True)
 class Front:
     """nginx before a running server, as the sample configures it."""
 
-    def __init__(self, base: Path, server: Running) -> None:
-        self.port = free_port()
-        text = SAMPLE.read_text("utf-8")
-        for mark, value in (
-            ("server 127.0.0.1:5005;", f"server 127.0.0.1:{server.port};"),
-            ("listen 8080;", f"listen 127.0.0.1:{self.port};"),
-            ("/protected/output/", "/protected/m/"),
-            ("/path/to/output/", f"{server.folder}/"),
-            ("/path/to/.cache/input_server/", f"{server.folder.parent}/copies/"),
-            ("/var/cache/nginx/comfyui", f"{base}/yes"),
-        ):
-            assert mark in text
-            text = text.replace(mark, value)
-        places = "".join(
-            f"{name}_temp_path {base}/{name};"
-            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        user = "user root;" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
-        config = base / "nginx.conf"
-        config.write_text(
-            f"{user} daemon off; pid {base}/pid; error_log {base}/error.log; worker_processes 1;"
-            f"events {{ worker_connections 256; }} http {{ access_log off; {places} {text} }}",
-            "utf-8",
-        )
-        self.process = subprocess.Popen(
-            ["nginx", "-p", str(base), "-c", str(config)], stderr=subprocess.PIPE
-        )
-        self.url = f"http://127.0.0.1:{self.port}"
-        end = time.monotonic() + 15
-        while not self.answers():
-            assert self.process.poll() is None, (base / "error.log").read_text()
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
-    def answers(self) -> bool:
-        try:
-            return requests.get(f"{self.url}/healthz", timeout=5).text == "ok"
-        except requests.ConnectionError:
-            return False
+    url: str
 
     def get(self, path: str, key: str = KEY, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         address = f"{self.url}/comfyui_server/pw={key}/files/m/{path}"
         return requests.get(address, headers=named, timeout=10)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +49,11 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         "INPUT_SERVER_OFFLOAD": "x-accel:/protected",
         "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1",
     }
-    with Running(folder, **settings) as server:
-        made = Front(base, server)
-        yield made
-        made.stop()
+    with (
+        Running(folder, **settings) as server,
+        nginx_in_front(base, folder, server.url) as (url, _),
+    ):
+        yield Front(url)
 
 
 def picture() -> bytes:

@@ -1,0 +1,86 @@
+"""nginx with the sample configuration, before a running file server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from demo.servers import PROJECT, NotReady
+
+SAMPLE = PROJECT / "input_server" / "nginx.conf.example"
+READY_SECONDS = 15.0
+BARE = """
+server {{
+    listen 127.0.0.1:{port};
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=2000 inactive=20s;
+    open_file_cache_valid 1s;
+    location /m/ {{ alias {mount}/; }}
+}}
+"""
+
+
+@contextmanager
+def nginx_in_front(base: Path, mount: Path, behind: str) -> Iterator[tuple[str, str]]:
+    """Run nginx for the mount ``m``; gives its address and that of the same files without a guard.
+
+    ``behind``: the file server, whose copies lie beside the mount. Raises NotReady.
+    """
+    port, bare = _free_port(), _free_port()
+    config = base / "nginx.conf"
+    config.write_text(_whole(base, mount, behind, port, bare), "utf-8")
+    child = subprocess.Popen(["nginx", "-p", str(base), "-c", str(config)])
+    try:
+        _await(child, port, base)
+        yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{bare}"
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+def _whole(base: Path, mount: Path, behind: str, port: int, bare: int) -> str:
+    text = SAMPLE.read_text("utf-8")
+    for mark, value in (
+        ("server 127.0.0.1:5005;", f"server 127.0.0.1:{urlsplit(behind).port};"),
+        ("listen 8080;", f"listen 127.0.0.1:{port};"),
+        ("/protected/output/", "/protected/m/"),
+        ("/path/to/output/", f"{mount}/"),
+        ("/path/to/.cache/input_server/", f"{mount.parent}/copies/"),
+        ("/var/cache/nginx/comfyui", f"{base}/yes"),
+    ):
+        if mark not in text:
+            raise NotReady(f"{SAMPLE.name} no longer has {mark!r}")
+        text = text.replace(mark, value)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "".join(f"{kind}_temp_path {base}/{kind}; " for kind in kinds)
+    user = "user root; " if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
+    return (
+        f"{user}daemon off; pid {base}/pid; error_log {base}/error.log; worker_processes 1;\n"
+        "events { worker_connections 1024; }\n"
+        f"http {{ access_log off; keepalive_requests 10000000; {places}\n{text}\n"
+        f"{BARE.format(port=bare, mount=mount)} }}\n"
+    )
+
+
+def _await(child: subprocess.Popen[bytes], port: int, base: Path) -> None:
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and child.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    log = base / "error.log"
+    raise NotReady(log.read_text("utf-8") if log.is_file() else "nginx did not start")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
