@@ -35,7 +35,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         content = (PROJECT / "tests" / "data" / "media" / name).read_bytes()
         (folder / name).write_bytes(content)
     (folder / "notes.txt").write_text("<script>alert(1)</script> 你好", "utf-8")
-    made = prompt("an old lighthouse\nat dawn", "blurry, text", SEED, "dream.safetensors")
+    made = prompt("<b>an old lighthouse\nat dawn", "blurry, text", SEED, "dream.safetensors")
     png(folder / "lighthouse.png", made, when=2e9, size=(640, 480))
     png(folder / NEWEST, when=2.1e9, size=(480, 640))
     with serving(folder, base / "cache") as server:
@@ -113,6 +113,16 @@ def test_more_load_while_one_scrolls_and_only_those_near_are_there(
     tab.wait(f"(scrollTo(0, 0), {TILES}[0]?.textContent.includes({NEWEST!r}))")
 
 
+def test_what_has_the_focus_keeps_it_while_one_scrolls(tab: Tab, served: Served) -> None:
+    ready(tab, served.page)
+    tab.evaluate("document.querySelector('li:nth-child(2) .tile').focus()")
+    tab.wait("(scrollTo(0, document.body.scrollHeight), list.ended)")
+    tab.wait(f"{TILES}.at(-1)?.textContent.includes('000.png')")
+    assert names(tab)[0] == "lighthouse.png"
+    tab.wait(f"(scrollTo(0, 0), {TILES}[0]?.textContent.includes({NEWEST!r}))")
+    assert tab.evaluate("document.activeElement.title") == "lighthouse.png"
+
+
 def test_a_picture_opens_large_with_its_prompt_its_seed_and_its_model(
     tab: Tab, served: Served
 ) -> None:
@@ -121,7 +131,7 @@ def test_a_picture_opens_large_with_its_prompt_its_seed_and_its_model(
     tab.wait(f"{LARGE}.naturalWidth === 640")
     tab.wait("document.querySelector('#told dl')")
     told = text(tab, "#told")
-    for part in ("an old lighthouse\nat dawn", "blurry, text", str(SEED), "dream.safetensors"):
+    for part in ("<b>an old lighthouse\nat dawn", "blurry, text", str(SEED), "dream.safetensors"):
         assert part in told
     assert "640 × 480" in text(tab, "#facts")
     assert tab.evaluate("document.querySelector('#view').matches(':modal')")
@@ -249,7 +259,8 @@ def test_a_link_without_a_key_shows_everything_and_the_key_nowhere(
 
 
 def test_a_link_that_ends_says_so_and_asks_for_nothing_more(tab: Tab, served: Served) -> None:
-    open_newest(tab, signed(served.url, time.time() + 3))
+    tab.open(signed(served.url, time.time() + 4))
+    tab.wait("list.items.length && (openView(0), true)")
     tab.wait("document.querySelector('#state h2')?.textContent === 'This link no longer works'")
     assert tab.evaluate("!view.open && !document.querySelector('#grid li')")
     tab.evaluate("globalThis.asks = 0; fetch = async () => { asks += 1; return new Response() }; 1")
@@ -322,6 +333,21 @@ def test_it_speaks_chinese_where_the_browser_does_and_can_be_told_otherwise(
     tab.wait("document.documentElement.lang === 'en'")
     ready(tab, served.page)
     assert text(tab, "#count") == f"{MANY + 5} files"
+
+
+def test_no_text_can_become_markup_even_by_mistake(tab: Tab, served: Served) -> None:
+    ready(tab, served.page)
+    tries = {
+        "insertAdjacentHTML('beforeend', '<b>')": "TypeError",
+        "setAttribute('onclick', 'globalThis.ran = true') ?? document.body.click()": "TypeError",
+        "append(Object.assign(document.createElement('script'), { text: 'ran = true' }))": "TypeError",
+    }
+    for attempt, refused in tries.items():
+        told = f"(() => {{ try {{ document.body.{attempt} }} catch (e) {{ return e.name }} }})()"
+        assert tab.evaluate(told) == refused, attempt
+    assert tab.evaluate("typeof ran") == "undefined"
+    assert len(tab.troubles) >= len(tries)
+    tab.troubles.clear()
 
 
 def test_both_languages_have_every_word(tab: Tab, served: Served) -> None:
