@@ -116,7 +116,7 @@ class Page:
 def page_of(
     files: Sequence[Entry], start: int, most: int, fits: Callable[[Entry], bool] | None
 ) -> Page:
-    """The next files that fit, at least one of all being looked at however long that takes."""
+    """The next files that fit, ``most`` of them or as many as time allows; one is always looked at."""
     deadline = time.monotonic() + SEARCH_SECONDS
     found: list[Entry] = []
     at, partial = start, False

@@ -57,9 +57,9 @@ class Info:
 
     @property
     def search_text(self) -> str:
-        """What a search looks through."""
+        """What a search looks through; what is short comes first, should the rest be cut."""
         seeds = (str(seed) for seed in self.seeds)
-        return "\n".join((self.positive, self.negative, *self.models, *seeds))
+        return "\n".join((*seeds, *self.models, self.positive, self.negative))
 
 
 def info_of(file: OpenFile) -> Info:

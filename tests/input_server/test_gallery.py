@@ -665,6 +665,11 @@ def test_all_words_have_to_be_in_the_path_or_in_what_a_picture_tells(
     assert searched.names(f"list?q={query}") == found
 
 
+def test_a_seed_is_found_behind_a_prompt_of_any_length(shown: Shown) -> None:
+    png(shown.folder / "a.png", prompt("very " * 5000, seed=4711))
+    assert shown.names("list?q=4711+sd15+very") == ["a.png"]
+
+
 def test_a_search_that_takes_long_tells_what_it_has_and_goes_on(
     searched: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
