@@ -39,11 +39,13 @@ class Key:
 class Grant:
     """Somebody who may. ``key``: the name of the key, "" where a signature was enough.
 
-    ``expires``: when a signed address ends, for the addresses that its page hands on.
+    ``expires``: when a signed address ends, for the addresses that its page hands on. Those are
+    signed with ``signing_key``, where the key asks for a signature of its own.
     """
 
     key: str
     expires: int | None = None
+    signing_key: str = field(repr=False, default="")
 
 
 class Denied(Exception):
@@ -110,7 +112,7 @@ class Access:
             if self._second_factor(key, route, query, asker):
                 if not key.opens(route):
                     raise Denied(404, "Not found.", "no such mount")
-                return Grant(key.name)
+                return Grant(key.name, int(query["exp"]) if key.signature else None, key.signature)
         return None
 
     def _second_factor(

@@ -29,7 +29,7 @@ CACHE = "_cache"
 
 
 class Page(Protocol):
-    """What answers a route that is no file."""
+    """What answers a route that is no file. May raise Refused and Missing, as a file's path may."""
 
     def answer(self, route: Route, query: Mapping[str, str], grant: Grant) -> Reply: ...
 
@@ -98,13 +98,11 @@ class FileServer:
         except Denied as denied:
             extra = {"Retry_After": str(denied.retry_after)} if denied.retry_after else {}
             return plain(denied.status, denied.text, denied.why, denied.delay, **extra)
-        if asked.route.what != "files":
-            page = self.pages.get(asked.route.what)
-            if page is None:
-                return plain(404, "Not found.", "no such page")
-            return page.answer(asked.route, asked.query, grant)
+        page = self.pages.get(asked.route.what)
+        if page is None and asked.route.what != "files":
+            return plain(404, "Not found.", "no such page")
         try:
-            return self._file(asked)
+            return page.answer(asked.route, asked.query, grant) if page else self._file(asked)
         except Refused:
             self.guard.probe(asker.address)
             return plain(403, "Forbidden.", "refused path")

@@ -1,0 +1,157 @@
+"""Mounts to look at: pictures that say how they were made, and servers that show them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from input_server import signing, urls
+from input_server.access import Key
+from input_server.config import Config
+from input_server.gallery import Gallery
+from input_server.handler import Asked, FileServer
+from input_server.mounts import Mount
+from input_server.reply import Reply
+
+PROJECT = Path(__file__).resolve().parents[2]
+KEY = "key-of-the-owner"
+SIGNING_KEY = "what-addresses-are-signed-with"
+EDITOR = {"nodes": [], "links": [], "version": 0.4}
+
+
+def prompt(
+    positive: str = "a lighthouse at dawn",
+    negative: str = "blurry",
+    seed: int = 1234,
+    model: str = "sd15.safetensors",
+) -> dict[str, Any]:
+    """The smallest prompt that samples."""
+    return {
+        "4": node("CheckpointLoaderSimple", ckpt_name=model),
+        "6": node("CLIPTextEncode", text=positive, clip=["4", 1]),
+        "7": node("CLIPTextEncode", text=negative, clip=["4", 1]),
+        "5": node("EmptyLatentImage", width=512, height=768, batch_size=1),
+        "3": node(
+            "KSampler",
+            seed=seed,
+            steps=20,
+            cfg=7.5,
+            sampler_name="dpmpp_2m",
+            scheduler="karras",
+            denoise=1.0,
+            model=["4", 0],
+            positive=["6", 0],
+            negative=["7", 0],
+            latent_image=["5", 0],
+        ),
+    }
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def png(
+    path: Path,
+    made: Mapping[str, Any] | None = None,
+    *,
+    when: float = 0,
+    size: tuple[int, int] = (24, 16),
+    color: tuple[int, int, int] = (180, 60, 90),
+) -> Path:
+    """A picture as SaveImage writes it; ``when``: seconds since 1970 of its last change."""
+    info = PngImagePlugin.PngInfo()
+    if made is not None:
+        info.add_text("prompt", json.dumps(made))
+        info.add_text("workflow", json.dumps(EDITOR))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path, "PNG", pnginfo=info)
+    if when:
+        os.utime(path, (when, when))
+    return path
+
+
+class Shown:
+    """A mount ``m`` under the handler, without sockets."""
+
+    def __init__(self, folder: Path, *keys: Key, cache: Path) -> None:
+        config = Config(
+            mounts=(Mount("m", folder), Mount("other", folder / "absent")),
+            mounts_file=folder / "absent.json",
+            keys=(Key("owner", KEY), *keys),
+            signing_key=SIGNING_KEY,
+            cache_dir=cache,
+        )
+        self.folder = folder
+        self.server = FileServer(config)
+        self.server.pages["gallery"] = Gallery(self.server.mounts, config.signing_key)
+
+    def ask(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> Reply:
+        asked = Asked(method, urls.parse(target), urls.query(target), {}, peer)
+        reply = self.server.answer(asked)
+        if reply.file is not None:
+            self.server.files.done(reply.file)
+        return reply
+
+    def json(self, below: str, base: str = f"/comfyui_server/pw={KEY}/gallery/m/") -> Any:
+        """What the page would be told."""
+        reply = self.ask(base + below)
+        assert reply.status == 200, reply.body
+        return json.loads(reply.body)
+
+    def names(self, below: str = "list") -> list[str]:
+        return [item["name"] for item in self.json(below)["items"]]
+
+
+def signed(url: str, seconds: float, alias: str = "m", key: str = SIGNING_KEY) -> str:
+    """The address of a gallery that needs no key and ends at that moment."""
+    query = signing.query(key, "gallery", alias, (), int(seconds))
+    return f"{url}/comfyui_server/gallery/{alias}/?{query}"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A process that serves a mount ``m``."""
+
+    url: str
+    folder: Path
+
+    @property
+    def page(self) -> str:
+        return f"{self.url}/comfyui_server/pw={KEY}/gallery/m/"
+
+
+@contextmanager
+def serving(folder: Path, cache: Path) -> Iterator[Served]:
+    """``python -m input_server`` for a folder, until the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "COMFYUI_MOUNTS": f"m:{folder};none:{folder / 'absent'}",
+            "COMFYUI_ACCESS_KEY": KEY,
+            "INPUT_SERVER_SIGNING_KEY": SIGNING_KEY,
+            "INPUT_SERVER_CACHE_DIR": str(cache),
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield Served(process.stdout.readline().split()[-1], folder)
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()

@@ -1,0 +1,733 @@
+"""What the gallery answers: the page, the list, what a picture tells, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import struct
+import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import pytest
+import requests
+from PIL import Image, PngImagePlugin
+
+from input_server import newest, signing
+from input_server.access import Key
+from input_server.newest import Newest, Texts, cursor_of, page_of, place_of
+from input_server.usage import Entry
+from tests.input_server.looked_at import (
+    EDITOR,
+    KEY,
+    SIGNING_KEY,
+    Shown,
+    node,
+    png,
+    prompt,
+    serving,
+    signed,
+)
+
+PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
+ODD_NAMES = ("a b#c%41&d.png", "&lt;b&gt; 'quote' 图.png", "sub/ünï+code.png")
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Shown:
+    (tmp_path / "m").mkdir()
+    return Shown(tmp_path / "m", cache=tmp_path / "cache")
+
+
+def resolved(page: str, relative: str) -> str:
+    """An address of the list as a browser would follow it."""
+    return urljoin("http://x" + page, relative).removeprefix("http://x")
+
+
+# The page
+
+
+def test_over_http_the_page_the_list_and_the_pictures_come_with_their_headers(
+    tmp_path: Path,
+) -> None:
+    name = "a b#c 图.png"
+    png(tmp_path / "m" / name, prompt())
+    with serving(tmp_path / "m", tmp_path / "cache") as served:
+        page = requests.get(served.page, timeout=10, allow_redirects=False)
+        assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert page.headers["Cache-Control"] == "no-store"
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert requests.get(served.page.rstrip("/"), timeout=10).text == page.text
+        head = requests.head(served.page + "list", timeout=10)
+        assert (head.status_code, head.content) == (200, b"")
+        (item,) = requests.get(served.page + "list", timeout=10).json()["items"]
+        assert item["name"] == name
+        file = requests.get(urljoin(served.page, item["url"]), timeout=10)
+        assert file.content == (tmp_path / "m" / name).read_bytes()
+        thumbnail = requests.get(urljoin(served.page, item["thumb"]), timeout=10)
+        assert thumbnail.headers["Content-Type"] == "image/webp"
+        told = requests.get(served.page + "info", params={"path": name}, timeout=10).json()
+        assert told["positive"] == "a lighthouse at dawn"
+        link = signed(served.url, time.time() + 60)
+        (item,) = requests.get(urljoin(link, f"list?{link.partition('?')[2]}"), timeout=10).json()[
+            "items"
+        ]
+        assert requests.get(urljoin(link, item["url"]), timeout=10).status_code == 200
+        refused = requests.get(served.page + "info?path=../x.png", timeout=10)
+        assert (refused.status_code, refused.text) == (403, "Forbidden.")
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_the_page_is_the_same_with_and_without_a_final_slash(shown: Shown, ending: str) -> None:
+    reply = shown.ask(PAGE.rstrip("/") + ending)
+    assert reply.status == 200
+    assert reply.body.startswith(b"<!doctype html>")
+
+
+def test_only_what_stands_in_the_page_may_run(shown: Shown) -> None:
+    reply = shown.ask(PAGE)
+    policy = dict(
+        part.strip().partition(" ")[::2]
+        for part in reply.headers["Content-Security-Policy"].split(";")
+    )
+    text = reply.body.decode()
+    for tag in ("style", "script"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert policy[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert (policy["connect-src"], policy["media-src"]) == ("'self'", "'self'")
+    assert policy["img-src"] == "'self' data: blob:"
+    assert not re.search(r"""(innerHTML|\son\w+=|\sstyle=|(src|href)=["']?(https?:)?//)""", text)
+
+
+@pytest.mark.parametrize("below", ["nothing", "list/", "info/x.png", "/", "list/../list"])
+def test_there_is_nothing_else_below_it(shown: Shown, below: str) -> None:
+    png(shown.folder / "x.png")
+    assert shown.ask(PAGE + below).status == 404
+
+
+def test_another_folder_has_no_page_and_a_folder_that_is_not_there_yet_an_empty_list(
+    shown: Shown,
+) -> None:
+    assert shown.ask(PAGE.replace("/m/", "/nomount/")).status == 404
+    told = shown.json("list", PAGE.replace("/m/", "/other/"))
+    assert told == {"items": [], "next": None, "partial": False, "total": 0, "expires_in": None}
+
+
+# The list
+
+
+def test_files_come_newest_first_with_kind_size_and_time(shown: Shown) -> None:
+    for number, name in enumerate(
+        ["a.png", "sub/b.MP4", "c.flac", "d.glb", "e.txt", "f.json", "g.pdf", "h.tiff"]
+    ):
+        path = shown.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * number)
+        os.utime(path, (1000 + number, 1000 + number))
+    items = shown.json("list")["items"]
+    assert [(i["name"], i["kind"]) for i in items] == [
+        ("h.tiff", "image"),
+        ("g.pdf", "document"),
+        ("f.json", "text"),
+        ("e.txt", "text"),
+        ("d.glb", "model"),
+        ("c.flac", "audio"),
+        ("sub/b.MP4", "video"),
+        ("a.png", "image"),
+    ]
+    assert (items[6]["bytes"], items[6]["mtime"]) == (1, 1001)
+    assert [i["name"] for i in items if i["thumb"]] == ["h.tiff", "a.png"]
+    assert [i["name"] for i in items if i["view"]] == ["h.tiff"]
+
+
+def test_hidden_odd_and_unknown_files_never_appear(shown: Shown) -> None:
+    for name in ("ok.png", ".hidden.png", ".git/x.png", "NUL.png", "x.latent", "noext", "x.py"):
+        (shown.folder / name).parent.mkdir(exist_ok=True)
+        (shown.folder / name).write_bytes(b"")
+    if sys.platform != "win32":
+        (shown.folder / "tr|ap.png").write_bytes(b"")
+        (shown.folder / "link.png").symlink_to("ok.png")
+        Path(os.fsdecode(os.fsencode(shown.folder) + b"/\xff.png")).write_bytes(b"")
+    assert shown.names() == ["ok.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not take these names")
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_every_name_has_an_address_that_opens_it(shown: Shown, name: str) -> None:
+    png(shown.folder / name)
+    (item,) = shown.json("list")["items"]
+    assert item["name"] == name
+    assert item["url"].startswith("../../files/m/")
+    assert KEY not in json.dumps(item)
+    for relative in (item["url"], item["thumb"]):
+        assert shown.ask(resolved(PAGE, relative)).status == 200
+    assert shown.json(f"info?path={quote(name)}")["width"] == 24
+
+
+def every_page(shown: Shown, most: int) -> list[list[str]]:
+    pages, after = [], ""
+    while after is not None:
+        told = shown.json(f"list?n={most}" + (f"&after={after}" if after else ""))
+        pages.append([item["name"] for item in told["items"]])
+        after = told["next"]
+    return pages
+
+
+def test_pages_hold_every_file_once(shown: Shown) -> None:
+    for number in range(23):  # some of the same moment
+        (shown.folder / f"{number:02}.txt").write_bytes(b"")
+        os.utime(shown.folder / f"{number:02}.txt", (1000 + number // 5, 1000 + number // 5))
+    pages = every_page(shown, 4)
+    assert [len(page) for page in pages] == [4, 4, 4, 4, 4, 3]
+    assert [name for page in pages for name in page] == [
+        f"{number:02}.txt" for number in reversed(range(23))
+    ]
+
+
+def entry(name: str, moment: int) -> Entry:
+    return Entry((name,), 1, moment, 0)
+
+
+def test_a_cursor_holds_while_new_files_come_and_its_own_goes() -> None:
+    files = [
+        entry(name, moment) for name, moment in [("e", 5), ("d", 3), ("c", 3), ("b", 3), ("a", 1)]
+    ]
+    after_c = cursor_of(files[2])
+    assert [e.names[0] for e in files[place_of(files, after_c) :]] == ["b", "a"]
+    newer = [entry("g", 9), entry("f", 8), *files]
+    assert [e.names[0] for e in newer[place_of(newer, after_c) :]] == ["b", "a"]
+    without = [e for e in newer if e.names != ("c",)]
+    assert [e.names[0] for e in without[place_of(without, after_c) :]] == ["d", "b", "a"]
+    assert place_of(files, cursor_of(entry("z", 2))) == 4
+    assert place_of([], after_c) == 0
+
+
+def test_tens_of_thousands_of_files_take_a_moment() -> None:
+    files = [entry(f"{number}.txt", -number) for number in range(50_000)]
+    started = time.perf_counter()
+    page = page_of(files, place_of(files, cursor_of(files[40_000])), 60, None)
+    assert [e.names[0] for e in page.entries][:2] == ["40001.txt", "40002.txt"]
+    assert time.perf_counter() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "n=0",
+        "n=201",
+        "n=-1",
+        "n=x",
+        "n=٣",
+        "n=1000000",
+        "after=x",
+        "after=1",
+        "after=1.xyz",
+        "after=1.0123456789abcdefg",
+        "after=999999999999999999999.0123456789abcdef",
+        f"q={'x' * 201}",
+    ],
+)
+def test_a_wrong_question_is_told_in_plain_text(shown: Shown, query: str) -> None:
+    reply = shown.ask(f"{PAGE}list?{query}")
+    assert reply.status == 400
+    assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert reply.body.startswith((b"n has", b"after has", b"q has"))
+
+
+def test_a_new_file_is_in_the_list_after_a_moment(shown: Shown) -> None:
+    png(shown.folder / "old.png", when=1000)
+    assert shown.names() == ["old.png"]
+    png(shown.folder / "new.png", when=2000)
+    deadline = time.monotonic() + 5
+    while shown.names() != ["new.png", "old.png"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # a walk is remembered for a second
+
+
+def test_of_many_that_ask_at_once_one_walks(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = []
+
+    def walk(folder: Path) -> list[Entry]:
+        walks.append(folder)
+        time.sleep(0.05)
+        return [entry("a.png", 1)]
+
+    monkeypatch.setattr(newest, "walk", walk)
+    known = Newest()
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: known.files(shown.folder), range(64)))
+    assert len(walks) == 1
+    assert all(answer == [entry("a.png", 1)] for answer in answers)
+
+
+# Links that need no key
+
+
+def test_a_signed_link_opens_everything_below_it_until_it_ends(shown: Shown) -> None:
+    png(shown.folder / "sub" / "a b.png", prompt())
+    end = int(time.time()) + 60
+    page, _, query = signed("", end).partition("?")
+    assert shown.ask(f"{page}?{query}").status == 200
+    told = shown.json(f"list?{query}", page)
+    assert 0 < told["expires_in"] <= 60
+    (item,) = told["items"]
+    assert f"exp={end}&" in item["url"]
+    for relative in (item["url"], item["thumb"]):
+        assert shown.ask(resolved(page, relative)).status == 200
+    assert shown.json(f"info?{query}&path=sub/a%20b.png", page)["seeds"] == ["1234"]
+    assert KEY not in json.dumps(told)
+    assert shown.ask(f"{page}list").status == 401
+    assert shown.ask(f"{page}list?{query}x").status == 401
+    assert shown.ask(f"{page.replace('/m/', '/other/')}list?{query}").status == 401
+    assert shown.ask(resolved(page, item["url"]).replace("a%20b", "c")).status == 401
+    ended = signed("", time.time() - 1).partition("?")[2]
+    assert shown.ask(f"{page}list?{ended}").status == 401
+
+
+def test_through_a_hosts_gate_the_addresses_fit_too(shown: Shown) -> None:
+    png(shown.folder / "sub" / "a.png")
+    for key, query in ((KEY, ""), ("signed", signed("", time.time() + 60).partition("?")[2])):
+        page = f"/pw={key}/files/comfyui/gallery/m/"
+        (item,) = shown.json(f"list?{query}", page)["items"]
+        address = resolved(page, item["url"])
+        assert address.startswith(f"/pw={key}/files/comfyui/m/sub/a.png")
+        assert shown.ask(address).status == 200
+        assert shown.ask(resolved(page, item["thumb"])).status == 200
+
+
+def test_a_key_that_wants_a_signature_too_gets_addresses_that_have_it(tmp_path: Path) -> None:
+    second = "second secret"
+    shown = Shown(tmp_path, Key("guest", "key-of-a-guest", signature=second), cache=tmp_path / "c")
+    png(tmp_path / "a.png")
+    query = signing.query(second, "gallery", "m", (), int(time.time()) + 60)
+    page = "/comfyui_server/pw=key-of-a-guest/gallery/m/"
+    assert shown.ask(page + "list").status == 401
+    (item,) = shown.json(f"list?{query}", page)["items"]
+    assert shown.ask(resolved(page, item["url"])).status == 200
+    forged = signing.query(SIGNING_KEY, "files", "m", ("a.png",), int(time.time()) + 60)
+    assert shown.ask(resolved(page, f"../../files/m/a.png?{forged}")).status == 401
+
+
+# What a picture tells
+
+
+def exif_picture(path: Path, form: str, tags: dict[int, str], **options: Any) -> None:
+    image = Image.new("RGB", (31, 17), (1, 2, 3))
+    exif = image.getexif()
+    for tag, text in tags.items():
+        exif[tag] = text
+    image.save(path, form, exif=exif, **options)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
+
+
+def with_chunks(path: Path, *chunks: bytes, behind: bool = False) -> None:
+    """A picture with more chunks, right after its head or right before its end."""
+    whole = png(path).read_bytes()
+    at = len(whole) - 12 if behind else 33
+    path.write_bytes(whole[:at] + b"".join(chunks) + whole[at:])
+
+
+def write_as(path: Path, way: str) -> None:
+    """A picture with a prompt and the editor's document, in one of the ways that programs have."""
+    made, editor = json.dumps(prompt()), json.dumps(EDITOR)
+    texts = {"prompt": made, "workflow": editor}
+    if way in ("WEBP", "JPEG"):  # SaveAnimatedWEBP
+        exif_picture(path, way, {0x0110: f"prompt:{made}", 0x010F: f"workflow:{editor}"})
+    elif way == "lossless":
+        tags = {0x010F: f"Prompt: {made}", 0x010E: f"Workflow: {editor}"}
+        exif_picture(path, "WEBP", tags, lossless=True)
+    elif way == "zTXt":
+        packed = {name: zlib.compress(text.encode()) for name, text in texts.items()}
+        with_chunks(path, *(chunk(b"zTXt", n.encode() + b"\0\0" + t) for n, t in packed.items()))
+    elif way == "iTXt":
+        info = PngImagePlugin.PngInfo()
+        for name, text in texts.items():
+            info.add_itxt(name, text, zip=name == "prompt")
+        Image.new("RGB", (31, 17)).save(path, "PNG", pnginfo=info)
+    else:  # SaveAnimatedPNG puts its own chunks behind the pixels
+        contents = [f"{name}\0{text}".encode() for name, text in texts.items()]
+        with_chunks(path, *(chunk(b"comf", c) for c in contents), behind=True)
+
+
+@pytest.mark.parametrize("way", ["WEBP", "JPEG", "lossless", "zTXt", "iTXt", "comf"])
+def test_a_picture_tells_how_it_was_made_wherever_that_is_kept(shown: Shown, way: str) -> None:
+    write_as(shown.folder / "a.png", way)
+    told = shown.json("info?path=a.png")
+    assert told.pop("width") in (24, 31)
+    assert told.pop("height") in (16, 17)
+    assert told == {
+        "positive": "a lighthouse at dawn",
+        "negative": "blurry",
+        "seeds": ["1234"],
+        "models": ["sd15.safetensors"],
+        "samplers": ["dpmpp_2m"],
+        "schedulers": ["karras"],
+        "steps": [20],
+        "cfg": [7.5],
+        "workflow": True,
+    }
+
+
+SAMPLER = {"positive": ["1", 0], "negative": ["2", 0]}
+GRAPHS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "through a ControlNet that takes both": (
+        {
+            "9": node("KSampler", positive=["3", 0], negative=["3", 1]),
+            "3": node("Apply", strength=1, **SAMPLER, control_net=["4", 0], image=["5", 0]),
+            "4": node("ControlNetLoader", control_net_name="canny.safetensors"),
+            "5": node("LoadImage", image="photo.png"),
+            "1": node("CLIPTextEncode", text="yes", clip=["8", 0]),
+            "2": node("CLIPTextEncode", text="no", clip=["8", 0]),
+            "8": node("CLIPLoader", clip_name="c.safetensors", type="sdxl"),
+        },
+        "yes",
+        "no",
+    ),
+    "through one that takes one": (
+        {
+            "9": node("KSampler", **SAMPLER),
+            "1": node("Apply", image=["5", 0], conditioning=["3", 0]),
+            "5": node("LoadImage", image="photo.png"),
+            "3": node("CLIPTextEncode", text="yes"),
+            "2": node("CLIPTextEncode", text=""),
+        },
+        "yes",
+        "",
+    ),
+    "with two texts that are joined": (
+        {
+            "9": node("KSampler", **SAMPLER),
+            "1": node("Combine", conditioning_1=["3", 0], conditioning_2=["4", 0]),
+            "3": node("Encode", text="one"),
+            "4": node("Encode", text="two"),
+            "2": node("EncodeSDXL", width=1024, text_g="no", text_l="no", crop="x"),
+        },
+        "one\n\ntwo",
+        "no",
+    ),
+    "with a negative that is made of the positive": (
+        {
+            "9": node("KSampler", **SAMPLER),
+            "1": node("Encode", text="yes"),
+            "2": node("ZeroOut", conditioning=["1", 0]),
+        },
+        "yes",
+        "",
+    ),
+    "with a guider that takes one conditioning": (
+        {
+            "9": node("SamplerCustomAdvanced", guider=["8", 0], noise=["7", 0]),
+            "8": node("BasicGuider", model=["6", 0], conditioning=["5", 0]),
+            "5": node("FluxGuidance", guidance=3.5, conditioning=["1", 0]),
+            "1": node("CLIPTextEncode", clip=["4", 0], text=["3", 0]),
+            "3": node("PrimitiveString", value="from a primitive"),
+            "4": node("DualCLIPLoader", clip_name1="t5.safetensors", type="flux"),
+            "6": node("UNETLoader", unet_name="flux.safetensors"),
+            "7": node("RandomNoise", noise_seed=5),
+        },
+        "from a primitive",
+        "",
+    ),
+    "with texts that are put together": (
+        {
+            "9": node("KSampler", **SAMPLER),
+            "1": node("Encode", text=["3", 0]),
+            "3": node("Concat", string_a="a", string_b=["4", 0], delimiter=", "),
+            "4": node("Switch", on_false=["5", 0], on_true=["5", 0], switch=True),
+            "5": node("Multiline", value="b"),
+            "2": node("Encode", text=["4", 0]),
+        },
+        "a\n\nb",
+        "",
+    ),
+    "with both texts in one node": (
+        {
+            "9": node("KSampler", positive=["1", 0], negative=["1", 1]),
+            "1": node("Both", ckpt_name="m", text_positive="yes", text_negative="no"),
+        },
+        "yes",
+        "no",
+    ),
+    "with texts that are inputs themselves": (
+        {"9": node("Loader", positive="yes", negative="no")},
+        "yes",
+        "no",
+    ),
+    "of a service": (
+        {"9": node("ImageApi", prompt="yes", negative_prompt="no", aspect_ratio="1:1")},
+        "yes",
+        "no",
+    ),
+    "that goes in circles": (
+        {
+            "9": node("KSampler", **SAMPLER),
+            "1": node("A", conditioning=["2", 0]),
+            "2": node("B", conditioning=["1", 0]),
+        },
+        "",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", GRAPHS)
+def test_texts_are_found_by_what_feeds_the_inputs(shown: Shown, which: str) -> None:
+    graph, positive, negative = GRAPHS[which]
+    png(shown.folder / "a.png", graph)
+    told = shown.json("info?path=a.png")
+    assert (told["positive"], told["negative"]) == (positive, negative)
+
+
+def test_numbers_and_models_are_found_by_their_names_and_through_links(shown: Shown) -> None:
+    graph = {
+        "1": node("RandomNoise", noise_seed=["2", 0]),
+        "2": node("PrimitiveInt", value=2**64 - 1, control_after_generate="fixed"),
+        "3": node("KSampler", seed=7, steps=["4", 0], cfg=["5", 0], sampler_name=["6", 0]),
+        "4": node("Int", note="x", number=12),
+        "5": node("Reroute", value=["7", 0]),
+        "6": node("Choice", sampler_name="euler"),
+        "7": node("Float", value=3.5),
+        "8": node("Loaders", ckpt_name="sd15", lora_name="None", vae_name="v.pt", clip_name2="c"),
+        "9": node("Upscale", model="4x.pth", image="x.png", filename_prefix="ComfyUI"),
+        "10": node("KSampler", seed=7, steps=True, cfg=float("nan")),
+    }
+    png(shown.folder / "a.png", graph)
+    told = shown.json("info?path=a.png")
+    assert told["seeds"] == [str(2**64 - 1), "7"]
+    assert (told["steps"], told["cfg"], told["samplers"]) == ([12], [3.5], ["euler"])
+    assert told["models"] == ["sd15", "v.pt", "c", "4x.pth"]
+
+
+NOTHING = {
+    "positive": "",
+    "negative": "",
+    "seeds": [],
+    "models": [],
+    "samplers": [],
+    "schedulers": [],
+    "steps": [],
+    "cfg": [],
+    "workflow": False,
+}
+BOMB = zlib.compress(b" " * 200_000_000, 1)
+HOSTILE = {
+    "no JSON": [chunk(b"tEXt", b"prompt\0{")],
+    "deep JSON": [chunk(b"tEXt", b"prompt\0" + b'{"a":' * 200_000)],
+    "a list": [chunk(b"tEXt", b"prompt\0[1, 2]")],
+    "nodes that are none": [chunk(b"tEXt", b'prompt\0{"1": 5, "2": {"inputs": []}, "3": {}}')],
+    "a number of 100,000 digits": [
+        chunk(b"tEXt", b'prompt\0{"1": {"inputs": {"seed": %s}}}' % (b"9" * 100_000))
+    ],
+    "a packed text of 200 MB": [chunk(b"zTXt", b"prompt\0\0" + BOMB)],
+    "a text of 5 MB": [chunk(b"tEXt", b"prompt\0" + b" " * 5_000_000)],
+    "a broken packed text": [chunk(b"zTXt", b"prompt\0\0nonsense")],
+    "an iTXt without its parts": [chunk(b"iTXt", b"prompt\0\1")],
+    "a chunk that ends nowhere": [struct.pack(">I4s", 2**32 - 1, b"tEXt")],
+}
+
+
+@pytest.mark.parametrize("which", HOSTILE)
+def test_a_hostile_picture_tells_nothing_and_breaks_nothing(shown: Shown, which: str) -> None:
+    with_chunks(shown.folder / "a.png", *HOSTILE[which])
+    started = time.perf_counter()
+    told = shown.json("info?path=a.png")
+    assert (told.pop("width"), told.pop("height")) == (24, 16)
+    assert told == NOTHING
+    assert shown.names("list?q=lighthouse") == []
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize("form", ["png", "webp", "jpg"])
+def test_a_picture_that_is_cut_anywhere_breaks_nothing(shown: Shown, form: str) -> None:
+    path = shown.folder / "whole.bin"
+    write_as(path, {"png": "comf", "webp": "WEBP", "jpg": "JPEG"}[form])
+    whole = path.read_bytes()
+    for end in {*range(64), *range(64, len(whole), 41)}:
+        (shown.folder / f"a.{form}").write_bytes(whole[:end])
+        assert shown.json(f"info?path=a.{form}").keys() == {"width", "height", *NOTHING}
+
+
+@pytest.mark.parametrize("entries", [1, 5000])
+def test_exif_that_points_at_itself_ends(shown: Shown, entries: int) -> None:
+    to_itself = struct.pack("<HHII", 0x8769, 4, 1, 8)
+    to_all = struct.pack("<HHII", 0x010F, 2, 60_000, 0)
+    content = b"II*\0" + struct.pack("<IH", 8, entries) + to_itself + to_all * (entries - 1)
+    segment = b"Exif\0\0" + content
+    head = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
+    size = b"\xff\xc0" + struct.pack(">HBHH", 8, 8, 480, 640)
+    (shown.folder / "a.jpg").write_bytes(head + size + b"\xff\xda")
+    assert shown.json("info?path=a.jpg") == {"width": 640, "height": 480, **NOTHING}
+
+
+def test_a_graph_that_would_take_long_is_given_up(shown: Shown) -> None:
+    graph = {
+        str(n): node("A", seed=[str(n + 1), 0], positive=[str(n + 1), 0]) for n in range(30_000)
+    }
+    graph["0"]["inputs"] |= {f"seed{n}": ["0", 0] for n in range(30_000)}
+    png(shown.folder / "a.png", graph)
+    started = time.perf_counter()
+    assert shown.json("info?path=a.png")["seeds"] == []
+    assert time.perf_counter() - started < 2
+
+
+def test_other_files_tell_nothing(shown: Shown) -> None:
+    (shown.folder / "a.txt").write_text(json.dumps(prompt()), "utf-8")
+    assert shown.json("info?path=a.txt") == {"width": None, "height": None, **NOTHING}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("", 400),
+        ("absent.png", 404),
+        ("sub", 404),
+        ("../secret.png", 403),
+        ("sub/../a.png", 403),
+        ("/a.png", 403),
+        ("sub//a.png", 403),
+        ("sub%5Ca.png", 403),
+        (".hidden.png", 403),
+        ("a.png%00", 403),
+        ("NUL.png", 403),
+        ("link.png", 403),
+        ("folder/secret.png", 403),
+    ],
+)
+def test_a_path_is_judged_like_every_other(shown: Shown, path: str, status: int) -> None:
+    if sys.platform == "win32" and status == 403 and path in ("link.png", "folder/secret.png"):
+        pytest.skip("links need a privilege there")
+    png(shown.folder.parent / "secret.png", prompt())
+    for name in ("a.png", "sub/a.png", ".hidden.png"):
+        png(shown.folder / name, prompt())
+    if sys.platform != "win32":
+        (shown.folder / "link.png").symlink_to("../secret.png")
+        (shown.folder / "folder").symlink_to("..")
+    assert shown.ask(f"{PAGE}info?path={path}").status == status
+
+
+def test_whoever_tries_odd_paths_is_shut_out_as_elsewhere(shown: Shown) -> None:
+    target = f"{PAGE}info?path=../secret.png"
+    answers = [shown.ask(target, peer="203.0.113.9").status for _ in range(200)]
+    assert answers[0] == 403
+    assert answers[-1] == 429
+
+
+# The search
+
+
+@pytest.fixture
+def searched(shown: Shown) -> Shown:
+    png(shown.folder / "one.png", prompt("A Lighthouse, dawn", seed=4711), when=3000)
+    png(shown.folder / "two.png", prompt("a fox", "watermark", model="Juggernaut.ckpt"), when=2000)
+    png(shown.folder / "foxes" / "three.png", prompt("杭州的清晨，薄雾"), when=1000)
+    (shown.folder / "fox.txt").write_text("nothing about lighthouses", "utf-8")
+    os.utime(shown.folder / "fox.txt", (500, 500))
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("fox", ["two.png", "foxes/three.png", "fox.txt"]),
+        ("LIGHTHOUSE", ["one.png"]),
+        ("dawn%20one", ["one.png"]),
+        ("dawn+fox", []),
+        ("4711", ["one.png"]),
+        ("juggernaut", ["two.png"]),
+        ("watermark", ["two.png"]),
+        ("%E6%B8%85%E6%99%A8", ["foxes/three.png"]),
+        ("%EF%BC%A6%EF%BC%AF%EF%BC%B8%20txt", ["fox.txt"]),
+        ("%20%20", ["one.png", "two.png", "foxes/three.png", "fox.txt"]),
+    ],
+)
+def test_all_words_have_to_be_in_the_path_or_in_what_a_picture_tells(
+    searched: Shown, query: str, found: list[str]
+) -> None:
+    assert searched.names(f"list?q={query}") == found
+
+
+def test_a_seed_is_found_behind_a_prompt_of_any_length(shown: Shown) -> None:
+    png(shown.folder / "a.png", prompt("very " * 5000, seed=4711))
+    assert shown.names("list?q=4711+sd15+very") == ["a.png"]
+
+
+def test_a_search_that_takes_long_tells_what_it_has_and_goes_on(
+    searched: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newest, "SEARCH_SECONDS", -1.0)
+    steps, after = [], ""
+    while after is not None:
+        told = searched.json("list?q=watermark" + (f"&after={after}" if after else ""))
+        steps.append(([item["name"] for item in told["items"]], told["partial"]))
+        after = told["next"]
+    assert steps == [([], True), (["two.png"], True), ([], True), ([], False)]
+
+
+def test_a_picture_is_read_once_for_all_searches_until_it_changes(
+    searched: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    of = Texts.of
+
+    def noted(self: Texts, folder: Path, entry: Entry, look: Any) -> str:
+        return of(self, folder, entry, lambda: (read.append(entry.path), look())[1])
+
+    monkeypatch.setattr(Texts, "of", noted)
+    assert searched.names("list?q=4711") == ["one.png"]
+    assert searched.names("list?q=lighthouse") == ["one.png"]
+    assert sorted(read) == ["foxes/three.png", "one.png", "two.png"]
+    png(searched.folder / "one.png", prompt("a submarine"), when=4000)
+    deadline = time.monotonic() + 5
+    while searched.names("list?q=submarine") != ["one.png"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # a walk is remembered for a second
+    assert read.count("two.png") == 1
+
+
+def test_what_searches_remember_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newest, "MOST_TEXTS", 3)
+    monkeypatch.setattr(newest, "MOST_CHARACTERS", 20)
+    monkeypatch.setattr(newest, "LONGEST_TEXT", 8)
+    texts, read = Texts(), []
+
+    def ask(name: str, text: str) -> str:
+        return texts.of(Path("m"), entry(name, 1), lambda: (read.append(name), text)[1])
+
+    for name in "abcd":
+        assert ask(name, name) == name
+    ask("d", "d")
+    ask("a", "a")
+    assert read == ["a", "b", "c", "d", "a"]
+    assert ask("x", "x" * 100) == "x" * 8
+    ask("y", "y" * 8)
+    ask("z", "z" * 8)
+    ask("y", "y" * 8)
+    ask("x", "x" * 8)
+    assert read[5:] == ["x", "y", "z", "x"]
+
+
+def test_many_may_search_at_once(searched: Shown) -> None:
+    queries = ["fox", "lighthouse", "4711", "watermark"] * 8
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda q: searched.names(f"list?q={q}"), queries))
+    assert answers[:4] * 8 == answers
+    assert answers[:2] == [["two.png", "foxes/three.png", "fox.txt"], ["one.png"]]
