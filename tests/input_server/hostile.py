@@ -1,0 +1,131 @@
+"""Requests that mean harm (tests/data/hostile), and the folder that they expect."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+CORPUS = PROJECT / "tests" / "data" / "hostile" / "requests.jsonl"
+KEY = "KEY"
+ROUTE = f"/comfyui_server/pw={KEY}/files"
+CANARY = "CANARY-SECRET"
+
+
+def folder(base: Path) -> Path:
+    """A mount ``data`` with plain files, traps inside it and secrets beside it."""
+    inside = base / "data"
+    files = {
+        "data/name.txt": "tobi",
+        "data/nums.txt": "123456789",
+        "data/empty.txt": "",
+        "data/do..ts.txt": "...",
+        "data/some thing.txt": "hey",
+        "data/.hidden.txt": CANARY,
+        "data/.mine/name.txt": CANARY,
+        "data/sub/.hidden": CANARY,
+        "data/sub/index.html": "<p>idx",
+        "data/ملف.txt": "arabic",
+        "data/50%off.txt": "half",
+        "data/café.txt": "nfc",
+        "data/noext": "<script>alert(1)</script>",
+        "data/x.svg": '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
+        "data/x.html": "<script>alert(1)</script>",
+        "data/x.xhtml": "<html xmlns='http://www.w3.org/1999/xhtml'/>",
+        "data/x.xml": "<a/>",
+        "data-secret/secret.txt": CANARY,
+        "outside/secret.txt": CANARY,
+        "name.dir/name.txt": CANARY,
+    }
+    for name, text in files.items():
+        path = base / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    if sys.platform != "win32":
+        (inside / "link_out.txt").symlink_to("../outside/secret.txt")
+        (inside / "linkdir").symlink_to("../outside")
+        (inside / "link_in.txt").symlink_to("name.txt")
+        (inside / "loop").symlink_to("loop")
+        (inside / "name.txt.gz").symlink_to("../outside/secret.txt")
+        os.mkfifo(inside / "fifo")
+    return inside
+
+
+def exchange(port: int, method: str, target: str, headers: dict[str, str]) -> bytes:
+    """One request, byte for byte; clients would tidy the target up."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=4) as wire:
+        wire.sendall(head.encode("latin-1", "replace"))
+        answer = b""
+        try:
+            while chunk := wire.recv(65536):
+                answer += chunk
+        except ConnectionResetError:
+            pass
+    return answer
+
+
+def filled(text: str, base: str, etag: str, modified: str) -> str:
+    encoded = "".join(f"%{ord(letter):02x}" for letter in KEY)
+    for mark, value in (
+        ("{P}", base + "/m"),
+        ("{B}", base),
+        ("pw=KEY", "pw=" + KEY),
+        ("{KEYENC}", encoded),
+        ("{ETAG}", etag),
+        ("{LM}", modified),
+    ):
+        text = text.replace(mark, value)
+    return text
+
+
+def trouble(row: dict[str, Any], answer: bytes, seconds: float) -> str:
+    """What is wrong with the answer to one hostile request; "" when nothing is."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    lowered = head.lower()
+    active = row["target"].rpartition(".")[2] in ("svg", "html", "xhtml", "xml")
+    guarded = b"sandbox" in lowered or b"disposition: attachment" in lowered
+    wrongs = {
+        "leak": CANARY.encode() in body or b"root:x:" in body,
+        "status": status not in row["ok"] or status == 500,
+        "trace": any(mark in body for mark in (b"Traceback", b"/data-secret", b"    at ")),
+        "active": active and status == 200 and not guarded,
+        "slow": seconds > 2,
+    }
+    return (
+        ", ".join(name for name, wrong in wrongs.items() if wrong)
+        and f"{row['id']} {status} {wrongs}"
+    )
+
+
+def replay(port: int, base: str, etag: str, modified: str, beginning: str = "") -> list[str]:
+    """Send every row whose target has that beginning; gives what is wrong with the answers.
+
+    ``base``: the address below which the mount ``m`` lies; the other two are those of ``nums.txt``.
+    """
+    rows = [json.loads(line) for line in CORPUS.read_text("utf-8").splitlines()]
+    problems = []
+    for row in rows:
+        if row["id"] == "A101":  # root, as whom tests may run, can read a file of mode 000
+            continue
+        if not row["target"].startswith(beginning):
+            continue
+        target = filled(row["target"], base, etag, modified)
+        target = "".join(
+            c if ord(c) < 256 else "".join(f"%{b:02X}" for b in c.encode()) for c in target
+        )
+        named = row["headers"].items()
+        headers = {name: filled(value, base, etag, modified) for name, value in named}
+        begun = time.monotonic()
+        answer = exchange(port, row.get("method", "GET"), target, headers)
+        if problem := trouble(row, answer, time.monotonic() - begun):
+            problems.append(problem)
+    assert len(rows) == 185
+    return problems
