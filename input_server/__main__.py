@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from .commands import add_commands, perform
-from .config import Config, check_public, is_loopback, read, short_keys
+from .config import PACKAGE, Config, check_public, is_loopback, read, short_keys
 from .mounts import ConfigError
 from .shared import shared_figures
 
@@ -36,12 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.command:
             return perform(chosen, config)
         host = chosen.host or config.host
-        if chosen.unix is None:
+        if chosen.bridge:
+            check_public(config, "the host")
+        elif chosen.unix is None:
             check_public(config, host)
     except (ConfigError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
-    if chosen.unix is None and not is_loopback(host):
+    if chosen.bridge or (chosen.unix is None and not is_loopback(host)):
         for name in short_keys(config):
             print(f"Warning: the {name} is short; a long one cannot be guessed.", file=sys.stderr)
     with shared_figures(config.workers):
@@ -52,6 +56,9 @@ def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
     from .serve import listen, listen_unix, serve
 
     secret = sys.stdin.readline().strip() if chosen.bridge else ""
+    if chosen.bridge and not secret:
+        print("The bridge ended before it gave its secret.", file=sys.stderr)
+        return 2
     port = config.port if chosen.port is None else chosen.port
     try:
         unix = chosen.unix
@@ -62,15 +69,45 @@ def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
         return 1
     shown = f"[{host}]" if ":" in host else host
     where = str(chosen.unix) if chosen.unix else f"http://{shown}:{listener.getsockname()[1]}"
-    serve(
-        config,
-        listener,
-        lambda: print(f"File server on {where}", flush=True),
-        stop_with_stdin=chosen.stop_with_stdin,
-        secret=secret,
-    )
+    try:
+        serve(
+            config,
+            listener,
+            partial(_tell, f"File server on {where}"),
+            stop_with_stdin=chosen.stop_with_stdin,
+            secret=secret,
+        )
+    finally:
+        if chosen.unix:
+            _remove_socket(chosen.unix, with_folder=chosen.bridge)
     return 0
 
 
+def _tell(text: str) -> None:
+    """Whoever is to read it may be gone: then stdin has ended too, and so does the server."""
+    with suppress(OSError):
+        print(text, flush=True)
+
+
+def _remove_socket(path: Path, *, with_folder: bool) -> None:
+    """A bridge makes a folder for its socket; where it was killed, nobody else would remove that."""
+    with suppress(OSError):
+        path.unlink()
+        if with_folder:
+            path.parent.rmdir()
+
+
+def _run() -> int:
+    try:
+        return main(sys.argv[1:])
+    except ModuleNotFoundError as missing:
+        wanted = PACKAGE / "requirements.txt"
+        print(
+            f"The package {missing.name} is missing. Run: {sys.executable} -m pip install -r {wanted}",
+            file=sys.stderr,
+        )
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_run())

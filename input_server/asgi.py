@@ -152,7 +152,7 @@ class App:
         return await _stream(reply, file, send, self._stall_seconds)
 
     def _write_log(self, scope: Scope, target: str, reply: Reply) -> None:
-        client = (scope.get("client") or ("-",))[0]
+        client = self._peer(scope, _headers(scope)) or "-"
         shown = without_key(target)
         print(f"{client} {scope['method']} {shown} {reply.status} {reply.length}", file=sys.stderr)
 
@@ -185,8 +185,9 @@ async def _send_name(reply: Reply, file: OpenFile, send: Send) -> None:
     piece = reply.pieces[0]
     pinned = f"/proc/{os.getpid()}/fd/{file.descriptor}" if file.pinned_path else ""
     told = {
-        "X-Sendfile": quote(str(file.path)),
+        "X-Sendfile": quote(os.fsencode(file.path)),
         "X-Sendfile-Pinned": pinned,
+        "X-Sendfile-Stamp": f"{file.inode} {file.mtime_ns} {file.size}",
         "X-Sendfile-Part": f"{piece.start} {piece.length}",
         "Content-Length": "0",
     }

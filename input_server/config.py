@@ -53,17 +53,18 @@ class Config:
 
 
 def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
-    """``given`` wins over the environment, and that over ``config.env`` (here, then one above).
+    """``given`` wins over the environment, and that over ``config.env`` (here, then the project's).
 
+    ``base``: where relative mounts begin; None means ``INPUT_SERVER_BASE``, or the project's folder.
     ``COMFYUI_ACCESS_KEY`` falls back to ``FILE_SERVER_ACCESS_KEY``. Raises ConfigError.
     """
+    project = _project()
     told = {key: str(value) for key, value in given.items() if value is not None}
-    sources = (told, dict(os.environ), _file(PACKAGE), _file(PACKAGE.parent))
+    sources = (told, dict(os.environ), _file(PACKAGE), _file(project))
 
     def value(key: str) -> str:
         return next((s[key].strip() for s in sources if s.get(key, "").strip()), "")
 
-    project = _project()
     key = value("COMFYUI_ACCESS_KEY") or value("FILE_SERVER_ACCESS_KEY")
     keys = read_keys(value("COMFYUI_KEYS"), project)
     if not key and not keys:
@@ -73,7 +74,7 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         )
     debug = value("DebugMode").lower() in ("true", "1", "yes")
     return Config(
-        mounts=_mounts(value, project, base or project),
+        mounts=_mounts(value, project, base or Path(value("INPUT_SERVER_BASE") or project)),
         mounts_file=Path(value("COMFYUI_MOUNTS_FILE") or project / "mounts.json").expanduser(),
         keys=(Key("access key", key), *keys) if key else keys,
         signing_key=value("INPUT_SERVER_SIGNING_KEY") or key,
@@ -122,9 +123,11 @@ Value = Callable[[str], str]
 
 
 def _project() -> Path:
-    """The project's folder, or this package's own where it was copied into a host by itself."""
-    above = PACKAGE.parent
-    return above if (above / "comfyui_plugin.py").is_file() else PACKAGE
+    """The project's folder: above, or beside as the plugin ``comfyui`` of a host; else this package's
+    own, where it was copied by itself.
+    """
+    places = (PACKAGE.parent, PACKAGE.parent / "comfyui")
+    return next((place for place in places if (place / "comfyui_plugin.py").is_file()), PACKAGE)
 
 
 def _mounts(value: Value, project: Path, base: Path) -> tuple[Mount, ...]:
