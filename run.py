@@ -21,6 +21,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent
 VENV = PROJECT / ".venv"
+NODE = PROJECT / "tests" / "node"
 COMMANDS = {
     "demo": "requirements-serve.txt",
     "test": "requirements-test.txt",
@@ -71,6 +72,7 @@ def test(rest: list[str]) -> int:
         ["-m", "ruff", "format", "--check", "."],
         ["-m", "mypy"],
     ]
+    set_up_node()
     statuses = [] if rest else [run([python(), *check]) for check in checks]
     workers = [] if any(arg.startswith("-n") for arg in rest) else ["-n", "auto"]
     statuses.append(run([python(), "-m", "pytest", *workers, *rest]))
@@ -98,10 +100,28 @@ def set_up(requirements: str) -> bool:
     return True
 
 
+def set_up_node() -> None:
+    """Install what ``tests/node/package.json`` lists, once. Tests that need it skip where it is not
+    there, so that a machine without npm, or without a network, can run all others.
+    """
+    stamp = NODE / "node_modules" / ".installed"
+    wanted = hashlib.sha256((NODE / "package.json").read_bytes()).hexdigest()
+    npm = shutil.which("npm")
+    if npm is None or (stamp.is_file() and stamp.read_text("utf-8") == wanted):
+        return
+    print("Installing what tests/node/package.json lists (once)…", file=sys.stderr)
+    quietly = ["--no-package-lock", "--no-audit", "--no-fund", "--silent", "--fetch-retries=1"]
+    if _quiet([npm, "install", "--prefix", str(NODE), *quietly]) == 0 and stamp.parent.is_dir():
+        stamp.write_text(wanted, "utf-8")
+    else:
+        print("npm could not install it; tests of the bridge will be skipped.", file=sys.stderr)
+
+
 def _fingerprint() -> str:
     """Changes with any requirements file and with the version of Python."""
     parts = [str(sys.version_info[:2]).encode()]
     parts += [path.read_bytes() for path in sorted(PROJECT.glob("requirements*.txt"))]
+    parts += [path.read_bytes() for path in sorted(PROJECT.glob("*/requirements*.txt"))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
