@@ -1,0 +1,146 @@
+"""A Node host with the plugin in it, as a process of its own (used by tests here)."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import requests
+
+from tests.input_server.running import PROJECT, processes
+
+NODE = PROJECT / "tests" / "node"
+HOST_KEY = "key-of-the-host"
+VERSIONS = ("express4", "express5")
+PATIENCE = 20.0
+
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None or not (NODE / "node_modules" / "express5").is_dir(),
+    reason="needs Node.js, and Express in tests/node: `python3 run.py test` installs it with npm",
+)
+
+
+class Host:
+    """``config`` are the plugin's settings, ``log`` what the host has written so far."""
+
+    def __init__(
+        self,
+        base: Path,
+        config: dict[str, Any],
+        *,
+        version: str = "express5",
+        kind: str = "node",
+        plugin: Path = PROJECT / "input_server",
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.base = base
+        self.config: dict[str, Any] = {
+            "INPUT_SERVER_PYTHON": sys.executable,
+            "INPUT_SERVER_CACHE_DIR": str(base / "copies"),
+            "COMFYUI_MOUNTS_FILE": str(base / "mounts.json"),
+            "DebugMode": False,
+            **config,
+        }
+        own = ("COMFYUI", "FILE_SERVER", "INPUT_SERVER")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        self.process = subprocess.Popen(
+            ["node", str(NODE / "host.js"), version, kind, str(plugin)],
+            env={**kept, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        self.log: list[str] = []
+        self._answers: queue.Queue[Any] = queue.Queue()
+        self._news = threading.Condition()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def __enter__(self) -> Host:
+        self.port = int(self.do("listen"))
+        self.url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(PATIENCE)
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            if line.startswith('{"did"'):
+                self._answers.put(json.loads(line)["gave"])
+                continue
+            with self._news:
+                self.log.append(line.rstrip("\n"))
+                self._news.notify_all()
+
+    def tell(self, action: str, **changes: Any) -> None:
+        """Have the host do something; ``changes`` are settings that are other than before."""
+        self.config |= changes
+        order = {"do": action, "config": self.config, "base": str(self.base)}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def do(self, action: str, **changes: Any) -> Any:
+        """The same, waiting until it has been done; gives what came of it."""
+        self.tell(action, **changes)
+        return self._answers.get(timeout=PATIENCE)
+
+    def logged(self, text: str) -> str:
+        """Wait for a line of the log with this text."""
+        with self._news:
+            assert self._news.wait_for(lambda: any(text in line for line in self.log), PATIENCE), (
+                self.log
+            )
+            return next(line for line in self.log if text in line)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """A GET with ``_`` for ``-`` in header names."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return requests.get(self.url + path, headers=named, timeout=PATIENCE)
+
+    def servers(self) -> list[int]:
+        """The processes of Python below the host, the first before its workers."""
+        return processes(self.process.pid)[1:]
+
+
+def ended(pids: Iterable[int], seconds: float = 8.0) -> bool:
+    """Wait until all these processes have ended (pidfd_open(2): ready when its process ends)."""
+    until = time.monotonic() + seconds
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            left = max(0.0, until - time.monotonic())
+            if not select.select([descriptor], [], [], left)[0]:
+                return False
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def soon(holds: Callable[[], bool], seconds: float = 8.0) -> bool:
+    """Whether something that nobody tells of becomes true in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True

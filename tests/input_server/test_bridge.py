@@ -1,0 +1,614 @@
+"""The file server inside a Node host: real Express, real sockets, processes that are killed."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from input_server import config as settings
+from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
+from tests.input_server.hosts import HOST_KEY, VERSIONS, Host, ended, needs_node, soon
+from tests.input_server.running import PROJECT, open_files
+
+PACKAGE = PROJECT / "input_server"
+GATE = f"/pw={KEY}/files/comfyui"
+BEARER = {"Authorization": f"Bearer {HOST_KEY}"}
+LARGE = 50 * 2**20
+
+on_linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="looks at Linux's processes")
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs links, pipes and signals")
+
+
+def settings_for(base: Path, **more: Any) -> dict[str, Any]:
+    return {"COMFYUI_MOUNTS": f"m:{base / 'data'}", "COMFYUI_ACCESS_KEY": KEY, **more}
+
+
+def filled_folder(base: Path) -> Path:
+    """The folder of the corpus (where links can be made), with more files in it."""
+    inside = folder(base)
+    (inside / "图 片").mkdir()
+    (inside / "图 片" / "猫 #1&.txt").write_text("喵", "utf-8")
+    return inside
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def host(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    """A host without a gate, as VCPDistributedServer is, for tests that change nothing in it."""
+    base = tmp_path_factory.mktemp("host")
+    filled_folder(base)
+    with Host(base, settings_for(base), version=request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def gated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    """The same with the gate of VCPToolBox, and its own file server behind the plugin."""
+    base = tmp_path_factory.mktemp("gated")
+    filled_folder(base)
+    with Host(base, settings_for(base), version=request.param, kind="toolbox") as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a mount ``data`` in it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "name.txt").write_text("tobi", "utf-8")
+    return tmp_path
+
+
+def python_that(place: Path, first: str) -> str:
+    """A Python that does something else first, or instead."""
+    path = place / "python"
+    path.write_text(f'#!/bin/sh\n{first}\nexec "{sys.executable}" "$@"\n', "utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+@needs_node
+@on_posix
+@pytest.mark.parametrize("route", [ROUTE, GATE])
+def test_no_hostile_request_gets_what_it_wants(host: Host, gated: Host, route: str) -> None:
+    asked = host if route == ROUTE else gated
+    first = asked.get(f"{route}/m/nums.txt").headers
+    beginning = "" if route == ROUTE else "{P}"  # other rows name the old address themselves
+    assert replay(asked.port, route, first["ETag"], first["Last-Modified"], beginning) == []
+
+
+@needs_node
+def test_a_file_goes_out_as_the_server_itself_would_send_it(host: Host) -> None:
+    answer = host.get(f"{ROUTE}/m/name.txt")
+    assert (answer.status_code, answer.text) == (200, "tobi")
+    assert answer.headers["Content-Length"] == "4"
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert "filename*=UTF-8''name.txt" in answer.headers["Content-Disposition"]
+    assert not [name for name in answer.headers if name.lower().startswith(("x-send", "x-bridge"))]
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("m/%E5%9B%BE%20%E7%89%87/%E7%8C%AB%20%231&.txt", "喵"),
+        ("m/50%25off.txt", "half"),
+        ("m/some%20thing.txt", "hey"),
+        ("m/empty.txt", ""),
+    ],
+)
+def test_any_name_and_an_empty_file_are_served(host: Host, path: str, text: str) -> None:
+    for method in ("GET", "HEAD"):
+        answer = requests.request(method, f"{host.url}{ROUTE}/{path}", timeout=10)
+        assert answer.status_code == 200
+        assert answer.headers["Content-Length"] == str(len(text.encode()))
+        assert answer.content.decode() == (text if method == "GET" else "")
+
+
+@needs_node
+def test_parts_and_conditions_are_decided_once(host: Host) -> None:
+    path = f"{ROUTE}/m/nums.txt"
+    part = host.get(path, Range="bytes=2-4")
+    assert (part.status_code, part.text, part.headers["Content-Length"]) == (206, "345", "3")
+    assert part.headers["Content-Range"] == "bytes 2-4/9"
+    assert host.get(path, Range="bytes=-1").text == "9"
+    several = host.get(path, Range="bytes=0-0,8-8")
+    assert several.headers["Content-Type"].startswith("multipart/byteranges; boundary=")
+    assert re.findall(rb"\r\n\r\n(\d)\r\n", several.content) == [b"1", b"9"]
+    assert host.get(path, Range="bytes=99-").headers["Content-Range"] == "bytes */9"
+    tag = part.headers["ETag"]
+    unchanged = host.get(path, If_None_Match=tag)
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", tag)
+    assert host.get(path, If_Match='"other"').status_code == 412
+    assert host.get(path, If_Range='"other"', Range="bytes=0-0").text == "123456789"
+    assert host.get(path, If_Range=tag, Range="bytes=0-0").text == "1"
+
+
+@needs_node
+def test_what_is_no_file_is_passed_on(host: Host) -> None:
+    missing = host.get(f"{ROUTE}/m/absent.txt")
+    assert (missing.status_code, missing.text) == (404, "Not found.")
+    assert host.get("/comfyui_server/pw=wrong/files/m/name.txt").status_code == 401
+    assert "comfyui_files_requests" in host.get(f"/comfyui_server/pw={KEY}/metrics").text
+    refused = requests.post(f"{host.url}{ROUTE}/m/name.txt", json={"a": 1}, timeout=10)
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+    for target in (f"{ROUTE}/m/%zz", "/comfyui_server/%zz/files/m/name.txt"):
+        answer = exchange(host.port, "GET", target, {})
+        assert int(answer.split()[1]) in (401, 403, 404)
+        assert b"node_modules" not in answer
+
+
+@needs_node
+def test_a_large_file_arrives_whole(host: Host) -> None:
+    path = host.base / "data" / "large.bin"
+    content = secrets.token_bytes(2**20) * (LARGE // 2**20)
+    path.write_bytes(content)
+    seen, length = hashlib.sha256(), 0
+    with requests.get(f"{host.url}{ROUTE}/m/large.bin", stream=True, timeout=20) as answer:
+        assert answer.headers["Content-Length"] == str(LARGE)
+        for chunk in answer.iter_content(2**18):
+            seen.update(chunk)
+            length += len(chunk)
+    assert (length, seen.digest()) == (LARGE, hashlib.sha256(content).digest())
+    end = host.get(f"{ROUTE}/m/large.bin", Range=f"bytes={LARGE - 1000}-")
+    assert (end.status_code, end.content) == (206, content[-1000:])
+
+
+@needs_node
+def test_a_gate_that_wants_a_bearer_lets_the_second_address_pass(gated: Host) -> None:
+    assert "bearer" in gated.get(f"{ROUTE}/m/name.txt").text
+    assert gated.get(f"{ROUTE}/m/name.txt", **BEARER).text == "tobi"
+    assert gated.get(f"{GATE}/m/name.txt").text == "tobi"
+    assert gated.get(f"{GATE}/m/absent.txt").text == "Not found."
+    assert gated.get(f"{GATE}/m/nums.txt", Range="bytes=0-1").text == "12"
+    head = requests.head(f"{gated.url}{GATE}/m/name.txt", timeout=10)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, "4")
+    posted = requests.post(f"{gated.url}{ROUTE}/m/name.txt", json=[], headers=BEARER, timeout=10)
+    assert posted.status_code == 405
+
+
+@needs_node
+def test_a_wrong_key_falls_through_to_the_host(gated: Host) -> None:
+    wrong = gated.get("/pw=wrong/files/comfyui/m/name.txt")
+    assert (wrong.status_code, wrong.text) == (401, "the host does not know that key")
+    assert not {"x-content-type-options", "referrer-policy"} & {
+        name.lower() for name in wrong.headers
+    }
+    own = gated.get(f"/pw={HOST_KEY}/files/comfyui/m/name.txt")
+    assert (own.status_code, own.text) == (200, "the host's own comfyui/m/name.txt")
+    assert gated.get(f"/pw={HOST_KEY}/files/else.txt").text == "the host's own else.txt"
+
+
+@needs_node
+@on_linux
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_reload_takes_new_settings_without_new_routes(place: Path, version: str) -> None:
+    with Host(place, settings_for(place), version=version, kind="toolbox") as host:
+        assert host.get(f"{GATE}/m/name.txt").text == "tobi"
+        before = host.servers()
+        host.do("shutdown")
+        assert ended(before)
+        host.do(
+            "initialize", COMFYUI_MOUNTS=f"other:{place / 'data'}", COMFYUI_ACCESS_KEY="new key"
+        )
+        assert host.get("/pw=new%20key/files/comfyui/other/name.txt").text == "tobi"
+        assert host.get("/pw=new%20key/files/comfyui/m/name.txt").status_code == 404
+        assert host.get(f"{GATE}/other/name.txt").text == "the host does not know that key"
+        host.do("initialize")  # nothing is new: nothing is begun anew
+        after = host.servers()
+        host.do("initialize", COMFYUI_ACCESS_KEY=KEY)  # a host that forgets to call shutdown
+        assert ended(after)
+        assert host.get(f"{GATE}/other/name.txt").text == "tobi"
+
+
+@needs_node
+@on_linux
+def test_a_request_brings_back_what_shutdown_ended(place: Path) -> None:
+    with Host(place, settings_for(place)) as host:
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        before = host.servers()
+        host.do("shutdown")
+        assert ended(before)
+        assert host.servers() == []
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        assert len(host.servers()) == len(before)
+
+
+@needs_node
+@on_linux
+def test_loaded_and_registered_twice_there_is_one_server(place: Path) -> None:
+    with Host(place, settings_for(place, INPUT_SERVER_LOCK_EXEMPT="none")) as host:
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        before = host.servers()
+        host.do("load")
+        host.do("registerRoutes")
+        host.do("registerRoutes")
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        assert host.servers() == before
+        assert host.get("/pw=wrong/files/comfyui/m/name.txt").status_code == 401
+        figures = host.get(f"/comfyui_server/pw={KEY}/metrics").text
+        assert 'failures_total{why="wrong key"} 1.0' in figures
+
+
+@needs_node
+@on_linux
+@pytest.mark.parametrize("ready", [True, False], ids=["serving", "starting"])
+def test_a_host_that_is_killed_leaves_nothing_behind(place: Path, ready: bool) -> None:
+    short = Path(tempfile.mkdtemp())  # a socket's path cannot be long
+    host = Host(place, settings_for(place), environment={"TMPDIR": str(short)})
+    if ready:
+        assert host.__enter__().get(f"{ROUTE}/m/name.txt").text == "tobi"
+        assert len(mentioning(str(short))) == 2
+    else:
+        host.tell("listen")
+        assert soon(lambda: bool(mentioning(str(short))))
+    host.process.kill()
+    host.process.wait(10)
+    # a worker that has only just begun is given five seconds (serve.py, STOP_SECONDS)
+    assert soon(lambda: not mentioning(str(short)), 8 if ready else 20)
+    assert soon(lambda: ready <= (not list(short.iterdir())))
+    shutil.rmtree(short)
+
+
+def mentioning(text: str) -> list[str]:
+    """The processes with a text in their command line."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text.encode() in place.read_bytes():
+                found.append(place.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+@needs_node
+@on_linux
+@pytest.mark.parametrize("which", [0, 1], ids=["the first process", "its worker"])
+def test_the_next_request_works_after_a_kill(place: Path, which: int) -> None:
+    with Host(place, settings_for(place)) as host:
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        before = host.servers()
+        os.kill(before[which], signal.SIGKILL)
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        assert ended(before if which == 0 else before[1:])
+        if which == 0:
+            assert host.logged(" ended").endswith("The file server ended: SIGKILL")
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+
+
+@needs_node
+def test_without_python_it_says_so_once_and_answers_503(place: Path) -> None:
+    config = settings_for(
+        place, INPUT_SERVER_PYTHON="/no/such/python", COMFYUI_ACCESS_KEY="my own key"
+    )
+    with Host(place, config) as host:
+        assert "did not start: there is no /no/such/python" in host.logged("ComfyUI_InputServer")
+        for path in (
+            "/comfyui_server/pw=my%20own%20key/files/m/name.txt",
+            "/pw=x/files/comfyui/m/a",
+        ):
+            answer = host.get(path)
+            assert (answer.status_code, answer.headers["Cache-Control"]) == (503, "no-store")
+            assert answer.text == "The file server is not available now."
+        assert len(host.log) == 1
+        assert "my own key" not in host.log[0]
+        assert requests.head(f"{host.url}{ROUTE}/m/a", timeout=10).content == b""
+
+
+@needs_node
+@on_posix
+def test_packages_that_are_missing_are_told_with_the_way_to_install_them(place: Path) -> None:
+    python = python_that(place, f'exec "{sys.executable}" -S "$@"')
+    with Host(place, settings_for(place, INPUT_SERVER_PYTHON=python)) as host:
+        line = host.logged("is missing")
+        assert "-m pip install -r" in line
+        assert "requirements.txt" in line
+
+
+@needs_node
+@on_posix
+def test_one_that_always_fails_is_not_started_again_and_again(place: Path) -> None:
+    python = python_that(place, f"echo >> {place}/starts; echo it is broken >&2; exit 3")
+    with Host(place, settings_for(place, INPUT_SERVER_PYTHON=python)) as host:
+        assert host.logged("did not start").endswith("did not start: it is broken")
+        assert {host.get(f"{ROUTE}/m/name.txt").status_code for _ in range(40)} == {503}
+        assert len((place / "starts").read_text()) <= 2
+
+
+@needs_node
+@on_posix
+def test_a_request_waits_for_a_server_that_starts(place: Path) -> None:
+    python = python_that(place, "sleep 1")
+    with Host(place, settings_for(place, INPUT_SERVER_PYTHON=python)) as host:
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+
+
+@needs_node
+@on_posix
+@pytest.mark.parametrize("long", [False, True], ids=["on a socket", "on a port"])
+def test_a_key_of_the_examples_is_refused(place: Path, long: bool) -> None:
+    temp = place / ("x" * 100 if long else "x")
+    temp.mkdir()
+    config = settings_for(place, COMFYUI_ACCESS_KEY="123456")
+    with Host(place, config, environment={"TMPDIR": str(temp)}) as host:
+        line = host.logged("did not start")
+        assert "stands in examples" in line
+        assert "123456" not in line
+        assert host.get("/comfyui_server/pw=123456/files/m/name.txt").status_code == 503
+
+
+@needs_node
+@on_linux
+def test_where_no_socket_can_be_it_is_a_port_that_nobody_else_may_use(place: Path) -> None:
+    temp = place / ("x" * 100)
+    temp.mkdir()
+    with Host(place, settings_for(place), environment={"TMPDIR": str(temp)}) as host:
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        (port,) = listening_ports(host.servers())
+        around = requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/name.txt", timeout=10)
+        assert (around.status_code, around.text) == (403, "Forbidden.")
+
+
+def listening_ports(pids: list[int]) -> set[int]:
+    """The TCP ports on which these processes listen (proc(5), /proc/net/tcp)."""
+    links = [str(link.readlink()) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()]
+    held = {link[8:-1] for link in links if link.startswith("socket:[")}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1][-4:], 16) for row in rows if row[3] == "0A" and row[9] in held}
+
+
+def guess(host: Host, key: str, source: str = "127.0.0.1", **headers: str) -> int:
+    """The status of a request from another address of this machine."""
+    link = http.client.HTTPConnection(
+        "127.0.0.1", host.port, timeout=20, source_address=(source, 0)
+    )
+    named = {name.replace("_", "-"): value for name, value in {**BEARER, **headers}.items()}
+    link.request("GET", f"/comfyui_server/pw={key}/files/m/name.txt", headers=named)
+    status = link.getresponse().status
+    link.close()
+    return status
+
+
+@needs_node
+@on_linux
+def test_who_guesses_is_shut_out_whatever_he_says_his_address_is(place: Path) -> None:
+    shut = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_LOCK_AFTER": 3}
+    with Host(place, settings_for(place, **shut), kind="toolbox") as host:
+        statuses = [guess(host, "wrong", X_Forwarded_For=f"10.0.0.{n}") for n in range(5)]
+        assert statuses[0] == 401
+        assert statuses[-1] == 429
+        assert guess(host, KEY) == 429
+        assert guess(host, KEY, X_Bridge_Client="127.0.0.9") == 429
+        assert guess(host, KEY, source="127.0.0.2") == 200
+        assert host.get(f"/pw={HOST_KEY}/files/comfyui/a").text == "the host's own comfyui/a"
+
+
+@needs_node
+@on_linux
+def test_behind_a_trusted_proxy_the_client_that_it_names_is_shut_out(place: Path) -> None:
+    shut = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_LOCK_AFTER": 3}
+    config = settings_for(place, **shut, INPUT_SERVER_TRUSTED_PROXIES="127.0.0.1")
+    with Host(place, config) as host:
+        assert [guess(host, "wrong", X_Forwarded_For="10.0.0.1") for _ in range(5)][-1] == 429
+        assert guess(host, KEY, X_Forwarded_For="10.0.0.1") == 429
+        assert guess(host, KEY, X_Forwarded_For="10.0.0.2") == 200
+
+
+@needs_node
+def test_requests_are_logged_for_whom_wants_it_without_the_key(place: Path) -> None:
+    with Host(place, settings_for(place, DebugMode=True)) as host:
+        host.get(f"{ROUTE}/m/name.txt")
+        host.logged("127.0.0.1 GET /comfyui_server/pw=…/files/m/name.txt 200 4")
+        assert not [line for line in host.log if KEY in line.replace(str(place), "")]
+
+
+class Replacer:
+    """Replaces files by others all the time. Every version begins with the hash of its rest."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+        self._paths = [folder / name for name in names]
+        self._stop = threading.Event()
+        for path in self._paths:
+            self._replace(path)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.002):
+            for path in self._paths:
+                self._replace(path)
+
+    def _replace(self, path: Path) -> None:
+        content = os.urandom(secrets.choice([10, 5_000, 70_000, 300_000]))
+        part = path.with_name(f".{path.name}")
+        part.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
+        part.replace(path)
+
+
+def fetch_often(host: Host, names: tuple[str, ...], times: int, versions: list[bytes]) -> None:
+    """Many requests by one connection; a cut or mixed body raises."""
+    link = http.client.HTTPConnection("127.0.0.1", host.port, timeout=30)
+    for turn in range(times):
+        link.request("GET", f"{ROUTE}/m/{names[turn % len(names)]}")
+        answer = link.getresponse()
+        body = answer.read()
+        assert answer.status == 200
+        assert len(body) == int(answer.headers["Content-Length"])
+        assert hashlib.sha256(body[64:]).hexdigest().encode() == body[:64]
+        versions.append(body[:64])
+    link.close()
+
+
+@needs_node
+@on_linux
+@pytest.mark.parametrize("version", VERSIONS)
+def test_files_that_are_replaced_arrive_whole_and_nothing_stays_open(
+    place: Path, version: str
+) -> None:
+    names = ("a.bin", "b.bin", "c.bin", "d.bin")
+    with Host(place, settings_for(place), version=version) as host:
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        pids = [host.process.pid, *host.servers()]
+        before = open_files(pids)
+        versions: list[bytes] = []
+        problems: list[BaseException] = []
+
+        def client() -> None:
+            try:
+                fetch_often(host, names, 40, versions)
+            except BaseException as problem:
+                problems.append(problem)
+
+        with Replacer(place / "data", names):
+            clients = [threading.Thread(target=client) for _ in range(50)]
+            for thread in clients:
+                thread.start()
+            for thread in clients:
+                thread.join(50)
+        assert problems == []
+        assert len(versions) == 2000
+        assert len(set(versions)) > 20
+        assert soon(lambda: open_files(pids) <= before + len(names) + 4, 12)
+
+
+@needs_node
+@on_linux
+def test_clients_that_leave_or_stand_still_leave_nothing_open(place: Path) -> None:
+    (place / "data" / "large.bin").write_bytes(b"x" * LARGE)
+    with Host(place, settings_for(place, INPUT_SERVER_STALL_SECONDS=1)) as host:
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+        pids = [host.process.pid, *host.servers()]
+        several = f"Range: bytes=0-{LARGE // 2},{LARGE // 2 + 1}-\r\n"
+        for header in ("", several):
+            leaving, standing = (begin(host, "large.bin", header) for _ in range(2))
+            assert openings(pids, "large.bin") > 2
+            leaving.close()
+            assert soon(lambda: openings(pids, "large.bin") <= 1)  # held to be sent again
+            assert received(standing) < LARGE
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+
+
+def openings(pids: list[int], name: str) -> int:
+    """How often these processes have a file open."""
+    found = 0
+    for link in (link for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()):
+        with suppress(FileNotFoundError):
+            found += link.readlink().name == name
+    return found
+
+
+def begin(host: Host, name: str, header: str = "") -> socket.socket:
+    """A connection on which an answer has begun."""
+    wire = socket.create_connection(("127.0.0.1", host.port), timeout=20)
+    wire.sendall(f"GET {ROUTE}/m/{name} HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
+    assert wire.recv(1000).startswith(b"HTTP/1.1 20")
+    return wire
+
+
+def received(wire: socket.socket) -> int:
+    """How many bytes still come before the other side closes; less than a second after the last."""
+    wire.settimeout(1)
+    length = 0
+    with wire, suppress(ConnectionResetError):
+        while chunk := wire.recv(2**20):
+            length += len(chunk)
+    return length
+
+
+@needs_node
+@on_posix
+def test_a_file_that_is_cut_while_it_is_sent_cuts_the_connection(place: Path) -> None:
+    path = place / "data" / "large.bin"
+    path.write_bytes(b"x" * LARGE)
+    with Host(place, settings_for(place)) as host:
+        wire = begin(host, "large.bin")
+        os.truncate(path, LARGE // 2)
+        assert received(wire) < LARGE
+        assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
+
+
+@needs_node
+@on_posix
+def test_copied_into_a_host_it_finds_its_python_its_key_and_its_folders(tmp_path: Path) -> None:
+    base = tmp_path / "宿主 host"
+    plugin, beside = base / "Plugin" / "ComfyUI_InputServer", base / "Plugin" / "comfyui"
+    ignore = shutil.ignore_patterns("__pycache__", "config.env")
+    shutil.copytree(PACKAGE, plugin, ignore=ignore)
+    (beside / "output").mkdir(parents=True)
+    (beside / "output" / "图.txt").write_text("from the plugin beside", "utf-8")
+    (beside / "comfyui_plugin.py").write_text("", "utf-8")
+    (beside / "config.env").write_text("FILE_SERVER_ACCESS_KEY=the-key-of-both\n", "utf-8")
+    (beside / ".venv" / "bin").mkdir(parents=True)
+    python_that(beside / ".venv" / "bin", "")
+    (base / "AppData" / "文件").mkdir(parents=True)
+    (base / "AppData" / "文件" / "a.txt").write_text("below the host", "utf-8")
+    absent = dict.fromkeys(("INPUT_SERVER_PYTHON", "COMFYUI_MOUNTS_FILE", "INPUT_SERVER_CACHE_DIR"))
+    with Host(base, absent, kind="toolbox", plugin=plugin) as host:
+        gate = "/pw=the-key-of-both/files/comfyui"
+        assert host.get(f"{gate}/output/%E5%9B%BE.txt").text == "from the plugin beside"
+        host.do("shutdown")
+        host.do("initialize", COMFYUI_MOUNTS="rel:AppData/文件")
+        assert host.get(f"{gate}/rel/a.txt").text == "below the host"
+
+
+@needs_node
+def test_hosts_pass_it_what_it_takes(host: Host) -> None:
+    assert host.do("parameters") == 3  # with four, VCPToolBox passes another second one
+
+
+def test_manifest_example_and_code_name_the_same_settings() -> None:
+    manifest = json.loads((PACKAGE / "plugin-manifest.json").read_text("utf-8"))
+    example = (PACKAGE / "config.env.example").read_text("utf-8")
+    code = Path(settings.__file__).read_text("utf-8")
+    bridge = (PACKAGE / "bridge.js").read_text("utf-8")
+    listed = re.findall(r"^([A-Za-z_]+)=", example, re.MULTILINE)
+    read = set(re.findall(r'value(?:\(|, )"(\w+)"', code))
+    assert len(listed) == len(set(listed))
+    assert set(listed) == read | {"INPUT_SERVER_PYTHON"} == set(manifest["configSchema"])
+    assert "settings.INPUT_SERVER_PYTHON" in bridge
+    assert set(manifest["configSchema"].values()) <= {"string", "integer", "boolean"}
+    assert (manifest["pluginType"], manifest["communication"]["protocol"]) == ("service", "direct")
+    assert (PACKAGE / manifest["entryPoint"]["script"]).is_file()
+    assert manifest["name"] == "ComfyUI_InputServer" < "ImageFileServer"
+
+
+def test_the_example_tells_the_defaults_that_the_code_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.startswith(("COMFYUI", "FILE_SERVER", "INPUT_SERVER", "DebugMode")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(settings, "PACKAGE", tmp_path)
+    text = (PACKAGE / "config.env.example").read_text("utf-8")
+    told = dict(re.findall(r"^([A-Za-z_]+)=(.+)$", text, re.MULTILINE))
+    key = {"COMFYUI_ACCESS_KEY": "a key"}
+    assert settings.read(key) == settings.read({**told, **key})
