@@ -23,6 +23,7 @@ import pytest
 import requests
 
 from input_server import config as settings
+from tests.conftest import png
 from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
 from tests.input_server.hosts import HOST_KEY, VERSIONS, Host, ended, needs_node, soon
 from tests.input_server.running import PROJECT, open_files
@@ -158,6 +159,23 @@ def test_what_is_no_file_is_passed_on(host: Host) -> None:
         answer = exchange(host.port, "GET", target, {})
         assert int(answer.split()[1]) in (401, 403, 404)
         assert b"node_modules" not in answer
+
+
+@needs_node
+def test_copies_and_pages_pass_as_well(host: Host, gated: Host) -> None:
+    (host.base / "data" / "long.txt").write_text("long " * 1000, "utf-8")
+    (host.base / "data" / "red.png").write_bytes(png(64, 48))
+    text = host.get(f"{ROUTE}/m/long.txt", Accept_Encoding="gzip")
+    assert (text.headers["Content-Encoding"], text.text) == ("gzip", "long " * 1000)
+    assert int(text.headers["Content-Length"]) < 1000
+    small = host.get(f"{ROUTE}/m/red.png?w=16&fmt=webp")
+    assert small.headers["Content-Type"] == "image/webp"
+    assert small.content[8:12] == b"WEBP"
+    for page in (
+        host.get(f"/comfyui_server/pw={KEY}/gallery/m/"),
+        gated.get(f"{GATE}/gallery/m/"),
+    ):
+        assert page.headers["Content-Type"].startswith("text/html")
 
 
 @needs_node
