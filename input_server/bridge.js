@@ -111,10 +111,10 @@ class Child {
     this.isOver = true;
     pauseAfter(this);
     await Promise.race([closed, delay(500)]); // its last words may still be on their way
+    this.agent.destroy();
+    await fs.promises.rm(this.folder, { recursive: true, force: true }).catch(() => {});
     const what = this.isReady ? "ended" : "did not start";
     if (!this.isStopping) complain(`The file server ${what}: ${this.said.pop() ?? how}`);
-    this.agent.destroy();
-    fs.rm(this.folder, { recursive: true, force: true }, () => {});
   }
 
   async stop() {
