@@ -1,0 +1,43 @@
+"""The handler in a Python host: the same answers, and the same refusals."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from input_server import register_routes
+from tests.input_server.hostile import KEY, ROUTE, folder, replay
+from tests.input_server.registry import Registry, hosted
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the corpus holds POSIX links and pipes")
+@pytest.mark.parametrize("raw", [True, False], ids=["as it was sent", "decoded by the host"])
+def test_no_hostile_request_gets_what_it_wants(tmp_path: Path, raw: bool) -> None:
+    app = Registry()
+    config = {"COMFYUI_MOUNTS": f"m:{folder(tmp_path)}", "COMFYUI_ACCESS_KEY": KEY}
+    register_routes(app, config, str(tmp_path))
+    with hosted(app, raw=raw) as port:
+        first = requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/nums.txt", timeout=10).headers
+        assert replay(port, ROUTE, first["ETag"], first["Last-Modified"]) == []
+
+
+def test_every_route_answers_in_a_python_host(tmp_path: Path) -> None:
+    app = Registry()
+    config = {"COMFYUI_MOUNTS": f"m:{folder(tmp_path)}", "COMFYUI_ACCESS_KEY": KEY}
+    register_routes(app, config, str(tmp_path))
+    with hosted(app, raw=True) as port:
+        base = f"http://127.0.0.1:{port}"
+        assert requests.get(f"{base}{ROUTE}/m/name.txt", timeout=10).text == "tobi"
+        bearer = {"Authorization": f"Bearer {KEY}"}
+        address = f"{base}/comfyui_server/files/m/name.txt"
+        assert requests.get(address, headers=bearer, timeout=10).text == "tobi"
+        assert requests.get(f"{base}/pw={KEY}/files/comfyui/m/name.txt", timeout=10).text == "tobi"
+        part = requests.get(f"{base}{ROUTE}/m/nums.txt", headers={"Range": "bytes=2-4"}, timeout=10)
+        assert (part.status_code, part.text) == (206, "345")
+        gallery = requests.get(f"{base}/comfyui_server/pw={KEY}/gallery/m/", timeout=10)
+        assert gallery.headers["Content-Type"].startswith("text/html")
+        listed = requests.get(f"{base}/comfyui_server/pw={KEY}/gallery/m/list", timeout=10).json()
+        assert listed["total"] > 3
