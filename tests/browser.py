@@ -226,7 +226,7 @@ def program() -> str:
     """Where Chromium is; skips the test where there is none."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        pytest.skip("Chromium is not installed; `run.py test` installs it on Debian")
+        pytest.skip("Chromium is not installed; `.ci/run` installs it on Debian")
     return found
 
 

@@ -17,7 +17,7 @@ from demo.front import nginx_in_front
 from tests.input_server.running import KEY, Running
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("nginx") is None, reason="nginx is not here; `run.py test` installs it on Debian"
+    shutil.which("nginx") is None, reason="nginx is not here; `.ci/run` installs it on Debian"
 )
 
 
