@@ -64,10 +64,15 @@ class Denied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: the address that counts, and the request's headers in lower case."""
+    """Who asks: the address that counts, and the request's headers in lower case.
+
+    ``only_asks``: a server in front wants to know; after a no the request itself will come, and
+    count.
+    """
 
     address: str
     headers: Mapping[str, str] = field(repr=False)
+    only_asks: bool = False
 
 
 class Access:
@@ -88,7 +93,7 @@ class Access:
             raise Denied(429, "Too many wrong keys.", "shut out", retry_after=int(shut) + 1)
         grant = self._by_signature(route, query) or self._by_key(route, query, asker)
         if grant is None:
-            delay = self.guard.wrong_key(asker.address)
+            delay = 0.0 if asker.only_asks else self.guard.wrong_key(asker.address)
             raise Denied(401, "Unauthorized.", "wrong key", delay)
         return grant
 

@@ -76,20 +76,22 @@ class FileServer:
 
     def answer(self, asked: Asked) -> Reply:
         """Never raises for anything that a client can send."""
-        reply = self._answer(asked)
-        if not self._offload or ASKING not in asked.headers:
+        only_asks = bool(self._offload) and ASKING in asked.headers
+        reply = self._answer(asked, only_asks=only_asks)
+        if not only_asks:
             return reply
         kept = "0" if self._depends_on_address else str(KEPT_SECONDS)
         if reply.status == 204:
             return replace(reply, headers={**reply.headers, "X-Accel-Expires": kept})
         if reply.file is not None:
             self.files.done(reply.file)
-        return plain(403, "Ask yourself.", reply.why, reply.delay)
+        return plain(403, "Ask yourself.", reply.why)
 
-    def _answer(self, asked: Asked) -> Reply:
+    def _answer(self, asked: Asked, *, only_asks: bool) -> Reply:
         if asked.method not in ("GET", "HEAD"):
             return plain(405, "Only GET and HEAD.", "method", Allow="GET, HEAD")
-        asker = Asker(client_address(asked.peer, asked.headers, self._trusted), asked.headers)
+        address = client_address(asked.peer, asked.headers, self._trusted)
+        asker = Asker(address, asked.headers, only_asks)
         try:
             if not self._is_open(asked, asker):
                 grant = self.access.admit(asked.route, asked.query, asker)
@@ -99,12 +101,13 @@ class FileServer:
             extra = {"Retry_After": str(denied.retry_after)} if denied.retry_after else {}
             return plain(denied.status, denied.text, denied.why, denied.delay, **extra)
         page = self.pages.get(asked.route.what)
-        if page is None and asked.route.what != "files":
+        if asked.route.what != "files" and (page is None or only_asks):
             return plain(404, "Not found.", "no such page")
         try:
             return page.answer(asked.route, asked.query, grant) if page else self._file(asked)
         except Refused:
-            self.guard.probe(asker.address)
+            if not only_asks:
+                self.guard.probe(address)
             return plain(403, "Forbidden.", "refused path")
         except Missing:
             return plain(404, "Not found.", "missing")
@@ -173,14 +176,11 @@ class FileServer:
         if self._offload:
             for name in ("ETag", "Last-Modified", "Accept-Ranges"):
                 del head[name]  # the server in front has its own
-            where = f"{self._offload}/{alias}/{_relative(file)}"
-            if (
-                ASKING in asked.headers
-            ):  # nginx takes a variable as it is, and decodes X-Accel-Redirect
-                plainly = where.encode("utf-8", "surrogateescape").decode("latin-1")
-                return Reply(204, {**head, "X-File": plainly}, file=file)
-            told = {"X-Accel-Redirect": quote(where), "Content-Length": "0"}
-            return Reply(200, {**head, **told}, file=file)
+            if ASKING in asked.headers:
+                named = os.fsencode(file.path).decode("latin-1")
+                return Reply(204, {**head, "X-File": named}, file=file)
+            where = quote(f"{self._offload}/{alias}/{_relative(file)}")
+            return Reply(200, {**head, "X-Accel-Redirect": where, "Content-Length": "0"}, file=file)
         status = precondition(asked.headers, file.etag, file.modified)
         if status == 304:
             kept = ("ETag", "Last-Modified", "Cache-Control", "Vary", *SAFE)

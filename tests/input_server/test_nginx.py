@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import requests
@@ -26,15 +26,23 @@ class Front:
     """nginx before a running server, as the sample configures it."""
 
     url: str
+    way: str = "/comfyui_server/pw={key}/files/m/"
 
     def get(self, path: str, key: str = KEY, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        address = f"{self.url}/comfyui_server/pw={key}/files/m/{path}"
+        address = f"{self.url}{self.way.format(key=key)}{path}"
         return requests.get(address, headers=named, timeout=10)
 
 
+@pytest.fixture(params=["asked and kept", "by X-Accel-Redirect"])
+def front(request: pytest.FixtureRequest, asked: Front) -> Front:
+    """Both ways of the sample: the second takes an address that its faster block leaves alone."""
+    way = "/pw={key}/files/comfyui/m/"
+    return asked if request.param == "asked and kept" else replace(asked, way=way)
+
+
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     base = tmp_path_factory.mktemp("nginx")
     base.chmod(0o755)
     folder = base / "m"
@@ -92,7 +100,7 @@ def test_copies_and_compressed_texts_come_from_their_own_folder(front: Front) ->
     assert Image.open(io.BytesIO(small.content)).size == (50, 25)
     assert small.headers["Content-Type"] == "image/webp"
     raw = requests.get(
-        f"{front.url}/comfyui_server/pw={KEY}/files/m/text.txt",
+        f"{front.url}{front.way.format(key=KEY)}text.txt",
         headers={"Accept-Encoding": "gzip"},
         stream=True,
         timeout=10,
@@ -127,3 +135,32 @@ def test_the_client_cannot_ask_in_nginxs_name(front: Front) -> None:
     gallery = f"{front.url}/comfyui_server/pw={KEY}/gallery/m/"
     asked = requests.get(gallery, headers={"X-Offload-Ask": "1"}, timeout=10)
     assert asked.status_code == requests.get(gallery, timeout=10).status_code
+
+
+def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    base = tmp_path_factory.mktemp("guessing")
+    base.chmod(0o755)
+    settings = {
+        "INPUT_SERVER_OFFLOAD": "x-accel:/protected",
+        "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1",
+        "INPUT_SERVER_LOCK_EXEMPT": "none",
+        "INPUT_SERVER_LOCK_AFTER": "9",
+    }
+    with (
+        Running(base / "m", **settings) as server,
+        nginx_in_front(base, server.folder, server.url) as (url, _),
+    ):
+        statuses = [
+            requests.get(f"{url}/comfyui_server/pw=x/files/m/a", timeout=20).status_code
+            for _ in range(4)
+        ]
+        assert statuses == [401] * 4
+        told = server.get("/metrics").text
+        assert 'comfyui_files_failures_total{why="wrong key"} 8.0' in told, "asked, then sent"
+        while (status := Front(url).get("a", key="x").status_code) == 401:
+            statuses.append(status)
+            assert len(statuses) < 30
+        assert status == 429
+        assert Front(url).get("a").status_code == 429
