@@ -4,7 +4,7 @@
     python3 run.py test     ruff, mypy and the whole test suite
     python3 run.py serve    the file server, with the settings of config.env
     python3 run.py setup    only makes .venv with what a tool call needs
-    python3 run.py bench    times a tool call
+    python3 run.py bench    times a tool call; `bench inputs`, `bench files` the rest
 
 Everything lands in ``.venv`` beside this file; a second run finds it there and starts at once.
 """

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from demo.servers import PROJECT, NotReady
 
 SAMPLE = PROJECT / "input_server" / "nginx.conf.example"
+KEEPS = 8388608
+"""As in the sample."""
 READY_SECONDS = 15.0
 BARE = """
 server {{
@@ -28,14 +30,17 @@ server {{
 
 
 @contextmanager
-def nginx_in_front(base: Path, mount: Path, behind: str) -> Iterator[tuple[str, str]]:
+def nginx_in_front(
+    base: Path, mount: Path, behind: str, keeps: int = KEEPS
+) -> Iterator[tuple[str, str]]:
     """Run nginx for the mount ``m``; gives its address and that of the same files without a guard.
 
-    ``behind``: the file server, whose copies lie beside the mount. Raises NotReady.
+    ``behind``: the file server, whose copies lie beside the mount. ``keeps``: up to how many bytes
+    nginx keeps an answer. Raises NotReady.
     """
     port, bare = _free_port(), _free_port()
     config = base / "nginx.conf"
-    config.write_text(_whole(base, mount, behind, port, bare), "utf-8")
+    config.write_text(_whole(base, mount, behind, port, bare, keeps), "utf-8")
     child = subprocess.Popen(["nginx", "-p", str(base), "-c", str(config)])
     try:
         _await(child, port, base)
@@ -45,7 +50,7 @@ def nginx_in_front(base: Path, mount: Path, behind: str) -> Iterator[tuple[str, 
         child.wait(10)
 
 
-def _whole(base: Path, mount: Path, behind: str, port: int, bare: int) -> str:
+def _whole(base: Path, mount: Path, behind: str, port: int, bare: int, keeps: int) -> str:
     text = SAMPLE.read_text("utf-8")
     for mark, value in (
         ("server 127.0.0.1:5005;", f"server 127.0.0.1:{urlsplit(behind).port};"),
@@ -53,7 +58,8 @@ def _whole(base: Path, mount: Path, behind: str, port: int, bare: int) -> str:
         ("/protected/output/", "/protected/m/"),
         ("/path/to/output/", f"{mount}/"),
         ("/path/to/.cache/input_server/", f"{mount.parent}/copies/"),
-        ("/var/cache/nginx/comfyui", f"{base}/yes"),
+        ("/var/cache/nginx/comfyui", f"{base}/kept"),
+        (f"X-Offload-Keeps {KEEPS};", f"X-Offload-Keeps {keeps};"),
     ):
         if mark not in text:
             raise NotReady(f"{SAMPLE.name} no longer has {mark!r}")

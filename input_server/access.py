@@ -64,15 +64,10 @@ class Denied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: the address that counts, and the request's headers in lower case.
-
-    ``only_asks``: a server in front wants to know; after a no the request itself will come, and
-    count.
-    """
+    """Who asks: the address that counts, and the request's headers in lower case."""
 
     address: str
     headers: Mapping[str, str] = field(repr=False)
-    only_asks: bool = False
 
 
 class Access:
@@ -93,8 +88,7 @@ class Access:
             raise Denied(429, "Too many wrong keys.", "shut out", retry_after=int(shut) + 1)
         grant = self._by_signature(route, query) or self._by_key(route, query, asker)
         if grant is None:
-            delay = 0.0 if asker.only_asks else self.guard.wrong_key(asker.address)
-            raise Denied(401, "Unauthorized.", "wrong key", delay)
+            raise Denied(401, "Unauthorized.", "wrong key", self.guard.wrong_key(asker.address))
         return grant
 
     def _by_signature(self, route: Route, query: Mapping[str, str]) -> Grant | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
@@ -19,11 +19,11 @@ from .reply import SAFE, Piece, Reply, plain, several
 from .urls import Route
 from .variants import Unmakeable, Variants, wish_of
 
-ASKING = "x-offload-ask"
-"""The header of a server in front that only asks (nginx's ``auth_request``): yes is a 204 that names
-the file, anything else a 403, after which it sends the request itself."""
+KEEPS = "x-offload-keeps"
+"""The header in which a server in front says up to how many bytes it keeps a body for a moment. Those
+come with the body; of larger files it gets the place (``X-Accel-Redirect``) and sends them itself."""
 KEPT_SECONDS = 5
-"""How long a server in front may go by a yes, where it does not depend on who asks."""
+"""How long it may keep one, where a yes does not depend on who asks (``X-Accel-Expires``)."""
 CACHE = "_cache"
 """The alias under which a server in front finds copies."""
 
@@ -76,22 +76,10 @@ class FileServer:
 
     def answer(self, asked: Asked) -> Reply:
         """Never raises for anything that a client can send."""
-        only_asks = bool(self._offload) and ASKING in asked.headers
-        reply = self._answer(asked, only_asks=only_asks)
-        if not only_asks:
-            return reply
-        kept = "0" if self._depends_on_address else str(KEPT_SECONDS)
-        if reply.status == 204:
-            return replace(reply, headers={**reply.headers, "X-Accel-Expires": kept})
-        if reply.file is not None:
-            self.files.done(reply.file)
-        return plain(403, "Ask yourself.", reply.why)
-
-    def _answer(self, asked: Asked, *, only_asks: bool) -> Reply:
         if asked.method not in ("GET", "HEAD"):
             return plain(405, "Only GET and HEAD.", "method", Allow="GET, HEAD")
         address = client_address(asked.peer, asked.headers, self._trusted)
-        asker = Asker(address, asked.headers, only_asks)
+        asker = Asker(address, asked.headers)
         try:
             if not self._is_open(asked, asker):
                 grant = self.access.admit(asked.route, asked.query, asker)
@@ -101,13 +89,12 @@ class FileServer:
             extra = {"Retry_After": str(denied.retry_after)} if denied.retry_after else {}
             return plain(denied.status, denied.text, denied.why, denied.delay, **extra)
         page = self.pages.get(asked.route.what)
-        if asked.route.what != "files" and (page is None or only_asks):
+        if asked.route.what != "files" and page is None:
             return plain(404, "Not found.", "no such page")
         try:
             return page.answer(asked.route, asked.query, grant) if page else self._file(asked)
         except Refused:
-            if not only_asks:
-                self.guard.probe(address)
+            self.guard.probe(address)
             return plain(403, "Forbidden.", "refused path")
         except Missing:
             return plain(404, "Not found.", "missing")
@@ -173,12 +160,9 @@ class FileServer:
     def _send(self, file: OpenFile, asked: Asked, extra: Mapping[str, str], alias: str) -> Reply:
         """Conditions, parts, headers. ``alias``: what a server in front knows its folder by."""
         head = {**SAFE, **file.headers, **extra}
-        if self._offload:
+        if self._offload and file.size > _keeps(asked):
             for name in ("ETag", "Last-Modified", "Accept-Ranges"):
                 del head[name]  # the server in front has its own
-            if ASKING in asked.headers:
-                named = os.fsencode(file.path).decode("latin-1")
-                return Reply(204, {**head, "X-File": named}, file=file)
             where = quote(f"{self._offload}/{alias}/{_relative(file)}")
             return Reply(200, {**head, "X-Accel-Redirect": where, "Content-Length": "0"}, file=file)
         status = precondition(asked.headers, file.etag, file.modified)
@@ -196,6 +180,8 @@ class FileServer:
             status = 206
             pieces, told = _in_parts(wanted, file)
             head |= told
+        elif self._offload and not self._depends_on_address and head["Cache-Control"] != "no-cache":
+            head["X-Accel-Expires"] = str(KEPT_SECONDS)
         length = sum(len(piece.before) + piece.length for piece in pieces)
         head["Content-Length"] = str(length)
         return Reply(status, head, file=file, pieces=pieces)
@@ -215,6 +201,12 @@ def _in_parts(
     start, length = wanted[0]
     told = f"bytes {start}-{start + length - 1}/{file.size}"
     return (Piece(b"", start, length),), {"Content-Range": told}
+
+
+def _keeps(asked: Asked) -> int:
+    """The most bytes of a body that whoever is in front keeps; -1 for none, not even an empty one."""
+    told = asked.headers.get(KEEPS, "")
+    return int(told) if told.isdecimal() and len(told) < 20 else -1
 
 
 def _relative(file: OpenFile) -> str:
