@@ -300,7 +300,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_a_finger_turns_the_page
     tab.swipe("#held", 150)
     tab.wait(f"{LARGE}?.alt === {NEWEST!r}")
     tab.click("#close")
-    tab.wait("!view.open")
+    tab.wait("!view.open && !history.state?.view")
     assert tab.evaluate(wide)
     assert tab.evaluate("columns") == 3
 
@@ -328,7 +328,7 @@ def test_it_speaks_chinese_where_the_browser_does_and_can_be_told_otherwise(
     assert tab.evaluate("document.documentElement.lang") == "zh-CN"
     assert tab.evaluate("document.querySelector('#search').ariaLabel").startswith("按文件名")
     tab.press("Escape")
-    tab.wait("!view.open")
+    tab.wait("!view.open && !history.state?.view")
     tab.click("#language")
     tab.wait("document.documentElement.lang === 'en'")
     ready(tab, served.page)
