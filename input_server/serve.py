@@ -30,6 +30,7 @@ from .gallery import Gallery
 from .handler import FileServer
 from .metrics import Metrics
 from .mounts import MountTable
+from .shared import remove_shared
 from .usage import remembering
 
 BACKLOG = 1024
@@ -156,7 +157,7 @@ def serve(
 
 def make_app(config: Config, secret: str = "") -> App:
     """The application of one worker."""
-    _end_with_parent()
+    _end_with_parent(config.workers)
     server = FileServer(config, parts=True)
     metrics = Metrics(server, remembering(server.mounts))
     server.pages["metrics"] = metrics
@@ -181,7 +182,7 @@ def _wait_for_stdin(server: Server) -> None:
     server.stop()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(workers: int) -> None:
     """A worker whose parent was killed has nobody to end it."""
     import multiprocessing
 
@@ -191,6 +192,7 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
+        remove_shared(workers)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

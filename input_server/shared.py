@@ -25,4 +25,10 @@ def shared_figures(workers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_shared(workers)
+
+
+def remove_shared(workers: int) -> None:
+    """Remove that folder; also for a worker whose parent was killed before it could."""
+    if workers > 1:
+        shutil.rmtree(os.environ[SHARED], ignore_errors=True)

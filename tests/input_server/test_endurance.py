@@ -305,7 +305,9 @@ def test_it_ends_whole_when_asked_and_when_its_parent_is_gone(tmp_path: Path) ->
         assert len(pids) == 1 + int(workers)
         assert server.stop() == 0
         assert not [pid for pid in pids if alive(pid)]
-        killed = Running(tmp_path / workers, INPUT_SERVER_WORKERS=workers)
+        leavings = tmp_path / f"leavings of {workers}"
+        leavings.mkdir()
+        killed = Running(tmp_path / workers, INPUT_SERVER_WORKERS=workers, TMPDIR=str(leavings))
         pids = processes(killed.process.pid)
         killed.process.kill()
         killed.process.wait(10)
@@ -313,6 +315,7 @@ def test_it_ends_whole_when_asked_and_when_its_parent_is_gone(tmp_path: Path) ->
         while [pid for pid in pids if alive(pid)]:
             assert time.monotonic() < end, "a worker outlives the server"
             time.sleep(0.05)
+        assert not list(leavings.iterdir())
 
 
 def alive(pid: int) -> bool:
