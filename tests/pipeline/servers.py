@@ -36,8 +36,17 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    command = [sys.executable, "-m", "embedded_comfyui", "--port", "0"]
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    base = tmp_path_factory.mktemp("comfyui")
+    command = [
+        sys.executable,
+        "-m",
+        "embedded_comfyui",
+        "--port",
+        "0",
+        "--base-directory",
+        str(base),
+    ]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield Server(process, process.stdout.readline().split()[-1])
