@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,6 +77,7 @@ def carry_out(planned: Plan, log: Callable[[str], None]) -> tuple[int, int]:
 
     Each removal is logged, and each file that was left after all.
     """
+    _outlive_leases()
     files = freed = 0
     for removal in planned.removals:
         told = f"{planned.mount.alias}/{removal.entry.path} ({removal.entry.size} bytes)"
@@ -132,8 +134,21 @@ def _is_written(path: str) -> bool:
     return False
 
 
+def _outlive_leases() -> None:
+    """Whoever holds a lease is told by SIGIO that somebody wants to write, and that would be its end.
+    Only a process's main thread can say otherwise; it does so before it begins to clean.
+    """
+    if hasattr(signal, "SIGIO"):
+        with suppress(ValueError):
+            signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
 def clean_now_and_then(mounts: MountTable, log: Callable[[str], None]) -> None:
-    """A thread that carries out every mount's plan once an hour, for as long as the process lives."""
+    """A thread that carries out every mount's plan once an hour, for as long as the process lives.
+
+    To be called from the main thread.
+    """
+    _outlive_leases()
 
     def work() -> None:
         time.sleep(FIRST_SECONDS)

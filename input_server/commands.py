@@ -14,7 +14,17 @@ from urllib.parse import quote
 from . import signing
 from .cleaning import carry_out, plan
 from .config import Config
-from .mounts import ALIAS, RESERVED, Clean, ConfigError, Mount, MountTable, read_file, write_file
+from .mounts import (
+    Clean,
+    ConfigError,
+    Mount,
+    MountTable,
+    as_json,
+    mount_of,
+    path_of,
+    read_file,
+    write_file,
+)
 from .usage import measured
 
 
@@ -42,7 +52,7 @@ def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_parser(add: argparse.ArgumentParser) -> None:
     add.add_argument("alias")
-    add.add_argument("folder", type=Path)
+    add.add_argument("folder")
     add.add_argument("--cache-seconds", type=int, default=3600)
     add.add_argument("--private", action="store_true", help="no shared cache may keep its files")
     add.add_argument("--quota-mb", type=float)
@@ -92,20 +102,17 @@ def _usage(chosen: argparse.Namespace, config: Config) -> int:
 
 
 def _add(chosen: argparse.Namespace, config: Config) -> int:
-    if not ALIAS.fullmatch(chosen.alias) or chosen.alias in RESERVED:
-        raise ConfigError(f"{chosen.alias!r} is no alias; use letters, digits, - and _.")
-    mount = Mount(
+    told = Mount(
         chosen.alias,
-        chosen.folder.expanduser().absolute(),
-        cache_seconds=max(0, chosen.cache_seconds),
+        path_of(chosen.folder, Path.cwd(), "mounts add"),
+        cache_seconds=chosen.cache_seconds,
         public=not chosen.private,
         quota_mb=chosen.quota_mb,
         compress=not chosen.no_compress,
         read_only=chosen.read_only,
-        clean=Clean(
-            chosen.older_than_days, chosen.total_mb, chosen.most_files, max(0, chosen.keep_newest)
-        ),
+        clean=Clean(chosen.older_than_days, chosen.total_mb, chosen.most_files, chosen.keep_newest),
     )
+    mount = mount_of(as_json(told), config.mounts_file)
     if not mount.folder.is_dir():
         raise ConfigError(f"{mount.folder} is no folder.")
     known = [other for other in read_file(config.mounts_file) if other.alias != mount.alias]

@@ -7,6 +7,7 @@ again when it has changed.
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
@@ -88,10 +89,21 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
             raise ConfigError(
                 f"COMFYUI_MOUNTS names {alias!r} twice. Give each folder its own alias."
             )
-        mounts[alias] = Mount(alias, base / Path(folder).expanduser())
+        mounts[alias] = Mount(alias, path_of(folder, base, "COMFYUI_MOUNTS"))
     if not mounts:
         raise ConfigError("COMFYUI_MOUNTS is empty. It has to be alias:folder;alias:folder.")
     return tuple(mounts.values())
+
+
+def path_of(text: str, base: Path, where: str) -> Path:
+    """A path as it was written, ``~`` and all; a relative one begins at ``base``.
+
+    ``where`` is what a ConfigError names.
+    """
+    try:
+        return base / Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{where}: nobody here has the home that {text!r} begins at.") from None
 
 
 class MountTable:
@@ -160,7 +172,7 @@ def read_file(file: Path) -> tuple[Mount, ...]:
         ) from None
     if not isinstance(entries, list):
         raise ConfigError(f'{file}: "mounts" has to be a list.')
-    return tuple(_mount(entry, file) for entry in entries)
+    return tuple(mount_of(entry, file) for entry in entries)
 
 
 def write_file(file: Path, mounts: Sequence[Mount]) -> None:
@@ -176,13 +188,14 @@ def as_json(mount: Mount) -> dict[str, Any]:
     told = {k: v for k, v in asdict(mount).items() if k in ("alias", "folder") or v != plain[k]}
     told["folder"] = str(mount.folder)
     if "clean" in told:
-        told["clean"] = {k: v for k, v in told["clean"].items() if v}
+        none = asdict(Clean())
+        told["clean"] = {k: v for k, v in told["clean"].items() if v != none[k]}
     return told
 
 
 KNOWN = {
     "cache_seconds": (int, 0),
-    "quota_mb": (float, 1),
+    "quota_mb": (float, 0),
     "public": (bool, 0),
     "compress": (bool, 0),
     "read_only": (bool, 0),
@@ -195,7 +208,8 @@ RULES = {
 }
 
 
-def _mount(entry: Any, file: Path) -> Mount:
+def mount_of(entry: Any, file: Path) -> Mount:
+    """The mount that an entry of ``mounts.json`` means. Raises ConfigError naming the file."""
     if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str):
         raise ConfigError(f'{file}: every mount needs an "alias" and a "folder".')
     alias = entry.get("alias")
@@ -208,7 +222,7 @@ def _mount(entry: Any, file: Path) -> Mount:
     if not isinstance(rules, dict) or rules.keys() - RULES.keys():
         raise ConfigError(f'{file}: "clean" of mount {alias} takes {", ".join(RULES)}.')
     settings = _checked(entry, KNOWN, f"{file}: mount {alias}")
-    folder = file.parent / Path(entry["folder"]).expanduser()
+    folder = path_of(entry["folder"], file.parent, f"{file}: mount {alias}")
     return Mount(
         alias, folder, **settings, clean=Clean(**_checked(rules, RULES, f"{file}: mount {alias}"))
     )
@@ -226,6 +240,8 @@ def _checked(
         number = kind in (int, float) and isinstance(value, (int, float))
         if isinstance(value, bool) != (kind is bool) or not (number or kind is bool):
             raise ConfigError(f"{where}: {name} is {value!r}; it has to be a {kind.__name__}.")
+        if not math.isfinite(value):
+            raise ConfigError(f"{where}: {name} is {value}; it has to be a number.")
         if value < least:
             raise ConfigError(f"{where}: {name} is {value!r}; it has to be at least {least}.")
         found[name] = kind(value)

@@ -55,8 +55,8 @@ class Server(MPServer):
         descriptor = self._listener.fileno()
         unix = self._listener.family == getattr(socket, "AF_UNIX", None)
         self._listener.set_inheritable(True)
-        # granian's own types are incomplete here
-        self._shd = SocketHolder(descriptor, unix, BACKLOG)  # type: ignore[call-arg, assignment]
+        holder: Any = SocketHolder  # granian's own types are incomplete here
+        self._shd = holder(*holder_arguments(sys.platform, descriptor, unix))
         self._sfd = descriptor  # type: ignore[assignment]
         self._sso = self._listener
 
@@ -68,6 +68,15 @@ class Server(MPServer):
     def stop(self) -> None:
         """End gracefully; may be called from any thread."""
         self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
+
+
+def holder_arguments(platform: str, descriptor: int, unix: bool) -> tuple[int | bool, ...]:
+    """What granian's SocketHolder is made of, which differs by system (its ``src/net.rs``)."""
+    if platform == "win32":
+        return (descriptor,)
+    if platform.startswith(("linux", "freebsd")):
+        return descriptor, unix, BACKLOG
+    return descriptor, unix
 
 
 def listen(host: str, port: int, stall_seconds: float) -> socket.socket:

@@ -52,7 +52,8 @@ def walk(folder: Path) -> Iterator[Entry]:
                 elif entry.is_file(follow_symlinks=False):
                     seen = entry.stat(follow_symlinks=False)
                     left -= 1
-                    yield Entry(names, seen.st_size, seen.st_mtime_ns, seen.st_ino)
+                    inode = seen.st_ino or entry.inode()  # Windows leaves the first one out
+                    yield Entry(names, seen.st_size, seen.st_mtime_ns, inode)
             except (Refused, Missing, OSError):
                 continue
             if left <= 0:

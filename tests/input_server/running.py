@@ -18,6 +18,8 @@ KEY = "key-of-the-file-server"
 class Running:
     """Serves ``folder`` as the mount ``m``. ``log`` is what it has said on stderr."""
 
+    program: tuple[str, ...] = ("-m", "input_server")
+
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +33,7 @@ class Running:
             **environment,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin", *arguments],
+            [sys.executable, *self.program, "--port", "0", "--stop-with-stdin", *arguments],
             cwd=PROJECT,
             env=self.environment,
             stdin=subprocess.PIPE,

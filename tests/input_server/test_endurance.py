@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from input_server.serve import BACKLOG, holder_arguments
 from tests.input_server.running import KEY, Running, memory, open_files, processes
 
 HEAD = f"GET /comfyui_server/pw={KEY}/files/m/%s HTTP/1.1\r\nHost: x\r\n"
@@ -323,6 +324,38 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+class Spawning(Running):
+    """Its workers begin as they do on Windows, and on Linux from Python 3.14 on: with nothing."""
+
+    program = (
+        "-c",
+        "import multiprocessing, sys; from input_server.__main__ import main; "
+        "multiprocessing.set_start_method('spawn'); sys.exit(main(sys.argv[1:]))",
+    )
+
+
+def test_workers_need_nothing_of_the_process_that_began_them(tmp_path: Path) -> None:
+    with Spawning(tmp_path / "m", INPUT_SERVER_WORKERS="2") as server:
+        (server.folder / "a.txt").write_text("text", "utf-8")
+        assert server.get("a.txt").text == "text"
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("platform", "wanted"),
+    [
+        ("win32", (7,)),
+        ("darwin", (7, False)),
+        ("linux", (7, False, BACKLOG)),
+        ("freebsd14", (7, False, BACKLOG)),
+    ],
+)
+def test_granian_is_given_the_socket_as_it_wants_it_on_each_system(
+    platform: str, wanted: tuple[int, ...]
+) -> None:
+    assert holder_arguments(platform, 7, unix=False) == wanted
 
 
 @LINUX

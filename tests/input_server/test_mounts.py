@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from input_server.mounts import (
     write_file,
 )
 from input_server.usage import Entry, walk
-from tests.input_server.running import Running
+from tests.input_server.running import PROJECT, Running
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 
@@ -49,6 +52,10 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
         assert (fixed.returncode, "COMFYUI_MOUNTS" in fixed.stderr) == (2, True)
         assert server.command("mounts", "add", "gallery", str(more)).returncode == 2
         assert server.command("mounts", "add", "x", str(tmp_path / "nowhere")).returncode == 2
+        for rule in ("--quota-mb=-1", "--older-than-days=-1", "--total-mb=nan", "--keep-newest=-1"):
+            refused = server.command("mounts", "add", "x", str(more), rule)
+            assert (refused.returncode, rule[2:9].replace("-", "_") in refused.stderr) == (2, True)
+        assert server.command("mounts", "list").returncode == 0
 
 
 def until(seen: object, seconds: float = 10) -> None:
@@ -82,6 +89,9 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     )
     write_file(tmp_path / "mounts.json", mounts)
     assert read_file(tmp_path / "mounts.json") == mounts
+    nothing = (Mount("c", tmp_path, 0, True, 0, clean=Clean(0, 0, 0, 0)),)
+    write_file(tmp_path / "mounts.json", nothing)
+    assert read_file(tmp_path / "mounts.json") == nothing
     assert as_json(mounts[0]) == {"alias": "图", "folder": str(tmp_path / "一 二")}
 
 
@@ -94,7 +104,10 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ({"alias": "a", "folder": "x", "cache": 1}, "'cache'"),
         ({"alias": "a", "folder": "x", "cache_seconds": "long"}, "cache_seconds"),
         ({"alias": "a", "folder": "x", "cache_seconds": -1}, "at least 0"),
+        ({"alias": "a", "folder": "x", "cache_seconds": float("nan")}, "cache_seconds"),
+        ({"alias": "a", "folder": "x", "quota_mb": float("inf")}, "quota_mb"),
         ({"alias": "a", "folder": "x", "public": 1}, "public"),
+        ({"alias": "a", "folder": "~nobody-is-called-so/x"}, "home"),
         ({"alias": "a", "folder": "x", "clean": {"size": 1}}, "clean"),
         ({"alias": "a", "folder": "x", "clean": {"most_files": True}}, "most_files"),
         ("a:x", "alias"),
@@ -187,6 +200,27 @@ def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None
     assert any("changed.txt" in line and "changed meanwhile" in line for line in log)
     assert any("written.txt" in line and "being written" in line for line in log)
     assert carry_out(plan(mount, time.time()), log.append)[0] == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGIO"), reason="Windows has no leases, nor their signal")
+def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) -> None:
+    file = old_file(tmp_path / "m" / "a.txt")
+    writing = (
+        "import os, sys\n"
+        "while os.path.exists(sys.argv[1]): os.close(os.open(sys.argv[1], os.O_WRONLY))"
+    )
+    cleaning = (
+        "import sys, time; from pathlib import Path\n"
+        "from input_server import cleaning; from input_server.mounts import Mount\n"
+        "cleaning.carry_out(cleaning.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
+        "end = time.monotonic() + 1\n"
+        "while time.monotonic() < end: cleaning._is_written(sys.argv[1])\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", writing, str(file)]):
+        cleaner = [sys.executable, "-c", cleaning, str(file)]
+        done = subprocess.run(cleaner, cwd=PROJECT, check=False, timeout=30)
+        file.unlink()
+    assert done.returncode == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
