@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from .commands import add_commands, perform
-from .config import PACKAGE, Config, check_public, is_loopback, read, short_keys
+from .config import PACKAGE, Config, check_public, is_loopback, read, short_keys, unserved_results
+from .guard import DenyList
 from .mounts import ConfigError
 from .shared import shared_figures
+from .telling import tell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Serves the mounts of COMFYUI_MOUNTS under COMFYUI_ACCESS_KEY.",
     )
     parser.add_argument("--host", help="address (default INPUT_SERVER_HOST, or 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="0 takes a free one (default FILE_SERVER_PORT)")
+    parser.add_argument("--port", type=_port, help="0 takes a free one (default FILE_SERVER_PORT)")
     parser.add_argument("--unix", type=Path, help="a Unix socket instead of an address")
     parser.add_argument(
         "--stop-with-stdin", action="store_true", help="end when stdin closes, for a supervisor"
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.command:
             return perform(chosen, config)
         host = chosen.host or config.host
+        DenyList(config.deny_file, tell)  # raises for a list that cannot be read
         if chosen.bridge:
             check_public(config, "the host")
         elif chosen.unix is None:
@@ -47,9 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if chosen.bridge or (chosen.unix is None and not is_loopback(host)):
         for name in short_keys(config):
-            print(f"Warning: the {name} is short; a long one cannot be guessed.", file=sys.stderr)
+            tell(f"Warning: the {name} is short; a long one cannot be guessed.")
+    if unserved_results(config):
+        alias, folder = config.results.alias, config.results.folder
+        tell(f"Warning: no mount {alias} serves {folder}, so the addresses of results do not open.")
     with shared_figures(config.workers):
         return _serve(config, host, chosen)
+
+
+def _port(text: str) -> int:
+    """A number from 0 to 65535; the system would take others for some of those."""
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; it has to be from 0 to 65535")
+    return int(text)
 
 
 def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:

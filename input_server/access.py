@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 from . import signing
 from .guard import DenyList, Guard, Network, is_in, networks
-from .mounts import ConfigError
-from .urls import SIGNED, Route
+from .mounts import ConfigError, path_of
+from .urls import PREFIX, SIGNED, Route
+
+PW = re.compile("(?:p|%70|%50)(?:w|%77|%57)(?:=|%3d)", re.IGNORECASE)
+"""How the part of an address with a key begins, whatever of it is escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,9 @@ class Access:
         self._deny = deny
 
     def admit(self, route: Route, query: Mapping[str, str], asker: Asker) -> Grant:
-        """Raises Denied."""
+        """Raises Denied. Only who brings something wrong is counted, so that an old chat, whose
+        addresses have ended, shuts nobody out.
+        """
         if self._deny.holds(asker.address):
             raise Denied(403, "Forbidden.", "denied")
         shut = self.guard.shut_for(asker.address)
@@ -88,6 +94,8 @@ class Access:
             raise Denied(429, "Too many wrong keys.", "shut out", retry_after=int(shut) + 1)
         grant = self._by_signature(route, query) or self._by_key(route, query, asker)
         if grant is None:
+            if not (route.key or "sig" in query or "authorization" in asker.headers):
+                raise Denied(401, "Unauthorized.", "no key")
             raise Denied(401, "Unauthorized.", "wrong key", self.guard.wrong_key(asker.address))
         return grant
 
@@ -95,8 +103,7 @@ class Access:
         unkeyed = route.key is None or (route.gate and route.key == SIGNED)
         if not unkeyed or not self._signing_key or "sig" not in query:
             return None
-        names = () if route.what == "gallery" else route.names
-        if signing.fits(self._signing_key, route.what, route.alias, names, query, time.time()):
+        if _is_signed(self._signing_key, route, query):
             return Grant("", int(query["exp"]))
         return None
 
@@ -121,8 +128,16 @@ class Access:
             return False
         if not key.signature:
             return True
-        names = () if route.what == "gallery" else route.names
-        return signing.fits(key.signature, route.what, route.alias, names, query, time.time())
+        return _is_signed(key.signature, route, query)
+
+
+def _is_signed(key: str, route: Route, query: Mapping[str, str]) -> bool:
+    """Whether an address bears a good signature. Raises Denied for one that was good once."""
+    names = () if route.what == "gallery" else route.names
+    worth = signing.verdict(key, route.what, route.alias, names, query, time.time())
+    if worth == "ended":
+        raise Denied(401, "This address has ended.", "ended")
+    return worth == "good"
 
 
 def _bytes(text: str) -> bytes:
@@ -153,8 +168,20 @@ def client_address(peer: str, headers: Mapping[str, str], trusted: Sequence[Netw
 
 def without_key(target: str) -> str:
     """A target for a log: keys and signatures are blotted out."""
-    target = re.sub(r"(?i)pw(=|%3d)[^/?]*", "pw=…", target)
-    return re.sub(r"(?i)([?&](?:sig|pw|key)=)[^&]*", r"\1…", target)
+    path, mark, query = target.partition("?")
+    parts = path.split("/")
+    for at, part in enumerate(parts):
+        below = at == 2 and parts[1] == PREFIX and part not in ("files", "gallery", "metrics")
+        if below or PW.match(part):
+            parts[at] = "pw=…"
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    told = [name + is_ + ("…" if _is_secret(name) else value) for name, is_, value in pairs]
+    shown = "/".join(parts) + mark + "&".join(told)
+    return shown.encode("ascii", "backslashreplace").decode() if not shown.isascii() else shown
+
+
+def _is_secret(name: str) -> bool:
+    return unquote_plus(name).lower() in ("sig", "pw", "key")
 
 
 def read_keys(text: str, base: Path) -> tuple[Key, ...]:
@@ -163,15 +190,17 @@ def read_keys(text: str, base: Path) -> tuple[Key, ...]:
         return ()
     try:
         if not text.lstrip().startswith("["):
-            text = (base / Path(text).expanduser()).read_text("utf-8-sig")
+            text = path_of(text, base, "COMFYUI_KEYS").read_text("utf-8-sig")
         entries = json.loads(text)
     except (OSError, ValueError):
+        entries = None
+    if not isinstance(entries, list):
         raise ConfigError(
             "COMFYUI_KEYS is no JSON list and no file that holds one (its value is not shown). It has "
             'to be [{"name": "alice", "key": "…", "mounts": ["output"], "networks": ["10.0.0.0/8"], '
             '"signature": "…"}], of which only name and key are needed.'
-        ) from None
-    keys = tuple(_key(entry) for entry in entries) if isinstance(entries, list) else ()
+        )
+    keys = tuple(_key(entry) for entry in entries)
     names = [key.name for key in keys]
     if len(set(names)) != len(names):
         raise ConfigError("COMFYUI_KEYS uses a name twice. Give each key its own.")
@@ -193,12 +222,28 @@ def _key(entry: Any) -> Key:
             f"COMFYUI_KEYS: the entry {name[:64]!r} needs a key of 8 characters or more, a name of "
             "letters and digits, and nothing but mounts, networks and signature beside them."
         )
-    mounts = entry.get("mounts")
-    nets = entry.get("networks") or []
+    mounts, nets = _texts(entry, "mounts"), _texts(entry, "networks")
+    second = entry.get("signature") or ""
+    if not isinstance(second, str):
+        raise ConfigError(
+            f"COMFYUI_KEYS: the signature of {name} has to be a text, a second secret."
+        )
     return Key(
         name,
         key,
-        None if mounts is None else frozenset(str(alias) for alias in mounts),
-        networks(";".join(str(net) for net in nets), "COMFYUI_KEYS, networks"),
-        str(entry.get("signature") or ""),
+        None if mounts is None else frozenset(mounts),
+        networks(";".join(nets or ()), f"COMFYUI_KEYS, the networks of {name},"),
+        second,
     )
+
+
+def _texts(entry: Mapping[str, Any], field: str) -> list[str] | None:
+    """A list of texts; None where there is none. Raises ConfigError for anything else."""
+    value = entry.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ConfigError(
+            f'COMFYUI_KEYS: {field} of {entry["name"]} has to be a list, like ["output"].'
+        )
+    return value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from .metrics import Metrics
 from .opened import OpenFile
 from .paths import Refused
 from .reply import Reply, plain
+from .telling import tell
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,6 +35,8 @@ CHUNK = 256 * 1024
 MOST_DELAYED = 64
 """Answers that may be kept waiting at once; beyond that guessers cost more than they are worth."""
 SWEEP_SECONDS = 2.0
+THIS_MACHINE = "127.0.0.1"
+"""Who asks over a Unix socket: a server in front, which may be named as a trusted proxy."""
 BRIDGE_CLIENT = "x-bridge-client"
 BRIDGE_SECRET = "x-bridge-secret"  # noqa: S105 - the header's name
 
@@ -125,7 +127,8 @@ class App:
                 return None
             return headers.get(BRIDGE_CLIENT, "")
         client = scope.get("client")
-        return str(client[0]) if client else ""
+        address = str(client[0]) if client else ""
+        return address if address[:1] not in ("", "/") else THIS_MACHINE
 
     async def _wait(self, seconds: float) -> None:
         if self._delayed >= MOST_DELAYED:
@@ -154,7 +157,7 @@ class App:
     def _write_log(self, scope: Scope, target: str, reply: Reply) -> None:
         client = self._peer(scope, _headers(scope)) or "-"
         shown = without_key(target)
-        print(f"{client} {scope['method']} {shown} {reply.status} {reply.length}", file=sys.stderr)
+        tell(f"{client} {scope['method']} {shown} {reply.status} {reply.length}")
 
 
 def _target(scope: Scope) -> str:

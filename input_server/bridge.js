@@ -57,7 +57,7 @@ const complain = (text) => console.error(`[${NAME}] ${withoutKeys(text)}`);
 function withoutKeys(text) {
   const keys = Object.entries(state.settings).filter(([name, value]) => /KEY/.test(name) && value);
   const shown = keys.reduce((left, [, key]) => left.replaceAll(key, "…"), String(text));
-  return shown.replace(/pw(=|%3d)[^\s/?]*/gi, "pw=…");
+  return shown.replace(/(p|%[57]0)(w|%[57]7)(=|%3d)[^\s/?]*/gi, "pw=…");
 }
 
 /** One run of the Python server. It ends when its stdin closes, so also with this process. */

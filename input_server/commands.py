@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -167,10 +168,7 @@ def _link(chosen: argparse.Namespace, config: Config) -> int:
 
 
 def _table(config: Config) -> MountTable:
-    table = MountTable(config.mounts, config.mounts_file)
-    if table.problem:
-        print(table.problem, file=sys.stderr)
-    return table
+    return MountTable(config.mounts, config.mounts_file, partial(print, file=sys.stderr))
 
 
 def _told(mount: Mount) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import Any
 
 from .access import Key, read_keys
 from .guard import Network, Policy, networks
-from .mounts import ConfigError, Mount, parse_mounts
+from .mounts import ALIAS, RESERVED, ConfigError, Mount, MountTable, parse_mounts, path_of
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_PORT = 5005
 SERVER_OUTPUT_ALIAS = "comfyui"
 EXAMPLE_KEYS = frozenset({"123456", "your_access_key", "your-access-key", "change-me", "changeme"})
 """Keys that stand in examples, the plugin's before this one among them: everybody knows them."""
+ACCESS_KEY = "access key"
 SHORT_KEY = 12
 LOOPBACK = "127.0.0.0/8;::1"
 
@@ -30,10 +31,12 @@ class Config:
     ``head_seconds``: how long the whole head of a request may take, and a connection may be idle;
     ``stall_seconds``: how long nobody may take any of a body before its connection is given up.
     ``offload``: the prefix under which a server in front finds the files that it sends itself
-    (``X-Accel-Redirect``); "" when there is none.
+    (``X-Accel-Redirect``); "" when there is none. ``results``: the mount that the pipeline's answers
+    point to, whether it is among those that are served or not.
     """
 
     mounts: tuple[Mount, ...]
+    results: Mount
     mounts_file: Path
     keys: tuple[Key, ...] = field(repr=False)
     signing_key: str = field(repr=False)
@@ -65,6 +68,9 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
     def value(key: str) -> str:
         return next((s[key].strip() for s in sources if s.get(key, "").strip()), "")
 
+    def path(key: str) -> Path | None:
+        return path_of(value(key), project, key) if value(key) else None
+
     key = value("COMFYUI_ACCESS_KEY") or value("FILE_SERVER_ACCESS_KEY")
     keys = read_keys(value("COMFYUI_KEYS"), project)
     if not key and not keys:
@@ -73,12 +79,14 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
             "config.env; without one everybody could read the files."
         )
     debug = value("DebugMode").lower() in ("true", "1", "yes")
+    results = _of_results(value, project)
     return Config(
-        mounts=_mounts(value, project, base or Path(value("INPUT_SERVER_BASE") or project)),
-        mounts_file=Path(value("COMFYUI_MOUNTS_FILE") or project / "mounts.json").expanduser(),
-        keys=(Key("access key", key), *keys) if key else keys,
+        mounts=_mounts(value, results, base or Path(value("INPUT_SERVER_BASE") or project)),
+        results=results,
+        mounts_file=path("COMFYUI_MOUNTS_FILE") or project / "mounts.json",
+        keys=(Key(ACCESS_KEY, key), *keys) if key else keys,
         signing_key=value("INPUT_SERVER_SIGNING_KEY") or key,
-        cache_dir=Path(value("INPUT_SERVER_CACHE_DIR") or project / ".cache" / "input_server"),
+        cache_dir=path("INPUT_SERVER_CACHE_DIR") or project / ".cache" / "input_server",
         host=value("INPUT_SERVER_HOST") or "127.0.0.1",
         port=_whole(value, "FILE_SERVER_PORT", DEFAULT_PORT, 1, 65535),
         workers=_whole(value, "INPUT_SERVER_WORKERS", 1, 1, 64),
@@ -87,9 +95,7 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         head_seconds=_whole(value, "INPUT_SERVER_HEAD_SECONDS", 10, 1, 3600),
         stall_seconds=_whole(value, "INPUT_SERVER_STALL_SECONDS", 60, 1, 3600),
         guard=_guard(value),
-        deny_file=Path(value("INPUT_SERVER_DENY_FILE")).expanduser()
-        if value("INPUT_SERVER_DENY_FILE")
-        else None,
+        deny_file=path("INPUT_SERVER_DENY_FILE"),
         trusted=networks(value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"),
         offload=_offload(value("INPUT_SERVER_OFFLOAD")),
         debug=debug,
@@ -97,8 +103,8 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
 
 
 def check_public(config: Config, host: str) -> None:
-    """Refuse to be reachable from elsewhere under a key that everybody knows. Raises ConfigError."""
-    known = [key.name for key in config.keys if key.key in EXAMPLE_KEYS]
+    """Refuse to be reachable from elsewhere under a secret that everybody knows. Raises ConfigError."""
+    known = [name for name, secret in _secrets(config) if secret in EXAMPLE_KEYS]
     if known and not is_loopback(host):
         raise ConfigError(
             f"The {known[0]} is one that stands in examples, so everybody knows it, and {host} can be "
@@ -106,9 +112,26 @@ def check_public(config: Config, host: str) -> None:
         )
 
 
+def unserved_results(config: Config) -> bool:
+    """Whether the addresses in the pipeline's answers will not open."""
+    served = MountTable(config.mounts, config.mounts_file, lambda _: None).get(config.results.alias)
+    is_alone = _project() == PACKAGE
+    return not is_alone and (served is None or served.folder != config.results.folder)
+
+
 def short_keys(config: Config) -> list[str]:
-    """The names of keys that could be guessed."""
-    return [key.name for key in config.keys if len(key.key) < SHORT_KEY]
+    """The names of keys, and secrets that sign, which could be guessed."""
+    return [name for name, secret in _secrets(config) if len(secret) < SHORT_KEY]
+
+
+def _secrets(config: Config) -> Iterator[tuple[str, str]]:
+    """Whatever opens files, and what to call it."""
+    for key in config.keys:
+        yield (key.name if key.name == ACCESS_KEY else f"key of {key.name}"), key.key
+        if key.signature:
+            yield f"signature of {key.name}", key.signature
+    if config.signing_key and config.signing_key not in (key.key for key in config.keys):
+        yield "signing key", config.signing_key
 
 
 def is_loopback(host: str) -> bool:
@@ -130,16 +153,27 @@ def _project() -> Path:
     return next((place for place in places if (place / "comfyui_plugin.py").is_file()), PACKAGE)
 
 
-def _mounts(value: Value, project: Path, base: Path) -> tuple[Mount, ...]:
-    output = value("COMFYUI_OUTPUT_DIR")
-    default = f"output:{Path(output).expanduser() if output else project / 'output'}"
-    mounts = parse_mounts(value("COMFYUI_MOUNTS") or default, base)
+def _mounts(value: Value, results: Mount, base: Path) -> tuple[Mount, ...]:
+    given = value("COMFYUI_MOUNTS")
+    mounts = parse_mounts(given, base) if given else (results,)
     return _with_server_output(mounts, value("COMFYUI_SERVER_OUTPUT_DIR"))
+
+
+def _of_results(value: Value, project: Path) -> Mount:
+    """Where the pipeline puts results, by the alias that it writes into their addresses."""
+    alias = value("COMFYUI_OUTPUT_MOUNT") or "output"
+    if not ALIAS.fullmatch(alias) or alias in RESERVED:
+        raise ConfigError(
+            f"COMFYUI_OUTPUT_MOUNT is {alias!r}. It has to be of letters, digits, - and _."
+        )
+    return Mount(
+        alias, path_of(value("COMFYUI_OUTPUT_DIR") or "output", project, "COMFYUI_OUTPUT_DIR")
+    )
 
 
 def _with_server_output(mounts: tuple[Mount, ...], folder: str) -> tuple[Mount, ...]:
     """ComfyUI's own output folder, where results are not copied, under an alias of its own."""
-    path = Path(folder).expanduser()
+    path = path_of(folder, Path(), "COMFYUI_SERVER_OUTPUT_DIR")
     held = any(path.is_relative_to(mount.folder) for mount in mounts)
     if not folder or held or any(mount.alias == SERVER_OUTPUT_ALIAS for mount in mounts):
         return mounts

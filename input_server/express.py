@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ from .access import without_key
 from .handler import Asked, FileServer
 from .paths import Refused
 from .reply import Reply, plain
+from .telling import tell
 from .urls import Route, What
 
 PATTERNS: Mapping[str, What] = {
@@ -78,7 +78,7 @@ def _handler(server: FileServer, what: What, *, log: bool) -> Handler:
         reply = _answer(req, server, what)
         if log:
             shown = without_key(str(getattr(req, "original_url", what)))
-            print(f"{req.method} {shown} {reply.status}", file=sys.stderr)
+            tell(f"{req.method} {shown} {reply.status}")
         try:
             return _send(reply, res)
         finally:

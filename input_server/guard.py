@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -18,6 +18,8 @@ REMEMBERED = 10_000
 """Addresses of which something is remembered; the oldest is forgotten first."""
 HALF_LIFE = 300.0
 """Seconds after which half of a score is forgotten."""
+FADED = 0.5
+"""What a score may have lost of its limit meanwhile, so that so many wrong keys are enough."""
 BURST = 0.1
 """Seconds; a second failure this soon is a program's, not a person's, and counts twice."""
 LOOK_SECONDS = 2.0
@@ -81,7 +83,7 @@ class Guard:
             score.value += amount * (2 if since < BURST else 1)
             score.moment = now
             self._scores[key] = score
-            if score.value >= self._policy.limit:
+            if score.value > self._policy.limit - FADED:
                 score.shut_until, score.value = now + self._policy.seconds, 0.0
             while len(self._scores) > REMEMBERED:
                 self._scores.popitem(last=False)
@@ -127,14 +129,21 @@ def _group(address: str) -> str:
 
 
 class DenyList:
-    """Networks in a file, one a line, ``#`` for a comment; read again when the file has changed."""
+    """Networks in a file, one a line, ``#`` for a comment; read again when the file has changed.
 
-    def __init__(self, file: Path | None) -> None:
+    What goes wrong later leaves the list as it was, and ``tell`` is told. Raises ConfigError when
+    the file cannot be read at first.
+    """
+
+    def __init__(self, file: Path | None, tell: Callable[[str], None]) -> None:
         self._file = file
-        self._looked = -LOOK_SECONDS
+        self._tell = tell
+        self._looked = time.monotonic()
         self._stamp: int | None = None
         self._networks: tuple[Network, ...] = ()
-        self.problem = ""
+        self._problem = ""
+        if file is not None:
+            self._read(file)
 
     def holds(self, address: str) -> bool:
         """Whether this address is never let in."""
@@ -147,16 +156,24 @@ class DenyList:
         return bool(self._networks) and is_in(address, self._networks)
 
     def _look(self, file: Path) -> None:
-        """A broken line leaves the list as it was, so that a slip opens nothing."""
+        problem = ""
+        try:
+            self._read(file)
+        except ConfigError as found:
+            problem = f"{found} The networks that were denied before still are."
+        if problem and problem != self._problem:
+            self._tell(problem)
+        self._problem = problem
+
+    def _read(self, file: Path) -> None:
         try:
             stamp = file.stat().st_mtime_ns
             if stamp == self._stamp:
                 return
             lines = file.read_text("utf-8-sig").splitlines()
-            bare = (line.partition("#")[0].strip() for line in lines)
-            self._networks = networks(";".join(bare), str(file))
-            self._stamp, self.problem = stamp, ""
-        except FileNotFoundError:
-            self._networks, self._stamp = (), None
-        except (OSError, UnicodeDecodeError, ConfigError) as problem:
-            self.problem = str(problem)
+        except (OSError, UnicodeDecodeError) as problem:
+            why = getattr(problem, "strerror", None) or "it is no UTF-8 text"
+            raise ConfigError(f"INPUT_SERVER_DENY_FILE, {file}, cannot be read: {why}.") from None
+        bare = (line.partition("#")[0].strip() for line in lines)
+        self._networks = networks(";".join(bare), str(file))
+        self._stamp = stamp

@@ -16,6 +16,7 @@ from .opened import OpenFile, OpenFiles
 from .paths import Missing, Refused, judge
 from .ranges import NotSatisfiable, precondition, spans
 from .reply import SAFE, Piece, Reply, plain, several
+from .telling import tell
 from .urls import Route
 from .variants import Unmakeable, Variants, wish_of
 
@@ -52,11 +53,11 @@ class FileServer:
     """
 
     def __init__(self, config: Config, *, parts: bool = False) -> None:
-        self.mounts = MountTable(config.mounts, config.mounts_file)
+        self.mounts = MountTable(config.mounts, config.mounts_file, tell)
         self.files = OpenFiles()
         self.variants = Variants(config.cache_dir, config.cache_mb)
         self.guard = Guard(config.guard)
-        self.deny = DenyList(config.deny_file)
+        self.deny = DenyList(config.deny_file, tell)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
         self._offload = config.offload

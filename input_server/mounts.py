@@ -11,7 +11,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,16 +107,19 @@ def path_of(text: str, base: Path, where: str) -> Path:
 
 
 class MountTable:
-    """The mounts as they are now; thread-safe. Those of the file win over those that are set."""
+    """The mounts as they are now; thread-safe. Those of the file win over those that are set.
 
-    def __init__(self, fixed: Sequence[Mount], file: Path) -> None:
+    ``tell`` is told what is wrong with the file, each time that changes.
+    """
+
+    def __init__(self, fixed: Sequence[Mount], file: Path, tell: Callable[[str], None]) -> None:
+        self._tell = tell
         self._fixed = {mount.alias: mount for mount in fixed}
         self._file = file
         self._lock = threading.Lock()
         self._looked = 0.0
         self._stamp: tuple[int, int] | None = None
         self._mounts = dict(self._fixed)
-        self.problem = ""
         self._look(time.monotonic())
 
     def get(self, alias: str) -> Mount | None:
@@ -144,9 +147,8 @@ class MountTable:
             try:
                 listed = read_file(self._file)
             except ConfigError as problem:
-                self.problem = str(problem)
+                self._tell(f"{problem} The mounts stay as they were.")
                 return
-            self.problem = ""
             self._mounts = {**self._fixed, **{mount.alias: mount for mount in listed}}
 
 

@@ -31,6 +31,7 @@ from .handler import FileServer
 from .metrics import Metrics
 from .mounts import MountTable
 from .shared import remove_shared
+from .telling import tell
 from .usage import remembering
 
 BACKLOG = 1024
@@ -137,7 +138,7 @@ def serve(
     _raise_limit()
 
     def begun(server: Server) -> None:
-        clean_now_and_then(MountTable(config.mounts, config.mounts_file), _to_stderr)
+        clean_now_and_then(MountTable(config.mounts, config.mounts_file, _quietly), tell)
         if stop_with_stdin:
             threading.Thread(target=_wait_for_stdin, args=(server,), daemon=True).start()
         ready()
@@ -180,8 +181,8 @@ def make_app(config: Config, secret: str = "") -> App:
     )
 
 
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _quietly(_text: str) -> None:
+    """The workers say what is wrong with the mounts; once is enough."""
 
 
 def _wait_for_stdin(server: Server) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -29,17 +29,22 @@ def query(key: str, what: str, alias: str, names: Sequence[str], expires: int) -
     return f"exp={expires}&sig={quote(signature(key, what, alias, names, expires))}"
 
 
-def fits(
+Verdict = Literal["good", "ended", "wrong"]
+
+
+def verdict(
     key: str, what: str, alias: str, names: Sequence[str], asked: Mapping[str, str], now: float
-) -> bool:
-    """Whether the signature in a query is right and has not ended. Never raises."""
+) -> Verdict:
+    """What the signature in a query is worth. One that has ended was right once. Never raises."""
     end = asked.get("exp", "")
     if not (end.isascii() and end.isdigit() and len(end) < 12):
-        return False
+        return "wrong"
     expires = int(end)
     given = asked.get("sig", "").encode("utf-8", "replace")
     right = _signer(key).verify_signature(_message(what, alias, names, expires), given)
-    return right and now <= expires <= now + LONGEST
+    if not right or expires > now + LONGEST:
+        return "wrong"
+    return "good" if now <= expires else "ended"
 
 
 def _signer(key: str) -> Signer:

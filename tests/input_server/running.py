@@ -45,9 +45,9 @@ class Running:
         threading.Thread(target=self._read_log, daemon=True).start()
         assert self.process.stdout is not None
         first = self.process.stdout.readline()
-        assert "http" in first, "".join(self.log)
+        assert first.startswith("File server on"), "".join(self.log)
         self.url = first.split()[-1]
-        self.port = int(self.url.rpartition(":")[2])
+        self.port = int(self.url.rpartition(":")[2]) if "http" in first else 0
         self.files = f"{self.url}/comfyui_server/pw={KEY}/files/m"
 
     def __enter__(self) -> Running:

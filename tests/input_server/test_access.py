@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -139,20 +140,29 @@ def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: P
     with Running(tmp_path / "m", INPUT_SERVER_ACCESS_LOG="true") as logged:
         logged.get("absent.txt")
         logged.get(f"/comfyui_server/pw%3D{KEY}/files/m/x")
+        for odd in ("%70w=", "p%77%3d", "PW=", "%50%57=", "pw%253D", "Pw:"):
+            told_to = f"/comfyui_server/{odd}{KEY}/files/m/x"
+            with logged.connect() as wire:
+                wire.sendall(
+                    f"GET {told_to} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+                )
+                while wire.recv(4096):
+                    pass
+        logged.get(f"/%70w={KEY}/files/comfyui/m/x?a=1&s%69g={KEY}")
         logged.get("/comfyui_server/files/m/x", Authorization=f"Bearer {KEY}")
         logged.get(f"/comfyui_server/files/m/x?{signed()}")
         figures = logged.get(f"/comfyui_server/pw={KEY}/metrics").text
         assert 'why="missing"' in figures
         logged.stop()
         told = "".join(logged.log)
-        assert told.count("/files/m/") == 4
+        assert told.count("/files/m/") == 10
         assert KEY not in told + figures
-        assert "sig=…" in told
+        assert "sig=\\u2026" in told
     (key,) = read_keys('[{"name": "a", "key": "12345678", "signature": "geheim"}]', tmp_path)
     assert "12345678" not in repr(key)
     assert "geheim" not in repr(key)
     assert KEY not in repr(parse(f"/comfyui_server/pw={KEY}/files/m/x"))
-    assert without_key("/a?b=1&sig=abc&c=2") == "/a?b=1&sig=…&c=2"
+    assert without_key("/a?b=1&sig=abc&c=2") == "/a?b=1&sig=\\u2026&c=2"
 
 
 # -- those who guess -------------------------------------------------------------------------------
@@ -180,6 +190,46 @@ def test_guessers_wait_and_are_then_shut_out_and_nobody_else(tmp_path: Path) -> 
         assert server.get("a.txt", X_Forwarded_For="203.0.113.8").status_code == 200
         forged = server.get("a.txt", X_Forwarded_For="203.0.113.8, 203.0.113.7")
         assert forged.status_code == 429
+
+
+def test_old_addresses_and_a_visit_without_any_key_shut_nobody_out(tmp_path: Path) -> None:
+    env = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_LOCK_AFTER": "2"}
+    with Running(tmp_path / "m", INPUT_SERVER_SIGNING_KEY=SECRET, **env) as server:
+        (server.folder / "a.txt").write_text("x", "utf-8")
+        ended = signed(names=("a.txt",), seconds=-60)
+        for _ in range(6):
+            answer = server.get(f"/comfyui_server/files/m/a.txt?{ended}")
+            assert (answer.status_code, answer.text) == (401, "This address has ended.")
+            assert server.get("/comfyui_server/files/m/a.txt").status_code == 401
+        assert server.get("a.txt").status_code == 200
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no Unix sockets in Python")
+def test_behind_a_unix_socket_the_address_is_what_the_front_says(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    env = {"INPUT_SERVER_LOCK_AFTER": "1", "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1"}
+
+    def status(key: str, client: str) -> str:
+        head = f"GET /comfyui_server/pw={key}/files/m/a.txt HTTP/1.1\r\nHost: x\r\n"
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.connect(str(path))
+            wire.sendall(f"{head}X-Forwarded-For: {client}\r\nConnection: close\r\n\r\n".encode())
+            return wire.recv(4096).decode().split()[1]
+
+    with Running(tmp_path / "m", "--unix", str(path), **env) as server:
+        (server.folder / "a.txt").write_text("x", "utf-8")
+        assert status("wrong", "203.0.113.7") == "401"
+        assert status(KEY, "203.0.113.7") == "429"
+        assert status(KEY, "203.0.113.8") == "200"
+
+
+def test_so_many_wrong_keys_are_enough_and_one_fewer_is_not() -> None:
+    guard = Guard(Policy(limit=3))
+    for number in range(3):
+        assert guard.shut_for("198.51.100.1") == 0, number
+        guard.wrong_key("198.51.100.1")
+        guard._scores["198.51.100.1"].moment -= 20  # that long ago
+    assert guard.shut_for("198.51.100.1") > 0
 
 
 def test_a_score_fades_and_loopback_is_spared() -> None:
@@ -213,7 +263,11 @@ def test_a_deny_list_is_read_again_when_it_changes(
 ) -> None:
     monkeypatch.setattr("input_server.guard.LOOK_SECONDS", 0.0)
     file = tmp_path / "deny.txt"
-    deny = DenyList(file)
+    with pytest.raises(ConfigError, match="deny"):
+        DenyList(file, print)
+    file.write_text("", "utf-8")
+    told: list[str] = []
+    deny = DenyList(file, told.append)
     assert not deny.holds("203.0.113.5")
     file.write_text("# these\n203.0.113.0/24\n2001:db8::/32  # and those\n", "utf-8")
     assert deny.holds("203.0.113.5")
@@ -223,11 +277,16 @@ def test_a_deny_list_is_read_again_when_it_changes(
     file.write_text("203.0.113.0/24\nnonsense\n", "utf-8")
     os.utime(file, ns=(1, 1))
     assert deny.holds("2001:db8::9"), "a slip of the pen opens nothing"
-    assert "nonsense" in deny.problem
+    assert deny.holds("2001:db8::9")
+    assert [("nonsense" in text, "still are" in text) for text in told] == [(True, True)]
+    file.unlink()
+    assert deny.holds("2001:db8::9"), "nor does losing it"
+    assert len(told) == 2
+    DenyList(None, print).holds("2001:db8::9")
     access = Access((Key("k", KEY),), "", Guard(Policy()), deny)
-    with pytest.raises(Denied) as told:
+    with pytest.raises(Denied) as denied:
         access.admit(Route("files", KEY, "m", ("x",)), {}, Asker("203.0.113.5", {}))
-    assert told.value.status == 403
+    assert denied.value.status == 403
 
 
 @pytest.mark.parametrize(
@@ -281,6 +340,12 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
         ({"COMFYUI_ACCESS_KEY": "123456"}, "everybody knows it"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": "nonsense"}, "COMFYUI_KEYS"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": '[{"name": "x"}]'}, "'x'"),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_DENY_FILE": "nowhere"}, "nowhere"),
+        (
+            {"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_SIGNING_KEY": "123456"},
+            "signing",
+        ),
+        ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_OUTPUT_MOUNT": "a b"}, "OUTPUT_MOUNT"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_WORKERS": "many"}, "WORKERS"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_OFFLOAD": "x"}, "OFFLOAD"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_LOCK_EXEMPT": "x"}, "EXEMPT"),
@@ -318,3 +383,9 @@ def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
     for wrong in ('[{"name": "a", "key": "short"}]', '[{"name": "a", "key": "12345678", "x": 1}]'):
         with pytest.raises(ConfigError, match="'a'"):
             read_keys(wrong, tmp_path)
+    (tmp_path / "one.json").write_text('{"name": "a", "key": "12345678"}', "utf-8")
+    with pytest.raises(ConfigError, match="JSON list"):
+        read_keys("one.json", tmp_path)
+    for field, value in [("mounts", "output"), ("mounts", 5), ("networks", 5), ("signature", 5)]:
+        with pytest.raises(ConfigError, match=f"{field} of a"):
+            read_keys(json.dumps([{"name": "a", "key": "12345678", field: value}]), tmp_path)

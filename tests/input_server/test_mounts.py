@@ -70,13 +70,14 @@ def test_a_broken_file_leaves_the_mounts_as_they_were(
 ) -> None:
     monkeypatch.setattr("input_server.mounts.LOOK_SECONDS", 0.0)
     file = tmp_path / "mounts.json"
-    table = MountTable((Mount("a", tmp_path),), file)
+    told: list[str] = []
+    table = MountTable((Mount("a", tmp_path),), file, told.append)
     write_file(file, [Mount("b", tmp_path / "b", cache_seconds=0)])
     assert [mount.alias for mount in table] == ["a", "b"]
     assert table.get("b") == Mount("b", tmp_path / "b", cache_seconds=0)
     file.write_text("{", "utf-8")
     assert [mount.alias for mount in table] == ["a", "b"]
-    assert "mounts.json" in table.problem
+    assert [("mounts.json" in text, "as they were" in text) for text in told] == [(True, True)]
     file.unlink()
     assert [mount.alias for mount in table] == ["a"]
 
