@@ -24,14 +24,22 @@ def register_routes(
     ``DebugMode``); what is absent there comes from the environment and from ``config.env``.
     ``project_base_path``: relative mounts begin there; None means this project's folder.
     Raises ConfigError for a mount or a key that cannot be served.
+
+    Wrong keys are shut out, but not made to wait, as that would hold up whoever calls the handler. The
+    mounts' rules are carried out once an hour by a thread.
     """
-    from .config import read
+    from .cleaning import clean_now_and_then
+    from .config import read, short_keys
     from .express import register
     from .gallery import Gallery
     from .handler import FileServer
+    from .telling import tell
 
     base = Path(project_base_path) if project_base_path else None
     config = read(plugin_config or {}, base)
     server = FileServer(config)
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
-    register(app, server, log=config.debug)
+    register(app, server, log=config.access_log)
+    for name in short_keys(config):
+        tell(f"Warning: the {name} is short; a long one cannot be guessed.")
+    clean_now_and_then(server.mounts, tell)

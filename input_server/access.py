@@ -168,7 +168,10 @@ def client_address(peer: str, headers: Mapping[str, str], trusted: Sequence[Netw
 
 def without_key(target: str) -> str:
     """A target for a log: keys and signatures are blotted out."""
-    path, mark, query = target.partition("?")
+    plain = target.encode(
+        "ascii", "backslashreplace"
+    ).decode()  # no control characters of C1 either
+    path, mark, query = plain.partition("?")
     parts = path.split("/")
     for at, part in enumerate(parts):
         below = at == 2 and parts[1] == PREFIX and part not in ("files", "gallery", "metrics")
@@ -176,8 +179,7 @@ def without_key(target: str) -> str:
             parts[at] = "pw=…"
     pairs = [pair.partition("=") for pair in query.split("&")]
     told = [name + is_ + ("…" if _is_secret(name) else value) for name, is_, value in pairs]
-    shown = "/".join(parts) + mark + "&".join(told)
-    return shown.encode("ascii", "backslashreplace").decode() if not shown.isascii() else shown
+    return "/".join(parts) + mark + "&".join(told)
 
 
 def _is_secret(name: str) -> bool:

@@ -113,9 +113,8 @@ class App:
             route = urls.parse(target)
         except Refused:
             return plain(404, "Not found.", "no route")
-        query = urls.query(target)
-        asked = Asked(scope["method"], route, query, headers, peer)
-        if self._server.may_block(route, query):
+        asked = Asked(scope["method"], route, urls.query(target), headers, peer)
+        if self._server.may_block(asked):
             return await asyncio.to_thread(self._server.answer, asked)
         return self._server.answer(asked)
 

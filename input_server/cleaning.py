@@ -114,12 +114,13 @@ def _remove(mount: Mount, entry: Entry) -> str:
 
 def _is_written(path: str) -> bool:
     """Whether somebody has the file open for writing: then Linux gives nobody a lease to read it
-    (fcntl(2), F_SETLEASE). Windows removes no file that others hold open.
+    (fcntl(2), F_SETLEASE). Windows removes no file that others hold open; elsewhere, and where a
+    lease could end the process, nobody can tell.
     """
     with suppress(ImportError):
         import fcntl
 
-        if not hasattr(fcntl, "F_SETLEASE"):
+        if not hasattr(fcntl, "F_SETLEASE") or signal.getsignal(signal.SIGIO) == signal.SIG_DFL:
             return False
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:

@@ -52,7 +52,6 @@ class Config:
     deny_file: Path | None = None
     trusted: tuple[Network, ...] = ()
     offload: str = ""
-    debug: bool = False
 
 
 def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
@@ -98,7 +97,6 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         deny_file=path("INPUT_SERVER_DENY_FILE"),
         trusted=networks(value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"),
         offload=_offload(value("INPUT_SERVER_OFFLOAD")),
-        debug=debug,
     )
 
 

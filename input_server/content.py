@@ -74,6 +74,8 @@ INLINE = ("image/", "video/", "audio/", "text/plain")
 TEXTS = ("text/", "application/json", "model/gltf+json", "image/svg+xml", "application/xml")
 """What becomes much smaller when it is compressed."""
 SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+PLAYED = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'"
+"""For films and sounds: a browser's own player loads its file as the page's, so in no sandbox."""
 
 
 def type_of(name: str, head: bytes) -> str:
@@ -90,9 +92,9 @@ def type_of(name: str, head: bytes) -> str:
     return BINARY if broken_promise else named
 
 
-def headers_of(name: str, kind: str, *, download: bool) -> dict[str, str]:
+def headers_of(name: str, kind: str) -> dict[str, str]:
     """Type, disposition (RFC 6266, with any script's letters) and policy of a file."""
-    shown = kind.startswith(INLINE) and kind != "image/svg+xml" and not download
+    shown = kind.startswith(INLINE) and kind != "image/svg+xml"
     fallback = re.sub(r'[^ -~]|["\\%]', "_", name)
     where = "inline" if shown else "attachment"
     return {
@@ -100,8 +102,13 @@ def headers_of(name: str, kind: str, *, download: bool) -> dict[str, str]:
         "Content-Disposition": (
             f"{where}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
         ),
-        "Content-Security-Policy": SANDBOX,
+        "Content-Security-Policy": PLAYED if kind.startswith(("video/", "audio/")) else SANDBOX,
     }
+
+
+def may_be_text(name: str) -> bool:
+    """Whether a file of that name could be one that is worth compressing."""
+    return is_text(TYPES.get(PurePath(name).suffix.lower(), BINARY))
 
 
 def is_text(kind: str) -> bool:

@@ -20,9 +20,8 @@ PATTERNS: Mapping[str, What] = {
     "/pw=:key/files/comfyui/:alias/*path": "files",
     "/comfyui_server/:auth/gallery/:alias/*path": "gallery",
     "/comfyui_server/gallery/:alias/*path": "gallery",
-    "/comfyui_server/:auth/metrics": "metrics",
-    "/metrics": "metrics",
 }
+"""Figures are for the server that stands alone; ``/metrics`` may be the host's own."""
 
 
 class Request(Protocol):
@@ -106,8 +105,8 @@ def _of_params(params: Mapping[str, Any], what: What) -> Route:
     path = params.get("path", params.get("0", params.get("*", "")))
     names = path if isinstance(path, (list, tuple)) else str(path).split("/")
     auth = f"pw={params['key']}" if "key" in params else params.get("auth")
-    alias = str(params.get("alias", ""))
-    return urls.of_params(what, None if auth is None else str(auth), alias, tuple(map(str, names)))
+    alias, names = str(params.get("alias", "")), tuple(map(str, names))
+    return urls.of_params(what, None if auth is None else str(auth), alias, names, "key" in params)
 
 
 def _send(reply: Reply, res: Response) -> Any:

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from .access import Access, Asker, Denied, Grant, client_address
 from .config import Config
+from .content import may_be_text
 from .guard import DenyList, Guard
 from .mounts import Mount, MountTable
-from .opened import OpenFile, OpenFiles
+from .opened import HELD, OpenFile, OpenFiles
 from .paths import Missing, Refused, judge
 from .ranges import NotSatisfiable, precondition, spans
 from .reply import SAFE, Piece, Reply, plain, several
@@ -49,12 +50,13 @@ class Asked:
 class FileServer:
     """Answers requests for the mounts of one configuration; thread-safe.
 
-    ``parts``: whether its sender can put several pieces of a file together.
+    ``by_asgi``: whether its replies are sent by ``asgi.py``, which puts several pieces of a file
+    together and sends what is held open.
     """
 
-    def __init__(self, config: Config, *, parts: bool = False) -> None:
+    def __init__(self, config: Config, *, by_asgi: bool = False) -> None:
         self.mounts = MountTable(config.mounts, config.mounts_file, tell)
-        self.files = OpenFiles()
+        self.files = OpenFiles(HELD if by_asgi else 0)
         self.variants = Variants(config.cache_dir, config.cache_mb)
         self.guard = Guard(config.guard)
         self.deny = DenyList(config.deny_file, tell)
@@ -65,15 +67,19 @@ class FileServer:
             key.networks for key in config.keys
         )
         self._trusted = config.trusted
-        self._parts = parts
+        self._by_asgi = by_asgi
 
     def close(self) -> None:
         """Close what is held open."""
         self.files.close()
 
-    def may_block(self, route: Route, query: Mapping[str, str]) -> bool:
+    def may_block(self, asked: Asked) -> bool:
         """Whether answering could take long, so that it should not hold others up."""
-        return route.what != "files" or wish_of(query) is not None
+        if asked.route.what != "files" or wish_of(asked.query) is not None:
+            return True
+        return _takes_gzip(asked) and may_be_text(
+            asked.route.names[-1] if asked.route.names else ""
+        )
 
     def answer(self, asked: Asked) -> Reply:
         """Never raises for anything that a client can send."""
@@ -132,31 +138,22 @@ class FileServer:
         """The file as it is, or the variant that is asked for."""
         extra: dict[str, str] = {"Cache-Control": mount.cache_control}
         wish = wish_of(asked.query)
-        if wish is not None:
-            try:
+        try:
+            if wish is not None:
                 made = self.variants.picture(file, names[-1], wish)
-            except Unmakeable as problem:
-                return plain(problem.status, str(problem), "no variant")
-            return self._send(made, asked, extra, CACHE)
-        if mount.compress and self._may_be_gzip(file, asked):
-            made = self.variants.compressed(file, names[-1])
-            extra |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-            return self._send(made, asked, extra, CACHE)
-        if mount.compress and self.variants.would_compress(file):
-            extra["Vary"] = "Accept-Encoding"
+            elif mount.compress and self.variants.would_compress(file):
+                extra["Vary"] = "Accept-Encoding"
+                made = self.variants.compressed(file, names[-1]) if _takes_gzip(asked) else file
+                if made is not file:
+                    extra["Content-Encoding"] = "gzip"
+            else:
+                made = file
+        except Unmakeable as problem:
+            return plain(problem.status, str(problem), "no variant")
         if asked.query.get("download") == "1":
-            disposition = file.headers["Content-Disposition"]
+            disposition = made.headers["Content-Disposition"]
             extra["Content-Disposition"] = disposition.replace("inline;", "attachment;", 1)
-        return self._send(file, asked, extra, mount.alias)
-
-    def _may_be_gzip(self, file: OpenFile, asked: Asked) -> bool:
-        accepted = asked.headers.get("accept-encoding", "")
-        return (
-            "gzip" in accepted
-            and "gzip;q=0" not in accepted.replace(" ", "")
-            and "range" not in asked.headers
-            and self.variants.would_compress(file)
-        )
+        return self._send(made, asked, extra, mount.alias if made is file else CACHE)
 
     def _send(self, file: OpenFile, asked: Asked, extra: Mapping[str, str], alias: str) -> Reply:
         """Conditions, parts, headers. ``alias``: what a server in front knows its folder by."""
@@ -177,15 +174,29 @@ class FileServer:
         except NotSatisfiable:
             return plain(416, "No such part.", "no part", Content_Range=f"bytes */{file.size}")
         status, pieces = 200, _whole(file)
-        if wanted is not None and (len(wanted) == 1 or self._parts):
+        if wanted is not None and (len(wanted) == 1 or self._by_asgi):
             status = 206
             pieces, told = _in_parts(wanted, file)
             head |= told
-        elif self._offload and not self._depends_on_address and head["Cache-Control"] != "no-cache":
+        elif self._offload and self._may_be_kept(head):
             head["X-Accel-Expires"] = str(KEPT_SECONDS)
         length = sum(len(piece.before) + piece.length for piece in pieces)
         head["Content-Length"] = str(length)
         return Reply(status, head, file=file, pieces=pieces)
+
+    def _may_be_kept(self, head: Mapping[str, str]) -> bool:
+        """Whether a server in front may keep the answer: the same for all who bring that key."""
+        return not self._depends_on_address and head["Cache-Control"].startswith("public")
+
+
+def _takes_gzip(asked: Asked) -> bool:
+    """Whether a text may be sent compressed; a part of it is one of the text itself."""
+    accepted = asked.headers.get("accept-encoding", "")
+    return (
+        "gzip" in accepted
+        and "gzip;q=0" not in accepted.replace(" ", "")
+        and "range" not in asked.headers
+    )
 
 
 def _whole(file: OpenFile) -> tuple[Piece, ...]:

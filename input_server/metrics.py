@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .reply import SAFE, Reply
@@ -16,7 +16,6 @@ from .shared import SHARED
 
 if TYPE_CHECKING:
     from .access import Grant
-    from .handler import FileServer
     from .urls import Route
 
 TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -25,9 +24,7 @@ TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 class Metrics:
     """The figures of one server; a page of it as well. No key is in any of them."""
 
-    def __init__(
-        self, server: FileServer, usage: Callable[[], Mapping[str, tuple[int, int]]]
-    ) -> None:
+    def __init__(self, usage: Callable[[], Mapping[str, tuple[int, int]]]) -> None:
         self._registry = CollectorRegistry()
         shared = SHARED in os.environ
         held = None if shared else self._registry
@@ -41,9 +38,12 @@ class Metrics:
         self._times = Histogram(
             "comfyui_files_seconds", "Until an answer was handed over", buckets=TIMES, registry=held
         )
+        self._copies = Counter(
+            "comfyui_files_copies", "Smaller copies sent, by how they came", ["how"], registry=held
+        )
         if shared:
             MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
-        self._registry.register(_Kept(server, usage))
+        self._registry.register(_Mounts(usage))
         self._children: dict[tuple[str, int], Counter] = {}
 
     @staticmethod
@@ -63,6 +63,10 @@ class Metrics:
             self._bytes.inc(reply.length)
         self._times.observe(time.perf_counter() - started)
 
+    def copied(self, how: str) -> None:
+        """Count one copy, "kept" or "made"."""
+        self._copies.labels(how).inc()
+
     def answer(self, _route: Route, _query: Mapping[str, str], _grant: Grant) -> Reply:
         """The page."""
         body = generate_latest(self._registry)
@@ -75,21 +79,13 @@ class Metrics:
         return Reply(200, headers, body)
 
 
-class _Kept:
+class _Mounts:
     """What is read when the figures are asked for."""
 
-    def __init__(
-        self, server: FileServer, usage: Callable[[], Mapping[str, tuple[int, int]]]
-    ) -> None:
-        self._server = server
+    def __init__(self, usage: Callable[[], Mapping[str, tuple[int, int]]]) -> None:
         self._usage = usage
 
     def collect(self) -> Iterable[Metric]:
-        variants = self._server.variants
-        copies = CounterMetricFamily("comfyui_files_copies", "Smaller copies", labels=["how"])
-        copies.add_metric(["kept"], variants.hits)
-        copies.add_metric(["made"], variants.made)
-        yield copies
         size = GaugeMetricFamily("comfyui_files_mount_bytes", "Bytes in a mount", labels=["mount"])
         count = GaugeMetricFamily("comfyui_files_mount_files", "Files in a mount", labels=["mount"])
         for alias, (files, total) in self._usage().items():

@@ -85,9 +85,10 @@ Key = tuple[str, ...]
 
 
 class OpenFiles:
-    """The files that are open; thread-safe."""
+    """The files that are open; thread-safe. ``hold``: how many stay so, for whoever ``sweep``s."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: int = HELD) -> None:
+        self._hold = hold
         self._lock = threading.Lock()
         self._held: OrderedDict[Key, tuple[OpenFile, float]] = OrderedDict()
         self._retired: deque[tuple[float, OpenFile]] = deque()
@@ -129,7 +130,7 @@ class OpenFiles:
 
     def _open(self, key: Key, mount: Mount, names: Sequence[str], now: float) -> OpenFile:
         path, root = locate(mount.folder, names)
-        held = HELD > 0 and len(self._retired) < RETIRED_MOST
+        held = self._hold > 0 and len(self._retired) < RETIRED_MOST
         file = open_file(path, root, names[-1], held=held)
         if not held:
             return file
@@ -138,7 +139,7 @@ class OpenFiles:
             self._held[key] = (file, now)
             if before is not None:
                 self._retired.append((now, before[0]))
-            while len(self._held) > HELD:
+            while len(self._held) > self._hold:
                 self._retired.append((now, self._held.popitem(last=False)[1][0]))
             self._close_retired(now)
         return file
@@ -163,7 +164,7 @@ def open_file(path: Path, root: Path, name: str, *, held: bool) -> OpenFile:
         "ETag": etag,
         "Last-Modified": format_datetime(modified, usegmt=True),
         "Accept-Ranges": "bytes",
-        **headers_of(name, kind, download=False),
+        **headers_of(name, kind),
     }
     return OpenFile(
         descriptor,

@@ -168,8 +168,9 @@ def serve(
 def make_app(config: Config, secret: str = "") -> App:
     """The application of one worker."""
     _end_with_parent(config.workers)
-    server = FileServer(config, parts=True)
-    metrics = Metrics(server, remembering(server.mounts))
+    server = FileServer(config, by_asgi=True)
+    metrics = Metrics(remembering(server.mounts))
+    server.variants.copied = metrics.copied
     server.pages["metrics"] = metrics
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
     return App(

@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import parse_qsl
 
 from .paths import Refused, decode
 
 PREFIX = "comfyui_server"
 GATE = "comfyui"
-GALLERY = "gallery"
+GALLERY: Final = "gallery"
 MOST_QUERY = 2048
 SIGNED = "signed"
 """What stands in the place of the key where a host's gate wants one and the address is signed."""
@@ -70,9 +70,14 @@ def parse(target: str) -> Route:
     return Route("files" if what == "files" else "gallery", key, alias, names, gate)
 
 
-def of_params(what: What, auth: str | None, alias: str, names: tuple[str, ...]) -> Route:
+def of_params(
+    what: What, auth: str | None, alias: str, names: tuple[str, ...], gate: bool
+) -> Route:
     """The route of a registry that has taken the target apart and decoded it already."""
-    return Route(what, None if auth is None else _stripped(auth), alias, names)
+    key = None if auth is None else _stripped(auth)
+    if gate and alias == GALLERY:
+        return Route(GALLERY, key, names[0] if names else "", names[1:], gate)
+    return Route(what, key, alias, names, gate)
 
 
 def query(target: str) -> dict[str, str]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .content import headers_of, is_text
 from .opened import OpenFile, open_file
 from .paths import Missing
+from .whole import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,6 +78,11 @@ class Wish:
     lighter: bool = False
     wrong: str = ""
 
+    @property
+    def only_lighter(self) -> bool:
+        """Whether the file itself would do as well, where no copy is as good and smaller."""
+        return self.lighter and (self.width, self.height, self.form) == (None, None, None)
+
 
 def wish_of(query: Mapping[str, str]) -> Wish | None:
     """What a query asks for; None for the file as it is. ``quality`` is ``q`` by another name."""
@@ -116,34 +121,50 @@ class Variants:
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
         self._slots = threading.BoundedSemaphore(AT_ONCE)
-        self._grown = 0
-        self.hits = 0
-        self.made = 0
+        self._grown = self._most  # what an earlier server left is looked at once
+        self.copied: Callable[[str], None] = lambda _how: None
+        """Is told "kept" or "made" of every copy."""
 
     def picture(self, file: OpenFile, name: str, wish: Wish) -> OpenFile:
-        """The picture as it is wished for, open. Raises Unmakeable."""
+        """The picture as it is wished for, open; maybe the file itself. Raises Unmakeable."""
         if wish.wrong:
             raise Unmakeable(wish.wrong)
         if file.kind not in READERS:
+            if wish.only_lighter:
+                return file
             raise Unmakeable("Only pictures can be made smaller.")
         form = wish.form or _fitting_form(file.kind, wish)
         pillow, kind, ending = FORMATS[form]
         key = _key(file, "picture", wish.width, wish.height, form, wish.quality)
-
-        def make() -> bytes:
-            with self._slots:
-                return _made(file, pillow, wish)
-
-        made = self._get(key + ending, make)
+        try:
+            made = self._get(key + ending, lambda: self._make(file, pillow, wish))
+        except Unmakeable:
+            if wish.only_lighter:
+                return file
+            raise
+        if not made.size:
+            os.close(made.descriptor)
+            return file
         headers = {
             **made.headers,
-            **headers_of(f"{Path(name).stem}{ending}", kind, download=False),
+            **headers_of(f"{Path(name).stem}{ending}", kind),
             "Last-Modified": file.headers["Last-Modified"],
             "ETag": f'"{key[:32]}"',
         }
         return replace(
             made, etag=f'"{key[:32]}"', modified=file.modified, headers=headers, kind=kind
         )
+
+    def _make(self, file: OpenFile, form: str, wish: Wish) -> bytes:
+        """The copy's bytes; none where the file itself is better, so that this too is kept."""
+        with self._slots:
+            try:
+                content = _made(file, form, wish)
+            except Unmakeable:
+                if wish.only_lighter:
+                    return b""
+                raise
+        return b"" if wish.only_lighter and len(content) >= file.size else content
 
     def would_compress(self, file: OpenFile) -> bool:
         """Whether a file is a text that is worth it."""
@@ -157,30 +178,30 @@ class Variants:
         headers = {**file.headers, "ETag": etag}
         return replace(made, etag=etag, modified=file.modified, headers=headers, kind=file.kind)
 
-    def _get(self, name: str, make: Any) -> OpenFile:
+    def _get(self, name: str, make: Callable[[], bytes]) -> OpenFile:
         """The kept copy of that name; made first when there is none, by one of those who ask."""
         path = self.folder / name
         with suppress(Missing):
-            found = open_file(path, self.folder, name, held=False)
-            with suppress(OSError):
-                os.utime(path)
-            self.hits += 1
-            return found
+            return self._kept(path)
         with self._alone(name):
             with suppress(Missing):
-                return open_file(path, self.folder, name, held=False)
+                return self._kept(path)
             content = make()
-            self.made += 1
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                part = self.folder / f".{secrets.token_hex(8)}"
-                part.write_bytes(content)
-                os.replace(part, path)  # noqa: PTH105
+                write_whole(path, content)
                 found = open_file(path, self.folder, name, held=False)
             except (OSError, Missing):
                 raise Unmakeable("There is no room for a copy.", 503) from None
+            self.copied("made")
             self._make_room(len(content))
             return found
+
+    def _kept(self, path: Path) -> OpenFile:
+        found = open_file(path, self.folder, path.name, held=False)
+        with suppress(OSError):
+            os.utime(path)
+        self.copied("kept")
+        return found
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
@@ -201,10 +222,11 @@ class Variants:
                 return
             self._grown = 0
         known = []
-        for path in self.folder.iterdir():
-            with suppress(OSError):
-                seen = path.stat()
-                known.append((seen.st_mtime, seen.st_size, path))
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                with suppress(OSError):
+                    seen = path.stat()
+                    known.append((seen.st_mtime, seen.st_size, path))
         total = sum(size for _, size, _ in known)
         for moment, size, path in sorted(known):
             if total <= self._most or moment > time.time() - 5:
@@ -236,8 +258,10 @@ def _made(file: OpenFile, form: str, wish: Wish) -> bytes:
         with Image.open(BytesIO(file.read(0, file.size)), formats=(READERS[file.kind],)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Unmakeable("This picture is too large to be made smaller.", 413)
+            if wish.only_lighter and getattr(image, "is_animated", False):
+                raise Unmakeable("A moving picture would stand still.")
             _decode_less(image, wish)
-            shown = ImageOps.exif_transpose(image)
+            shown = ImageOps.exif_transpose(_in_eight_bits(image))
             shown.thumbnail(
                 (wish.width or shown.width, wish.height or shown.height), Image.Resampling.LANCZOS
             )
@@ -261,6 +285,13 @@ def _decode_less(image: Image, wish: Wish) -> None:
     image.draft(None, (int(image.width * share) + 1, int(image.height * share) + 1))
 
 
+def _in_eight_bits(image: Image) -> Image:
+    """A picture of 16 bits with the upper ones; Pillow would take the lower ones and clip."""
+    if not image.mode.startswith("I"):
+        return image
+    return image.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+
+
 def _encoded(image: Image, form: str, quality: int | None) -> bytes:
     see_through = "A" in image.getbands() or "transparency" in image.info
     options: dict[str, Any] = {}
@@ -278,10 +309,18 @@ def _encoded(image: Image, form: str, quality: int | None) -> bytes:
         options["optimize"] = True
         if quality is not None and quality < 100:
             shown = shown.quantize(max(8, quality * 256 // 100))
+    options["icc_profile"] = _profile(image, shown)
     buffer = BytesIO()
     shown.info.pop("exif", None)
     shown.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def _profile(image: Image, shown: Image) -> bytes | None:
+    """The colour profile, where it still fits (ICC.1:2022, 7.2: the colour space is at byte 16)."""
+    profile = image.info.get("icc_profile") or b""
+    fitting = b"GRAY" if shown.mode == "L" else b"RGB "
+    return profile if profile[16:20] == fitting else None
 
 
 def _on_white(image: Image) -> Image:

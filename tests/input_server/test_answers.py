@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from PIL import Image
 
 from input_server.content import type_of
 from tests.input_server.running import KEY, Running
@@ -27,6 +28,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (folder / "true.bin").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     (folder / "page.html").write_text("<script>alert(1)</script>", "utf-8")
     (folder / "quo;te's 图.txt").write_text("x", "utf-8")
+    (folder / "long.txt").write_text("a line\n" * 1000, "utf-8")
+    (folder / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
+    Image.effect_noise((80, 80), 70).save(folder / "picture.png")
     with Running(folder) as server:
         yield server
 
@@ -133,6 +137,25 @@ def test_a_download_is_an_attachment_with_any_scripts_name(running: Running) -> 
     )
 
 
+@pytest.mark.parametrize("query", ["download=1", "w=20&download=1", "q=auto&download=1"])
+@pytest.mark.parametrize("name", ["long.txt", "picture.png"])
+def test_a_download_is_one_whatever_else_is_asked_for(
+    running: Running, name: str, query: str
+) -> None:
+    if name == "long.txt" and "w=" in query:
+        return
+    answer = running.get(f"{name}?{query}", Accept_Encoding="gzip")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+
+
+def test_a_film_may_be_played_and_nothing_else_may_load(running: Running) -> None:
+    policy = running.get("sound.wav").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "media-src 'self'" in policy
+    assert "script" not in policy
+
+
 def test_a_file_that_changes_has_another_tag_at_once(running: Running) -> None:
     path = running.folder / "changing.txt"
     tags = set()
@@ -178,17 +201,22 @@ def figure(text: str, name: str) -> float:
 def test_figures_count_what_happened_for_all_workers(tmp_path: Path, workers: str) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a.txt").write_text("12345", "utf-8")
+    Image.new("RGB", (40, 40)).save(tmp_path / "m" / "a.png")
     with Running(tmp_path / "m", INPUT_SERVER_WORKERS=workers) as server:
         for _ in range(6):
             requests.get(f"{server.files}/a.txt", headers={"Connection": "close"}, timeout=10)
         server.get("absent.txt")
         server.get("/comfyui_server/pw=wrong/files/m/a.txt")
+        for width in range(1, 13):
+            address = f"{server.files}/a.png?w={width}"
+            assert requests.get(address, headers={"Connection": "close"}, timeout=10).ok
         text = server.get("/metrics").text
-        assert figure(text, 'comfyui_files_requests_total{method="GET",status="200"}') == 6
-        assert figure(text, "comfyui_files_sent_bytes_total") == 30
+        assert figure(text, 'comfyui_files_copies_total{how="made"}') == 12
+        assert figure(text, 'comfyui_files_requests_total{method="GET",status="200"}') == 18
+        assert figure(text, "comfyui_files_sent_bytes_total") > 30
         assert figure(text, 'comfyui_files_failures_total{why="missing"}') == 1
         assert figure(text, 'comfyui_files_failures_total{why="wrong key"}') == 1
-        assert figure(text, 'comfyui_files_mount_bytes{mount="m"}') == 5
+        assert figure(text, 'comfyui_files_mount_files{mount="m"}') == 2
         assert figure(text, "comfyui_files_seconds_count") >= 8
 
 

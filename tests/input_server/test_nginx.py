@@ -134,7 +134,12 @@ def test_a_client_does_not_say_what_nginx_keeps(front: Front) -> None:
 
 @pytest.mark.parametrize(
     ("what", "kept"),
-    [("a file", True), ("a file that browsers may not keep", False), ("denied addresses", False)],
+    [
+        ("a file", True),
+        ("a file that browsers may not keep", False),
+        ("a private mount", False),
+        ("denied addresses", False),
+    ],
 )
 def test_what_nginx_keeps(tmp_path_factory: pytest.TempPathFactory, what: str, kept: bool) -> None:
     base = tmp_path_factory.mktemp("keeping")
@@ -145,6 +150,9 @@ def test_what_nginx_keeps(tmp_path_factory: pytest.TempPathFactory, what: str, k
         settings["INPUT_SERVER_DENY_FILE"] = str(base / "deny.txt")
     elif what == "a file that browsers may not keep":
         mount = {"alias": "m", "folder": str(base / "m"), "cache_seconds": 0}
+        (base / "mounts.json").write_text(json.dumps({"mounts": [mount]}), "utf-8")
+    elif what == "a private mount":
+        mount = {"alias": "m", "folder": str(base / "m"), "public": False}
         (base / "mounts.json").write_text(json.dumps({"mounts": [mount]}), "utf-8")
     with (
         Running(base / "m", **settings) as server,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import requests
 
-from input_server import register_routes
+from input_server import register_routes, signing
 from tests.input_server.hostile import KEY, ROUTE, folder, replay
 from tests.input_server.registry import Registry, hosted
 
@@ -24,11 +25,12 @@ def test_no_hostile_request_gets_what_it_wants(tmp_path: Path, raw: bool) -> Non
         assert replay(port, ROUTE, first["ETag"], first["Last-Modified"]) == []
 
 
-def test_every_route_answers_in_a_python_host(tmp_path: Path) -> None:
+@pytest.mark.parametrize("raw", [True, False], ids=["as it was sent", "decoded by the host"])
+def test_every_route_answers_in_a_python_host(tmp_path: Path, raw: bool) -> None:
     app = Registry()
     config = {"COMFYUI_MOUNTS": f"m:{folder(tmp_path)}", "COMFYUI_ACCESS_KEY": KEY}
     register_routes(app, config, str(tmp_path))
-    with hosted(app, raw=True) as port:
+    with hosted(app, raw=raw) as port:
         base = f"http://127.0.0.1:{port}"
         assert requests.get(f"{base}{ROUTE}/m/name.txt", timeout=10).text == "tobi"
         bearer = {"Authorization": f"Bearer {KEY}"}
@@ -41,3 +43,22 @@ def test_every_route_answers_in_a_python_host(tmp_path: Path) -> None:
         assert gallery.headers["Content-Type"].startswith("text/html")
         listed = requests.get(f"{base}/comfyui_server/pw={KEY}/gallery/m/list", timeout=10).json()
         assert listed["total"] > 3
+        listed = requests.get(f"{base}/pw={KEY}/files/comfyui/gallery/m/list", timeout=10).json()
+        assert listed["total"] > 3
+        signed = signing.query(KEY, "files", "m", ("name.txt",), int(time.time()) + 60)
+        address = f"{base}/pw=signed/files/comfyui/m/name.txt?{signed}"
+        assert requests.get(address, timeout=10).text == "tobi"
+        assert requests.get(f"{base}/metrics", timeout=10).text == "", "that is the host's own"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_python_host_keeps_no_file_open(tmp_path: Path) -> None:
+    app = Registry()
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.txt").write_text("text", "utf-8")
+    config = {"COMFYUI_MOUNTS": f"m:{tmp_path / 'm'}", "COMFYUI_ACCESS_KEY": KEY}
+    register_routes(app, config, str(tmp_path))
+    with hosted(app, raw=True) as port:
+        assert requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/a.txt", timeout=10).text == "text"
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [path for path in held if path.startswith(str(tmp_path))]

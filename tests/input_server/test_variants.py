@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from input_server.mounts import Mount
 from input_server.opened import OpenFiles
 from input_server.variants import Unmakeable, Variants, Wish, wish_of
 from tests.input_server.running import Running
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     Image.new("RGB", (60, 30)).save(folder / "turned.jpg", exif=exif)
     (folder / "broken.png").write_bytes((folder / "big.png").read_bytes()[:5000])
     Image.new("1", (9000, 9000)).save(folder / "giant.png")
+    deep = Image.new("I;16", (50, 50), 20000)
+    deep.save(folder / "deep.png")
+    Image.effect_noise((300, 300), 70).convert("RGB").save(
+        folder / "profiled.png", icc_profile=PROFILE
+    )
+    (folder / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
     (folder / "text.txt").write_text("a line of text\n" * 500, "utf-8")
     (folder / "page.json").write_text("[" + "1," * 3000 + "1]", "utf-8")
     with Running(folder) as server:
@@ -81,6 +89,26 @@ def test_transparency_rotation_and_frames_are_taken_care_of(running: Running) ->
     assert picture(running, "clear.png?fmt=jpeg").getpixel((1, 1)) == (255, 255, 255)
     assert picture(running, "turned.jpg?w=20").size == (20, 40)
     assert picture(running, "moving.gif?w=30&fmt=png").size == (30, 30)
+
+
+@pytest.mark.parametrize("query", ["quality=80", "q=auto"])
+@pytest.mark.parametrize("name", ["moving.gif", "giant.png", "broken.png", "sound.wav", "text.txt"])
+def test_where_no_lighter_copy_is_as_good_the_file_itself_comes(
+    running: Running, name: str, query: str
+) -> None:
+    for _ in range(2):
+        answer = running.get(f"{name}?{query}")
+        assert answer.content == (running.folder / name).read_bytes()
+        assert answer.headers["Content-Type"] == running.get(name).headers["Content-Type"]
+
+
+def test_deep_pictures_keep_their_brightness(running: Running) -> None:
+    assert picture(running, "deep.png?w=20").convert("L").getpixel((1, 1)) == 20000 // 256
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "avif"])
+def test_colour_profiles_stay(running: Running, form: str) -> None:
+    assert picture(running, f"profiled.png?w=90&fmt={form}").info["icc_profile"] == PROFILE
 
 
 @pytest.mark.parametrize(
@@ -138,9 +166,11 @@ def test_many_who_ask_at_once_cost_one_copy(tmp_path: Path) -> None:
     files, variants = OpenFiles(), Variants(tmp_path / "copies", 10)
     file = files.find(Mount("m", tmp_path), ("a.png",))
     with ThreadPoolExecutor(8) as pool:
+        copied: list[str] = []
+        variants.copied = copied.append
         wishes = [Wish(width=50, form="webp")] * 24
         made = list(pool.map(lambda wish: variants.picture(file, "a.png", wish), wishes))
-    assert (variants.made, len({one.etag for one in made})) == (1, 1)
+    assert (sorted(copied), len({one.etag for one in made})) == (["kept"] * 23 + ["made"], 1)
     assert len(list((tmp_path / "copies").iterdir())) == 1
     for one in made:
         files.done(one)
@@ -163,6 +193,19 @@ def test_a_changed_original_gets_new_copies_and_old_ones_make_room(tmp_path: Pat
     assert len(tags) == 30
     total = sum(path.stat().st_size for path in (tmp_path / "copies").iterdir())
     assert total < 1.2 * 2**20
+
+
+def test_what_earlier_servers_left_makes_room_too(tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for number in range(30):
+        (copies / f"{number}.png").write_bytes(bytes(100_000))
+        os.utime(copies / f"{number}.png", (number, number))
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    files, variants = OpenFiles(), Variants(copies, 1)
+    files.done(variants.picture(files.find(Mount("m", tmp_path), ("a.png",)), "a.png", Wish(10)))
+    files.close()
+    assert sum(path.stat().st_size for path in copies.iterdir()) <= 2**20
 
 
 def test_a_full_or_closed_folder_of_copies_is_told(tmp_path: Path) -> None:
