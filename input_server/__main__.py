@@ -51,9 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.bridge or (chosen.unix is None and not is_loopback(host)):
         for name in short_keys(config):
             tell(f"Warning: the {name} is short; a long one cannot be guessed.")
-    if unserved_results(config):
-        alias, folder = config.results.alias, config.results.folder
-        tell(f"Warning: no mount {alias} serves {folder}, so the addresses of results do not open.")
+    if unserved := unserved_results(config):
+        tell(f"Warning: {unserved}")
     with shared_figures(config.workers):
         return _serve(config, host, chosen)
 

@@ -157,13 +157,21 @@ def client_address(peer: str, headers: Mapping[str, str], trusted: Sequence[Netw
     """
     if not trusted or not is_in(peer, trusted):
         return peer
-    for hop in reversed([h.strip() for h in headers.get("x-forwarded-for", "").split(",")]):
+    for hop in reversed([_bare(h) for h in headers.get("x-forwarded-for", "").split(",")]):
         if not hop:
             continue
         if not is_in(hop, trusted):
             return hop
         peer = hop
     return peer
+
+
+def _bare(hop: str) -> str:
+    """An address without the port and the brackets that some proxies write."""
+    bracketed = re.fullmatch(r"\s*\[([^]]*)\](:\d+)?\s*", hop)
+    ported = re.fullmatch(r"\s*([\d.]+):\d+\s*", hop)
+    found = bracketed or ported
+    return found[1] if found else hop.strip()
 
 
 def without_key(target: str) -> str:

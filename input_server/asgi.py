@@ -11,6 +11,8 @@ import asyncio
 import hmac
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +25,7 @@ from .opened import OpenFile
 from .paths import Refused
 from .reply import Reply, plain
 from .telling import tell
+from .variants import AT_ONCE, Unmade
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,6 +35,8 @@ Send = Callable[[Message], Awaitable[None]]
 SMALL = 128 * 1024
 """Bytes up to which a file goes out as its bytes: faster than a path, and little to hold."""
 CHUNK = 256 * 1024
+MOST_MAKING = 64
+"""Requests whose copies are being made or wait for it; a page of the gallery asks for fewer."""
 MOST_DELAYED = 64
 """Answers that may be kept waiting at once; beyond that guessers cost more than they are worth."""
 SWEEP_SECONDS = 2.0
@@ -61,6 +66,8 @@ class App:
         self._secret = secret.encode()
         self._stall_seconds = stall_seconds
         self._delayed = 0
+        self._making = 0
+        self._makers = ThreadPoolExecutor(AT_ONCE, "copies")
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,9 +121,22 @@ class App:
         except Refused:
             return plain(404, "Not found.", "no route")
         asked = Asked(scope["method"], route, urls.query(target), headers, peer)
-        if self._server.may_block(asked):
-            return await asyncio.to_thread(self._server.answer, asked)
-        return self._server.answer(asked)
+        if not self._server.may_block(asked):
+            return self._server.answer(asked)
+        with suppress(Unmade):
+            return await asyncio.to_thread(self._server.answer, asked, make=False)
+        return await self._made(asked)
+
+    async def _made(self, asked: Asked) -> Reply:
+        """An answer with a copy that has to be made first, by threads that do nothing else."""
+        if self._making >= MOST_MAKING:
+            return plain(503, "Too many copies are being made; ask again.", "busy", Retry_After="5")
+        self._making += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._makers, self._server.answer, asked)
+        finally:
+            self._making -= 1
 
     def _peer(self, scope: Scope, headers: Mapping[str, str]) -> str | None:
         """Who asks; None when a bridge is expected and this is none."""
@@ -209,18 +229,14 @@ async def _stream(reply: Reply, file: OpenFile, send: Send, seconds: float) -> N
     """Read and send in chunks. Raises when the file shrank, or when nobody takes a chunk for so many
     seconds: then the connection is cut, so that a cut body looks like one.
     """
-    own = os.dup(file.descriptor)  # the file may be closed by others before its end is sent
-    try:
-        await send(_start(reply))
-        for before, start, length in _chunks(reply):
-            content = await asyncio.to_thread(_read, own, start, length) if length else b""
-            if len(content) != length:
-                raise ConnectionAbortedError("the file has become shorter")
-            message = {"type": "http.response.body", "body": before + content, "more_body": True}
-            await asyncio.wait_for(send(message), seconds)
-        await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), seconds)
-    finally:
-        os.close(own)
+    await send(_start(reply))
+    for before, start, length in _chunks(reply):
+        content = await asyncio.to_thread(file.read, start, length) if length else b""
+        if len(content) != length:
+            raise ConnectionAbortedError("the file has become shorter")
+        message = {"type": "http.response.body", "body": before + content, "more_body": True}
+        await asyncio.wait_for(send(message), seconds)
+    await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), seconds)
 
 
 def _chunks(reply: Reply) -> Iterator[tuple[bytes, int, int]]:
@@ -230,10 +246,3 @@ def _chunks(reply: Reply) -> Iterator[tuple[bytes, int, int]]:
             length = min(left, CHUNK)
             yield before, start, length
             start, left, before = start + length, left - length, b""
-
-
-def _read(descriptor: int, start: int, length: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, length, start)
-    os.lseek(descriptor, start, os.SEEK_SET)
-    return os.read(descriptor, length)

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from .mounts import Mount, MountTable
-from .paths import Missing, Refused, locate
+from .paths import Missing, Refused, locate, reached
 from .usage import Entry, walk
 
 SPARED_SECONDS = 3600.0
@@ -41,15 +42,44 @@ class Plan:
         return sum(removal.entry.size for removal in self.removals)
 
 
-def plan(mount: Mount, now: float, entries: Iterable[Entry] | None = None) -> Plan:
-    """What the mount's rules say at that moment (``time.time()``); touches nothing."""
+def plans(mounts: Iterable[Mount], now: float) -> Iterator[Plan]:
+    """A plan for each mount; what lies in a read-only one stays, by whichever name."""
+    listed = list(mounts)
+    spared = [mount.folder for mount in listed if mount.read_only]
+    return (plan(mount, now, spared=spared) for mount in listed)
+
+
+def plan(
+    mount: Mount,
+    now: float,
+    entries: Iterable[Entry] | None = None,
+    spared: Iterable[Path] = (),
+) -> Plan:
+    """What the mount's rules say at that moment (``time.time()``); touches nothing.
+
+    ``entries``: what lies in it, None to look; ``spared``: folders in which nothing may go.
+    """
     if mount.read_only or not mount.clean:
         return Plan(mount, ())
+    kept = _below(mount.folder, spared)
     found = sorted(
         walk(mount.folder) if entries is None else entries,
         key=lambda entry: (-entry.mtime_ns, entry.path),
     )
-    return Plan(mount, tuple(_removals(mount, found, now)))
+    removals = _removals(mount, found, now)
+    return Plan(mount, tuple(r for r in removals if not _is_in(r.entry, kept)))
+
+
+def _below(root: Path, folders: Iterable[Path]) -> list[tuple[str, ...]]:
+    """Where those folders lie below a root, as parts; () for one that is the root or above it."""
+    root = root.resolve()
+    resolved = [folder.resolve() for folder in folders]
+    inside = [folder.relative_to(root).parts for folder in resolved if folder.is_relative_to(root)]
+    return inside + [() for folder in resolved if root.is_relative_to(folder)]
+
+
+def _is_in(entry: Entry, folders: Sequence[tuple[str, ...]]) -> bool:
+    return any(entry.names[: len(parts)] == parts for parts in folders)
 
 
 def _removals(mount: Mount, newest_first: Sequence[Entry], now: float) -> Iterator[Removal]:
@@ -96,23 +126,28 @@ def _remove(mount: Mount, entry: Entry) -> str:
         path, root = locate(mount.folder, entry.names)
         if path != root.joinpath(*entry.names):
             return "a link lies on its way"
-        seen = path.lstat()
-        same = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
-        if same != (entry.inode, entry.size, entry.mtime_ns):
-            return "it has changed meanwhile"
-        if time.time() - seen.st_mtime < SPARED_SECONDS:
-            return "it is younger than an hour"
-        if _is_written(str(path)):
-            return "it is being written"
-        path.unlink()
+        with reached(path, root) as (name, folder):
+            return _unlink(name, folder, entry)
     except (Missing, FileNotFoundError):
         return "it is gone"
     except (Refused, OSError) as problem:
         return str(getattr(problem, "strerror", None) or "it lies outside")
+
+
+def _unlink(name: str, folder: int | None, entry: Entry) -> str:
+    seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    same = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    if same != (entry.inode, entry.size, entry.mtime_ns):
+        return "it has changed meanwhile"
+    if time.time() - seen.st_mtime < SPARED_SECONDS:
+        return "it is younger than an hour"
+    if _is_written(name, folder):
+        return "it is being written"
+    os.unlink(name, dir_fd=folder)
     return ""
 
 
-def _is_written(path: str) -> bool:
+def _is_written(name: str, folder: int | None) -> bool:
     """Whether somebody has the file open for writing: then Linux gives nobody a lease to read it
     (fcntl(2), F_SETLEASE). Windows removes no file that others hold open; elsewhere, and where a
     lease could end the process, nobody can tell.
@@ -122,7 +157,7 @@ def _is_written(path: str) -> bool:
 
         if not hasattr(fcntl, "F_SETLEASE") or signal.getsignal(signal.SIGIO) == signal.SIG_DFL:
             return False
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -154,8 +189,7 @@ def clean_now_and_then(mounts: MountTable, log: Callable[[str], None]) -> None:
     def work() -> None:
         time.sleep(FIRST_SECONDS)
         while True:
-            for mount in mounts:
-                planned = plan(mount, time.time())
+            for planned in plans(mounts, time.time()):
                 if planned.removals:
                     carry_out(planned, log)
             time.sleep(EVERY_SECONDS)

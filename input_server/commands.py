@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from . import signing
-from .cleaning import carry_out, plan
+from .cleaning import carry_out, plans
 from .config import Config
 from .mounts import (
     Clean,
@@ -27,6 +27,7 @@ from .mounts import (
     write_file,
 )
 from .usage import measured
+from .whole import alone_at
 
 
 def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -116,20 +117,22 @@ def _add(chosen: argparse.Namespace, config: Config) -> int:
     mount = mount_of(as_json(told), config.mounts_file)
     if not mount.folder.is_dir():
         raise ConfigError(f"{mount.folder} is no folder.")
-    known = [other for other in read_file(config.mounts_file) if other.alias != mount.alias]
-    write_file(config.mounts_file, [*known, mount])
+    with alone_at(config.mounts_file):
+        known = [other for other in read_file(config.mounts_file) if other.alias != mount.alias]
+        write_file(config.mounts_file, [*known, mount])
     print(f"{mount.alias} is served from now on: {mount.folder}")
     return 0
 
 
 def _remove(chosen: argparse.Namespace, config: Config) -> int:
-    known = read_file(config.mounts_file)
-    rest = [mount for mount in known if mount.alias != chosen.alias]
-    if len(rest) == len(known):
-        elsewhere = any(mount.alias == chosen.alias for mount in config.mounts)
-        hint = " It is set in COMFYUI_MOUNTS; take it out there." if elsewhere else ""
-        raise ConfigError(f"{config.mounts_file} has no mount {chosen.alias!r}.{hint}")
-    write_file(config.mounts_file, rest)
+    with alone_at(config.mounts_file):
+        known = read_file(config.mounts_file)
+        rest = [mount for mount in known if mount.alias != chosen.alias]
+        if len(rest) == len(known):
+            elsewhere = any(mount.alias == chosen.alias for mount in config.mounts)
+            hint = " It is set in COMFYUI_MOUNTS; take it out there." if elsewhere else ""
+            raise ConfigError(f"{config.mounts_file} has no mount {chosen.alias!r}.{hint}")
+        write_file(config.mounts_file, rest)
     print(f"{chosen.alias} is served no more; its files stay.")
     return 0
 
@@ -139,8 +142,10 @@ def _clean(chosen: argparse.Namespace, config: Config) -> int:
     unknown = [alias for alias in chosen.alias if alias not in mounts]
     if unknown:
         raise ConfigError(f"There is no mount {unknown[0]!r}; there are {', '.join(mounts)}.")
-    for mount in (mounts[alias] for alias in chosen.alias or mounts):
-        planned = plan(mount, time.time())
+    for planned in plans(mounts.values(), time.time()):
+        mount = planned.mount
+        if mount.alias not in (chosen.alias or mounts):
+            continue
         megabytes = planned.size / 2**20
         if chosen.dry_run:
             for removal in planned.removals:

@@ -36,7 +36,6 @@ class Config:
     """
 
     mounts: tuple[Mount, ...]
-    results: Mount
     mounts_file: Path
     keys: tuple[Key, ...] = field(repr=False)
     signing_key: str = field(repr=False)
@@ -52,6 +51,7 @@ class Config:
     deny_file: Path | None = None
     trusted: tuple[Network, ...] = ()
     offload: str = ""
+    results: Mount | None = None
 
 
 def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
@@ -110,11 +110,15 @@ def check_public(config: Config, host: str) -> None:
         )
 
 
-def unserved_results(config: Config) -> bool:
-    """Whether the addresses in the pipeline's answers will not open."""
-    served = MountTable(config.mounts, config.mounts_file, lambda _: None).get(config.results.alias)
-    is_alone = _project() == PACKAGE
-    return not is_alone and (served is None or served.folder != config.results.folder)
+def unserved_results(config: Config) -> str:
+    """Why the addresses in the pipeline's answers will not open; "" where they will."""
+    results = config.results
+    if results is None or _project() == PACKAGE:
+        return ""
+    served = MountTable(config.mounts, config.mounts_file, lambda _: None).get(results.alias)
+    if served is not None and served.folder == results.folder:
+        return ""
+    return f"No mount {results.alias} serves {results.folder}, so the addresses of results do not open."
 
 
 def short_keys(config: Config) -> list[str]:

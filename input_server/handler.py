@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
@@ -56,8 +56,10 @@ class FileServer:
 
     def __init__(self, config: Config, *, by_asgi: bool = False) -> None:
         self.mounts = MountTable(config.mounts, config.mounts_file, tell)
-        self.files = OpenFiles(HELD if by_asgi else 0)
-        self.variants = Variants(config.cache_dir, config.cache_mb)
+        self.files = OpenFiles(HELD if by_asgi else 0, config.stall_seconds)
+        self.variants = Variants(
+            config.cache_dir, config.cache_mb, 0o755 if config.offload else 0o700
+        )
         self.guard = Guard(config.guard)
         self.deny = DenyList(config.deny_file, tell)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
@@ -81,8 +83,10 @@ class FileServer:
             asked.route.names[-1] if asked.route.names else ""
         )
 
-    def answer(self, asked: Asked) -> Reply:
-        """Never raises for anything that a client can send."""
+    def answer(self, asked: Asked, *, make: bool = True) -> Reply:
+        """Never raises for anything that a client can send; only Unmade, where a copy would have to be
+        made first and ``make`` is False.
+        """
         if asked.method not in ("GET", "HEAD"):
             return plain(405, "Only GET and HEAD.", "method", Allow="GET, HEAD")
         address = client_address(asked.peer, asked.headers, self._trusted)
@@ -99,7 +103,7 @@ class FileServer:
         if asked.route.what != "files" and page is None:
             return plain(404, "Not found.", "no such page")
         try:
-            return page.answer(asked.route, asked.query, grant) if page else self._file(asked)
+            return page.answer(asked.route, asked.query, grant) if page else self._file(asked, make)
         except Refused:
             self.guard.probe(address)
             return plain(403, "Forbidden.", "refused path")
@@ -116,7 +120,7 @@ class FileServer:
             and "forwarded" not in asked.headers
         )
 
-    def _file(self, asked: Asked) -> Reply:
+    def _file(self, asked: Asked, make: bool) -> Reply:
         names = asked.route.names
         if not any(names):
             return plain(400, "No file name.", "no name")
@@ -125,8 +129,12 @@ class FileServer:
         if mount is None:
             raise Missing
         file = self.files.find(mount, names)
+        return self._lent(file, lambda: self._of(mount, file, names, asked, make))
+
+    def _lent(self, file: OpenFile, answer: Callable[[], Reply]) -> Reply:
+        """An answer; its file is given back here unless the answer carries it."""
         try:
-            reply = self._of(mount, file, names, asked)
+            reply = answer()
         except BaseException:
             self.files.done(file)
             raise
@@ -134,17 +142,20 @@ class FileServer:
             self.files.done(file)
         return reply
 
-    def _of(self, mount: Mount, file: OpenFile, names: Sequence[str], asked: Asked) -> Reply:
+    def _of(
+        self, mount: Mount, file: OpenFile, names: Sequence[str], asked: Asked, make: bool
+    ) -> Reply:
         """The file as it is, or the variant that is asked for."""
         extra: dict[str, str] = {"Cache-Control": mount.cache_control}
         wish = wish_of(asked.query)
         try:
             if wish is not None:
-                made = self.variants.picture(file, names[-1], wish)
+                made = self.variants.picture(file, names[-1], wish, make=make)
             elif mount.compress and self.variants.would_compress(file):
                 extra["Vary"] = "Accept-Encoding"
-                made = self.variants.compressed(file, names[-1]) if _takes_gzip(asked) else file
-                if made is not file:
+                made = file
+                if _takes_gzip(asked):
+                    made = self.variants.compressed(file, make=make)
                     extra["Content-Encoding"] = "gzip"
             else:
                 made = file
@@ -153,7 +164,9 @@ class FileServer:
         if asked.query.get("download") == "1":
             disposition = made.headers["Content-Disposition"]
             extra["Content-Disposition"] = disposition.replace("inline;", "attachment;", 1)
-        return self._send(made, asked, extra, mount.alias if made is file else CACHE)
+        if made is file:
+            return self._send(file, asked, extra, mount.alias)
+        return self._lent(made, lambda: self._send(made, asked, extra, CACHE))
 
     def _send(self, file: OpenFile, asked: Asked, extra: Mapping[str, str], alias: str) -> Reply:
         """Conditions, parts, headers. ``alias``: what a server in front knows its folder by."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,8 +24,6 @@ HELD = 256 if os.name == "posix" else 0
 """Files that stay open to be sent again. On Windows an open file could not be replaced."""
 HELD_SECONDS = 20.0
 """How long a file that nobody asks for stays open."""
-RETIRED_SECONDS = 5.0
-"""The same once another has its name: whoever was given its pinned path has opened it by then."""
 RETIRED_MOST = 1024
 
 
@@ -33,8 +31,8 @@ RETIRED_MOST = 1024
 class OpenFile:
     """An open plain file and what is said of it. ``path`` has every link resolved.
 
-    ``headers`` are those of every answer that carries it; ``modified`` in whole seconds. One that
-    is not ``held`` belongs to whoever asked for it, who gives it back (``OpenFiles.done``).
+    ``headers`` are those of every answer that carries it; ``modified`` in whole seconds. ``held``:
+    whether it stays open for the next. Whoever was given one gives it back (``OpenFiles.done``).
     """
 
     descriptor: int
@@ -54,6 +52,12 @@ class OpenFile:
     def pinned_path(self) -> str | None:
         """A path that means this very file for as long as it is held, where the system has one."""
         return f"/proc/self/fd/{self.descriptor}" if self.held and PINNABLE else None
+
+    @property
+    def is_as_seen(self) -> bool:
+        """Whether nobody has written into it since it was looked at."""
+        now = os.fstat(self.descriptor)
+        return (now.st_mtime_ns, now.st_size) == (self.mtime_ns, self.size)
 
     def read(self, start: int, length: int) -> bytes:
         """Some of its bytes; fewer at its end."""
@@ -75,6 +79,8 @@ class OpenFile:
         return bytes(buffer) if done == length else None
 
 
+LATEST = 253_402_300_799
+"""The last second of the year 9999; file systems know later ones."""
 PINNABLE = Path("/proc/self/fd").is_dir()
 NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 READING = threading.Lock()
@@ -85,13 +91,19 @@ Key = tuple[str, ...]
 
 
 class OpenFiles:
-    """The files that are open; thread-safe. ``hold``: how many stay so, for whoever ``sweep``s."""
+    """The files that are open; thread-safe. ``hold``: how many stay so, for whoever ``sweep``s.
 
-    def __init__(self, hold: int = HELD) -> None:
+    ``patience``: seconds that one stays open once another has its name. By then whoever was given its
+    pinned path has opened that, or was given up: a descriptor that meant another file would send it.
+    """
+
+    def __init__(self, hold: int = HELD, patience: float = 60.0) -> None:
         self._hold = hold
+        self._patience = patience
         self._lock = threading.Lock()
         self._held: OrderedDict[Key, tuple[OpenFile, float]] = OrderedDict()
         self._retired: deque[tuple[float, OpenFile]] = deque()
+        self._users: Counter[int] = Counter()  # of held files, by their descriptors
 
     def find(self, mount: Mount, names: Sequence[str]) -> OpenFile:
         """The file of these judged names, as it is now. Raises Refused and Missing."""
@@ -102,6 +114,7 @@ class OpenFiles:
             if entry is not None and _same(key, entry[0]):
                 self._held[key] = (entry[0], now)
                 self._held.move_to_end(key)
+                self._users[entry[0].descriptor] += 1
                 return entry[0]
         return self._open(key, mount, names, now)
 
@@ -109,6 +122,11 @@ class OpenFiles:
         """Give back what ``find`` gave; closes it unless it is held."""
         if not file.held:
             os.close(file.descriptor)
+            return
+        with self._lock:
+            self._users[file.descriptor] -= 1
+            if not self._users[file.descriptor]:
+                del self._users[file.descriptor]
 
     def sweep(self) -> None:
         """Close what nobody asked for lately, and what was replaced long enough ago."""
@@ -120,13 +138,14 @@ class OpenFiles:
             self._close_retired(now)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close everything that nobody uses just now."""
         with self._lock:
             files = [file for file, _ in self._held.values()] + [file for _, file in self._retired]
             self._held.clear()
             self._retired.clear()
-        for file in files:
-            os.close(file.descriptor)
+            for file in files:
+                if file.descriptor not in self._users:
+                    os.close(file.descriptor)
 
     def _open(self, key: Key, mount: Mount, names: Sequence[str], now: float) -> OpenFile:
         path, root = locate(mount.folder, names)
@@ -137,6 +156,7 @@ class OpenFiles:
         with self._lock:
             before = self._held.pop(key, None)
             self._held[key] = (file, now)
+            self._users[file.descriptor] += 1
             if before is not None:
                 self._retired.append((now, before[0]))
             while len(self._held) > self._hold:
@@ -145,21 +165,28 @@ class OpenFiles:
         return file
 
     def _close_retired(self, now: float) -> None:
-        while self._retired and now - self._retired[0][0] > RETIRED_SECONDS:
-            os.close(self._retired.popleft()[1].descriptor)
+        in_use = []
+        while self._retired and now - self._retired[0][0] > self._patience:
+            file = self._retired.popleft()[1]
+            if file.descriptor in self._users:
+                in_use.append((now, file))
+            else:
+                os.close(file.descriptor)
+        self._retired += in_use
 
 
 def open_file(path: Path, root: Path, name: str, *, held: bool) -> OpenFile:
     """Open a located file and see what it is. ``name``: what it is called. Raises Missing."""
-    descriptor = open_plain(path)
+    descriptor = open_plain(path, root)
     try:
         seen = os.fstat(descriptor)
         kind = type_of(name, _head(descriptor))
     except OSError:
         os.close(descriptor)
         raise Missing from None
+    seconds = min(max(seen.st_mtime_ns // 10**9, 0), LATEST)
     etag = f'"{seen.st_mtime_ns:x}-{seen.st_size:x}-{seen.st_ino:x}"'
-    modified = datetime.fromtimestamp(seen.st_mtime_ns // 10**9, timezone.utc)
+    modified = datetime.fromtimestamp(seconds, timezone.utc)
     headers = {
         "ETag": etag,
         "Last-Modified": format_datetime(modified, usegmt=True),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -29,6 +30,7 @@ OPENING = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+FOLDER = OPENING | getattr(os, "O_DIRECTORY", 0)
 
 
 class Refused(Exception):
@@ -88,11 +90,33 @@ def locate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
     return path, root
 
 
-def open_plain(path: Path) -> int:
+@contextmanager
+def reached(path: Path, root: Path) -> Iterator[tuple[str, int | None]]:
+    """What to call a located file, and the open folder that this is in (``dir_fd``), so that no link
+    which has appeared on the way meanwhile is followed. Windows has no such: there the path, and None.
+    Raises OSError.
+    """
+    if os.open not in os.supports_dir_fd:
+        yield str(path), None
+        return
+    *above, name = path.relative_to(root).parts
+    folder = os.open(root, FOLDER)
+    try:
+        for part in above:
+            below = os.open(part, FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        yield name, folder
+    finally:
+        os.close(folder)
+
+
+def open_plain(path: Path, root: Path) -> int:
     """A descriptor for reading a plain file that has been located. Raises Missing."""
     try:
-        descriptor = os.open(path, OPENING)
-    except OSError:
+        with reached(path, root) as (name, folder):
+            descriptor = os.open(name, OPENING, dir_fd=folder)
+    except (OSError, ValueError):
         raise Missing from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

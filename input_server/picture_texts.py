@@ -64,9 +64,9 @@ def _png(file: OpenFile, found: Embedded) -> None:
         elif kind in PNG_TEXTS and length <= MOST_TEXT:
             start = file.read(at + 8, min(length, LONGEST_KEYWORD + 1))
             name = start.partition(b"\0")[0].decode("latin-1")
-            if name in WANTED:
+            if name in WANTED and name not in found.texts:
                 content = file.read(at + 8, length)[len(name) + 1 :]
-                found.texts.setdefault(name, _decoded(PNG_TEXTS[kind](content)))
+                found.texts[name] = _decoded(PNG_TEXTS[kind](content))
         if kind == b"IEND" or found.complete:
             return
         at += 12 + length
@@ -185,9 +185,10 @@ def _tags(content: bytes, order: str, start: int) -> Iterator[tuple[int, int, in
 def _tagged(content: bytes, at: int, length: int, found: Embedded) -> None:
     """Keep a tag's text when it begins with the name of a wanted one."""
     start = EXIF_NAME.match(content, at, at + min(length, LONGEST_KEYWORD))
-    if start is not None:
+    name = start[1].decode().lower() if start is not None else ""
+    if start is not None and name not in found.texts:
         text = content[start.end() : at + length].strip(b"\0 \r\n\t")
-        found.texts.setdefault(start[1].decode().lower(), _decoded(text))
+        found.texts[name] = _decoded(text)
 
 
 READERS: Mapping[str, Callable[[OpenFile, Embedded], None]] = {

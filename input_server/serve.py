@@ -135,7 +135,7 @@ def serve(
 
     ``secret``: what a bridge in front proves itself with; it is then told which file to send.
     """
-    _raise_limit()
+    connections = _connections()
 
     def begun(server: Server) -> None:
         clean_now_and_then(MountTable(config.mounts, config.mounts_file, _quietly), tell)
@@ -152,7 +152,7 @@ def serve(
         websockets=False,
         workers=config.workers,
         backlog=BACKLOG,
-        backpressure=BACKLOG,
+        backpressure=connections,
         runtime_blocking_threads=READERS,
         http1_settings=HTTP1Settings(header_read_timeout=config.head_seconds * 1000),
         log_level=LogLevels.error,
@@ -209,12 +209,16 @@ def _end_with_parent(workers: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _raise_limit() -> None:
-    """As many open files as the system allows, up to a sensible number."""
+def _connections() -> int:
+    """How many connections a worker may have, so that idle ones keep nobody out: half of the files
+    that it may have open, which are as many as the system allows, up to a sensible number.
+    """
+    files = OPEN_FILES
     with suppress(ImportError, OSError, ValueError):
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-        if soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        if soft < files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(256, files // 2)

@@ -49,7 +49,7 @@ def parse(target: str) -> Route:
     parts = raw.split("/")[1:] if raw.startswith("/") else []
     if parts == ["metrics"]:
         return Route("metrics", None, "", ())
-    if len(parts) > 3 and parts[1:3] == ["files", GATE]:
+    if len(parts) > 3 and parts[0] != PREFIX and parts[1:3] == ["files", GATE]:
         key, rest, gate = _key(parts[0]), parts[3:], True
         what = "files"
         if rest[0] == GALLERY:

@@ -45,6 +45,8 @@ READERS = {
 }
 MOST_PIXELS = 64_000_000
 MOST_BYTES = 64 * 2**20
+MOST_MADE_PIXELS = 16_777_216
+"""Of a copy: an encoder takes up to 50 bytes for each."""
 LONGEST_SIDE = 8192
 SMALL_SIDE = 480
 AUTO = {"WEBP": (72, 84), "JPEG": (74, 86), "AVIF": (50, 62)}
@@ -62,6 +64,10 @@ class Unmakeable(Exception):
     def __init__(self, text: str, status: int = 400) -> None:
         super().__init__(text)
         self.status = status
+
+
+class Unmade(Exception):
+    """A copy is not there yet, and whoever asked does not want to wait until it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +119,14 @@ def _side(text: str) -> int | None:
 
 
 class Variants:
-    """Makes copies and keeps them in a folder of at most so many megabytes; thread-safe."""
+    """Makes copies and keeps them in a folder of at most so many megabytes; thread-safe.
 
-    def __init__(self, folder: Path, most_mb: int) -> None:
-        self.folder = folder
+    ``mode``: the folder's; where another user's server sends the copies, it has to get there.
+    """
+
+    def __init__(self, folder: Path, most_mb: int, mode: int = 0o700) -> None:
+        self.folder = folder.resolve()
+        self._mode = mode
         self._most = most_mb * 2**20
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
@@ -125,8 +135,12 @@ class Variants:
         self.copied: Callable[[str], None] = lambda _how: None
         """Is told "kept" or "made" of every copy."""
 
-    def picture(self, file: OpenFile, name: str, wish: Wish) -> OpenFile:
-        """The picture as it is wished for, open; maybe the file itself. Raises Unmakeable."""
+    def picture(self, file: OpenFile, name: str, wish: Wish, *, make: bool = True) -> OpenFile:
+        """The picture as it is wished for, open; maybe the file itself.
+
+        ``make``: whether to make one that is not there yet, which takes its time. Raises Unmakeable,
+        and Unmade.
+        """
         if wish.wrong:
             raise Unmakeable(wish.wrong)
         if file.kind not in READERS:
@@ -137,7 +151,9 @@ class Variants:
         pillow, kind, ending = FORMATS[form]
         key = _key(file, "picture", wish.width, wish.height, form, wish.quality)
         try:
-            made = self._get(key + ending, lambda: self._make(file, pillow, wish))
+            made = self._get(
+                key + ending, file, (lambda: self._make(file, pillow, wish)) if make else None
+            )
         except Unmakeable:
             if wish.only_lighter:
                 return file
@@ -170,24 +186,29 @@ class Variants:
         """Whether a file is a text that is worth it."""
         return LEAST_TEXT <= file.size <= MOST_TEXT and is_text(file.kind)
 
-    def compressed(self, file: OpenFile, name: str) -> OpenFile:
-        """A text by gzip, open."""
+    def compressed(self, file: OpenFile, *, make: bool = True) -> OpenFile:
+        """A text by gzip, open; ``make`` as with ``picture``. Raises Unmakeable, and Unmade."""
         key = _key(file, "gzip")
-        made = self._get(f"{key}.gz", lambda: gzip.compress(file.read(0, file.size), 6, mtime=0))
+        made = self._get(f"{key}.gz", file, (lambda: _gzip(file)) if make else None)
         etag = f'{file.etag[:-1]}-gz"'
         headers = {**file.headers, "ETag": etag}
         return replace(made, etag=etag, modified=file.modified, headers=headers, kind=file.kind)
 
-    def _get(self, name: str, make: Callable[[], bytes]) -> OpenFile:
+    def _get(self, name: str, file: OpenFile, make: Callable[[], bytes] | None) -> OpenFile:
         """The kept copy of that name; made first when there is none, by one of those who ask."""
         path = self.folder / name
         with suppress(Missing):
             return self._kept(path)
+        if make is None:
+            raise Unmade
         with self._alone(name):
             with suppress(Missing):
                 return self._kept(path)
             content = make()
+            if not file.is_as_seen:
+                raise Unmakeable("The file is just being changed; ask again.", 503)
             try:
+                self.folder.mkdir(self._mode, parents=True, exist_ok=True)
                 write_whole(path, content)
                 found = open_file(path, self.folder, name, held=False)
             except (OSError, Missing):
@@ -236,6 +257,10 @@ class Variants:
                 total -= size
 
 
+def _gzip(file: OpenFile) -> bytes:
+    return gzip.compress(file.read(0, file.size), 6, mtime=0)
+
+
 def _key(file: OpenFile, *parts: object) -> str:
     whole = (file.device, file.inode, file.mtime_ns, file.size, *parts)
     return hashlib.sha256(repr(whole).encode()).hexdigest()
@@ -265,6 +290,8 @@ def _made(file: OpenFile, form: str, wish: Wish) -> bytes:
             shown.thumbnail(
                 (wish.width or shown.width, wish.height or shown.height), Image.Resampling.LANCZOS
             )
+            if shown.width * shown.height > MOST_MADE_PIXELS:
+                raise Unmakeable("This would be too large; ask for a smaller w or h.", 413)
             return _encoded(shown, form, wish.quality)
     except Unmakeable:
         raise

@@ -116,6 +116,16 @@ def test_no_other_address_is_opened_by_a_signature(
     assert running.get(f"/comfyui_server/files/m/{PATH}?{query()}").status_code == 401
 
 
+def test_a_mount_may_be_called_as_the_gate_is(tmp_path: Path) -> None:
+    with Running(tmp_path / "m", COMFYUI_MOUNTS=f"comfyui:{tmp_path / 'm'}") as server:
+        (server.folder / "a.txt").write_text("x", "utf-8")
+        query = signing.query(KEY, "files", "comfyui", ("a.txt",), int(time.time()) + 60)
+        assert server.get(f"/comfyui_server/files/comfyui/a.txt?{query}").text == "x"
+        bearer = server.get("/comfyui_server/files/comfyui/a.txt", Authorization=f"Bearer {KEY}")
+        assert bearer.text == "x"
+        assert server.get(f"/pw={KEY}/files/comfyui/comfyui/a.txt").text == "x"
+
+
 def test_a_signature_does_not_help_a_wrong_key(running: Running) -> None:
     assert running.get(f"/comfyui_server/pw=wrong/files/m/{PATH}?{signed()}").status_code == 401
 
@@ -297,6 +307,9 @@ def test_a_deny_list_is_read_again_when_it_changes(
         ("10.0.0.1", "203.0.113.7", "203.0.113.7"),
         ("10.0.0.1", "1.2.3.4, 203.0.113.7", "203.0.113.7"),
         ("10.0.0.1", "203.0.113.7, 10.0.0.2", "203.0.113.7"),
+        ("10.0.0.1", "203.0.113.7:4711", "203.0.113.7"),
+        ("10.0.0.1", "1.2.3.4, [2001:db8::7]:4711", "2001:db8::7"),
+        ("10.0.0.1", "2001:db8::7", "2001:db8::7"),
         ("10.0.0.1", "", "10.0.0.1"),
         ("10.0.0.1", " , ", "10.0.0.1"),
         ("10.0.0.1", "nonsense", "nonsense"),

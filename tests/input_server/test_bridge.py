@@ -493,7 +493,7 @@ def test_files_that_are_replaced_arrive_whole_and_nothing_stays_open(
     place: Path, version: str
 ) -> None:
     names = ("a.bin", "b.bin", "c.bin", "d.bin")
-    with Host(place, settings_for(place), version=version) as host:
+    with Host(place, settings_for(place, INPUT_SERVER_STALL_SECONDS=8), version=version) as host:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
         pids = [host.process.pid, *host.servers()]
         before = open_files(pids)
@@ -515,7 +515,7 @@ def test_files_that_are_replaced_arrive_whole_and_nothing_stays_open(
         assert problems == []
         assert len(versions) == 2000
         assert len(set(versions)) > 20
-        assert soon(lambda: open_files(pids) <= before + len(names) + 4, 12)
+        assert soon(lambda: open_files(pids) <= before + len(names) + 4, 20)
 
 
 @needs_node
@@ -528,9 +528,10 @@ def test_clients_that_leave_or_stand_still_leave_nothing_open(place: Path) -> No
         several = f"Range: bytes=0-{LARGE // 2},{LARGE // 2 + 1}-\r\n"
         for header in ("", several):
             leaving, standing = (begin(host, "large.bin", header) for _ in range(2))
-            assert openings(pids, "large.bin") > 2
+            assert openings(pids, "large.bin") > (0 if header else 2)
             leaving.close()
             assert soon(lambda: openings(pids, "large.bin") <= 1)  # held to be sent again
+            assert soon(lambda: connections(host.port) == 0)
             assert received(standing) < LARGE
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
 
@@ -542,6 +543,12 @@ def openings(pids: list[int], name: str) -> int:
         with suppress(FileNotFoundError):
             found += link.readlink().name == name
     return found
+
+
+def connections(port: int) -> int:
+    """How many clients a server has, as the system knows (proc(5), /proc/net/tcp)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
 def begin(host: Host, name: str, header: str = "") -> socket.socket:
@@ -609,7 +616,7 @@ def test_manifest_example_and_code_name_the_same_settings() -> None:
     code = Path(settings.__file__).read_text("utf-8")
     bridge = (PACKAGE / "bridge.js").read_text("utf-8")
     listed = re.findall(r"^([A-Za-z_]+)=", example, re.MULTILINE)
-    read = set(re.findall(r'value(?:\(|, )"(\w+)"', code))
+    read = set(re.findall(r'(?:value|path)(?:\(|, )"(\w+)"', code))
     assert len(listed) == len(set(listed))
     assert set(listed) == read | {"INPUT_SERVER_PYTHON"} == set(manifest["configSchema"])
     assert "settings.INPUT_SERVER_PYTHON" in bridge

@@ -8,6 +8,7 @@ import hashlib
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from input_server.mounts import Mount
+from input_server.opened import OpenFiles
+from input_server.paths import Missing, locate, open_plain, reached
 from input_server.serve import BACKLOG, holder_arguments
 from tests.input_server.running import KEY, Running, memory, open_files, processes
 
@@ -266,7 +270,7 @@ async def ask_all(port: int, requests: int) -> tuple[int, int]:
 @pytest.mark.timeout(120)
 def test_ten_thousand_requests_get_whole_files_of_one_version_each(tmp_path: Path) -> None:
     """And afterwards as many files are open, and as much memory is taken, as before."""
-    with Running(tmp_path / "m") as server:
+    with Running(tmp_path / "m", INPUT_SERVER_STALL_SECONDS="8") as server:
         replacing = Replacing(server.folder)
         asyncio.run(ask_all(server.port, 2000))
         pids = processes(server.process.pid)
@@ -324,6 +328,68 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@LINUX
+def test_many_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4000)), hard))
+    with Running(tmp_path / "m") as server, contextlib.ExitStack() as idle:
+        for _ in range(1500):
+            idle.enter_context(server.connect())
+        begun = time.monotonic()
+        assert server.get("/healthz").text == "ok"
+        assert time.monotonic() - begun < 5, "it had to wait until those were given up"
+
+
+def test_a_file_in_use_is_not_closed_before_it_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("input_server.opened.HELD_SECONDS", -1.0)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name, "utf-8")
+    mount, files = Mount("m", tmp_path), OpenFiles(hold=1, patience=-1)
+    used = files.find(mount, ("a.txt",))
+    files.done(files.find(mount, ("b.txt",)))
+    files.sweep()
+    files.sweep()
+    others = [files.find(mount, ("b.txt",)) for _ in range(3)]
+    assert used.read(0, 9) == b"a.txt"
+    for file in (used, *others):
+        files.done(file)
+    files.sweep()
+    files.sweep()
+    for file in (used, *others):
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(file.descriptor)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "m" / "sub", tmp_path / "out"
+    for folder in (inside, outside):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text(folder.name, "utf-8")
+    path, root = locate(tmp_path / "m", ("sub", "a.txt"))
+    inside.rename(tmp_path / "m" / "moved")
+    inside.symlink_to(outside)
+    with pytest.raises(Missing):
+        open_plain(path, root)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic"), reached(path, root):
+        pass
+
+
+def test_a_file_from_a_far_future_is_a_file(tmp_path: Path) -> None:
+    memory_of_linux = Path("/dev/shm")  # its files may be of any year
+    with tempfile.TemporaryDirectory(
+        dir=memory_of_linux if memory_of_linux.is_dir() else tmp_path
+    ) as place:
+        (Path(place) / "a.txt").write_text("x", "utf-8")
+        os.utime(Path(place) / "a.txt", (10**12, 10**12))
+        with Running(tmp_path / "m", COMFYUI_MOUNTS=f"m:{place}") as server:
+            assert server.get("a.txt").text == "x"
 
 
 class Spawning(Running):

@@ -374,3 +374,9 @@ def test_with_reduced_motion_nothing_moves(tab: Tab, served: Served) -> None:
     style = "getComputedStyle(e)"
     moving = f"{style}.transitionDuration !== '0s' && {style}.transitionProperty !== 'none'"
     assert tab.evaluate(f"[...document.querySelectorAll('*')].filter(e => {moving}).length") == 0
+
+
+@pytest.mark.parametrize("name", ["film.webm", "sound.mp3"])
+def test_a_film_plays_from_its_own_address(tab: Tab, served: Served, name: str) -> None:
+    tab.open(f"{served.url}/comfyui_server/pw={KEY}/files/m/{name}")
+    tab.wait("document.querySelector('video, audio').readyState >= 2")

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from input_server.cleaning import carry_out, plan
+from input_server.cleaning import carry_out, plan, plans
 from input_server.mounts import (
     Clean,
     ConfigError,
@@ -215,7 +216,7 @@ def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) 
         "from input_server import cleaning; from input_server.mounts import Mount\n"
         "cleaning.carry_out(cleaning.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
         "end = time.monotonic() + 1\n"
-        "while time.monotonic() < end: cleaning._is_written(sys.argv[1])\n"
+        "while time.monotonic() < end: cleaning._is_written(sys.argv[1], None)\n"
     )
     with subprocess.Popen([sys.executable, "-c", writing, str(file)]):
         cleaner = [sys.executable, "-c", cleaning, str(file)]
@@ -234,6 +235,34 @@ def test_a_folder_that_became_a_link_after_the_plan_loses_nothing(tmp_path: Path
     log: list[str] = []
     assert carry_out(todo, log.append) == (0, 0)
     assert (tmp_path / "elsewhere" / "a.txt").exists()
+
+
+def test_what_lies_in_a_read_only_mount_stays_by_any_name(tmp_path: Path) -> None:
+    old_file(tmp_path / "m" / "a.txt")
+    old_file(tmp_path / "m" / "keep" / "b.txt")
+    old_file(tmp_path / "m" / "keeper" / "c.txt")
+    every = Clean(most_files=0)
+    mounts = [
+        Mount("all", tmp_path / "m", clean=every),
+        Mount("kept", tmp_path / "m" / "keep", read_only=True),
+        Mount("deeper", tmp_path / "m" / "keep", clean=every),
+    ]
+    going = {
+        found.mount.alias: sorted(removal.entry.path for removal in found.removals)
+        for found in plans(mounts, time.time())
+    }
+    assert going == {"all": ["a.txt", "keeper/c.txt"], "kept": [], "deeper": []}
+
+
+def test_those_who_add_at_once_all_have_their_mount(tmp_path: Path) -> None:
+    with Running(tmp_path / "m") as server, ThreadPoolExecutor(8) as pool:
+        adding = [
+            pool.submit(server.command, "mounts", "add", f"m{number}", str(tmp_path / "m"))
+            for number in range(8)
+        ]
+        assert {one.result().returncode for one in adding} == {0}
+        usage = json.loads(server.command("mounts", "usage", "--json").stdout)
+    assert sorted(usage) == ["m", *(f"m{number}" for number in range(8))]
 
 
 def test_the_command_says_what_would_go_and_does_it_only_when_asked(tmp_path: Path) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 from PIL import Image, ImageCms
 
 from input_server.mounts import Mount
 from input_server.opened import OpenFiles
 from input_server.variants import Unmakeable, Variants, Wish, wish_of
-from tests.input_server.running import Running
+from tests.input_server.running import KEY, Running, open_files, processes
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -33,11 +37,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     Image.new("RGB", (60, 30)).save(folder / "turned.jpg", exif=exif)
     (folder / "broken.png").write_bytes((folder / "big.png").read_bytes()[:5000])
     Image.new("1", (9000, 9000)).save(folder / "giant.png")
+    Image.new("1", (5000, 5000)).save(folder / "large.png")
     deep = Image.new("I;16", (50, 50), 20000)
     deep.save(folder / "deep.png")
     Image.effect_noise((300, 300), 70).convert("RGB").save(
         folder / "profiled.png", icc_profile=PROFILE
     )
+    Image.effect_noise((1600, 1600), 90).save(folder / "noise.png")
     (folder / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
     (folder / "text.txt").write_text("a line of text\n" * 500, "utf-8")
     (folder / "page.json").write_text("[" + "1," * 3000 + "1]", "utf-8")
@@ -127,6 +133,7 @@ def test_colour_profiles_stay(running: Running, form: str) -> None:
         ("text.txt?w=10", 400),
         ("broken.png?w=10", 422),
         ("giant.png?w=10", 413),
+        ("large.png?fmt=webp", 413),
         ("absent.png?w=10", 404),
     ],
 )
@@ -195,6 +202,45 @@ def test_a_changed_original_gets_new_copies_and_old_ones_make_room(tmp_path: Pat
     assert total < 1.2 * 2**20
 
 
+def test_who_waits_for_a_large_copy_holds_nobody_else_up(running: Running) -> None:
+    kept = running.get("big.png?w=77").content
+    with ThreadPoolExecutor(8) as pool:
+        large = [
+            pool.submit(running.get, f"noise.png?fmt=avif&q=90&w={1500 - number}")
+            for number in range(8)
+        ]
+        while not any(one.running() for one in large):
+            time.sleep(0.01)
+        assert running.get("big.png?w=77").content == kept
+        gallery = f"/comfyui_server/pw={KEY}/gallery/m/list"
+        assert running.get(gallery).json()["total"] > 5
+        assert not all(one.done() for one in large), "the others had to wait"
+        assert {one.result().status_code for one in large} == {200}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_answers_without_a_body_leave_no_copy_open(running: Running) -> None:
+    pids = processes(running.process.pid)
+    tag = running.get("big.png?w=66").headers["ETag"]
+    before = open_files(pids)
+    packed = {"Accept_Encoding": "gzip"}
+    for _ in range(40):
+        assert running.get("big.png?w=66", If_None_Match=tag).status_code == 304
+        assert running.get("big.png?w=66", If_Match='"x"').status_code == 412
+        assert running.get("big.png?w=66", Range="bytes=99999999-").status_code == 416
+        assert running.get("text.txt", If_None_Match="*", **packed).status_code == 304
+        assert running.get("moving.gif?q=50", If_None_Match="*").status_code == 304
+        requests.head(f"{running.files}/big.png?w=66", timeout=10)
+    assert open_files(pids) < before + 20
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_copies_are_for_the_server_alone(running: Running) -> None:
+    assert running.get("big.png?w=55").ok
+    copies = running.folder.parent / "copies"
+    assert stat.S_IMODE(copies.stat().st_mode) == 0o700
+
+
 def test_what_earlier_servers_left_makes_room_too(tmp_path: Path) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -222,7 +268,7 @@ def test_a_full_or_closed_folder_of_copies_is_told(tmp_path: Path) -> None:
 def test_gzip_is_the_same_every_time(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 3000, "utf-8")
     files, variants = OpenFiles(), Variants(tmp_path / "copies", 1)
-    made = variants.compressed(files.find(Mount("m", tmp_path), ("a.txt",)), "a.txt")
+    made = variants.compressed(files.find(Mount("m", tmp_path), ("a.txt",)))
     assert gzip.decompress(made.read(0, made.size)) == b"x" * 3000
     files.done(made)
     files.close()
