@@ -32,7 +32,8 @@ class Config:
     ``stall_seconds``: how long nobody may take any of a body before its connection is given up.
     ``offload``: the prefix under which a server in front finds the files that it sends itself
     (``X-Accel-Redirect``); "" when there is none. ``results``: the mount that the pipeline's answers
-    point to, whether it is among those that are served or not.
+    point to, whether it is among those that are served or not. ``base_url``, ``by_gate``: how the
+    addresses that people are given begin, and whether they go through VCPToolBox's gate.
     """
 
     mounts: tuple[Mount, ...]
@@ -51,6 +52,8 @@ class Config:
     deny_file: Path | None = None
     trusted: tuple[Network, ...] = ()
     offload: str = ""
+    base_url: str = ""
+    by_gate: bool = False
     results: Mount | None = None
 
 
@@ -97,6 +100,8 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         deny_file=path("INPUT_SERVER_DENY_FILE"),
         trusted=networks(value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"),
         offload=_offload(value("INPUT_SERVER_OFFLOAD")),
+        base_url=_base_url(value),
+        by_gate=value("FILE_SERVER_URL_STYLE").lower() == "host",
     )
 
 
@@ -220,6 +225,16 @@ def _guard(value: Value) -> Policy:
         if value("INPUT_SERVER_LOCK_EXEMPT").lower() != "none"
         else (),
     )
+
+
+def _base_url(value: Value) -> str:
+    """Scheme, host and port, as the pipeline writes them into the addresses of results."""
+    listening = value("INPUT_SERVER_HOST") or "127.0.0.1"
+    everywhere = listening in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    host = value("FILE_SERVER_PUBLIC_IP") or ("127.0.0.1" if everywhere else listening)
+    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    port = value("FILE_SERVER_PORT") or str(DEFAULT_PORT)
+    return value("FILE_SERVER_BASE_URL").rstrip("/") or f"http://{shown}:{port}"
 
 
 def _offload(text: str) -> str:

@@ -146,6 +146,44 @@ def test_the_command_makes_addresses_that_open(running: Running) -> None:
     assert KEY not in made.stdout
 
 
+def test_a_link_is_made_as_addresses_of_results_are(running: Running) -> None:
+    made = running.command("link", "m", "absent.png")
+    assert "absent.png" in made.stderr
+    assert made.stdout.startswith("http://127.0.0.1:5005/comfyui_server/files/m/absent.png?exp=")
+    running.environment |= {"FILE_SERVER_BASE_URL": running.url, "FILE_SERVER_URL_STYLE": "host"}
+    try:
+        link = running.command("link", "m", "图 sub/a b.txt").stdout.strip()
+        gallery = running.command("link", "m").stdout.strip()
+        second = running.command("link", "m", "图 sub/a b.txt", "--key", "two").stdout.strip()
+    finally:
+        del running.environment["FILE_SERVER_BASE_URL"]
+        del running.environment["FILE_SERVER_URL_STYLE"]
+    assert link.startswith(f"{running.url}/pw=signed/files/comfyui/m/")
+    assert requests.get(link, timeout=10).text == "hello"
+    assert gallery.startswith(f"{running.url}/pw=signed/files/comfyui/gallery/m/?")
+    assert requests.get(gallery, timeout=10).headers["Content-Type"].startswith("text/html")
+    assert requests.get(second, timeout=10).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nowhere",), "no mount 'nowhere'"),
+        (("m", "../x"), "never served"),
+        (("m", "--hours", "0"), "hours"),
+        (("m", "--hours", "nan"), "hours"),
+        (("m", "--hours", "99999"), "a year"),
+        (("m", "--key", "alice"), "no key 'alice'"),
+    ],
+)
+def test_no_link_is_made_that_could_never_open(
+    running: Running, arguments: tuple[str, ...], told: str
+) -> None:
+    made = running.command("link", *arguments)
+    assert (made.returncode, made.stdout) == (2, "")
+    assert told in made.stderr
+
+
 def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: Path) -> None:
     with Running(tmp_path / "m", INPUT_SERVER_ACCESS_LOG="true") as logged:
         logged.get("absent.txt")

@@ -20,7 +20,7 @@ import pytest
 import requests
 from PIL import Image, PngImagePlugin
 
-from input_server import newest, signing
+from input_server import newest, picture_texts, signing
 from input_server.access import Key
 from input_server.newest import Newest, Texts, cursor_of, page_of, place_of
 from input_server.usage import Entry
@@ -554,6 +554,19 @@ def test_a_hostile_picture_tells_nothing_and_breaks_nothing(shown: Shown, which:
     assert told == NOTHING
     assert shown.names("list?q=lighthouse") == []
     assert time.perf_counter() - started < 2
+
+
+def test_a_text_is_unpacked_once_however_often_it_is_there(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked: list[int] = []
+    unpack = picture_texts.PNG_TEXTS[b"zTXt"]
+    counting = {**picture_texts.PNG_TEXTS, b"zTXt": lambda b: unpacked.append(1) or unpack(b)}
+    monkeypatch.setattr(picture_texts, "PNG_TEXTS", counting)
+    text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"{}"))
+    with_chunks(shown.folder / "a.png", *[text] * 500)
+    shown.json("info?path=a.png")
+    assert unpacked == [1]
 
 
 @pytest.mark.parametrize("form", ["png", "webp", "jpg"])
