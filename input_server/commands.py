@@ -10,12 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
-from . import signing
-from .access import Key
 from .cleaning import carry_out, plans
 from .config import Config
+from .link import add_link, make_link
 from .mounts import (
     Clean,
     ConfigError,
@@ -27,12 +25,8 @@ from .mounts import (
     read_file,
     write_file,
 )
-from .paths import Refused, judge
-from .urls import GATE, PREFIX, SIGNED
 from .usage import measured
 from .whole import alone_at
-
-MOST_HOURS = signing.LONGEST // 3600 - 24
 
 
 def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,32 +44,41 @@ def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     clean = actions.add_parser("clean", help="carry out the rules now")
     clean.add_argument("alias", nargs="*", help="default: every mount")
     clean.add_argument("--dry-run", action="store_true", help="only say what would go, and why")
-    link = parsers.add_parser("link", help="an address without a key, that ends")
-    link.add_argument("alias")
-    link.add_argument("path", nargs="?", default="", help="a file; without it the gallery")
-    link.add_argument("--hours", type=_hours, default=24.0, help="until it ends (default 24)")
-    link.add_argument("--base", default="", help="its beginning (default FILE_SERVER_BASE_URL)")
-    link.add_argument("--key", default="", help="a key of COMFYUI_KEYS that asks for a signature")
+    add_link(parsers.add_parser("link", help="an address without a key, that ends"))
 
 
 def _add_parser(add: argparse.ArgumentParser) -> None:
-    add.add_argument("alias")
+    add.add_argument("alias", help="its name in addresses")
     add.add_argument("folder")
-    add.add_argument("--cache-seconds", type=int, default=3600)
+    add.add_argument(
+        "--cache-seconds",
+        type=int,
+        default=3600,
+        metavar="N",
+        help="how long a browser may keep a file (default 3600; 0: it has to ask each time)",
+    )
     add.add_argument("--private", action="store_true", help="no shared cache may keep its files")
-    add.add_argument("--quota-mb", type=float)
-    add.add_argument("--no-compress", action="store_true")
+    add.add_argument("--no-compress", action="store_true", help="send texts as they are")
+    add.add_argument(
+        "--quota-mb", type=float, metavar="MB", help="`mounts usage` tells when it is more"
+    )
+    add.add_argument("--older-than-days", type=float, metavar="DAYS", help="remove what is older")
+    add.add_argument("--total-mb", type=float, metavar="MB", help="remove the oldest beyond this")
+    add.add_argument("--most-files", type=int, metavar="N", help="remove the oldest beyond so many")
+    add.add_argument(
+        "--keep-newest",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many stay, whatever the rules say",
+    )
     add.add_argument("--read-only", action="store_true", help="nothing in it is ever removed")
-    add.add_argument("--older-than-days", type=float)
-    add.add_argument("--total-mb", type=float)
-    add.add_argument("--most-files", type=int)
-    add.add_argument("--keep-newest", type=int, default=0)
 
 
 def perform(chosen: argparse.Namespace, config: Config) -> int:
     """Do what was asked; gives the exit status. Raises ConfigError."""
     if chosen.command == "link":
-        return _link(chosen, config)
+        return make_link(chosen, config)
     return ACTIONS[chosen.action](chosen, config)
 
 
@@ -161,61 +164,6 @@ def _clean(chosen: argparse.Namespace, config: Config) -> int:
             files, freed = carry_out(planned, print)
             print(f"{mount.alias}: {files} files, {freed / 2**20:.1f} MB removed")
     return 0
-
-
-def _hours(text: str) -> float:
-    hours = float(text)
-    if not 0 < hours <= MOST_HOURS:
-        raise argparse.ArgumentTypeError(f"has to be above 0 and at most {MOST_HOURS}, a year")
-    return hours
-
-
-def _link(chosen: argparse.Namespace, config: Config) -> int:
-    key = _signing_with(chosen.key, config)
-    secret = key.signature if key else config.signing_key
-    if not secret:
-        raise ConfigError(
-            "No address can be signed: set COMFYUI_ACCESS_KEY or INPUT_SERVER_SIGNING_KEY."
-        )
-    names = tuple(part for part in chosen.path.split("/") if part)
-    _check_there(chosen.alias, names, config)
-    what = "files" if names else "gallery"
-    query = signing.query(secret, what, chosen.alias, names, int(time.time() + chosen.hours * 3600))
-    shown = f"pw={quote(key.key, safe='')}" if key else ""
-    if config.by_gate:
-        begin = f"/{shown or f'pw={SIGNED}'}/files/{GATE}/{'' if names else 'gallery/'}"
-    else:
-        begin = f"/{PREFIX}/{shown and f'{shown}/'}{what}/"
-    path = "/".join(quote(name, safe="") for name in names)
-    base = chosen.base.rstrip("/") or config.base_url
-    print(f"{base}{begin}{quote(chosen.alias)}/{path}?{query}")
-    return 0
-
-
-def _signing_with(name: str, config: Config) -> Key | None:
-    """The key whose second secret is to sign; None for the server's own. Raises ConfigError."""
-    if not name:
-        return None
-    key = next((key for key in config.keys if key.name == name), None)
-    if key is None or not key.signature:
-        raise ConfigError(f"COMFYUI_KEYS has no key {name!r} that asks for a signature.")
-    return key
-
-
-def _check_there(alias: str, names: Sequence[str], config: Config) -> None:
-    """Raises ConfigError for what is never served; says when there is no such file yet."""
-    table = _table(config)
-    mount = table.get(alias)
-    if mount is None:
-        known = ", ".join(mount.alias for mount in table)
-        raise ConfigError(f"There is no mount {alias!r}; there are {known}.")
-    try:
-        if names:
-            judge(names)
-    except Refused:
-        raise ConfigError(f"{'/'.join(names)!r} is a name that is never served.") from None
-    if not mount.folder.joinpath(*names).exists():
-        print(f"There is no {'/'.join(names) or mount.folder} yet.", file=sys.stderr)
 
 
 def _table(config: Config) -> MountTable:

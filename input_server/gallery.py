@@ -27,10 +27,10 @@ from .opened import open_file
 from .paths import Missing, Refused, judge, locate
 from .picture_info import Info, info_of
 from .picture_texts import READERS as TELLING
+from .pixels import READERS as SHRINKABLE
 from .reply import SAFE, Reply, plain
 from .urls import Route
 from .usage import Entry
-from .variants import READERS as SHRINKABLE
 
 MOST, USUAL = 200, 60
 """Files in one answer."""

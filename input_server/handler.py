@@ -15,11 +15,12 @@ from .guard import DenyList, Guard
 from .mounts import Mount, MountTable
 from .opened import HELD, OpenFile, OpenFiles
 from .paths import Missing, Refused, judge
+from .pixels import Unmakeable, wish_of
 from .ranges import NotSatisfiable, precondition, spans
 from .reply import SAFE, Piece, Reply, plain, several
 from .telling import tell
 from .urls import Route
-from .variants import Unmakeable, Variants, wish_of
+from .variants import Variants
 
 KEEPS = "x-offload-keeps"
 """The header in which a server in front says up to how many bytes it keeps a body for a moment. Those

@@ -18,7 +18,8 @@ from PIL import Image, ImageCms
 
 from input_server.mounts import Mount
 from input_server.opened import OpenFiles
-from input_server.variants import Unmakeable, Variants, Wish, wish_of
+from input_server.pixels import Unmakeable, Wish, wish_of
+from input_server.variants import Variants
 from tests.input_server.running import KEY, Running, open_files, processes
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -43,7 +44,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     Image.effect_noise((300, 300), 70).convert("RGB").save(
         folder / "profiled.png", icc_profile=PROFILE
     )
-    Image.effect_noise((1600, 1600), 90).save(folder / "noise.png")
+    Image.effect_noise((1200, 1200), 90).save(folder / "noise.png")
     (folder / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
     (folder / "text.txt").write_text("a line of text\n" * 500, "utf-8")
     (folder / "page.json").write_text("[" + "1," * 3000 + "1]", "utf-8")
@@ -206,7 +207,7 @@ def test_who_waits_for_a_large_copy_holds_nobody_else_up(running: Running) -> No
     kept = running.get("big.png?w=77").content
     with ThreadPoolExecutor(8) as pool:
         large = [
-            pool.submit(running.get, f"noise.png?fmt=avif&q=90&w={1500 - number}")
+            pool.submit(running.get, f"noise.png?fmt=avif&q=90&w={700 - number}")
             for number in range(8)
         ]
         while not any(one.running() for one in large):
