@@ -1,4 +1,7 @@
-"""``python3 run.py demo``: the servers, one call as a host makes it, and a look at the result."""
+"""``python3 run.py demo``: the servers, one call as a host makes it, and a look at the result.
+
+Only the result is put into the project's folder. What has been set for real calls is not read.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ import urllib.request
 import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from demo.servers import PROJECT, NotReady, serving
+from demo.apart import PROJECT, installed, unset
+from demo.servers import NotReady, serving
 
 CALL_SECONDS = 120
 SIDE = 256
@@ -28,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     output.mkdir(exist_ok=True)
     key = secrets.token_urlsafe(12)
     environment = {
-        **os.environ,
+        **unset(os.environ),
         "COMFYUI_MOUNTS": f"output:{output}",
         "COMFYUI_ACCESS_KEY": key,
         "FILE_SERVER_ACCESS_KEY": key,
@@ -38,24 +43,23 @@ def main(argv: Sequence[str]) -> int:
     }
     with ExitStack() as servers:
         try:
-            comfyui = servers.enter_context(
-                serving(["-m", "embedded_comfyui", "--port", "0"], environment)
-            )
-            files = servers.enter_context(
-                serving(["-m", "input_server", "--host", "127.0.0.1", "--port", "0"], environment)
+            project = servers.enter_context(installed())
+            comfyui, files = (
+                servers.enter_context(serving(["-m", name, "--port", "0"], environment, project))
+                for name in ("embedded_comfyui", "input_server")
             )
         except NotReady as problem:
             print(problem, file=sys.stderr)
             return 1
         environment["COMFYUI_BASE_URL"] = comfyui
         environment["FILE_SERVER_PORT"] = str(urlsplit(files).port)
-        status = show(environment)
+        status = show(environment, project)
         if "--keep" in argv and status == 0:
             input("The servers stay up until you press Enter. ")
         return status
 
 
-def show(environment: dict[str, str]) -> int:
+def show(environment: dict[str, str], project: Path) -> int:
     """Make the call, print its JSON, fetch the URL in it; 0 when all of that went well."""
     call = {
         "workflow": "resize_image",
@@ -66,7 +70,7 @@ def show(environment: dict[str, str]) -> int:
     }
     done = subprocess.run(
         [sys.executable, "comfyui_plugin.py"],
-        cwd=PROJECT,
+        cwd=project,
         env=environment,
         input=json.dumps(call).encode(),
         stdout=subprocess.PIPE,

@@ -13,31 +13,33 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
-from demo.servers import PROJECT, serving
+from demo.apart import installed, unset
+from demo.servers import serving
 
 ROUNDS = 15
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, installed() as project:
         environment = {
-            **os.environ,
+            **unset(os.environ),
             "COMFYUI_OUTPUT_DIR": folder,
             "FILE_SERVER_ACCESS_KEY": "bench",
         }
-        with serving(["-m", "embedded_comfyui", "--port", "0"], environment) as comfyui:
+        with serving(["-m", "embedded_comfyui", "--port", "0"], environment, project) as comfyui:
             environment["COMFYUI_BASE_URL"] = comfyui
-            figures = measure(environment)
+            figures = measure(environment, project)
     bare = figures["python -c pass"]
     for name, figure in figures.items():
         print(f"{name:32} {figure:7.1f} ms   {figure / bare:5.1f} × bare Python")
     return 0
 
 
-def measure(environment: Mapping[str, str]) -> dict[str, float]:
+def measure(environment: Mapping[str, str], project: Path) -> dict[str, float]:
     """The median time of each command over ROUNDS rounds, each round trying all of them."""
-    plugin = [sys.executable, str(PROJECT / "comfyui_plugin.py"), "--exit-code"]
+    plugin = [sys.executable, str(project / "comfyui_plugin.py"), "--exit-code"]
     commands = {
         "python -c pass": ([sys.executable, "-c", "pass"], {}),
         'plugin {"info": "workflows"}': (plugin, {"info": "workflows"}),

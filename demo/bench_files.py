@@ -18,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from demo.apart import PROJECT, installed, unset
 from demo.front import nginx_in_front
-from demo.servers import PROJECT, serving
+from demo.servers import serving
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 3, 16
 FILES = {"40 KB": 40_000, "1.5 MB": 1_500_000}
@@ -94,14 +95,16 @@ def _contenders(base: Path, mount: Path, stack: ExitStack) -> list[Contender]:
 def _own_server(mount: Path, settings: dict[str, str]) -> Iterator[tuple[str, str]]:
     key = secrets.token_urlsafe(12)
     environment = {
-        **os.environ,
+        **unset(os.environ),
         "COMFYUI_MOUNTS": f"m:{mount}",
-        "COMFYUI_MOUNTS_FILE": str(mount.parent / "mounts.json"),
         "COMFYUI_ACCESS_KEY": key,
         "INPUT_SERVER_CACHE_DIR": str(mount.parent / "copies"),
         **settings,
     }
-    with serving(["-m", "input_server", "--port", "0"], environment) as url:
+    with (
+        installed() as project,
+        serving(["-m", "input_server", "--port", "0"], environment, project) as url,
+    ):
         yield url, key
 
 

@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from demo.servers import PROJECT, serving
+from demo.apart import installed, unset
+from demo.servers import serving
 
 PICTURES, ROUNDS = 10, 5
 THINKS = 0.3
@@ -28,31 +29,32 @@ MEGABYTES = 5
 def main() -> int:
     times: dict[str, list[int]] = {"uploaded": [], "written into the input folder": []}
     for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, installed() as project:
             for way, spent in times.items():
-                spent.append(_measure(Path(folder) / str(len(way)), direct=way != "uploaded"))
+                base = Path(folder) / str(len(way))
+                spent.append(_measure(base, project, direct=way != "uploaded"))
     for way, spent in times.items():
         shown = f"median {statistics.median(spent)} ms, of {sorted(spent)}"
         print(f"{PICTURES} pictures of {MEGABYTES} MB, {way}: {shown}")
     return 0
 
 
-def _measure(folder: Path, *, direct: bool) -> int:
+def _measure(folder: Path, project: Path, *, direct: bool) -> int:
     """Milliseconds of the stage ``download`` of one call."""
     folder.mkdir(parents=True)
     workflow = folder / "ten.json"
     workflow.write_text(json.dumps(_ten_loaders()), "utf-8")
-    environment = {**os.environ, "COMFYUI_OUTPUT_DIR": str(folder / "out")}
+    environment = {**unset(os.environ), "COMFYUI_OUTPUT_DIR": str(folder / "out")}
     environment["DOWNLOAD_ALLOW"] = "127.0.0.1"
     command = ["-m", "embedded_comfyui", "--port", "0", "--base-directory", str(folder / "comfyui")]
-    with serving(command, environment) as comfyui, _Site() as site:
+    with serving(command, environment, project) as comfyui, _Site() as site:
         environment["COMFYUI_BASE_URL"] = comfyui
         if direct:
             environment["COMFYUI_SERVER_INPUT_DIR"] = str(folder / "comfyui" / "input")
         urls = [f"{site.url}/{time.monotonic_ns()}-{number}.png" for number in range(PICTURES)]
         call = {"command": "submit", "workflow_json": _ten_loaders(), "images": urls}
         done = subprocess.run(
-            [sys.executable, str(PROJECT / "comfyui_plugin.py")],
+            [sys.executable, str(project / "comfyui_plugin.py")],
             input=json.dumps(call).encode(),
             env=environment,
             stdout=subprocess.PIPE,

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from demo.servers import PROJECT, NotReady
+from demo.apart import PROJECT
+from demo.servers import NotReady
 
 SAMPLE = PROJECT / "input_server" / "nginx.conf.example"
 KEEPS = 8388608

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 60.0
 
 
@@ -18,14 +17,16 @@ class NotReady(Exception):
 
 
 @contextmanager
-def serving(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """Run ``python ARGUMENTS`` for as long as the block lasts; gives its address.
+def serving(
+    arguments: Sequence[str], environment: Mapping[str, str], project: Path
+) -> Iterator[str]:
+    """Run ``python ARGUMENTS`` in ``project`` for as long as the block lasts; gives its address.
 
     A server says ``… http://HOST:PORT`` in its first line on stdout when it is ready. Raises NotReady.
     """
     child = subprocess.Popen(
         [sys.executable, *arguments],
-        cwd=PROJECT,
+        cwd=project,
         env=dict(environment),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

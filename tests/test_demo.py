@@ -1,33 +1,87 @@
-"""``run.py demo`` as a new user sees it, but with the packages of the test's own Python."""
+"""``run.py demo`` and ``bench`` as a new user sees them, but with the packages of the test's own Python,
+and whatever has been set for the plugin itself.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from demo import apart
+
 PROJECT = Path(__file__).resolve().parent.parent
-PACKAGES = ("comfyui_pipeline", "embedded_comfyui", "input_server", "demo", "workflows")
+HOSTILE = {
+    "FILE_SERVER_BASE_URL": "https://files.example.com",
+    "FILE_SERVER_URL_STYLE": "host",
+    "INPUT_SERVER_OFFLOAD": "x-accel:/elsewhere",
+    "INPUT_SERVER_DENY_FILE": "/nowhere",
+    "COMFYUI_RETURN_IMAGE": "no such word",
+}
 
 
-def test_the_demo_shows_a_picture_and_fetches_it_by_its_url(tmp_path: Path) -> None:
-    for name in PACKAGES:
-        shutil.copytree(PROJECT / name, tmp_path / name)
-    for name in ("comfyui_plugin.py", "plugin-manifest.json"):
-        shutil.copy(PROJECT / name, tmp_path)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("COMFYUI_", "FILE_SERVER_"))}
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in use: with a ``config.env`` that would spoil everything, and a ComfyUI beside it."""
+    folder = apart.install(tmp_path / "checkout")
+    shutil.copytree(PROJECT / "demo", folder / "demo")
+    (tmp_path / "input").mkdir()
+    given = {**HOSTILE, "COMFYUI_SERVER_INPUT_DIR": str(tmp_path / "input")}
+    text = "".join(f"{name}={value}\n" for name, value in given.items())
+    (folder / "config.env").write_text(text, "utf-8")
+    (folder / "input_server" / "config.env").write_text(text, "utf-8")
+    (folder / "mounts.json").write_text("no JSON", "utf-8")
+    return folder
+
+
+def run(checkout: Path, *command: str) -> str:
+    """Run it with a temporary folder of its own, which it has to leave empty; gives its stdout."""
+    temporary = checkout.parent / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, **HOSTILE}
+    environment.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary)))
     done = subprocess.run(
-        [sys.executable, "-m", "demo"],
-        cwd=tmp_path,
-        env=kept,
+        [sys.executable, *command],
+        cwd=checkout,
+        env=environment,
         capture_output=True,
+        encoding="utf-8",
         timeout=50,
         check=False,
     )
-    assert done.returncode == 0, done.stderr.decode()
-    (output,) = json.loads(done.stdout)["result"]["outputs"]
+    assert done.returncode == 0, done.stderr
+    assert list(temporary.iterdir()) == []
+    assert list((checkout.parent / "input").iterdir()) == []
+    return done.stdout
+
+
+def test_the_demo_shows_a_picture_and_fetches_it_by_its_url(checkout: Path) -> None:
+    before = {path.name for path in checkout.iterdir()}
+    (output,) = json.loads(run(checkout, "-m", "demo"))["result"]["outputs"]
     assert (output["width"], output["height"]) == (640, 400)
-    assert Path(output["path"]).parent == tmp_path / "output"
+    assert Path(output["path"]).parent == checkout / "output"
+    assert {path.name for path in checkout.iterdir()} - before == {"output"}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("bench_calls", "plugin resize_image"), ("bench_inputs", "10 pictures")]
+)
+def test_a_bench_measures_whatever_has_been_set(checkout: Path, name: str, told: str) -> None:
+    code = f"from demo import {name} as b; b.ROUNDS = b.MEGABYTES = 1; raise SystemExit(b.main())"
+    assert told in run(checkout, "-c", code)
+
+
+def test_every_setting_is_known_for_one() -> None:
+    examples = [
+        PROJECT / name for name in ("config.env.example", "input_server/config.env.example")
+    ]
+    text = "".join(path.read_text("utf-8") for path in examples)
+    names = [*re.findall(r"^(\w+)=", text, re.MULTILINE), "PROJECT_BASE_PATH"]
+    assert len(names) > 40
+    assert apart.unset({**dict.fromkeys(names, "x"), "PATH": "kept"}) == {"PATH": "kept"}
