@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,8 @@ from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+from demo.apart import install, unset
+from input_server import config
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,24 @@ class Plugin:
         return name
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test meets what its developer has set: not in the environment, and not in the files of this
+    checkout, as the file server is that of a copy (tests/apart.py).
+    """
+    kept = unset(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - kept.keys():
+            patch.delenv(name)
+        copy = install(tmp_path_factory.mktemp("apart"))
+        patch.setattr(config, "PACKAGE", copy / "input_server")
+        yield
+
+
 @pytest.fixture
 def plugin(tmp_path: Path) -> Plugin:
     """A fresh installation that knows no server yet."""
-    folder = tmp_path / "Plugin 插件" / "comfyui"
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("comfyui_pipeline", "embedded_comfyui", "input_server", "workflows"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
-    for name in ("comfyui_plugin.py", "plugin-manifest.json"):
-        shutil.copy(PROJECT / name, folder / name)
+    folder = install(tmp_path / "Plugin 插件" / "comfyui")
     kept = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "USERPROFILE", "LANG")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment["FILE_SERVER_ACCESS_KEY"] = "key-of-the-test"

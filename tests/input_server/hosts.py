@@ -18,6 +18,7 @@ from typing import IO, Any
 import pytest
 import requests
 
+from tests.apart import project
 from tests.input_server.running import PROJECT, processes
 
 NODE = PROJECT / "tests" / "node"
@@ -41,7 +42,7 @@ class Host:
         *,
         version: str = "express5",
         kind: str = "node",
-        plugin: Path = PROJECT / "input_server",
+        plugin: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         self.base = base
@@ -52,11 +53,10 @@ class Host:
             "DebugMode": False,
             **config,
         }
-        own = ("COMFYUI", "FILE_SERVER", "INPUT_SERVER")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        folder = plugin or project() / "input_server"
         self.process = subprocess.Popen(
-            ["node", str(NODE / "host.js"), version, kind, str(plugin)],
-            env={**kept, **(environment or {})},
+            ["node", str(NODE / "host.js"), version, kind, str(folder)],
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -21,6 +21,7 @@ from input_server.gallery import Gallery
 from input_server.handler import Asked, FileServer
 from input_server.mounts import Mount
 from input_server.reply import Reply
+from tests.apart import project
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "key-of-the-owner"
@@ -135,7 +136,7 @@ def serving(folder: Path, cache: Path) -> Iterator[Served]:
     """``python -m input_server`` for a folder, until the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin"],
-        cwd=PROJECT,
+        cwd=project(),
         env={
             **os.environ,
             "COMFYUI_MOUNTS": f"m:{folder};none:{folder / 'absent'}",

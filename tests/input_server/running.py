@@ -11,6 +11,8 @@ from pathlib import Path
 
 import requests
 
+from tests.apart import project
+
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "key-of-the-file-server"
 
@@ -23,9 +25,8 @@ class Running:
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("COMFYUI", "FILE_SERVER"))}
         self.environment = {
-            **kept,
+            **os.environ,
             "COMFYUI_MOUNTS": f"m:{folder}",
             "COMFYUI_MOUNTS_FILE": str(folder.parent / "mounts.json"),
             "COMFYUI_ACCESS_KEY": KEY,
@@ -34,7 +35,7 @@ class Running:
         }
         self.process = subprocess.Popen(
             [sys.executable, *self.program, "--port", "0", "--stop-with-stdin", *arguments],
-            cwd=PROJECT,
+            cwd=project(),
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -70,7 +71,7 @@ class Running:
         """``python -m input_server …`` beside the running server, with the same settings."""
         return subprocess.run(
             [sys.executable, "-m", "input_server", *arguments],
-            cwd=PROJECT,
+            cwd=project(),
             env=self.environment,
             capture_output=True,
             encoding="utf-8",

@@ -19,7 +19,8 @@ from input_server.access import Access, Asker, Denied, Key, client_address, read
 from input_server.guard import DenyList, Guard, Policy, is_in, networks
 from input_server.mounts import ConfigError
 from input_server.urls import Route, parse
-from tests.input_server.running import KEY, PROJECT, Running
+from tests.apart import project
+from tests.input_server.running import KEY, Running
 
 SECRET = "signing secret"
 
@@ -371,11 +372,10 @@ def test_networks_are_read_or_refused_by_name() -> None:
 
 
 def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("COMFYUI", "FILE_SERVER"))}
     return subprocess.run(
         [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin", *arguments],
-        cwd=PROJECT,
-        env={**kept, "COMFYUI_MOUNTS": f"m:{folder}", **environment},
+        cwd=project(),
+        env={**os.environ, "COMFYUI_MOUNTS": f"m:{folder}", **environment},
         capture_output=True,
         input="",
         encoding="utf-8",

@@ -1,0 +1,65 @@
+"""The tests themselves come out the same whatever their developer has set."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo import apart
+
+PROJECT = Path(__file__).resolve().parent.parent
+SET = {
+    "FILE_SERVER_ACCESS_KEY": "key-of-the-developer",
+    "FILE_SERVER_BASE_URL": "https://files.example.com",
+    "INPUT_SERVER_OFFLOAD": "x-accel:/elsewhere",
+    "INPUT_SERVER_WORKERS": "2",
+    "COMFYUI_BASE_URL": "http://127.0.0.1:1",
+    "COMFYUI_OUTPUT_DIR": "/nowhere",
+    "DebugMode": "true",
+}
+ONE_OF_EACH_KIND = (
+    "test_a_file_goes_out_with_its_type_and_guards",
+    "test_it_does_not_start_without_a_key",
+    "test_an_example_key_is_good_enough_for_this_machine_alone",
+    "test_the_command_makes_addresses_that_open",
+    "test_every_route_answers_in_a_python_host",
+    "test_over_http_the_page_the_list_and_the_pictures_come_with_their_headers",
+    "test_a_request_waits_for_a_server_that_starts",
+    "test_the_example_tells_the_defaults_that_the_code_has",
+    "test_the_pipeline_and_the_file_server_mean_the_same_mounts",
+)
+"""Tests that start a server, call the plugin or read settings, each in another way."""
+
+
+@pytest.mark.timeout(120)
+def test_no_test_meets_what_its_developer_has_set(tmp_path: Path) -> None:
+    checkout = apart.install(tmp_path / "checkout")
+    unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
+    for name in ("tests", "demo"):
+        shutil.copytree(PROJECT / name, checkout / name, ignore=unwanted)
+    shutil.copy(PROJECT / "pyproject.toml", checkout)
+    modules = Path("tests", "node", "node_modules")
+    if (PROJECT / modules).is_dir() and os.name == "posix":
+        (checkout / modules).symlink_to(PROJECT / modules)
+    text = "".join(f"{name}={value}\n" for name, value in SET.items())
+    for folder in (checkout, checkout / "input_server"):
+        (folder / "config.env").write_text(text, "utf-8")
+    (checkout / "mounts.json").write_text("no JSON", "utf-8")
+    wanted = " or ".join(ONE_OF_EACH_KIND)
+    chosen = ["tests/input_server", "tests/pipeline/test_links.py", "-k", wanted]
+    places = ["--basetemp", str(tmp_path / "temporary"), "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *chosen, *places],
+        cwd=checkout,
+        env={**os.environ, **SET},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
