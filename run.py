@@ -3,7 +3,7 @@
     python3 run.py demo     one real tool call against the embedded server; shows where the picture is
     python3 run.py test     ruff, mypy and the whole test suite
     python3 run.py serve    the file server, with the settings of config.env
-    python3 run.py setup    only makes .venv with what a tool call needs
+    python3 run.py setup    only makes .venv, with what a tool call and the servers need
     python3 run.py bench    times a tool call; `bench inputs`, `bench files` the rest
 
 Everything lands in ``.venv`` beside this file; a second run finds it there and starts at once.
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     actions: dict[str, Callable[[list[str]], int]] = {
         "demo": lambda rest: run([python(), "-m", "demo", *rest], cwd=PROJECT),
         "test": test,
-        "serve": lambda rest: run([python(), "-m", "input_server", *rest], cwd=PROJECT),
+        "serve": lambda rest: become([python(), "-m", "input_server", *rest]),
         "bench": lambda rest: run([python(), "-m", "demo.bench", *rest], cwd=PROJECT),
         "setup": lambda rest: 0,
     }
@@ -58,11 +58,24 @@ def python() -> str:
 
 def run(command: Sequence[str], cwd: Path = PROJECT) -> int:
     """Run a child with our own streams; gives its exit status. Ctrl-C ends it and us quietly."""
-    environment = {**os.environ, "PYTHONUTF8": "1"}
     try:
-        return subprocess.run(list(command), cwd=cwd, env=environment, check=False).returncode
+        return subprocess.run(list(command), cwd=cwd, env=environment(), check=False).returncode
     except KeyboardInterrupt:
         return 130
+
+
+def become(command: Sequence[str]) -> int:
+    """Run a server that others may end: it takes the place of this process, so that their signals
+    reach it. Windows knows no such thing; there it is a child.
+    """
+    if os.name == "posix":
+        os.chdir(PROJECT)
+        os.execve(command[0], list(command), environment())
+    return run(command)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONUTF8": "1"}
 
 
 def test(rest: list[str]) -> int:
