@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -233,22 +235,24 @@ def program() -> str:
 @contextmanager
 def running(folder: Path) -> Iterator[Browser]:
     """A Chromium that keeps its things in an empty folder, until the end of the block."""
-    process = subprocess.Popen(
-        [program(), *OPTIONS, f"--user-data-dir={folder}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        port, path = _until(lambda: _told(folder / "DevToolsActivePort"), process)
-        browser = Browser(port, path)
-        yield browser
-        browser.close()
-        process.wait(SECONDS)
-    finally:
-        if process.poll() is None:
-            process.kill()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        process = subprocess.Popen(
+            [program(), *OPTIONS, f"--user-data-dir={folder}"],
+            env={**os.environ, "TMPDIR": temporary},  # it leaves files there
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            port, path = _until(lambda: _told(folder / "DevToolsActivePort"), process)
+            browser = Browser(port, path)
+            yield browser
+            browser.close()
             process.wait(SECONDS)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait(SECONDS)
 
 
 def _told(file: Path) -> tuple[int, str] | None:

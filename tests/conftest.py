@@ -113,7 +113,7 @@ def nothing_is_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def plugin(tmp_path: Path) -> Plugin:
     """A fresh installation that knows no server yet."""
     folder = install(tmp_path / "Plugin 插件" / "comfyui")
-    kept = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "USERPROFILE", "LANG")
+    kept = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "LANG")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment["FILE_SERVER_ACCESS_KEY"] = "key-of-the-test"
     return Plugin(folder, environment)

@@ -79,6 +79,13 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for temporary files in which a socket can be, whose path cannot be long."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 def python_that(place: Path, first: str) -> str:
     """A Python that does something else first, or instead."""
     path = place / "python"
@@ -273,8 +280,7 @@ def test_loaded_and_registered_twice_there_is_one_server(place: Path) -> None:
 @needs_node
 @on_linux
 @pytest.mark.parametrize("ready", [True, False], ids=["serving", "starting"])
-def test_a_host_that_is_killed_leaves_nothing_behind(place: Path, ready: bool) -> None:
-    short = Path(tempfile.mkdtemp())  # a socket's path cannot be long
+def test_a_host_that_is_killed_leaves_nothing_behind(place: Path, short: Path, ready: bool) -> None:
     host = Host(place, settings_for(place), environment={"TMPDIR": str(short)})
     if ready:
         assert host.__enter__().get(f"{ROUTE}/m/name.txt").text == "tobi"
@@ -287,7 +293,6 @@ def test_a_host_that_is_killed_leaves_nothing_behind(place: Path, ready: bool) -
     # a worker that has only just begun is given five seconds (serve.py, STOP_SECONDS)
     assert soon(lambda: not mentioning(str(short)), 8 if ready else 20)
     assert soon(lambda: ready <= (not list(short.iterdir())))
-    shutil.rmtree(short)
 
 
 def mentioning(text: str) -> list[str]:
