@@ -97,6 +97,8 @@ def _own_server(mount: Path, settings: dict[str, str]) -> Iterator[tuple[str, st
     environment = {
         **unset(os.environ),
         "COMFYUI_MOUNTS": f"m:{mount}",
+        "COMFYUI_OUTPUT_DIR": str(mount),
+        "COMFYUI_OUTPUT_MOUNT": "m",
         "COMFYUI_ACCESS_KEY": key,
         "INPUT_SERVER_CACHE_DIR": str(mount.parent / "copies"),
         **settings,
