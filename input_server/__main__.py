@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_commands(parser.add_subparsers(dest="command", metavar="mounts|link"))
     chosen = parser.parse_args(argv)
+    if chosen.unix and not hasattr(socket, "AF_UNIX"):
+        parser.error("this system's Python has no Unix sockets; use --host and --port")
     try:
         config = read({})
         if chosen.command:
