@@ -40,6 +40,6 @@ def register_routes(
     server = FileServer(config)
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
     register(app, server, log=config.access_log)
-    for name in short_keys(config):
-        tell(f"Warning: the {name} is short; a long one cannot be guessed.")
+    for warning in short_keys(config):
+        tell(warning)
     clean_now_and_then(server.mounts, tell)

@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     if chosen.bridge or (chosen.unix is None and not is_loopback(host)):
-        for name in short_keys(config):
-            tell(f"Warning: the {name} is short; a long one cannot be guessed.")
+        for warning in short_keys(config):
+            tell(warning)
     if unserved := unserved_results(config):
         tell(f"Warning: {unserved}")
     with shared_figures(config.workers):

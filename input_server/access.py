@@ -175,10 +175,8 @@ def _bare(hop: str) -> str:
 
 
 def without_key(target: str) -> str:
-    """A target for a log: keys and signatures are blotted out."""
-    plain = target.encode(
-        "ascii", "backslashreplace"
-    ).decode()  # no control characters of C1 either
+    """A target for a log: keys and signatures are blotted out, what is no ASCII is escaped."""
+    plain = target.encode("ascii", "backslashreplace").decode()
     path, mark, query = plain.partition("?")
     parts = path.split("/")
     for at, part in enumerate(parts):

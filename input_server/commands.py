@@ -167,7 +167,7 @@ def _clean(chosen: argparse.Namespace, config: Config) -> int:
 
 
 def _table(config: Config) -> MountTable:
-    return MountTable(config.mounts, config.mounts_file, partial(print, file=sys.stderr))
+    return config.table(partial(print, file=sys.stderr))
 
 
 def _told(mount: Mount) -> dict[str, object]:

@@ -56,6 +56,10 @@ class Config:
     by_gate: bool = False
     results: Mount | None = None
 
+    def table(self, tell: Callable[[str], None]) -> MountTable:
+        """The mounts as they are from now on; ``tell`` is told what is wrong with their file."""
+        return MountTable(self.mounts, self.mounts_file, tell)
+
 
 def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
     """``given`` wins over the environment, and that over ``config.env`` (here, then the project's).
@@ -120,15 +124,19 @@ def unserved_results(config: Config) -> str:
     results = config.results
     if results is None or _project() == PACKAGE:
         return ""
-    served = MountTable(config.mounts, config.mounts_file, lambda _: None).get(results.alias)
+    served = config.table(lambda _: None).get(results.alias)
     if served is not None and served.folder == results.folder:
         return ""
     return f"No mount {results.alias} serves {results.folder}, so the addresses of results do not open."
 
 
 def short_keys(config: Config) -> list[str]:
-    """The names of keys, and secrets that sign, which could be guessed."""
-    return [name for name, secret in _secrets(config) if len(secret) < SHORT_KEY]
+    """A warning for each key, and each secret that signs, which could be guessed."""
+    return [
+        f"Warning: the {name} is short; a long one cannot be guessed."
+        for name, secret in _secrets(config)
+        if len(secret) < SHORT_KEY
+    ]
 
 
 def _secrets(config: Config) -> Iterator[tuple[str, str]]:

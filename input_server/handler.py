@@ -12,7 +12,7 @@ from .access import Access, Asker, Denied, Grant, client_address
 from .config import Config
 from .content import may_be_text
 from .guard import DenyList, Guard
-from .mounts import Mount, MountTable
+from .mounts import Mount
 from .opened import HELD, OpenFile, OpenFiles
 from .paths import Missing, Refused, judge
 from .pixels import Unmakeable, wish_of
@@ -56,7 +56,7 @@ class FileServer:
     """
 
     def __init__(self, config: Config, *, by_asgi: bool = False) -> None:
-        self.mounts = MountTable(config.mounts, config.mounts_file, tell)
+        self.mounts = config.table(tell)
         self.files = OpenFiles(HELD if by_asgi else 0, config.stall_seconds)
         self.variants = Variants(
             config.cache_dir, config.cache_mb, 0o755 if config.offload else 0o700

@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from urllib.parse import quote
 
 from . import signing
 from .access import Key
 from .config import Config
-from .mounts import ConfigError, MountTable
+from .mounts import ConfigError
 from .paths import Refused, judge
-from .urls import GATE, PREFIX, SIGNED
+from .urls import Route, written
 
 MOST_HOURS = signing.LONGEST // 3600 - 24
 
@@ -51,16 +50,16 @@ def make_link(chosen: argparse.Namespace, config: Config) -> int:
         )
     names = tuple(part for part in chosen.path.split("/") if part)
     _check_there(chosen.alias, names, config)
-    what = "files" if names else "gallery"
-    query = signing.query(secret, what, chosen.alias, names, int(time.time() + chosen.hours * 3600))
-    shown = f"pw={quote(key.key, safe='')}" if key else ""
-    if config.by_gate:
-        begin = f"/{shown or f'pw={SIGNED}'}/files/{GATE}/{'' if names else 'gallery/'}"
-    else:
-        begin = f"/{PREFIX}/{shown and f'{shown}/'}{what}/"
-    path = "/".join(quote(name, safe="") for name in names)
-    base = chosen.base.rstrip("/") or config.base_url
-    print(f"{base}{begin}{quote(chosen.alias)}/{path}?{query}")
+    route = Route(
+        "files" if names else "gallery",
+        key.key if key else None,
+        chosen.alias,
+        names or ("",),
+        config.by_gate,
+    )
+    expires = int(time.time() + chosen.hours * 3600)
+    query = signing.query(secret, route.what, route.alias, names, expires)
+    print(f"{chosen.base.rstrip('/') or config.base_url}{written(route)}?{query}")
     return 0
 
 
@@ -76,7 +75,7 @@ def _signing_with(name: str, config: Config) -> Key | None:
 
 def _check_there(alias: str, names: Sequence[str], config: Config) -> None:
     """Raises ConfigError for what is never served; says when there is no such file yet."""
-    table = MountTable(config.mounts, config.mounts_file, partial(print, file=sys.stderr))
+    table = config.table(partial(print, file=sys.stderr))
     mount = table.get(alias)
     if mount is None:
         known = ", ".join(mount.alias for mount in table)

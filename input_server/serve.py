@@ -29,7 +29,6 @@ from .config import Config
 from .gallery import Gallery
 from .handler import FileServer
 from .metrics import Metrics
-from .mounts import MountTable
 from .shared import remove_shared
 from .telling import tell
 from .usage import remembering
@@ -138,7 +137,7 @@ def serve(
     connections = _connections()
 
     def begun(server: Server) -> None:
-        clean_now_and_then(MountTable(config.mounts, config.mounts_file, _quietly), tell)
+        clean_now_and_then(config.table(_quietly), tell)
         if stop_with_stdin:
             threading.Thread(target=_wait_for_stdin, args=(server,), daemon=True).start()
         ready()

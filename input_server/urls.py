@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from .paths import Refused, decode
 
@@ -68,6 +68,16 @@ def parse(target: str) -> Route:
         raise Refused
     alias, names = _decoded(rest)
     return Route("files" if what == "files" else "gallery", key, alias, names, gate)
+
+
+def written(route: Route) -> str:
+    """The target of a file or a page, as ``parse`` reads it; without a key it wants a signature."""
+    names = "/".join(quote(name, safe="") for name in (route.alias, *route.names))
+    key = f"pw={quote(route.key, safe='')}" if route.key is not None else ""
+    if route.gate:
+        page = f"{GALLERY}/" if route.what == GALLERY else ""
+        return f"/{key or f'pw={SIGNED}'}/files/{GATE}/{page}{names}"
+    return f"/{PREFIX}/{key and f'{key}/'}{route.what}/{names}"
 
 
 def of_params(

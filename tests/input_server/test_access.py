@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from input_server import signing
 from input_server.access import Access, Asker, Denied, Key, client_address, read_keys, without_key
 from input_server.guard import DenyList, Guard, Policy, is_in, networks
 from input_server.mounts import ConfigError
-from input_server.urls import Route, parse
+from input_server.urls import Route, What, parse, written
 from tests.apart import project
 from tests.input_server.running import KEY, Running
 
@@ -164,6 +165,17 @@ def test_a_link_is_made_as_addresses_of_results_are(running: Running) -> None:
     assert gallery.startswith(f"{running.url}/pw=signed/files/comfyui/gallery/m/?")
     assert requests.get(gallery, timeout=10).headers["Content-Type"].startswith("text/html")
     assert requests.get(second, timeout=10).text == "hello"
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("key", ["pass/wörd %", None])
+@pytest.mark.parametrize("what", ["files", "gallery"])
+def test_a_target_that_is_written_is_read_as_it_was_meant(
+    what: What, key: str | None, gate: bool
+) -> None:
+    meant = Route(what, key, "图", ("a b", "c%#?.png"), gate)
+    read = parse(written(meant))
+    assert read == (replace(meant, key="signed") if gate and key is None else meant)
 
 
 @pytest.mark.parametrize(
