@@ -36,18 +36,28 @@ CALL_SECONDS, TEXT_SECONDS, FETCH_MS = 15.0, 2.0, 50.0
 ANSWER_KB = 20.0
 READERS = 600
 SETTLE_SECONDS = 3.0
+HANGS_SECONDS = 30.0
+"""After which a call that has not answered is ended."""
 FETCHES = 50
 KEY = "bench-key-of-the-limits"
+
+_PICTURE: Mapping[str, Any] = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "bench"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One call. ``outputs``, ``files`` and ``answers`` are those of the stand-in; seconds."""
+    """One call. ``outputs`` and ``answers`` are those of the stand-in; ``status``: how the call has to
+    end ("" where an error is as good as a result); ``seconds``: how long it may take.
+    """
 
     name: str
     call: Mapping[str, Any]
     outputs: Mapping[str, Any] | None = None
     answers: Mapping[str, Iterator[bytes]] | None = None
+    status: str = "success"
     seconds: float = CALL_SECONDS
 
 
@@ -84,26 +94,45 @@ def _heavy(folder: Path) -> dict[str, Path]:
 
 
 def _cases(heavy: Mapping[str, Path]) -> Iterator[Case]:
-    save = {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}}
-    load = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
-    picture: dict[str, Any] = {"1": load, "2": save}
-    blanks = "a\n" + " " * 1_000_000 + "!"
-    text = {"1": {"class_type": "ShowText", "inputs": {"text": "/*a" * 300_000}}}
-    yield Case("1 MB of blanks as an image", {"workflow_json": picture, "image": blanks}, seconds=2)
-    yield Case("1 MB of /*a in a workflow", {"workflow_json": text}, seconds=TEXT_SECONDS)
-    yield Case("1 MB of <lora: in a prompt", {"workflow_json": text, "prompt": "<lora:" * 170_000})
-    yield Case("2,000 LoRAs, added", _many_loras())
+    yield from _long_texts()
+    saved = _images(["deep.png"])
     for name, file in heavy.items():
         uri = f"data:image/x;base64,{base64.b64encode(file.read_bytes()).decode()}"
-        yield Case(f"input {name}", {"workflow_json": picture, "image": uri})
-        yield Case(f"input {name}, max_side", _smaller(picture, uri))
-        yield Case(f"result {name}", {"workflow_json": picture}, _images([name]))
-    yield Case("300 KB of text from a node", {"workflow_json": text}, _texts("word " * 60_000))
-    base64_text = base64.b64encode(heavy["deep.png"].read_bytes()).decode()
-    yield Case("base64 from a node", {"workflow_json": text}, _texts(base64_text))
-    yield Case("200 pictures", {"workflow_json": picture}, _images(["deep.png"] * 200))
+        call = {"workflow_json": _PICTURE, "image": uri}
+        yield Case(f"input {name}", call, saved, status="")
+        yield Case(f"input {name}, max_side", {**call, "max_side": "512"}, saved, status="")
+        yield Case(f"result {name}", {"workflow_json": _PICTURE}, _images([name]))
+    yield Case("200 pictures", {"workflow_json": _PICTURE}, _images(["deep.png"] * 200))
     endless = {"/object_info/SaveImage": _endless()}
-    yield Case("a server's JSON without an end", {"workflow_json": picture}, answers=endless)
+    yield Case(
+        "a server's JSON without an end", {"workflow_json": _PICTURE}, saved, endless, "error"
+    )
+    shown = {"workflow_json": _shown("a fox")}
+    yield Case("300 KB of text from a node", shown, _texts("word " * 60_000))
+    encoded = base64.b64encode(heavy["deep.png"].read_bytes()).decode()
+    yield Case("base64 from a node", shown, _texts(encoded))
+
+
+def _long_texts() -> Iterator[Case]:
+    """Texts of a megabyte that patterns like to try again and again."""
+    text = _texts("a fox")
+    for name, piece in (("blanks", " "), ("/*a", "/*a"), ("{{a", "{{a"), ("(a|b", "(a|b")):
+        workflow = _shown(f"a\n{piece * (2**20 // len(piece))}!")
+        yield Case(f"1 MB of {name}", {"workflow_json": workflow}, text, seconds=TEXT_SECONDS)
+    for name, value in (
+        ("image", f"a\n{' ' * 2**20}!"),
+        ("prompt", "<lora:" * 170_000),
+        ("params", "[{" * 2**19),
+    ):
+        call: dict[str, Any] = {"workflow_json": _shown("a fox"), name: value}
+        if name == "image":
+            call["workflow_json"] = _PICTURE
+        yield Case(f"1 MB as {name}", call, text, status="", seconds=TEXT_SECONDS)
+    yield Case("2,000 LoRAs, added", _many_loras(), text)
+
+
+def _shown(text: str) -> dict[str, Any]:
+    return {"1": {"class_type": "ShowText", "inputs": {"text": text}}}
 
 
 def _many_loras() -> dict[str, Any]:
@@ -116,10 +145,6 @@ def _many_loras() -> dict[str, Any]:
         "loras": ",".join(["style:0.5"] * 2000),
         "lora_nodes": "add",
     }
-
-
-def _smaller(workflow: Mapping[str, Any], uri: str) -> dict[str, Any]:
-    return {"workflow_json": workflow, "image": uri, "max_side": "512"}
 
 
 def _images(names: list[str]) -> dict[str, Any]:
@@ -151,9 +176,13 @@ def _call(case: Case, base: Path, project: Path, heavy: Mapping[str, Path]) -> b
             "FILE_SERVER_ACCESS_KEY": KEY,
         }
         cost, answer = _measured(project, case.call, environment)
-    text = len(_text(answer).encode()) / 1024
-    fine = cost.peak <= CALL_MB and cost.seconds <= case.seconds and 0 < text <= ANSWER_KB
-    _line(case.name, f"{cost.peak:8.0f}  {cost.seconds:8.1f}  {text:8.1f}", fine)
+    status, text = _read(answer)
+    size = len(text.encode()) / 1024
+    fine = cost.peak <= CALL_MB and cost.seconds <= case.seconds and 0 < size <= ANSWER_KB
+    _line(case.name, f"{cost.peak:8.0f}  {cost.seconds:8.1f}  {size:8.1f}", fine)
+    if case.status not in ("", status):
+        print(f"  ended in {status or 'nothing'}: {text[:300]}", flush=True)
+        return False
     return fine
 
 
@@ -165,21 +194,21 @@ def _measured(
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
         stdin.write(json.dumps(call).encode())
         stdin.seek(0)
-        usage = memory.run(command, environment, stdin, stdout)
+        usage = memory.run(command, environment, stdin, stdout, HANGS_SECONDS)
         stdout.seek(0)
         return usage, stdout.read()
 
 
-def _text(answer: bytes) -> str:
-    """What an AI reads of an answer; "" where there was none."""
+def _read(answer: bytes) -> tuple[str, str]:
+    """The status of an answer and what an AI reads of it; twice "" where there was none."""
     try:
         envelope = json.loads(answer)
     except ValueError:
-        return ""
-    if envelope.get("status") == "error":
-        return str(envelope["error"])
+        return "", ""
+    if envelope["status"] == "error":
+        return "error", str(envelope["error"])
     content = envelope["result"]["content"]
-    return "\n".join(part["text"] for part in content if part["type"] == "text")
+    return "success", "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +21,23 @@ class Usage:
 
 
 def run(
-    command: Sequence[str], environment: Mapping[str, str], stdin: IO[bytes], stdout: IO[bytes]
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: IO[bytes],
+    stdout: IO[bytes],
+    timeout: float,
 ) -> Usage:
-    """Run a child to its end; what it writes to stderr is dropped."""
+    """Run a child to its end, which is after ``timeout`` seconds at the latest; what it writes to
+    stderr is dropped.
+    """
     begun = time.perf_counter()
     child = subprocess.Popen(
         list(command), stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, env=dict(environment)
     )
+    killer = threading.Timer(timeout, child.kill)
+    killer.start()
     _, status, usage = os.wait4(child.pid, 0)
+    killer.cancel()
     child.returncode = os.waitstatus_to_exitcode(status)
     return Usage(usage.ru_maxrss / 1024, time.perf_counter() - begun)
 

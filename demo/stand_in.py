@@ -84,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, name = unquote(parts.path).rpartition("/")
         if parts.path in self.stand_in.answers:
             return self._stream(self.stand_in.answers[parts.path])
+        if parts.path == "/object_info":
+            return self._json(CLASSES)
         if path == "/object_info":
             return self._json({name: CLASSES[name]} if name in CLASSES else {})
         if path == "/history":
