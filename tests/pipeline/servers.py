@@ -50,9 +50,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.kill()
 
 
-def slow(rounds: int, color: int = 255) -> dict[str, Any]:
+def slow(rounds: int, color: int = 255, side: int = 2048) -> dict[str, Any]:
     """A run of some seconds: large pictures blurred again and again."""
-    size = {"width": 2048, "height": 2048, "batch_size": 1, "color": color}
+    size = {"width": side, "height": side, "batch_size": 1, "color": color}
     nodes: dict[str, Any] = {"0": {"class_type": "EmptyImage", "inputs": size}}
     for number in range(rounds):
         inputs = {"image": [str(number), 0], "blur_radius": 31, "sigma": 9.0}
