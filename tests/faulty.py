@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.waiting import TIMEOUT
+
 CLASSES: dict[str, Any] = {
     "EmptyImage": {"input": {"required": {"width": ["INT", {}]}}, "output": ["IMAGE"]},
     "LoadImage": {
@@ -159,7 +161,7 @@ class Handler(BaseHTTPRequestHandler):
         self.script.posted.append(body)
         self.script.release.set()
         if self.script.post_delay:
-            self.script.sent.wait(5)
+            self.script.sent.wait(TIMEOUT)
             time.sleep(self.script.post_delay)
         told = (200, {"prompt_id": body["prompt_id"], "number": 0, "node_errors": {}})
         if self.script.post is not None:
@@ -188,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Sec-WebSocket-Accept", accept)
         self.end_headers()
         self.wfile.flush()
-        self.script.release.wait(10)
+        self.script.release.wait(TIMEOUT)
         first = self.script.sockets == 1
         for frame in self.script.frames if first else self.script.later_frames:
             if callable(frame):
@@ -200,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.frame(1, text.encode())
         self.script.sent.set()
         if not (self.script.close_socket and first):
-            self.connection.settimeout(20)
+            self.connection.settimeout(TIMEOUT)
             with contextlib.suppress(OSError):
                 while self.connection.recv(4096):
                     pass
@@ -251,6 +253,8 @@ class Fake:
         if self.script.stopped.is_set():
             return
         self.script.stopped.set()
+        self.script.release.set()
+        self.script.sent.set()
         self.server.shutdown()
         self.server.server_close()
         for connection in self.server.held:
