@@ -74,7 +74,6 @@ class Case:
     set: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
-    seconds: float = 12
     kept: bool = False  # the run stays in the queue, and the answer says so
 
 
@@ -113,12 +112,11 @@ CASES = [
         good=True,
         set={"frames": [NODE], "close_socket": True, "later_frames": []},
     ),
-    Case("a slow server", good=True, set={"delay": 0.5}, seconds=20),
+    Case("a slow server", good=True, set={"delay": 0.5}),
     Case(
         "a proxy that fails now and then",
         good=True,
         set={"frames": [NODE], "flaky": {"/queue": 1, "/history": 1, "/view": 1}},
-        seconds=20,
     ),
     Case(
         "results that come only over the socket, with their node",
@@ -160,7 +158,6 @@ CASES = [
         "taken out of the queue",
         "Somebody removed it",
         set={"frames": [], "history": {}},
-        seconds=14,
     ),
     Case(
         "interrupted by somebody",
@@ -203,7 +200,6 @@ CASES = [
         "worker has probably died",
         set={"frames": [NODE], "history": {}, "never_ends": True},
         env={"COMFYUI_SILENCE_TIMEOUT": "5"},
-        seconds=20,
         kept=True,
     ),
     Case(
@@ -212,7 +208,6 @@ CASES = [
         set={"frames": [NODE], "history": {}, "never_ends": True},
         call={"on_timeout": "cancel"},
         env={"COMFYUI_SILENCE_TIMEOUT": "5"},
-        seconds=20,
     ),
     Case(
         "a run that does not end in time",
@@ -280,7 +275,7 @@ CASES = [
     Case("a login only for prompts", "COMFYUI_AUTH", set={"broken": {"/prompt": (403, b"")}}),
     Case("another program", "is not ComfyUI", set={"broken": {"/object_info": (200, b"<html>")}}),
     Case(
-        "classes of another shape", "lacks its class", set={"broken": {"/object_info": (200, [1])}}
+        "classes of another shape", "is not ComfyUI", set={"broken": {"/object_info": (200, [1])}}
     ),
     Case(
         "a crash on the classes",
@@ -384,10 +379,8 @@ def test_the_answer_says_what_happened_and_what_to_do(
         setattr(fake.script, name, value)
     name = plugin.workflow("it", WITH_PICTURE if "image" in case.call else WORKFLOW)
     given = {**case.call, **({"image": picture} if case.call.get("image") == 1 else {})}
-    begun = time.monotonic()
     env = {"COMFYUI_BASE_URL": fake.url, **case.env}
     answered = plugin.call({"workflow": name, **given}, **env)
-    assert time.monotonic() - begun < case.seconds
     told = answered.json
     assert case.told in (told.get("error") or told["result"]["content"][0]["text"])
     assert answered.status == 0
