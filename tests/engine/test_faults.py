@@ -379,10 +379,27 @@ def test_a_long_run_without_a_socket_is_not_called_silent(fake: Any) -> None:
         assert not queued.wait(time.monotonic() + 0.8, lambda progress: None).complete
 
 
-def test_trouble_of_a_proxy_is_borne_for_a_while_and_then_told(fake: Any) -> None:
-    with queued_under(fake, quiet=0.1, back=0.4) as queued:
-        fake.script.flaky = {"/queue": 10_000}
-        with pytest.raises(EngineError, match="502"):
+@pytest.mark.parametrize("status", [502, 503, 504, 522])
+def test_a_gateway_error_during_a_run_is_silence_and_no_end(fake: Any, status: int) -> None:
+    with queued_under(fake, quiet=0.1, back=0.2, away=0.2, silence=60) as queued:
+        fake.script.broken = {"/queue": (status, b"bad gateway"), "/history": (status, b"")}
+        result = queued.wait(time.monotonic() + 1.5, lambda progress: None)
+    assert not result.complete
+    assert result.prompt_id == "my-id"
+    assert not fake.script.cancelled
+
+
+def test_a_gateway_error_is_told_once_the_run_was_silent_for_too_long(fake: Any) -> None:
+    with queued_under(fake, quiet=0.1, back=60, away=60, silence=0.4) as queued:
+        fake.script.broken = {"/queue": (502, b"bad gateway")}
+        with pytest.raises(ServerSilent, match=r"502.*my-id"):
+            queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
+
+
+def test_another_trouble_is_borne_for_a_while_and_then_told_with_the_id(fake: Any) -> None:
+    with queued_under(fake, quiet=0.1, back=0.4, silence=60) as queued:
+        fake.script.broken = {"/queue": (500, b"oops")}
+        with pytest.raises(EngineError, match=r"500.*my-id"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 

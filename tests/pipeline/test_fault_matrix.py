@@ -280,7 +280,7 @@ CASES = [
     Case("a login only for prompts", "COMFYUI_AUTH", set={"broken": {"/prompt": (403, b"")}}),
     Case("another program", "is not ComfyUI", set={"broken": {"/object_info": (200, b"<html>")}}),
     Case(
-        "classes of another shape", "lacks its class", set={"broken": {"/object_info": (200, [1])}}
+        "classes of another shape", "is not ComfyUI", set={"broken": {"/object_info": (200, [1])}}
     ),
     Case(
         "a crash on the classes",
