@@ -165,7 +165,7 @@ def _client(value: str) -> str:
 def _address(value: str) -> str:
     """A host name or an address, as it stands between ``http://`` and the port."""
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", bare):
+    if bare.count(":") >= 2 and re.fullmatch(r"[0-9A-Fa-f:.]*", bare):
         return f"[{bare}]"
     if not re.fullmatch(r"[\w.-]+", value):
         raise _wrong(
