@@ -8,6 +8,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from comfyui_pipeline import bounds
+from comfyui_pipeline.record import Record
+
 
 class Answer:
     """Writes the first answer that it is given and drops every later one (thread-safe)."""
@@ -16,6 +19,8 @@ class Answer:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._sent = False
+        self.record = Record()
+        """What the call has queued and stored: an error names it, whoever gives that error."""
         self.exit_code = exit_code
 
     def send(self, result: Mapping[str, Any]) -> int:
@@ -23,8 +28,9 @@ class Answer:
         return self._write({"status": "success", "result": result})
 
     def send_error(self, text: str) -> int:
-        """Write an error; gives the exit status."""
-        return self._write({"status": "error", "error": text})
+        """Write an error, and what remains of the call; gives the exit status."""
+        remains = self.record.remains(text)
+        return self._write({"status": "error", "error": bounds.error_text(text, remains)})
 
     def relay(self, document: bytes) -> int:
         """Pass on the JSON object that another Python wrote in our place."""

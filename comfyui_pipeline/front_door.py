@@ -65,7 +65,7 @@ def _serve(raw: bytes, answer: Answer, argv: Sequence[str], started: float) -> M
     from comfyui_pipeline import commands
 
     _watch(answer, min(started + chosen.timeout + GRACE, started + limit - 2.0))
-    return commands.perform(call, chosen, started)
+    return commands.perform(call, chosen, started, answer.record)
 
 
 def _watch(answer: Answer, moment: float) -> None:

@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.links import Links
+from comfyui_pipeline.media.memory import DEFAULT_MB, ImageMemory
+from comfyui_pipeline.media.memory import SETTING as MEMORY_SETTING
+from comfyui_pipeline.numbers import whole_number
 
 CONFIG_FILE = "config.env"
 MANIFEST = "plugin-manifest.json"
@@ -26,6 +29,7 @@ HOST_LIMIT_ABSENT = 60.0
 DEFAULT_SILENCE = 300.0
 SERVER_OUTPUT_ALIAS = "comfyui"
 """The mount of COMFYUI_SERVER_OUTPUT_DIR where no other holds that folder (input_server.config too)."""
+LEAST_MB, MOST_MB = 16, 65_536
 ANSWER_MARGIN = 20.0
 """Seconds by which our own default limit stays below the host's."""
 
@@ -53,6 +57,7 @@ class Settings:
     silence: float
     return_image: str
     debug: bool
+    memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
 
     @property
     def embedded(self) -> bool:
@@ -114,6 +119,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         silence=_silence(value("COMFYUI_SILENCE_TIMEOUT")),
         return_image=_word("COMFYUI_RETURN_IMAGE", value("COMFYUI_RETURN_IMAGE"), RETURN_IMAGE),
         debug=_yes("DebugMode", value("DebugMode", "false")),
+        memory=ImageMemory(_image_memory(value(MEMORY_SETTING))),
     )
 
 
@@ -296,6 +302,14 @@ def _silence(value: str) -> float:
     if not 5 <= seconds <= 86_400:
         raise _wrong("COMFYUI_SILENCE_TIMEOUT", value, "a number of seconds from 5 to 86400")
     return seconds
+
+
+def _image_memory(value: str) -> int:
+    """Bytes."""
+    megabytes = whole_number(value or str(DEFAULT_MB), at_most=MOST_MB)
+    if megabytes is None or megabytes < LEAST_MB:
+        raise _wrong(MEMORY_SETTING, value, f"a whole number from {LEAST_MB} to {MOST_MB}")
+    return megabytes * 2**20
 
 
 def _auth(value: str) -> dict[str, str]:
