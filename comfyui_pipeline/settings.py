@@ -136,7 +136,11 @@ def _file(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
     read = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {key: value for key, value in read.items() if value and value.strip()}
+    given = {key: value for key, value in read.items() if value and value.strip()}
+    for key, value in given.items():
+        if re.match(r"#(\s|$)", value.strip()):
+            raise _comment(key)
+    return given
 
 
 def _wrong(key: str, value: str, right: str) -> SettingsError:
@@ -198,12 +202,28 @@ def _port(key: str, value: str) -> int:
     return int(value)
 
 
-def _key(value: str) -> str:
+def _comment(key: str) -> SettingsError:
+    """python-dotenv before 1.2.4 takes the words of ``KEY=   # words`` for the value."""
+    return SettingsError(
+        f"The setting {key} is empty but for a comment, which counts as its value.",
+        f"Put the comment on a line of its own in {CONFIG_FILE}.",
+    )
+
+
+def _key(value: str, name: str = "FILE_SERVER_ACCESS_KEY") -> str:
+    if value.startswith("#") or " #" in value:
+        raise _comment(name)
     if any(ord(letter) < 33 or letter == "/" for letter in value):
         raise SettingsError(
-            "The setting FILE_SERVER_ACCESS_KEY holds a space, a control character or a slash.",
+            f"The setting {name} holds a space, a control character or a slash.",
             f"Choose a key of letters, digits, - and _ in {CONFIG_FILE}.",
         )
+    return value
+
+
+def _secret(value: str) -> str:
+    if value.startswith("#") or " #" in value:
+        raise _comment("INPUT_SERVER_SIGNING_KEY")
     return value
 
 
@@ -211,14 +231,15 @@ def _links(value: Callable[[str], str]) -> Links:
     """How the addresses of results are written."""
     address = _address(value("FILE_SERVER_PUBLIC_IP") or "127.0.0.1")
     port = _port("FILE_SERVER_PORT", value("FILE_SERVER_PORT") or "5005")
-    key = _key(value("FILE_SERVER_ACCESS_KEY") or value("COMFYUI_ACCESS_KEY"))
+    name = "FILE_SERVER_ACCESS_KEY" if value("FILE_SERVER_ACCESS_KEY") else "COMFYUI_ACCESS_KEY"
+    key = _key(value(name), name)
     auth = _word("FILE_SERVER_URL_AUTH", value("FILE_SERVER_URL_AUTH"), ("key", "signed"))
     style = _word("FILE_SERVER_URL_STYLE", value("FILE_SERVER_URL_STYLE"), ("server", "host"))
     return Links(
         base=_base(value("FILE_SERVER_BASE_URL")) or f"http://{address}:{port}",
         style=style,
         access_key=key,
-        signing_key=value("INPUT_SERVER_SIGNING_KEY") or key,
+        signing_key=_secret(value("INPUT_SERVER_SIGNING_KEY")) or key,
         signed=auth == "signed",
         seconds=3600 * _hours(value("FILE_SERVER_URL_HOURS") or "720"),
         quality=_quality(value("FILE_SERVER_QUALITY")),

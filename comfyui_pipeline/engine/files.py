@@ -13,8 +13,11 @@ import requests
 from comfyui_pipeline.engine.base import Incoming, Output
 from comfyui_pipeline.engine.http import TRIES, Http, pause, string_map
 from comfyui_pipeline.errors import EngineError, OutputGone, ServerUnreachable
+from comfyui_pipeline.numbers import whole_number
 
 CHUNK = 256 * 1024
+MAX_LENGTH = 2**50
+"""Bytes; a longer Content-Length is no length."""
 
 
 class ServerFiles:
@@ -37,9 +40,8 @@ class ServerFiles:
                 )
             if answer.status_code != 200:
                 raise self._http.odd(answer, "/view")
-            length = answer.headers.get("Content-Length", "")
-            chunks = _chunks(answer, output.filename)
-            yield Incoming(chunks, int(length) if length.isdigit() else None)
+            length = whole_number(answer.headers.get("Content-Length"), at_most=MAX_LENGTH)
+            yield Incoming(_chunks(answer, output.filename), length)
 
     def size(self, output: Output) -> int | None:
         """Asked for by one byte: the answer's ``Content-Range`` tells the whole."""
@@ -53,7 +55,7 @@ class ServerFiles:
                 whole = answer.headers.get("Content-Length", "")
             else:
                 return None
-        return int(whole) if whole.isdigit() else None
+        return whole_number(whole, at_most=MAX_LENGTH)
 
     def input_size(self, value: str) -> int | None:
         return self.size(_input(value))
