@@ -11,6 +11,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from comfyui_pipeline import bounds
+from comfyui_pipeline.record import Record
 from comfyui_pipeline.stdin import wait_until_ready
 
 if TYPE_CHECKING:
@@ -36,7 +38,13 @@ class Answer:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._status: int | None = None  # exit status of the answer that was sent
+        self.record = Record()
+        """What the call has queued and stored: an error names it, whoever gives that error."""
         self.exit_code = exit_code
+
+    def failure(self, text: str) -> Envelope:
+        """An error, and what remains of the call, in bounds."""
+        return failure(bounds.error_text(text, self.record.remains(text)))
 
     def send(self, envelope: Envelope) -> int:
         """Write it; gives the exit status of the process. Raises TypeError for what JSON lacks."""

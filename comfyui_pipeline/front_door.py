@@ -1,8 +1,9 @@
 """From raw bytes to the one answer: parse, find the packages, run the command, before the limit.
 
 Everything that can go wrong ends here as ``{"status": "error", "error": "…"}``. This module and
-``answer``, ``errors``, ``limits``, ``numbers``, ``packages``, ``relay``, ``signals`` and ``stdin``
-run on Python 3.8 too: the host may have an old one, in whose place the ``.venv``'s answers.
+``answer``, ``bounds``, ``errors``, ``limits``, ``numbers``, ``packages``, ``record``, ``relay``,
+``signals`` and ``stdin`` run on Python 3.8 too: the host may have an old one, in whose place the
+``.venv``'s answers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline import limits, packages, relay
-from comfyui_pipeline.answer import Answer, failure, success
+from comfyui_pipeline.answer import Answer, success
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.signals import Signals, Stopped
 from comfyui_pipeline.stdin import QUIET_SECONDS, Incomplete
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from comfyui_pipeline.answer import Envelope
+    from comfyui_pipeline.record import Record
     from comfyui_pipeline.stdin import CallReader
 
 PLUGIN_FOLDER = Path(__file__).resolve().parent.parent
@@ -49,13 +51,11 @@ def answer_call(reader: CallReader, answer_fd: int, argv: Sequence[str], started
         envelope = _envelope(reader, answer, argv, started, signals)
         signals.ignore()  # from here on nothing may break off the answer
     except (Stopped, KeyboardInterrupt):
-        envelope = failure(
-            "The call was stopped before it was done; a run that it had queued was cancelled."
-        )
+        envelope = answer.failure("The call was stopped before it was done.")
     try:
         return answer.send(envelope)
     except Exception as error:  # a value that JSON lacks
-        return answer.send(failure(_words(error)))
+        return answer.send(answer.failure(_words(error)))
 
 
 def _envelope(
@@ -65,16 +65,18 @@ def _envelope(
     watchdog = Watchdog(answer, started + limit - HOST_MARGIN)
     try:
         raw = _read(reader, watchdog.moment - READING_MARGIN)
-        outcome = packages.other_python(PLUGIN_FOLDER) or _perform(raw, started, watchdog)
+        outcome = packages.other_python(PLUGIN_FOLDER) or _perform(
+            raw, started, watchdog, answer.record
+        )
         if isinstance(outcome, Path):
             return relay.relay(outcome, PLUGIN_FOLDER, raw, argv, signals, started + limit, started)
     except RecursionError:
-        return failure(
+        return answer.failure(
             "Something in this call or its workflow is nested too deeply: values inside values, or a "
             "chain of very many nodes. Send plain values and shorter chains."
         )
     except Exception as error:
-        return failure(_words(error))
+        return answer.failure(_words(error))
     return success(outcome)
 
 
@@ -90,7 +92,9 @@ def _read(reader: CallReader, until: float) -> bytes:
         ) from None
 
 
-def _perform(raw: bytes, started: float, watchdog: Watchdog) -> Mapping[str, Any] | Path:
+def _perform(
+    raw: bytes, started: float, watchdog: Watchdog, record: Record
+) -> Mapping[str, Any] | Path:
     """What the call asks for, or the Python that has to answer in our place."""
     from comfyui_pipeline import tool_call
 
@@ -103,7 +107,7 @@ def _perform(raw: bytes, started: float, watchdog: Watchdog) -> Mapping[str, Any
 
     chosen = settings.load(PLUGIN_FOLDER, os.environ)
     watchdog.advance(started + chosen.timeout + GRACE)
-    return commands.perform(call, chosen, started)
+    return commands.perform(call, chosen, started, record)
 
 
 class Watchdog:
@@ -130,7 +134,7 @@ class Watchdog:
             "The run may still be going on at ComfyUI; look at it there, or call again with "
             '{"info": "queue"}.'
         )
-        status = self._answer.send(failure(late))
+        status = self._answer.send(self._answer.failure(late))
         os._exit(status)
 
 

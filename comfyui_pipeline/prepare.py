@@ -213,12 +213,19 @@ class _Placing:
             max_side=self.max_side,
             input_dir=self.settings.server_input_dir,
             deadline=self.deadline,
+            memory=self.settings.memory,
         )
 
     def mask(self, change: patch.Change) -> str:
         policy = opening.download_policy(self.settings)
         return place.place_masked(
-            change.mask or "", str(change.value), self.files, self.places, policy, self.deadline
+            change.mask or "",
+            str(change.value),
+            self.files,
+            self.places,
+            policy,
+            self.deadline,
+            self.settings.memory,
         ).value
 
 
