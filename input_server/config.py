@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .access import Key, read_keys
+from .digits import number
 from .guard import Network, Policy, networks
 from .mounts import ALIAS, RESERVED, ConfigError, Mount, MountTable, parse_mounts, path_of
 
@@ -230,9 +231,10 @@ def _whole(value: Value, key: str, default: int, least: int, most: int) -> int:
     text = value(key)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+    found = number(text)
+    if found is None or not least <= found <= most:
         raise ConfigError(f"{key} is {text!r}. It has to be a number from {least} to {most}.")
-    return int(text)
+    return found
 
 
 def _yes(value: Value, key: str) -> bool:
