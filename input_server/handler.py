@@ -61,7 +61,7 @@ class FileServer:
         self.variants = Variants(
             config.cache_dir, config.cache_mb, 0o755 if config.offload else 0o700
         )
-        self.guard = Guard(config.guard)
+        self.guard = Guard(config.guard, tell)
         self.deny = DenyList(config.deny_file, tell)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
@@ -106,7 +106,6 @@ class FileServer:
         try:
             return page.answer(asked.route, asked.query, grant) if page else self._file(asked, make)
         except Refused:
-            self.guard.probe(address)
             return plain(403, "Forbidden.", "refused path")
         except Missing:
             return plain(404, "Not found.", "missing")
