@@ -51,6 +51,11 @@ class Grant:
     expires: int | None = None
     signing_key: str = field(repr=False, default="")
 
+    @property
+    def holder(self) -> str:
+        """What several requests with the same key, or with addresses of the same page, have in common."""
+        return f"key {self.key}" if self.key else f"link {self.expires}"
+
 
 class Denied(Exception):
     """``status``, words, what it is counted under, and the seconds that the answer should wait."""

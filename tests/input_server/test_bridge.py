@@ -635,6 +635,6 @@ def test_the_example_tells_the_defaults_that_the_code_has() -> None:
     text = (PACKAGE / "config.env.example").read_text("utf-8")
     blocks = re.findall(r"Default: (\S+)\n(?:#.*\n)*((?:\w+=\n)+)", text)
     told = {names.split()[-1].rstrip("="): value for value, names in blocks}
-    assert len(told) == text.count("Default: ") == 13
+    assert len(told) == text.count("Default: ") == 14
     key = {"COMFYUI_ACCESS_KEY": "a key"}
     assert settings.read(key) == settings.read({**told, **key})
