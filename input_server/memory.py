@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 IMAGE_MB = 220
 """Megabytes by default: with what a worker takes anyway, it stays below 300."""
 MOST_PASSED = 8
 """How many others that still fit may start before one that waits for more memory."""
+
+
+LARGE = 8 * 2**20
+"""Bytes after whose use memory is given back to the system."""
+
+MMAP_LARGE = (-3, 2**20)
+"""M_MMAP_THRESHOLD: from a megabyte on, what is freed is given back at once."""
 
 
 class OverBudget(Exception):
@@ -51,6 +59,8 @@ class MemoryBudget:
         try:
             yield
         finally:
+            if size >= LARGE:
+                _return_free_memory()
             with self._changed:
                 self._used -= size
                 self._changed.notify_all()
@@ -61,3 +71,10 @@ class MemoryBudget:
     def _may_start(self, waiter: _Waiter) -> bool:
         fits = self._used + waiter.size <= self.total
         return fits and all(earlier.passed < MOST_PASSED for earlier in self._before(waiter))
+
+
+def _return_free_memory() -> None:
+    """Give freed memory back to the system; glibc keeps it otherwise (malloc_trim(3), mallopt(3))."""
+    for function, arguments in (("malloc_trim", (0,)), ("mallopt", MMAP_LARGE)):
+        with suppress(AttributeError, OSError, TypeError):  # another system, or another C library
+            getattr(ctypes.CDLL(None), function)(*arguments)

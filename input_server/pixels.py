@@ -40,11 +40,13 @@ LONGEST_SIDE = 8192
 MOST_PIXELS = 64_000_000
 MOST_BYTES = 64 * 2**20
 MOST_MADE_PIXELS = 16_777_216
-ENCODING = {"WEBP": 40, "AVIF": 48, "JPEG": 8, "PNG": 8}
-"""Bytes that an encoder takes for each pixel at most, measured with noise (Pillow 13)."""
+ENCODING = {"WEBP": (32, 40), "AVIF": (40, 48), "JPEG": (8, 8), "PNG": (8, 8)}
+"""Bytes that an encoder takes for each pixel at most, without and with transparency, measured with noise
+(Pillow 13)."""
 MOST_SCANS = 100
 """Of a progressive JPEG, each of which goes through all of its pixels again; programs write ten."""
-REDUCING_GAP = 2
+REDUCING_GAP, LARGE_PIXELS = 2, 16_000_000
+"""A picture is reduced to so many times the size of the copy, where it is large to its very size."""
 STRIP_PIXELS = 2**20
 SIDE_STEPS = (160, 320, 640, 1280, 2048)
 QUALITY_STEPS = (50, 75, 90)
@@ -161,13 +163,12 @@ def copy_of(file: OpenFile, form: str, wish: Wish, memory: MemoryBudget) -> byte
     if file.size > MOST_BYTES:
         raise Unmakeable(TOO_LARGE, 413)
     try:
-        with memory.reserve(header_bytes(file)), _opened(file) as image:
-            _check(image, file, wish)
-            decoding, rendering = costs(image, file, form, wish)
-        if rendering > memory.total:
+        with memory.reserve(header_bytes(file)):
+            reading, writing = _checked_costs(file, form, wish)
+        if writing > memory.total:
             raise Unmakeable(TOO_LARGE_COPY, 413)
-        with memory.reserve(max(decoding, rendering)), _opened(file) as image:
-            return _encoded(_rendered(image, wish), form, wish.quality)
+        with memory.reserve(max(reading, writing)):
+            return _encoded(_rendered(file, wish), form, wish.quality)
     except Unmakeable:
         raise
     except (
@@ -217,6 +218,12 @@ class _Reader(RawIOBase):
         return len(content)
 
 
+def _checked_costs(file: OpenFile, form: str, wish: Wish) -> tuple[int, int]:
+    with _opened(file) as image:
+        _check(image, file, wish)
+        return costs(image, file, form, wish)
+
+
 def _check(image: Image, file: OpenFile, wish: Wish) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise Unmakeable(TOO_LARGE, 413)
@@ -235,7 +242,7 @@ def header_bytes(file: OpenFile) -> int:
 
 
 def costs(image: Image, file: OpenFile, form: str, wish: Wish) -> tuple[int, int]:
-    """Bytes of memory that it takes at most to decode a picture, and to render a copy in a format.
+    """Bytes of memory that it takes at most to read a picture at the size of a copy, and to write that.
 
     Of a moving picture the first frame is decoded. A JPEG is decoded at a fraction of its size, but a
     progressive one keeps all of its coefficients meanwhile. Changes the size that a JPEG will have.
@@ -247,10 +254,17 @@ def costs(image: Image, file: OpenFile, form: str, wish: Wish) -> tuple[int, int
         beside = 0
     _decode_less(image, wish)
     decoded = image.width * image.height
-    reduced = decoded // _factor(image, final) ** 2
+    factor = _factor(image, final)
+    reduced = decoded // factor**2
+    copied = final[0] * final[1]
+    copies = (not _is_plain(image, factor)) + _is_see_through(image)  # one is made for its edges
     held = header_bytes(file) + decoded * STORED.get(image.mode, WIDEST)
-    rendering = 2 * reduced * WIDEST + final[0] * final[1] * (WIDEST + ENCODING[form])
-    return held + whole * beside, held + rendering
+    resizing = (copies * reduced + final[0] * image.height // factor + copied) * WIDEST
+    encoder = ENCODING[form][_is_see_through(image)]
+    writing = header_bytes(file) + copied * (2 * WIDEST + encoder)
+    if copied == whole:  # then the decoder is not gone yet
+        writing += whole * beside
+    return held + max(whole * beside, resizing), writing
 
 
 def _orientation(image: Image) -> int:
@@ -279,7 +293,8 @@ def _final_size(image: Image, wish: Wish) -> tuple[int, int]:
 def _factor(image: Image, final: tuple[int, int]) -> int:
     """By how much a picture may be reduced before it is resized, without being seen."""
     share = min(image.width / final[0], image.height / final[1])
-    return max(1, int(share / REDUCING_GAP))
+    gap = 1 if image.width * image.height > LARGE_PIXELS else REDUCING_GAP
+    return max(1, int(share / gap))
 
 
 def _decode_less(image: Image, wish: Wish) -> None:
@@ -289,22 +304,23 @@ def _decode_less(image: Image, wish: Wish) -> None:
         image.draft(None, (width + 1, height + 1))
 
 
-def _rendered(image: Image, wish: Wish) -> Image:
-    """A picture as it is shown and as small as it is wished for."""
+def _rendered(file: OpenFile, wish: Wish) -> Image:
+    """A picture as it is shown and as small as it is wished for; what else it holds is freed."""
     from PIL import Image as Pictures
 
-    final = _final_size(image, wish)
-    turn = _orientation(image)
-    _decode_less(image, wish)
-    image.load()
-    factor = _factor(image, final)
-    shown = _reduced(image, factor)
-    if shown.size != final:
-        box = (0.0, 0.0, image.width / factor, image.height / factor)
-        shown = shown.resize(final, Pictures.Resampling.LANCZOS, box=box)
-    turned = shown.transpose(Pictures.Transpose(TURNS[turn])) if turn in TURNS else shown
-    turned.info = {"icc_profile": image.info.get("icc_profile")}
-    return turned
+    with _opened(file) as image:
+        final = _final_size(image, wish)
+        turn = _orientation(image)
+        _decode_less(image, wish)
+        image.load()
+        factor = _factor(image, final)
+        shown = _reduced(image, factor)
+        if shown.size != final:
+            box = (0.0, 0.0, image.width / factor, image.height / factor)
+            shown = shown.resize(final, Pictures.Resampling.LANCZOS, box=box)
+        turned = shown.transpose(Pictures.Transpose(TURNS[turn])) if turn in TURNS else shown
+        turned.info = {"icc_profile": image.info.get("icc_profile")}
+        return turned
 
 
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
@@ -315,7 +331,7 @@ def _reduced(image: Image, factor: int) -> Image:
     """In eight bits and reduced, strip by strip, so that no second copy of a large one is held."""
     from PIL import Image as Pictures
 
-    if factor == 1 and image.mode in ("L", "LA", "RGB", "RGBA") and not _has_clear_colour(image):
+    if _is_plain(image, factor):
         return image
     size = -(-image.width // factor), -(-image.height // factor)
     found = Pictures.new(_in_eight_bits(image.crop((0, 0, 1, 1))).mode, size)
@@ -327,8 +343,18 @@ def _reduced(image: Image, factor: int) -> Image:
     return found
 
 
+def _is_plain(image: Image, factor: int) -> bool:
+    """Whether a picture can be resized as it is."""
+    direct = image.mode in ("L", "LA", "RGB", "RGBA") and not _has_clear_colour(image)
+    return direct and factor == 1
+
+
 def _has_clear_colour(image: Image) -> bool:
     return "transparency" in image.info
+
+
+def _is_see_through(image: Image) -> bool:
+    return "A" in image.getbands() or _has_clear_colour(image)
 
 
 def _in_eight_bits(image: Image) -> Image:
