@@ -12,7 +12,6 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -23,11 +22,12 @@ from .handler import Asked, FileServer
 from .metrics import Metrics
 from .opened import OpenFile
 from .paths import Refused
-from .reply import Reply, plain
+from .render_queue import SLOTS, Busy, Requester
+from .reply import Reply, busy, plain
 from .sending import send_chunks
-from .streams import Busy, NativeBodies, Streams
+from .streams import NativeBodies, Streams, TooManyBodies
 from .telling import tell
-from .variants import AT_ONCE, Unmade
+from .variants import Unmade
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,8 +36,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 SMALL = 64 * 1024
 """Bytes up to which a file goes out as its bytes: faster than a path, and little to hold."""
-MOST_MAKING = 64
-"""Requests whose copies are being made or wait for it; a page of the gallery asks for fewer."""
 MOST_DELAYED = 64
 """Answers that may be kept waiting at once; beyond that guessers cost more than they are worth."""
 SWEEP_SECONDS = 2.0
@@ -72,8 +70,7 @@ class App:
         self._streams = streams or Streams()
         self._native = native
         self._delayed = 0
-        self._making = 0
-        self._makers = ThreadPoolExecutor(AT_ONCE, "copies")
+        self._makers = ThreadPoolExecutor(SLOTS, "copies")
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,20 +129,26 @@ class App:
         asked = Asked(scope["method"], route, urls.query(target), headers, peer)
         if not self._server.may_block(asked):
             return self._server.answer(asked)
-        with suppress(Unmade):
-            return await asyncio.to_thread(self._server.answer, asked, make=False)
-        return await self._made(asked)
-
-    async def _made(self, asked: Asked) -> Reply:
-        """An answer with a copy that has to be made first, by threads that do nothing else."""
-        if self._making >= MOST_MAKING:
-            return plain(503, "Too many copies are being made; ask again.", "busy", Retry_After="5")
-        self._making += 1
         try:
+            return await asyncio.to_thread(self._server.answer, asked, make=False)
+        except Unmade as unmade:
+            return await self._made(asked, unmade.requester)
+
+    async def _made(self, asked: Asked, requester: Requester) -> Reply:
+        """An answer with a copy that has to be rendered first, by threads that do nothing else."""
+        renders = self._server.renders
+        try:
+            ticket = renders.enter(requester)
+        except Busy:
+            return busy()
+        try:
+            await asyncio.wrap_future(ticket.turn)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._makers, self._server.answer, asked)
+        except Busy:
+            return busy()
         finally:
-            self._making -= 1
+            renders.leave(ticket)
 
     def _peer(self, scope: Scope, headers: Mapping[str, str]) -> str | None:
         """Who asks; None when a bridge is expected and this is none."""
@@ -200,10 +203,10 @@ class App:
             with self._streams.open(client) as stream:
                 await send(_start(reply))
                 await send_chunks(reply, file, send, self._streams, stream, self._stall_seconds)
-        except Busy:
-            busy = plain(503, "Too many downloads; ask again.", "busy", Retry_After="5")
-            await _send_bytes(busy, scope["method"], send)
-            return busy
+        except TooManyBodies:
+            refusal = busy("Too many downloads; ask again.")
+            await _send_bytes(refusal, scope["method"], send)
+            return refusal
         return reply
 
     def _write_log(self, scope: Scope, target: str, reply: Reply) -> None:

@@ -14,15 +14,17 @@ from .config import Config
 from .content import may_be_text
 from .digits import number
 from .guard import DenyList, Guard
+from .memory import MemoryBudget
 from .mounts import Mount
 from .opened import HELD, OpenFile, OpenFiles
 from .paths import Missing, Refused, is_exhausted, judge
 from .pixels import Unmakeable, wish_of
 from .ranges import NotSatisfiable, precondition, spans
+from .render_queue import RenderQueue, Requester
 from .reply import SAFE, Piece, Reply, plain, several
 from .telling import tell
 from .urls import Route
-from .variants import Variants
+from .variants import Unmade, Variants
 
 KEEPS = "x-offload-keeps"
 """The header in which a server in front says up to how many bytes it keeps a body for a moment. Those
@@ -63,9 +65,13 @@ class FileServer:
         self.mounts = config.table(tell)
         self.files = OpenFiles(HELD if by_asgi else 0, config.stall_seconds)
         self.variants = Variants(
-            config.cache_dir, config.cache_mb, 0o755 if config.offload else 0o700
+            config.cache_dir,
+            config.cache_mb,
+            0o755 if config.offload else 0o700,
+            memory=MemoryBudget(config.image_mb * 2**20),
         )
-        self.guard = Guard(config.guard)
+        self.renders = RenderQueue()
+        self.guard = Guard(config.guard, tell)
         self.deny = DenyList(config.deny_file, tell)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
@@ -92,7 +98,7 @@ class FileServer:
 
     def answer(self, asked: Asked, *, make: bool = True) -> Reply:
         """Never raises for anything that a client can send; only Unmade, where a copy would have to be
-        made first and ``make`` is False.
+        rendered first and ``make`` is False. Whoever asks then waits for a turn of ``renders``.
         """
         if asked.method not in ("GET", "HEAD"):
             return plain(405, "Only GET and HEAD.", "method", Allow="GET, HEAD")
@@ -114,9 +120,13 @@ class FileServer:
         if asked.route.what != "files" and page is None:
             return plain(404, "Not found.", "no such page")
         try:
-            return page.answer(asked.route, asked.query, grant) if page else self._file(asked, make)
+            if page:
+                return page.answer(asked.route, asked.query, grant)
+            return self._file(asked, make, grant)
+        except Unmade as unmade:
+            unmade.requester = Requester(address, grant.holder)
+            raise
         except Refused:
-            self.guard.probe(address)
             return plain(403, "Forbidden.", "refused path")
         except Missing:
             return plain(404, "Not found.", "missing")
@@ -142,7 +152,7 @@ class FileServer:
         name = host_name(asked.headers.get("host", ""))
         return not name or name not in self._own_names
 
-    def _file(self, asked: Asked, make: bool) -> Reply:
+    def _file(self, asked: Asked, make: bool, grant: Grant) -> Reply:
         names = asked.route.names
         if not any(names):
             return plain(400, "No file name.", "no name")
@@ -151,7 +161,7 @@ class FileServer:
         if mount is None:
             raise Missing
         file = self.files.find(mount, names)
-        return self._lent(file, lambda: self._of(mount, file, names, asked, make))
+        return self._lent(file, lambda: self._of(mount, file, names, asked, make, grant))
 
     def _lent(self, file: OpenFile, answer: Callable[[], Reply]) -> Reply:
         """An answer; its file is given back here unless the answer carries it."""
@@ -165,11 +175,21 @@ class FileServer:
         return reply
 
     def _of(
-        self, mount: Mount, file: OpenFile, names: Sequence[str], asked: Asked, make: bool
+        self,
+        mount: Mount,
+        file: OpenFile,
+        names: Sequence[str],
+        asked: Asked,
+        make: bool,
+        grant: Grant,
     ) -> Reply:
-        """The file as it is, or the variant that is asked for."""
+        """The file as it is, or the variant that is asked for: what an address does not sign (its size
+        and quality) is taken in steps there.
+        """
         extra: dict[str, str] = {"Cache-Control": mount.cache_control}
         wish = wish_of(asked.query)
+        if wish is not None and grant.expires is not None:
+            wish = wish.in_steps
         try:
             if wish is not None:
                 made = self.variants.picture(file, names[-1], wish, make=make)

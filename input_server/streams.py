@@ -32,7 +32,7 @@ RECOUNT_PAUSE = 20
 """Counting native bodies takes at most one part in so many of the time."""
 
 
-class Busy(Exception):
+class TooManyBodies(Exception):
     """Too many bodies are being sent, in all or to this client."""
 
 
@@ -68,9 +68,9 @@ class Streams:
 
     @contextmanager
     def open(self, client: str) -> Iterator[Stream]:
-        """A place, for as long as the block lasts. Raises Busy when there is none."""
+        """A place, for as long as the block lasts. Raises TooManyBodies when there is none."""
         if self._count >= self._limit or self._clients[client] >= self._limit_per_client:
-            raise Busy
+            raise TooManyBodies
         stream = Stream()
         self._count += 1
         self._clients[client] += 1

@@ -180,13 +180,13 @@ def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
         nginx_in_front(base, server.folder, server.url) as (url, _),
     ):
         statuses = [
-            requests.get(f"{url}/comfyui_server/pw=x/files/m/a", timeout=TIMEOUT).status_code
-            for _ in range(4)
+            requests.get(f"{url}/comfyui_server/pw=x{n}/files/m/a", timeout=TIMEOUT).status_code
+            for n in range(4)
         ]
         assert statuses == [401] * 4
         told = server.get("/metrics").text
         assert 'comfyui_files_failures_total{why="wrong key"} 4.0' in told
-        while (status := Front(url).get("a", key="x").status_code) == 401:
+        while (status := Front(url).get("a", key=f"y{len(statuses)}").status_code) == 401:
             statuses.append(status)
             assert len(statuses) < 30
         assert status == 429
