@@ -33,7 +33,7 @@ def written(file: Path, **ages: float) -> None:
 
 
 def test_only_new_classes_are_asked_for(tmp_path: Path) -> None:
-    server, file = Server("Gone"), tmp_path / "new folder" / "classes.json"
+    server, file = Server("Gone"), tmp_path / "new" / "folder" / "classes.json"
     cache = SchemaCache(file, server.schemas)
     assert cache.get(["A", "Gone"]) == schema_cache.Known({"A": {"n": 1}}, frozenset())
     second = SchemaCache(file, server.schemas).get(["A", "B"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from comfyui_pipeline.media import whole
 
+MASK = os.umask(0)  # the only way to read it
+os.umask(MASK)
 KINDS = ("without a name", "hidden", "hidden, and no hard links")
 
 
@@ -38,8 +41,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.usefixtures("kind")
-def test_a_file_gets_a_name_that_nobody_has(tmp_path: Path) -> None:
+def test_a_file_gets_a_name_that_nobody_has(tmp_path: Path, kind: str) -> None:
     (tmp_path / "taken").write_bytes(b"another's")
     with whole.growing(tmp_path, tmp_path / "nursery") as new:
         new.file.write(b"content")
@@ -47,6 +49,8 @@ def test_a_file_gets_a_name_that_nobody_has(tmp_path: Path) -> None:
         assert new.name(tmp_path / "taken") is False
         assert new.name(tmp_path / "free") is True
     assert files(tmp_path) == {"taken": b"another's", "free": b"content"}
+    assert (tmp_path / "nursery").exists() == (kind != KINDS[0])
+    assert stat.S_IMODE((tmp_path / "free").stat().st_mode) == 0o666 & ~MASK or os.name == "nt"
 
 
 @pytest.mark.usefixtures("kind")

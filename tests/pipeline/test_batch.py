@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -76,18 +77,17 @@ def test_pictures_come_as_far_as_a_megabyte_holds_them(
 
 
 def test_four_parts_go_on_at_once_and_a_fifth_waits() -> None:
-    together, most, now = threading.Barrier(4, timeout=TIMEOUT), 0, 0
-    lock = threading.Lock()
+    begun, go = threading.Semaphore(0), threading.Event()
 
     def perform(part: Any) -> Any:
-        nonlocal most, now
-        with lock:
-            now += 1
-            most = max(most, now)
-        together.wait()
-        with lock:
-            now -= 1
+        begun.release()
+        go.wait(TIMEOUT)
         return answer("x")
 
-    batch.batch(list(range(8)), perform)  # type: ignore[arg-type]
-    assert most == 4
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(batch.batch, list(range(8)), perform)  # type: ignore[arg-type]
+        assert all(begun.acquire(timeout=TIMEOUT) for _ in range(4))
+        fifth = begun.acquire(timeout=0.3)
+        go.set()
+        assert len(made.result(TIMEOUT)["parts"]) == 8
+    assert not fifth
