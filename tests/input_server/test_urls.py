@@ -49,6 +49,22 @@ def test_a_target_has_a_route(target: str, route: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("route", "target"),
+    [
+        (("files", "a/k", "m", ("a b", "#.png")), "/comfyui_server/pw=a%2Fk/files/m/a%20b/%23.png"),
+        (("files", None, "m", ("a",)), "/comfyui_server/files/m/a"),
+        (("gallery", "k", "m", ("",)), "/comfyui_server/pw=k/gallery/m/"),
+        (("gallery", None, "m", ("",)), "/comfyui_server/gallery/m/"),
+        (("files", "k", "m", ("a",), True), "/pw=k/files/comfyui/m/a"),
+        (("files", None, "m", ("a",), True), "/pw=signed/files/comfyui/m/a"),
+        (("gallery", None, "m", ("",), True), "/pw=signed/files/comfyui/gallery/m/"),
+    ],
+)
+def test_a_route_is_written_as_it_is_read(route: tuple[Any, ...], target: str) -> None:
+    assert urls.written(urls.Route(*route)) == target
+
+
+@pytest.mark.parametrize(
     "target",
     [
         "",
