@@ -114,6 +114,13 @@ def test_no_other_offload_is_taken(text: str) -> None:
         read(INPUT_SERVER_OFFLOAD=text)
 
 
+def test_no_secret_is_in_a_repr() -> None:
+    further = '[{"name": "a", "key": "key-of-a-friend", "signature": "second-secret"}]'
+    shown = repr(read(INPUT_SERVER_SIGNING_KEY="signing-secret", COMFYUI_KEYS=further))
+    for secret in (*SET.values(), "key-of-a-friend", "second-secret", "signing-secret"):
+        assert secret not in shown
+
+
 def test_what_is_given_wins_over_the_environment_and_that_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

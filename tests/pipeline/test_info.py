@@ -84,8 +84,8 @@ def test_samplers_and_schedulers_are_the_choices_of_the_cores_own_node() -> None
         ([], [[4, "a"]], "0 running, 1 waiting. Prompt ids in order: a."),
         (
             [[4, "a"]],
-            [[7, "c"], [5, "b"]],
-            "1 running, 2 waiting. Prompt ids in order: a, b, c.",
+            [[7, "b"], [5, "c"]],
+            "1 running, 2 waiting. Prompt ids in order: a, c, b.",
         ),
     ],
 )
