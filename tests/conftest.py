@@ -80,7 +80,9 @@ class Plugin:
             timeout=TIMEOUT,
             check=False,
         )
-        return Answered(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+        told = done.stderr.decode("utf-8", "replace")
+        assert "ResourceWarning" not in told, told
+        return Answered(done.returncode, done.stdout, told)
 
     def start(self, call: Any, **env: str) -> subprocess.Popen[bytes]:
         """A call that goes on while the test does something else."""
@@ -127,6 +129,7 @@ def plugin(tmp_path: Path) -> Plugin:
     kept = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "LANG")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment["FILE_SERVER_ACCESS_KEY"] = "key-of-the-test"
+    environment["PYTHONWARNINGS"] = "always::ResourceWarning"  # the process says what it left open
     return Plugin(folder, environment)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -9,6 +10,8 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -46,3 +49,150 @@ def test_a_served_port_is_free_again_when_run_py_is_ended(
         assert process.wait(TIMEOUT) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), TIMEOUT)
+
+
+# -- what run.py decides ---------------------------------------------------------------------------
+
+
+class Runner:
+    """run.py of an empty checkout; notes what it would start, and answers with these statuses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copy(PROJECT / "run.py", folder)
+        for name in ("requirements.txt", "requirements-serve.txt", "requirements-test.txt"):
+            (folder / name).write_text(name, "utf-8")
+        (folder / "tests" / "node").mkdir(parents=True)
+        (folder / "tests" / "node" / "package.json").write_text("{}", "utf-8")
+        spec = importlib.util.spec_from_file_location("run_of_a_checkout", folder / "run.py")
+        assert spec is not None
+        assert spec.loader is not None
+        self.module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.module)
+        self.python = Path(self.module.python())
+        self.started: list[list[str]] = []
+        self.statuses: dict[str, int] = {}
+        self.module.subprocess = SimpleNamespace(run=self.start)
+        self.module.os = SimpleNamespace(**{**vars(os), "execve": self.replace})
+        self.module.shutil = SimpleNamespace(which=lambda _: None, rmtree=shutil.rmtree)
+
+    def start(self, command: list[str], **kind: Any) -> Any:
+        self.started.append(command)
+        line = " ".join(command)
+        if "venv" in command:
+            self.python.parent.mkdir(parents=True, exist_ok=True)
+            self.python.touch()
+        if "npm" in command[0]:
+            (self.folder / "tests" / "node" / "node_modules").mkdir()
+        given = [status for part, status in self.statuses.items() if part in line]
+        return SimpleNamespace(returncode=max(given, default=0))
+
+    def replace(self, program: str, command: list[str], environment: dict[str, str]) -> None:
+        assert environment["PYTHONUTF8"] == "1"
+        self.started.append(command)
+        raise SystemExit(0)
+
+    def main(self, *argv: str) -> int:
+        return int(self.module.main(argv))
+
+    def ran(self, part: str) -> list[list[str]]:
+        return [command for command in self.started if part in " ".join(command)]
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    monkeypatch.chdir(tmp_path)
+    return Runner(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "started", "requirements"),
+    [
+        (["demo", "x"], ["-m", "demo", "x"], "requirements-serve.txt"),
+        (["bench", "files"], ["-m", "demo.bench", "files"], "requirements-serve.txt"),
+        (["test", "-n0", "x"], ["-m", "pytest", "-n0", "x"], "requirements-test.txt"),
+        (["setup"], None, "requirements-serve.txt"),
+    ],
+)
+def test_a_command_is_set_up_once_and_started(
+    runner: Runner, argv: list[str], started: list[str] | None, requirements: str
+) -> None:
+    for _ in range(2):
+        assert runner.main(*argv) == 0
+    (installed,) = runner.ran("pip install")
+    assert installed[-2:] == ["-r", str(runner.folder / requirements)]
+    assert len(runner.ran("-m venv")) == 1
+    if started:
+        assert runner.started[-1] == [str(runner.python), *started]
+    (runner.folder / "requirements.txt").write_text("another", "utf-8")
+    assert runner.main(*argv) == 0
+    assert len(runner.ran("pip install")) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows it is a child")
+def test_a_server_takes_the_place_of_run_py(runner: Runner) -> None:
+    with pytest.raises(SystemExit):
+        runner.main("serve", "--port", "0")
+    assert runner.started[-1] == [str(runner.python), "-m", "input_server", "--port", "0"]
+
+
+@pytest.mark.parametrize("argv", [[], ["dance"], ["--help"]])
+def test_without_a_known_command_it_says_which_there_are(
+    runner: Runner, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    assert runner.main(*argv) == 2
+    assert runner.started == []
+    told = capsys.readouterr().err
+    assert all(f"run.py {command}" in told for command in runner.module.COMMANDS)
+
+
+@pytest.mark.parametrize("failing", ["ruff check", "ruff format", "-m mypy", "-m pytest"])
+def test_every_check_runs_and_the_worst_decides(runner: Runner, failing: str) -> None:
+    runner.statuses = {failing: 3}
+    assert runner.main("test") == 3
+    checks = [command[2] for command in runner.started if command[1:2] == ["-m"]]
+    assert checks[-4:] == ["ruff", "ruff", "mypy", "pytest"]
+    assert runner.started[-1][3:] == ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
+
+
+def test_with_arguments_only_the_tests_run(runner: Runner) -> None:
+    runner.statuses = {"ruff": 1}
+    assert runner.main("test", "tests/test_run.py") == 0
+    assert runner.started[-1][-1] == "tests/test_run.py"
+    assert "-n" in runner.started[-1]
+    assert not runner.ran("ruff")
+
+
+@pytest.mark.parametrize("failing", ["-m venv", "pip install"])
+def test_a_setup_that_fails_is_told_and_tried_again(
+    runner: Runner, capsys: pytest.CaptureFixture[str], failing: str
+) -> None:
+    runner.statuses = {failing: 1}
+    assert runner.main("demo") == 1
+    assert not runner.ran("-m demo")
+    told = capsys.readouterr().err
+    assert ("-venv`" in told) == (failing == "-m venv")
+    assert ("Check the network" in told) == (failing == "pip install")
+    runner.statuses = {}
+    assert runner.main("demo") == 0
+
+
+def test_a_venv_whose_python_does_not_run_is_made_anew(runner: Runner) -> None:
+    runner.main("setup")
+    (runner.folder / "requirements.txt").write_text("another", "utf-8")
+    runner.statuses = {"sys.version_info": 1}
+    assert runner.main("setup") == 0
+    assert len(runner.ran("-m venv")) == 2
+
+
+def test_packages_of_node_are_installed_once_where_there_is_npm(runner: Runner) -> None:
+    runner.module.shutil.which = lambda name: f"/x/{name}"
+    for _ in range(2):
+        assert runner.main("test", "-n0") == 0
+    assert len(runner.ran("npm install")) == 1
+    shutil.rmtree(runner.folder / "tests" / "node" / "node_modules")
+    runner.statuses = {"npm": 1}
+    for _ in range(2):
+        assert runner.main("test", "-n0") == 0
+        shutil.rmtree(runner.folder / "tests" / "node" / "node_modules")
+    assert len(runner.ran("npm install")) == 3

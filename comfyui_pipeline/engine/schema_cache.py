@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ class SchemaCache:
             part.write_text(json.dumps(entries, separators=(",", ":")), "utf-8")
             os.replace(part, self.file)  # noqa: PTH105 - the call that POSIX and Windows make atomic
         except OSError:  # a cache that cannot be written is no cache
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
 
 def file_for(folder: Path, base_url: str) -> Path:

@@ -31,7 +31,7 @@ def gated(color: int = 1) -> dict[str, Any]:
 def test_an_interrupted_run_says_so_and_ends(served: Any) -> None:
     client = served.client()
     prompt_id = client.post(gated()).json()["prompt_id"]
-    assert served.gate.begun.wait(10)
+    assert served.gate.begun.wait(TIMEOUT)
     served.post("/interrupt", {"prompt_id": "somebody else's"})
     assert served.get("/queue")["queue_running"][0][1] == prompt_id
     served.post("/interrupt", {"prompt_id": prompt_id})
@@ -45,7 +45,7 @@ def test_an_interrupted_run_says_so_and_ends(served: Any) -> None:
 def test_waiting_prompts_run_by_number_and_deleted_ones_leave_no_trace(served: Any) -> None:
     client = served.client()
     first = client.post(gated(1)).json()["prompt_id"]
-    assert served.gate.begun.wait(10)
+    assert served.gate.begun.wait(TIMEOUT)
     second = client.post(gated(2), number=50).json()["prompt_id"]
     gone = client.post(gated(3)).json()["prompt_id"]
     ahead = client.post(gated(4), front=True).json()["prompt_id"]

@@ -93,3 +93,126 @@ def test_a_file_that_is_no_object_info_is_told(plugin: Any, saved: Path) -> None
     done = convert(plugin, saved, "--object-info", saved)
     assert done.returncode == 1
     assert b"/object_info" in done.stderr
+
+
+def texts(*words: str) -> dict[str, Any]:
+    """A saved workflow whose text is one of these words."""
+    value = "{" + "|".join(words) + "}"
+    clip = {"name": "CLIP", "type": "CLIP", "links": [1]}
+    nodes = [
+        {"id": 1, "type": "CLIPLoader", "outputs": [clip], "widgets_values": ["a"]},
+        {
+            "id": 2,
+            "type": "CLIPTextEncode",
+            "inputs": [{"name": "clip", "type": "CLIP", "link": 1}],
+            "widgets_values": [value],
+        },
+    ]
+    return {"nodes": nodes, "links": [[1, 1, 0, 2, 0, "CLIP"]], "version": 0.4}
+
+
+SCHEMAS: dict[str, Any] = {
+    "CLIPLoader": {"input": {"required": {"name": [["a", "b"]]}}, "output": ["CLIP"]},
+    "CLIPTextEncode": {
+        "input": {
+            "required": {
+                "text": ["STRING", {"multiline": True, "dynamicPrompts": True}],
+                "clip": ["CLIP"],
+            }
+        },
+        "output": ["CONDITIONING"],
+        "output_node": True,
+    },
+}
+
+
+@pytest.fixture
+def schemas(tmp_path: Path) -> Path:
+    path = tmp_path / "object_info.json"
+    path.write_text(json.dumps(SCHEMAS), "utf-8-sig")
+    return path
+
+
+def test_a_seed_draws_the_same_words_and_the_default_is_nought(
+    plugin: Any, schemas: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "draw.json"
+    saved.write_text(json.dumps(texts(*map(str, range(1000)))), "utf-8")
+
+    def drawn(*more: str) -> str:
+        done = convert(plugin, saved, "--object-info", schemas, *more)
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["2"]["inputs"]["text"])
+
+    assert drawn() == drawn("--seed", "0") != drawn("--seed", "1")
+
+
+def test_what_goes_out_is_readable_json_with_its_own_letters(
+    plugin: Any, schemas: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "图.json"
+    saved.write_text(json.dumps(texts("狐狸")), "utf-8")
+    done = convert(plugin, saved, "--object-info", schemas)
+    text = done.stdout.decode()
+    assert '\n  "1": {' in text
+    assert "狐狸" in text
+    assert text.endswith("}\n")
+    convert(plugin, saved, "--object-info", schemas, "--out-dir", tmp_path / "out")
+    assert (tmp_path / "out" / "图.api.json").read_text("utf-8") == text
+
+
+def test_a_class_that_is_not_there_is_named_and_the_rest_converted(
+    plugin: Any, tmp_path: Path
+) -> None:
+    saved, schemas = tmp_path / "a.json", tmp_path / "b.json"
+    saved.write_text(json.dumps(texts("x")), "utf-8")
+    schemas.write_text(json.dumps({"CLIPLoader": SCHEMAS["CLIPLoader"]}), "utf-8")
+    done = convert(plugin, saved, "--object-info", schemas)
+    assert done.returncode == 0
+    assert b"a.json: node" in done.stderr
+    assert b"its class is not in --object-info" in done.stderr
+
+
+def test_a_prompt_stays_what_it_is_and_a_folder_is_no_file(
+    plugin: Any, schemas: Path, tmp_path: Path
+) -> None:
+    prompt = {"1": {"class_type": "A", "inputs": {"x": 1}, "_meta": {"title": "t"}}}
+    saved = tmp_path / "a.json"
+    saved.write_text(json.dumps(prompt), "utf-8")
+    done = convert(plugin, saved, "--object-info", schemas)
+    assert json.loads(done.stdout) == prompt
+    folder = convert(plugin, tmp_path, "--object-info", schemas)
+    assert (folder.returncode, folder.stdout) == (1, b"")
+    assert b"cannot be read" in folder.stderr
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"A": 1}', "[" * 100_000])
+def test_no_other_json_is_taken_for_a_servers_classes(
+    plugin: Any, saved: Path, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "odd.json").write_text(content, "utf-8")
+    done = convert(plugin, saved, "--object-info", tmp_path / "odd.json")
+    assert done.returncode == 1
+    assert b"is not what a server gives" in done.stderr
+
+
+def test_a_picture_needs_packages_and_says_so(plugin: Any, schemas: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    done = convert(plugin, tmp_path / "a.png", "--object-info", schemas)
+    assert done.returncode == 1
+    assert b"lacks requests" in done.stderr
+    with_packages = convert(plugin, tmp_path / "a.png", "--object-info", schemas, isolated=False)
+    assert with_packages.returncode == 1
+    assert b"a.png" in with_packages.stderr
+
+
+def test_without_a_source_the_set_server_is_asked_and_its_full_address_may_be_given(
+    plugin: Any, comfyui: Any, tmp_path: Path
+) -> None:
+    saved = tmp_path / "a.json"
+    node = {"id": 1, "type": "EmptyImage", "widgets_values": [9, 8, 1, 0]}
+    saved.write_text(json.dumps({"nodes": [node], "links": []}), "utf-8")
+    (plugin.folder / "config.env").write_text(f"COMFYUI_BASE_URL={comfyui.url}", "utf-8")
+    for more in ((), ("--object-info", f"{comfyui.url}/object_info")):
+        done = convert(plugin, saved, *more, isolated=False)
+        assert json.loads(done.stdout)["1"]["inputs"]["width"] == 9, done.stderr

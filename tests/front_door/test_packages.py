@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from comfyui_pipeline import packages
+from tests.waiting import TIMEOUT
 
 BARE = (sys.executable, "-I", "-S")
 """A Python that sees no installed package, as a host's may be."""
@@ -72,3 +76,86 @@ def test_run_py_says_its_commands_when_it_is_given_none() -> None:
     )
     assert done.returncode == 2
     assert "run.py demo" in done.stderr
+
+
+def found_beside(folder: Path, monkeypatch: pytest.MonkeyPatch, *lacking: str) -> Path | None:
+    """What ``prepare`` gives for a project whose packages, but for those, are importable."""
+    monkeypatch.setattr(
+        packages.importlib.util, "find_spec", lambda name: None if name in lacking else object()
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return packages.prepare(folder)
+
+
+def test_with_every_package_there_no_other_python_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert found_beside(tmp_path, monkeypatch) is None
+    for name in packages.NEEDED:
+        assert found_beside(tmp_path, monkeypatch, name) == python
+
+
+@pytest.mark.parametrize("inside", ["bin/python", "Scripts/python.exe"])
+def test_a_python_that_we_started_starts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    python = tmp_path / ".venv" / inside
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert found_beside(tmp_path, monkeypatch, "PIL") == python
+    monkeypatch.setenv(packages.GUARD, "1")
+    with pytest.raises(packages.Missing, match="lacks PIL"):
+        found_beside(tmp_path, monkeypatch, "PIL")
+
+
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@pytest.mark.parametrize(
+    ("written", "lent"),
+    [
+        (f"version = {HERE}.4", True),
+        (f"home = /x\nversion_info={HERE}.4.final.0", True),
+        (f"version = {HERE}", True),
+        ("version = 3.1.2", False),
+        (f"home = {HERE}", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_packages_are_lent_only_to_the_version_they_are_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str | None, lent: bool
+) -> None:
+    folder = tmp_path / ".venv" / "Lib" / "site-packages"
+    folder.mkdir(parents=True)
+    if written is not None:
+        (tmp_path / ".venv" / "pyvenv.cfg").write_text(written, "utf-8")
+    assert found_beside(tmp_path, monkeypatch) is None
+    assert (sys.path[0] == str(folder)) is lent
+
+
+@pytest.mark.parametrize(("version", "lent"), [(HERE, True), ("3.1", False)])
+def test_and_they_are_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, lent: bool
+) -> None:
+    folder = tmp_path / ".venv" / "lib" / f"python{version}" / "site-packages"
+    folder.mkdir(parents=True)
+    assert found_beside(tmp_path, monkeypatch) is None
+    assert (sys.path[0] == str(folder)) is lent
+
+
+def test_a_python_that_answers_in_our_place_gets_the_call_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "comfyui_plugin.py").write_text(
+        "import os, sys\n"
+        f"sys.stdout.write(sys.stdin.read() + repr(sys.argv[1:]) + os.environ[{packages.GUARD!r}])",
+        "utf-8",
+    )
+    deadline = time.monotonic() + TIMEOUT
+    python = Path(sys.executable)
+    assert packages.run_with(python, tmp_path, b"call", ["-x"], deadline) == b"call['-x']1"
+    assert packages.run_with(tmp_path / "none", tmp_path, b"", [], deadline) == b""
+    (tmp_path / "comfyui_plugin.py").write_text("import time; time.sleep(1000)", "utf-8")
+    assert packages.run_with(python, tmp_path, b"", [], time.monotonic() - 5) == b""

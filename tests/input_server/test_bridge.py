@@ -334,11 +334,12 @@ def test_without_python_it_says_so_once_and_answers_503(place: Path) -> None:
         for path in (
             "/comfyui_server/pw=my%20own%20key/files/m/name.txt",
             "/pw=x/files/comfyui/m/a",
-        ):
+        ) * 15:
             answer = host.get(path)
             assert (answer.status_code, answer.headers["Cache-Control"]) == (503, "no-store")
             assert answer.text == "The file server is not available now."
-        assert len(host.log) == 1
+        assert len(host.log) < 10  # now and then, and not for each of the 30
+        assert len(set(host.log)) == 1
         assert "my own key" not in host.log[0]
         assert requests.head(f"{host.url}{ROUTE}/m/a", timeout=TIMEOUT).content == b""
 
@@ -360,7 +361,7 @@ def test_one_that_always_fails_is_not_started_again_and_again(place: Path) -> No
     with Host(place, settings_for(place, INPUT_SERVER_PYTHON=python)) as host:
         assert host.logged("did not start").endswith("did not start: it is broken")
         assert {host.get(f"{ROUTE}/m/name.txt").status_code for _ in range(40)} == {503}
-        assert len((place / "starts").read_text()) <= 2
+        assert len((place / "starts").read_text()) < 10  # now and then, and not for each of the 40
 
 
 @needs_node

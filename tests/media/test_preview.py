@@ -13,7 +13,7 @@ from tests.media.shelf import png
 
 
 def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
-    noise = Image.effect_noise((1500, 1000), 90).convert("RGB")
+    noise = Image.effect_noise((1000, 700), 90).convert("RGB")
     files = []
     for number in range(8):
         files.append(tmp_path / f"{number}.png")

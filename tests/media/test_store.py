@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,63 @@ def test_a_prefix_keeps_the_letters_of_every_script() -> None:
     assert names.prefix_from_words("a red fox / 雪地里的狐狸!") == "a_red_fox_雪地里的狐狸"
     assert names.prefix_from_words("...///") == ""
     assert names.prefix_from_words("CON").upper() != "CON"
+
+
+@pytest.mark.parametrize(
+    ("name", "second", "third"),
+    [
+        ("a.png", "a_1.png", "a_2.png"),
+        ("a.tar.gz", "a.tar_1.gz", "a.tar_2.gz"),
+        ("plain", "plain_1", "plain_2"),
+    ],
+)
+def test_names_that_are_taken_are_numbered(
+    tmp_path: Path, name: str, second: str, third: str
+) -> None:
+    stored = [store.store([content], tmp_path, "", name) for content in (b"one", b"two", b"six")]
+    assert [one.relative for one in stored] == [name, second, third]
+    again = store.store([b"six"], tmp_path, "", name)
+    assert (again.relative, again.size) == (third, 3)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+def test_a_link_of_the_right_content_is_not_taken_for_the_file(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"one")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.txt").symlink_to(tmp_path / "elsewhere")
+    assert store.store([b"one"], root, "", "a.txt").relative == "a_1.txt"
+    (root / "out").symlink_to(tmp_path)
+    with pytest.raises(MediaError, match="leads out"):
+        store.store([b"x"], root, "out", "b.txt")
+    (root / "loop").symlink_to("loop")
+    with pytest.raises(MediaError):
+        store.store([b"x"], root, "loop", "b.txt")
+    (root / "inside").mkdir()
+    (root / "same").symlink_to("inside")
+    assert store.store([b"x"], root, "same", "b.txt").relative == "inside/b.txt"
+
+
+def test_a_length_has_to_be_met_exactly(tmp_path: Path) -> None:
+    assert store.store([b"ab"], tmp_path, "", "a.txt", length=2).size == 2
+    assert store.store([], tmp_path, "", "empty.txt", length=0).size == 0
+    for length in (1, 3):
+        with pytest.raises(MediaError, match=f"2 of {length} bytes"):
+            store.store([b"ab"], tmp_path, "", "b.txt", length=length)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "a.txt",
+        "empty.txt",
+    ]
+
+
+def test_a_file_that_lies_there_already_is_told_in_the_same_way(tmp_path: Path) -> None:
+    stored = store.store([b"ab" * 2**20], tmp_path, "sub", "a.txt")
+    assert store.found(stored.path, tmp_path) == stored
+    with pytest.raises(MediaError, match="cannot be read"):
+        store.found(tmp_path / "absent.txt", tmp_path)
+
+
+def test_where_nothing_can_be_stored_the_answer_names_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(MediaError, match="COMFYUI_OUTPUT_DIR"):
+        store.store([b"x"], tmp_path / "file", "", "a.txt")

@@ -52,6 +52,12 @@ def test_a_signed_address_stays_the_same_for_a_day_and_ends() -> None:
     assert time.time() + 3600 <= ends <= time.time() + 3600 + DAY
 
 
+def test_a_signed_address_lasts_thirty_days_and_no_secret_is_in_a_repr() -> None:
+    links = Links("http://x", "server", "access-secret", "signing-secret")
+    assert (DAY, links.seconds, links.signed, links.quality) == (86400, 30 * 86400, False, "")
+    assert "secret" not in repr(links)
+
+
 def test_without_a_key_there_is_no_address() -> None:
     assert Links("http://x", "server", "", "").url("m", "a.png", 1, picture=True) is None
     assert Links("http://x", "server", "", "", signed=True).url("m", "a", 1, picture=False) is None

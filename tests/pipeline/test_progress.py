@@ -37,3 +37,52 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
             now[0] += 0.125
             tell(Progress("running", "7", step, 60))
     assert log.getvalue().splitlines() == ["node 7: 24 of 60", "node 7: 48 of 60"]
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        (Progress("queued", position=1), "waiting in the queue behind 1"),
+        (Progress("queued", position=0), ""),
+        (Progress("running"), ""),
+        (Progress("running", "7"), "node 7"),
+        (Progress("running", "7", 0, 4), "node 7: 0 of 4"),
+        (Progress("running", "7", 2.5, 4), "node 7: 2.5 of 4"),
+        (Progress("running", "7", 3, 0), "node 7"),
+    ],
+)
+@pytest.mark.parametrize(("after", "due"), [(3.0, True), (2.9, False)])
+def test_a_line_says_what_there_is_to_say_every_three_seconds(
+    monkeypatch: pytest.MonkeyPatch, step: Progress, line: str, after: float, due: bool
+) -> None:
+    log, now = io.StringIO(), [100.0]
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.at_stderr() as tell:
+        now[0] += after
+        tell(step)
+        tell(step)
+    assert log.getvalue() == (f"{line}\n" if line and due else "")
+
+
+def test_a_bar_begins_anew_with_each_node_and_is_gone_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress.at_stderr() as tell:
+        tell(Progress("running", "7", 4, 4))
+        tell(Progress("running", "8"))
+        tell(Progress("running", "9", 1, 3))
+        tell(Progress("saving"))
+    shown = screen.getvalue()
+    assert "node 8:" in shown.replace("node 8: 0", "node 8:")
+    assert "1/3" in shown
+    assert "saving" in shown
+    assert shown.rpartition("\r")[2].strip() == ""
+
+
+def test_without_a_stderr_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress.at_stderr() as tell:
+        assert isinstance(tell, progress.Lines)

@@ -1,0 +1,253 @@
+"""The settings of the file server: defaults, limits, what wins, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from input_server import config, shared
+from input_server.access import Key
+from input_server.mounts import ConfigError
+
+SET = {"COMFYUI_ACCESS_KEY": "a-long-key-of-the-test"}
+
+
+def read(**settings: Any) -> config.Config:
+    return config.read({**SET, **settings})
+
+
+def test_the_defaults_are_what_the_example_says() -> None:
+    chosen = config.read(SET)
+    figures = {
+        "host": "127.0.0.1",
+        "port": 5005,
+        "workers": 1,
+        "access_log": False,
+        "cache_mb": 256,
+        "head_seconds": 10,
+        "stall_seconds": 60,
+        "deny_file": None,
+        "trusted": (),
+        "offload": "",
+        "base_url": "http://127.0.0.1:5005",
+        "by_gate": False,
+        "signing_key": SET["COMFYUI_ACCESS_KEY"],
+    }
+    assert {name: getattr(chosen, name) for name in figures} == figures
+    assert (chosen.guard.limit, chosen.guard.seconds, chosen.guard.probe) == (10, 600, 0.25)
+    assert [str(net) for net in chosen.guard.exempt] == ["127.0.0.0/8", "::1/128"]
+    assert [(mount.alias, mount.folder.name) for mount in chosen.mounts] == [("output", "output")]
+    assert chosen.mounts_file.name == "mounts.json"
+    assert chosen.cache_dir.parts[-2:] == (".cache", "input_server")
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "least", "most"),
+    [
+        ("FILE_SERVER_PORT", "port", 1, 65535),
+        ("INPUT_SERVER_WORKERS", "workers", 1, 64),
+        ("INPUT_SERVER_CACHE_MB", "cache_mb", 0, 1_000_000),
+        ("INPUT_SERVER_HEAD_SECONDS", "head_seconds", 1, 3600),
+        ("INPUT_SERVER_STALL_SECONDS", "stall_seconds", 1, 3600),
+        ("INPUT_SERVER_LOCK_AFTER", "guard.limit", 0, 100_000),
+        ("INPUT_SERVER_LOCK_SECONDS", "guard.seconds", 1, 10_000_000),
+    ],
+)
+def test_a_number_has_its_limits(name: str, attribute: str, least: int, most: int) -> None:
+    for value in (least, most):
+        found: Any = read(**{name: value})
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        assert found == value
+    for wrong in (least - 1, most + 1, "1.5", "²", "x", "1e3", "9" * 5000):
+        with pytest.raises(ConfigError, match=name):
+            read(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("text", "on"),
+    [("true", True), ("TRUE", True), ("1", True), ("yes", True), ("false", False), ("0", False)],
+)
+def test_yes_and_no_are_written_in_several_ways(text: str, on: bool) -> None:
+    assert read(INPUT_SERVER_ACCESS_LOG=text).access_log is on
+    assert read(DebugMode=text).access_log is on
+    with pytest.raises(ConfigError, match="true or false"):
+        read(INPUT_SERVER_ACCESS_LOG=text + "x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({"INPUT_SERVER_HOST": "0.0.0.0"}, "http://127.0.0.1:5005"),
+        ({"INPUT_SERVER_HOST": "::"}, "http://127.0.0.1:5005"),
+        ({"INPUT_SERVER_HOST": "192.168.1.5"}, "http://192.168.1.5:5005"),
+        ({"INPUT_SERVER_HOST": "::1"}, "http://[::1]:5005"),
+        ({"FILE_SERVER_PUBLIC_IP": "10.0.0.1", "FILE_SERVER_PORT": 81}, "http://10.0.0.1:81"),
+        ({"FILE_SERVER_PUBLIC_IP": "[fd00::1]"}, "http://[fd00::1]:5005"),
+        ({"FILE_SERVER_BASE_URL": "https://x.example/"}, "https://x.example"),
+    ],
+)
+def test_addresses_begin_as_those_of_results_do(settings: dict[str, Any], url: str) -> None:
+    assert read(**settings).base_url == url
+
+
+@pytest.mark.parametrize(
+    ("style", "by_gate"), [("host", True), ("HOST", True), ("server", False), ("", False)]
+)
+def test_they_go_through_a_hosts_gate_where_that_is_set(style: str, by_gate: bool) -> None:
+    assert read(FILE_SERVER_URL_STYLE=style).by_gate is by_gate
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"), [("", ""), ("x-accel:/a", "/a"), ("x-accel:/a/b", "/a/b")]
+)
+def test_an_offload_is_a_way_and_a_prefix(text: str, prefix: str) -> None:
+    assert read(INPUT_SERVER_OFFLOAD=text).offload == prefix
+
+
+@pytest.mark.parametrize("text", ["/a", "x-accel:", "x-accel:a", "x-accel:/a/", "x-sendfile:/a"])
+def test_no_other_offload_is_taken(text: str) -> None:
+    with pytest.raises(ConfigError, match="INPUT_SERVER_OFFLOAD"):
+        read(INPUT_SERVER_OFFLOAD=text)
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    further = '[{"name": "a", "key": "key-of-a-friend", "signature": "second-secret"}]'
+    shown = repr(read(INPUT_SERVER_SIGNING_KEY="signing-secret", COMFYUI_KEYS=further))
+    for secret in (*SET.values(), "key-of-a-friend", "second-secret", "signing-secret"):
+        assert secret not in shown
+
+
+def test_what_is_given_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.env").write_text(
+        "COMFYUI_ACCESS_KEY=from-the-file\nINPUT_SERVER_WORKERS=2\nFILE_SERVER_PORT=2\n"
+        "INPUT_SERVER_CACHE_MB=2\nINPUT_SERVER_SIGNING_KEY=$HOME\n",
+        "utf-8-sig",
+    )
+    monkeypatch.setattr(config, "PACKAGE", tmp_path)
+    monkeypatch.setenv("INPUT_SERVER_WORKERS", "3")
+    monkeypatch.setenv("FILE_SERVER_PORT", "3")
+    monkeypatch.setenv("INPUT_SERVER_CACHE_MB", " ")
+    chosen = config.read({"FILE_SERVER_PORT": 4, "INPUT_SERVER_WORKERS": None})
+    assert (chosen.port, chosen.workers, chosen.cache_mb) == (4, 3, 2)
+    assert [key.key for key in chosen.keys] == ["from-the-file"]
+    assert chosen.signing_key == "$HOME"
+    (tmp_path / "config.env").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        config.read(SET)
+
+
+def test_the_plugins_key_stands_in_for_a_missing_one_and_without_any_nothing_is_served() -> None:
+    chosen = config.read({"FILE_SERVER_ACCESS_KEY": "the-plugins"})
+    assert ([key.key for key in chosen.keys], chosen.signing_key) == (
+        ["the-plugins"],
+        "the-plugins",
+    )
+    both = config.read({"FILE_SERVER_ACCESS_KEY": "the-plugins", "COMFYUI_ACCESS_KEY": "own"})
+    assert [key.key for key in both.keys] == ["own"]
+    further = '[{"name": "a", "key": "12345678"}]'
+    only = config.read({"COMFYUI_KEYS": further})
+    assert ([key.name for key in only.keys], only.signing_key) == (["a"], "")
+    assert [key.name for key in read(COMFYUI_KEYS=further).keys] == [config.ACCESS_KEY, "a"]
+    with pytest.raises(ConfigError, match="No access key"):
+        config.read({})
+
+
+def test_the_servers_own_output_is_served_unless_it_is_already(tmp_path: Path) -> None:
+    def aliases(**settings: str) -> list[str]:
+        return [mount.alias for mount in read(**settings).mounts]
+
+    out = str(tmp_path / "out")
+    assert aliases(COMFYUI_SERVER_OUTPUT_DIR=out) == ["output", "comfyui"]
+    assert aliases(COMFYUI_SERVER_OUTPUT_DIR=out, COMFYUI_MOUNTS=f"m:{out}") == ["m"]
+    assert aliases(COMFYUI_SERVER_OUTPUT_DIR=out, COMFYUI_MOUNTS=f"m:{tmp_path}") == ["m"]
+    assert aliases(COMFYUI_SERVER_OUTPUT_DIR=out, COMFYUI_MOUNTS=f"m:{out}/sub") == ["m", "comfyui"]
+    assert aliases(COMFYUI_SERVER_OUTPUT_DIR=out, COMFYUI_MOUNTS="comfyui:x") == ["comfyui"]
+    assert aliases(COMFYUI_OUTPUT_MOUNT="mine") == ["mine"]
+    for wrong in ("a b", "gallery", "a/b"):
+        with pytest.raises(ConfigError, match="COMFYUI_OUTPUT_MOUNT"):
+            read(COMFYUI_OUTPUT_MOUNT=wrong)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.1", False),
+        ("example.com", False),
+    ],
+)
+def test_a_key_of_the_examples_is_for_this_machine_alone(host: str, local: bool) -> None:
+    for key in ("123456", "your_access_key", "your-access-key", "change-me", "changeme"):
+        chosen = config.read({"COMFYUI_ACCESS_KEY": key})
+        if local:
+            config.check_public(chosen, host)
+        else:
+            with pytest.raises(ConfigError, match="everybody knows it") as caught:
+                config.check_public(chosen, host)
+            assert key not in str(caught.value)
+    config.check_public(read(), host)
+    assert config.is_loopback(host) is local
+
+
+def test_each_short_secret_is_warned_of_by_its_name() -> None:
+    chosen = replace(
+        read(),
+        keys=(
+            Key(config.ACCESS_KEY, "x" * 11),
+            Key("long", "x" * 12),
+            Key("signs", "y" * 12, signature="short"),
+        ),
+        signing_key="z" * 11,
+    )
+    assert [line.split(" is ")[0] for line in config.short_keys(chosen)] == [
+        "Warning: the access key",
+        "Warning: the signature of signs",
+        "Warning: the signing key",
+    ]
+    assert config.short_keys(replace(chosen, keys=chosen.keys[1:2], signing_key="x" * 12)) == []
+    assert config.short_keys(replace(chosen, keys=chosen.keys[1:2], signing_key="")) == []
+
+
+def test_results_that_nobody_serves_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "PACKAGE", tmp_path / "input_server")
+    (tmp_path / "comfyui_plugin.py").touch()
+    assert config.unserved_results(read()) == ""
+    assert config.unserved_results(read(COMFYUI_MOUNTS=f"output:{tmp_path}/output")) == ""
+    elsewhere = config.unserved_results(read(COMFYUI_MOUNTS=f"output:{tmp_path}"))
+    absent = config.unserved_results(read(COMFYUI_MOUNTS=f"m:{tmp_path}/output"))
+    assert elsewhere == absent
+    assert "No mount output serves" in absent
+    monkeypatch.setattr(config, "PACKAGE", tmp_path / "alone")
+    (tmp_path / "comfyui_plugin.py").unlink()
+    assert config.unserved_results(read(COMFYUI_MOUNTS=f"m:{tmp_path}")) == ""
+
+
+def test_several_workers_share_their_figures_in_a_folder_that_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import os
+
+    monkeypatch.delenv(shared.SHARED, raising=False)
+    with shared.shared_figures(1):
+        assert shared.SHARED not in os.environ
+    shared.remove_shared(1)
+    with shared.shared_figures(2):
+        folder = Path(os.environ[shared.SHARED])
+        assert folder.is_dir()
+    assert not folder.exists()
+    shared.remove_shared(2)
+    monkeypatch.delenv(shared.SHARED)

@@ -1,0 +1,101 @@
+"""Downloads that are kept: which ones, for how long, and what is asked before one is used."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from comfyui_pipeline.media import cache
+
+URL = "http://x.example/a.png?token=s3cret"
+MARKED = {"ETag": '"a"', "Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "conditions"),
+    [
+        (MARKED, {"If-None-Match": '"a"', "If-Modified-Since": MARKED["Last-Modified"]}),
+        ({"ETag": 'W/"a"'}, {"If-None-Match": 'W/"a"'}),
+        (
+            {"Last-Modified": MARKED["Last-Modified"]},
+            {"If-Modified-Since": MARKED["Last-Modified"]},
+        ),
+        ({**MARKED, "Cache-Control": "private, max-age=0"}, None),
+        ({**MARKED, "Cache-Control": "No-Store"}, None),
+        ({"Content-Type": "image/png"}, None),
+        ({"ETag": "x" * 5000}, None),
+    ],
+)
+def test_what_has_a_mark_and_may_be_kept_is_kept(
+    tmp_path: Path, headers: dict[str, str], conditions: dict[str, str] | None
+) -> None:
+    kept = cache.DownloadCache(tmp_path / "kept")
+    kept.put(URL, headers, b"line\nline")
+    found = kept.get(URL)
+    if headers.get("Cache-Control") == "private, max-age=0":
+        conditions = {"If-None-Match": '"a"', "If-Modified-Since": MARKED["Last-Modified"]}
+    assert (found and (found.content, found.conditions)) == (
+        (b"line\nline", conditions) if conditions else None
+    )
+    assert kept.get(URL + "0") is None
+    assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+    kept = cache.DownloadCache(None)
+    kept.put(URL, MARKED, b"x")
+    assert kept.get(URL) is None
+
+
+def test_a_newer_state_takes_the_place_of_the_older(tmp_path: Path) -> None:
+    kept = cache.DownloadCache(tmp_path)
+    kept.put(URL, {"ETag": '"1"'}, b"one")
+    kept.put(URL, {"ETag": '"2"'}, b"two")
+    found = kept.get(URL)
+    assert found == cache.Kept(b"two", '"2"', "")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_damaged_file_and_a_folder_that_is_none_are_no_files(tmp_path: Path) -> None:
+    kept = cache.DownloadCache(tmp_path / "kept")
+    kept.put(URL, MARKED, b"content")
+    (path,) = (tmp_path / "kept").iterdir()
+    whole = path.read_bytes()
+    for damaged in (whole + b"x", b"no JSON\ncontent", b"[]\ncontent", b"", whole[:-1]):
+        path.write_bytes(damaged)
+        assert kept.get(URL) is None
+    (tmp_path / "file").write_text("x", "utf-8")
+    nowhere = cache.DownloadCache(tmp_path / "file")
+    nowhere.put(URL, MARKED, b"x")
+    assert nowhere.get(URL) is None
+
+
+@pytest.mark.parametrize(("size", "kept"), [(100, True), (101, False)])
+def test_one_file_takes_at_most_a_quarter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool
+) -> None:
+    assert cache.MOST_BYTES == 4 * cache.LARGEST == 256 * 2**20
+    monkeypatch.setattr(cache, "LARGEST", 100)
+    known = cache.DownloadCache(tmp_path)
+    known.put(URL, MARKED, bytes(size))
+    assert (known.get(URL) is not None) is kept
+
+
+def test_who_was_asked_for_is_the_last_to_go_and_who_just_came_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MOST_BYTES", 2600)
+    known = cache.DownloadCache(tmp_path)
+    for number in range(2):
+        known.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))
+    for age, path in enumerate(sorted(tmp_path.iterdir()), start=1):
+        os.utime(path, (time.time() - 60 * age,) * 2)
+    assert known.get("http://x/0") is not None
+    known.put("http://x/2", {"ETag": '"a"'}, bytes(1000))
+    assert known.get("http://x/0") is not None
+    assert known.get("http://x/1") is None
+    known.put("http://x/3", {"ETag": '"a"'}, bytes(1000))
+    assert len(list(tmp_path.iterdir())) == 3, "all of them were used a moment ago"

@@ -1,0 +1,93 @@
+"""Several calls in one: how many at once, what their one answer holds, and what a failure does."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline import batch
+from comfyui_pipeline.errors import ToolError
+from tests.waiting import TIMEOUT
+
+
+def answer(text: str, *pictures: str, **fields: Any) -> dict[str, Any]:
+    shown = [{"type": "image_url", "image_url": {"url": picture}} for picture in pictures]
+    return {"content": [{"type": "text", "text": text}, *shown], **fields}
+
+
+def perform(part: Any) -> Any:
+    if isinstance(part, Exception):
+        raise part
+    return part
+
+
+def run(*parts: Any) -> dict[str, Any]:
+    return batch.batch(parts, perform)
+
+
+def test_every_part_is_numbered_and_has_its_own_fields() -> None:
+    made = run(answer("one", a=1), ToolError("no.", "Do this."), answer("three", "p", b=2))
+    text, picture = made["content"]
+    assert text["text"] == (
+        "1 of 3 parts FAILED.\n\nPart 1: one\n\nPart 2 FAILED: no. Do this.\n\nPart 3: three"
+    )
+    assert picture["image_url"]["url"] == "p"
+    assert made["parts"] == [
+        {"status": "success", "a": 1},
+        {"status": "error", "error": "no. Do this."},
+        {"status": "success", "b": 2},
+    ]
+
+
+def test_without_a_failure_none_is_told() -> None:
+    assert run(answer("one"), answer("two"))["content"][0]["text"] == "Part 1: one\n\nPart 2: two"
+
+
+def test_only_when_all_fail_the_call_fails() -> None:
+    with pytest.raises(ToolError, match=r"^Part 1: a\. Part 2: b\.$"):
+        run(ToolError("a."), ToolError("b."))
+    with pytest.raises(ToolError, match=r"^Part 1: a\.$"):
+        run(ToolError("a."))
+
+
+def test_a_fault_of_ours_in_one_part_stops_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    made = run(answer("one"), KeyError("s3cret"))
+    assert made["parts"][1]["error"] == "An unforeseen fault inside the tool (KeyError)."
+    assert "KeyError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fitting"),
+    [
+        ([2**20], [2**20]),
+        ([2**20 + 1], []),
+        ([2**19, 2**19, 1], [2**19, 2**19]),
+        ([2**19, 2**20, 2**19], [2**19, 2**19]),
+    ],
+)
+def test_pictures_come_as_far_as_a_megabyte_holds_them(
+    sizes: list[int], fitting: list[int]
+) -> None:
+    made = run(*(answer("x", "p" * size) for size in sizes))
+    shown = [len(part["image_url"]["url"]) for part in made["content"][1:]]
+    assert shown == fitting
+
+
+def test_four_parts_go_on_at_once_and_a_fifth_waits() -> None:
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def perform(part: Any) -> Any:
+        begun.release()
+        go.wait(TIMEOUT)
+        return answer("x")
+
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(batch.batch, list(range(8)), perform)  # type: ignore[arg-type]
+        assert all(begun.acquire(timeout=TIMEOUT) for _ in range(4))
+        fifth = begun.acquire(timeout=0.3)
+        go.set()
+        assert len(made.result(TIMEOUT)["parts"]) == 8
+    assert not fifth
