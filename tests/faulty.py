@@ -70,6 +70,7 @@ class Script:
     cancelled: list[str] = field(default_factory=list)
     sockets: int = 0
     posted: list[dict[str, Any]] = field(default_factory=list)
+    logins: list[str | None] = field(default_factory=list)  # Authorization of each GET
     asked: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
     sent: threading.Event = field(default_factory=threading.Event)
@@ -127,6 +128,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.script.asked.append(path)
+        self.script.logins.append(self.headers["Authorization"])
         if self.is_odd():
             return
         if path == "/ws":
