@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,22 @@ def begin(plugin: Any, *argv: str, **how: Any) -> subprocess.Popen[bytes]:
     env = {**plugin.environment, **how.pop("env", {})}
     how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
     command = argv or (sys.executable, "comfyui_plugin.py")
-    return subprocess.Popen(command, cwd=plugin.folder, env=env, **how)
+    process = subprocess.Popen(command, cwd=plugin.folder, env=env, **how)
+    BEGUN.append(process)
+    return process
+
+
+BEGUN: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on() -> Iterator[None]:
+    """A test that fails in between leaves no process."""
+    yield
+    while BEGUN:
+        process = BEGUN.pop()
+        process.kill()
+        process.wait()
 
 
 def write(process: subprocess.Popen[bytes], text: bytes) -> None:
@@ -329,7 +345,7 @@ def test_a_signal_in_a_run_cancels_it_and_is_answered(
     env = {"COMFYUI_BASE_URL": fake.url}
     process = begin(plugin, *python, "comfyui_plugin.py", env=env)
     write(process, call)
-    assert fake.script.release.wait(40)  # it is queued
+    assert fake.script.release.wait(50)  # it is queued
     process.send_signal(getattr(signal, name))
     process.send_signal(signal.SIGTERM)  # a second one does not break off what the first began
     assert "stopped" in answered(process)["error"]
