@@ -54,6 +54,7 @@ class Script:
     )
     post: Callable[[int, dict[str, Any]], tuple[int, Any] | None] | None = None
     post_delay: float = 0
+    raw: dict[str, bytes] = field(default_factory=dict)  # path -> all bytes of the response
     slow: dict[str, str] = field(default_factory=dict)  # path -> what comes a byte at a time
     delay: float = 0  # before every answer but that of a socket
     socket_refused: bool = False
@@ -71,6 +72,7 @@ class Script:
     cancelled: list[str] = field(default_factory=list)
     sockets: int = 0
     posted: list[dict[str, Any]] = field(default_factory=list)
+    logins: list[str | None] = field(default_factory=list)  # Authorization of each GET
     asked: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
     sent: threading.Event = field(default_factory=threading.Event)
@@ -91,11 +93,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    def crawls(self) -> bool:
-        """Send a byte every tenth of a second and never come to an end, or nothing at all, where the
-        script says so; whether it does.
+    def is_odd(self) -> bool:
+        """Whether the script says how the answer's bytes come: given ones, one every tenth of a
+        second without an end, or none.
         """
         path = urlsplit(self.path).path
+        for begin, response in self.script.raw.items():
+            if path.startswith(begin):
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    self.wfile.write(response)
+                return True
         what = next((how for p, how in self.script.slow.items() if path.startswith(p)), None)
         if what is None:
             return False
@@ -122,7 +130,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.script.asked.append(path)
-        if self.crawls():
+        self.script.logins.append(self.headers["Authorization"])
+        if self.is_odd():
             return
         if path == "/ws":
             self.upgrade()
@@ -179,7 +188,7 @@ class Handler(BaseHTTPRequestHandler):
         if (fault := self.fault(self.path)) is not None:
             return self.answer(*fault)
         if self.path.startswith("/upload"):
-            if self.crawls():
+            if self.is_odd():
                 return None
             return self.answer(200, {"name": "in.png", "subfolder": "", "type": "input"})
         body = json.loads(raw or b"{}")
@@ -188,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/prompt":
             self.script.posted.append(body)
             self.script.release.set()
-        if self.crawls():
+        if self.is_odd():
             return None
         if self.path.endswith("/cancel"):
             return self.answer(404, b"")

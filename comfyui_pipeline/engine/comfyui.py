@@ -196,6 +196,8 @@ class ComfyUI:
         problem: EngineError | None = None
         for attempt in range(TRIES):
             if problem is not None:
+                if self._http.is_late:
+                    break
                 pause(attempt - 1)
                 if isinstance(problem, LostReply):
                     known = self._knows(job.prompt_id)
@@ -213,9 +215,11 @@ class ComfyUI:
             if reply.status not in GATEWAY:
                 return string_map(self._http.json(reply, "/prompt"))
             problem = LostReply(str(self._http.odd(reply.status, "/prompt")))
-        if problem is None or (isinstance(problem, LostReply) and self._knows(job.prompt_id)):
+        if problem is None:
             return {}
         if isinstance(problem, LostReply):
+            if not self._http.is_late and self._knows(job.prompt_id):
+                return {}
             problem = LostReply(
                 f"{problem.message} Whether the run was queued is not known (prompt id "
                 f"{job.prompt_id}).",

@@ -9,7 +9,7 @@ from typing import Any
 
 from comfyui_pipeline.engine import results, wording
 from comfyui_pipeline.engine.base import Job, Output, Progress
-from comfyui_pipeline.engine.http import some_list, string_map
+from comfyui_pipeline.engine.http import check_depth, some_list, string_map
 from comfyui_pipeline.numbers import finite
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
@@ -67,17 +67,18 @@ class Listener:
             return self._take_picture(frame)
         try:
             message = string_map(json.loads(frame))
+            check_depth(message)
         except (ValueError, RecursionError):
             return False
         data = string_map(message.get("data"))
-        kind = message.get("type")
+        kind = str(message.get("type"))
         if kind == "executing" and "prompt_id" not in data and data.get("node") is not None:
             # What a socket is told that was opened while the run was on; it tells no progress.
             self._node, self.seen.begun = str(data["node"]), True
         if data.get("prompt_id") != self._job.prompt_id:
             return False
         self.seen.begun = self.seen.begun or kind in SIGNS_OF_WORK
-        self._take_message(str(kind), data)
+        self._take_message(kind, data)
         return True
 
     def _take_message(self, kind: str, data: Mapping[str, Any]) -> None:

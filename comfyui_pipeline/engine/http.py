@@ -172,7 +172,7 @@ class Http:
                 raise self._too_large(path, f"{MAX_VALUES} values")
             document = json.loads(reply.body)
             if len(reply.body) <= DEPTH_CHECKED:
-                _check_depth(document)
+                check_depth(document)
         except RecursionError:
             raise EngineError(
                 f"ComfyUI at {self.shown} answers {path} with JSON that is nested too deeply.",
@@ -415,7 +415,7 @@ def _values(body: bytes) -> int:
     return sum(body.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def _check_depth(document: Any) -> None:
+def check_depth(document: Any) -> None:
     """Raise RecursionError when it has more than MAX_DEPTH levels; without recursion itself."""
     level = [document]
     for _ in range(MAX_DEPTH):

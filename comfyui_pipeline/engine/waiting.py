@@ -62,6 +62,8 @@ class QueuedRun:
         self._patience = patience
         self._heard = time.monotonic()  # the last word of this run
         self._busy = time.monotonic()  # the last time that the server ran anything
+        self._listening = time.monotonic()  # since when a socket is open, but for short gaps
+        self._closed: float | None = None  # since when none is
         self._absent = 0
         self._trouble_since: float | None = None
         self._refused = False
@@ -92,6 +94,7 @@ class QueuedRun:
         listener = Listener(self._job, progress, came)
         look_at = time.monotonic() + self._between_looks()
         while (now := time.monotonic()) < deadline:
+            self._note_gaps(now)
             if now >= look_at:
                 entry = self._look(listener)
                 if entry is not None:
@@ -109,6 +112,17 @@ class QueuedRun:
             elif self._is_open != was_open:  # what was said meanwhile is not said again
                 look_at = time.monotonic()
         return self._result(listener, listener.seen.outputs, complete=False)
+
+    def _note_gaps(self, now: float) -> None:
+        """What is said while no socket is open is not heard, so such a time is no silence. A socket
+        that is renewed is closed for a moment only.
+        """
+        if not self._is_open:
+            self._closed = now if self._closed is None else self._closed
+        elif self._closed is not None:
+            if now - self._closed >= self._patience.stale:
+                self._listening = now
+            self._closed = None
 
     @property
     def _is_open(self) -> bool:
@@ -210,7 +224,7 @@ class QueuedRun:
         """Without a socket nobody tells of progress, so a run cannot be called silent."""
         if self._socket is None or not self._socket.is_open:
             return
-        silent = now - max(self._heard, self._socket.opened)
+        silent = now - max(self._heard, self._listening)
         if silent >= self._patience.silence:
             raise self._dead(f"It has said nothing of this run for {silent:.0f} s")
 

@@ -1,0 +1,160 @@
+"""Any bytes as a server's response to any request end in an answer or an error that is meant."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from comfyui_pipeline import info
+from comfyui_pipeline.answer import success
+from comfyui_pipeline.engine import http
+from comfyui_pipeline.engine.base import Job, Output
+from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.engine.waiting import Patience
+from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.workflow import graph
+from tests.engine.test_faults import END, PROMPT, SUCCESS
+from tests.faulty import Fake
+
+bounded = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+KEYS = st.sampled_from(
+    [
+        "queue_running",
+        "queue_pending",
+        "my-id",
+        "status",
+        "messages",
+        "outputs",
+        "prompt",
+        "system",
+        "devices",
+        "SaveImage",
+        "input",
+        "required",
+        "options",
+        "output",
+        "error",
+        "node_errors",
+        "errors",
+        "extra_info",
+        "name",
+        "images",
+        "filename",
+        "9",
+    ]
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.sampled_from(["", "my-id", "COMBO", "INT", "x" * 2000, "execution_error", 10**400])
+)
+DOCUMENTS = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=20,
+)
+BODIES = st.binary(max_size=60) | DOCUMENTS.map(lambda document: json.dumps(document).encode())
+STATUSES = st.sampled_from([200, 200, 200, 200, 204, 206, 302, 400, 404, 416, 500, 502, 999])
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> bytes:
+    """Bytes that are HTTP, nearly HTTP, or nothing of the kind."""
+    if draw(st.integers(0, 5)) == 0:
+        return draw(st.binary(max_size=80) | st.just(b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000))
+    body = draw(BODIES)
+    length = draw(st.sampled_from([str(len(body))] * 6 + ["", "²", "9" * 5000, "-1", "nan"]))
+    extra = draw(
+        st.sampled_from(
+            [""] * 6
+            + [
+                "Content-Encoding: gzip\r\n",
+                "Content-Encoding: x\r\n",
+                "Transfer-Encoding: chunked\r\n",
+                "Location: http://[::1\r\n",
+                "Content-Range: bytes 0-0/²\r\n",
+                ": \r\n",
+                "\xff\r\n",
+            ]
+        )
+    )
+    head = f"HTTP/1.1 {draw(STATUSES)} x\r\n{extra}Content-Length: {length}\r\n\r\n"
+    return head.encode("utf-8") + body
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Fake]:
+    made = Fake()
+    yield made
+    made.stop()
+
+
+def schema_seen(engine: ComfyUI) -> Any:
+    """The classes, as far as the pipeline looks at them."""
+    found = engine.schemas({"SaveImage"})
+    return repr(graph.build({"1": {"class_type": "SaveImage", "inputs": {}}}, found))[:9]
+
+
+def fetched(engine: ComfyUI) -> Any:
+    with engine.files.fetch(Output("9", "images", "a.png")) as incoming:
+        return len(b"".join(incoming.chunks))
+
+
+def run(engine: ComfyUI) -> Any:
+    with engine.queue(Job(PROMPT, "my-id")) as queued:
+        return queued.wait(time.monotonic() + 1.0, lambda progress: None).prompt_id
+
+
+ASKED: dict[str, Callable[[ComfyUI], Any]] = {
+    "queue": lambda engine: info.ask("queue", engine),
+    "system": lambda engine: info.ask("system", engine),
+    "loras": lambda engine: info.ask("loras", engine),
+    "embeddings": lambda engine: info.ask("embeddings", engine),
+    "samplers": lambda engine: info.ask("samplers", engine),
+    "state": lambda engine: engine.state("my-id").stage,
+    "job": lambda engine: str(engine.job("my-id"))[:9],
+    "schemas": schema_seen,
+    "catalog": lambda engine: len(engine.catalog()),
+    "cancel": lambda engine: engine.cancel("my-id"),
+    "upload": lambda engine: engine.files.upload(b"x", "a.png", ""),
+    "size": lambda engine: engine.files.size(Output("9", "images", "a.png")),
+    "read": lambda engine: engine.files.input_size("a.png"),
+    "fetch": fetched,
+    "run": run,
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+@bounded
+@given(response=responses(), first=st.integers(0, 2))
+def test_any_response_is_an_answer_or_an_error_that_is_meant(
+    server: Fake, what: str, response: bytes, first: int
+) -> None:
+    paths = ["/queue", "/history", "/prompt"][first:] if what in ("state", "job", "run") else ["/"]
+    server.script.raw = dict.fromkeys(paths, response)
+    server.script.frames = [SUCCESS, END]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http, "FIRST_WAIT", 0.0001)
+        patience = Patience(quiet=0.05, poll=0.05, away=0.1, back=0.1, silence=0.3)
+        engine = ComfyUI(server.url, timeout=3, patience=patience, log=lambda text: None)
+        try:
+            told = ASKED[what](engine)
+        except ToolError:  # anything else fails the test
+            pass
+        else:
+            json.dumps(success({"told": told}), allow_nan=False)
+        finally:
+            engine.close()
