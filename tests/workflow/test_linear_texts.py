@@ -86,9 +86,8 @@ def patterns() -> Iterator[tuple[str, str, list[str]]]:
                 used.setdefault(name, set()).add(one.attr)
     for path, tree in trees.items():
         for line, pattern, way in _literals(tree):
-            ways = (
-                {way} if way in FUNCTIONS - {"compile"} else used.get(way, {"search", "fullmatch"})
-            )
+            known = {way} if way in FUNCTIONS else used.get(way) if way else None
+            ways = known or {"search", "fullmatch"}
             yield f"{path.relative_to(PROJECT).as_posix()}:{line}", pattern, sorted(ways)
 
 
@@ -113,7 +112,7 @@ def _literals(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
         if isinstance(first, ast.Constant):
             value = first.value
             text = value.decode() if isinstance(value, bytes) else value
-            yield call.lineno, text, names.get(id(call), way)
+            yield call.lineno, text, names.get(id(call), "") if way == "compile" else way
         elif isinstance(first, ast.Name):
             yield from ((line, text, "") for line, text in _table(tree, first.id))
 
