@@ -177,7 +177,14 @@ def node(kind: str, title: str = "", **inputs: Any) -> dict[str, Any]:
 
 PROMPT: dict[str, Any] = {
     "1": node("CheckpointLoaderSimple", ckpt_name="a.safetensors"),
-    "9": node("LoraLoader", model=["1", 0], clip=["1", 1], lora_name="l", strength_model=1.0),
+    "9": node(
+        "LoraLoader",
+        model=["1", 0],
+        clip=["1", 1],
+        lora_name="l",
+        strength_model=1.0,
+        strength_clip=1.0,
+    ),
     "2": node("CLIPTextEncode", "Positive Prompt", text="{{PROMPT}} fox", clip=["9", 1]),
     "3": node("CLIPTextEncode", "Negative Prompt", text="bad", clip=["9", 1]),
     "4": node("LoadImage", image="example.png"),
