@@ -142,13 +142,20 @@ class Stub:
 def configured(folder: Path) -> settings.Settings:
     """Settings of an installation without a file server; its cache is not shared."""
     for name in ("workflows", "attachments"):
-        (folder / name).mkdir(exist_ok=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     environment = {
         "COMFYUI_BASE_URL": "http://127.0.0.1:9",
         "COMFYUI_ATTACHMENTS_DIR": str(folder / "attachments"),
         "COMFYUI_ALLOWED_DIRS": str(folder),
     }
     return settings.load(folder, environment)
+
+
+def ready(call: Mapping[str, Any], chosen: settings.Settings) -> Any:
+    """The job of a call. Raises ToolError."""
+    read = tool_call.parse(json.dumps(call).encode())
+    end = time.monotonic() + 60
+    return prepare.prepare(read, chosen, Stub(), end, prepare.Stopwatch())  # type: ignore[arg-type]
 
 
 def attempt(call: Mapping[str, Any], chosen: settings.Settings) -> str:

@@ -6,7 +6,6 @@ A loop over all pairs of ten thousand would run into the limit of the test.
 from __future__ import annotations
 
 import copy
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,18 +26,9 @@ from comfyui_pipeline.workflow import (
     validate,
 )
 
+sys.path.insert(0, str(Path(__file__).parent))
+import pumps
 
-def _pumps() -> Any:
-    spec = importlib.util.spec_from_file_location("pumps", Path(__file__).with_name("pumps.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-pumps = _pumps()
 SCHEMAS = pumps.schemas()
 MANY = 10_000
 
@@ -98,7 +88,9 @@ def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
     assert [t.node.id for t in roles.texts(found, "positive")] == ["2"]
     assert len(roles.pictures(found)) == 4001
     wrong = validate.problems(found, SCHEMAS)
-    assert len(validate.check(found, nodes, wrong).prompt) == len(nodes) - 4001  # the pictures, and a latent
+    assert (
+        len(validate.check(found, nodes, wrong).prompt) == len(nodes) - 4001
+    )  # the pictures, and a latent
     describe.describe(found, "x", wrong, (), full=True)
 
 
