@@ -22,7 +22,7 @@ Send = Callable[[str, dict[str, Any], "str | None"], None]
 """(event, data, client id): to that client's socket; None sends to every socket."""
 
 
-MOST_SHOWN = 500
+MOST_SHOWN = 100
 """Nodes in one ``progress_state``; beyond, only the node that has changed: the sum of all frames
 would grow with the square of the nodes.
 """

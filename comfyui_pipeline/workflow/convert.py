@@ -446,8 +446,8 @@ def compatible(first: str, second: str) -> bool:
     """Whether slots of these types may be linked (LiteGraph.isValidConnection)."""
     if first in ANY or second in ANY:
         return True
-    ones, others = first.lower().split(","), second.lower().split(",")
-    return any(a == b or a in ANY or b in ANY for a in ones for b in others)
+    ones, others = set(first.lower().split(",")), set(second.lower().split(","))
+    return not (ones.isdisjoint(others) and ANY.isdisjoint(ones | others))
 
 
 # -- nodes that only pass something on -------------------------------------------------------------

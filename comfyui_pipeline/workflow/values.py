@@ -162,12 +162,14 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
     if isinstance(value, str) and value in spec.choices:
         return Fitted(value)
     for choice in spec.choices:
-        if choice == value or str(choice) == str(value):
+        if not isinstance(choice, str) and (choice == value or str(choice) == str(value)):
+            return Fitted(choice)
+        if not isinstance(value, str) and choice == str(value):
             return Fitted(choice)
     if not spec.choices and not spec.required:
         return Fitted(value)
-    by_name = {str(choice): choice for choice in spec.choices}
-    found = matching.find_file(str(value), list(by_name), strict=strict)
+    choices = [str(choice) for choice in spec.choices]
+    found = matching.find_file(str(value), choices, strict=strict)
     if len(found.names) > 1:
         raise PatchError(
             f"{shown(value)} for the input {target.name!r} of node {target.node.label} could be "
@@ -176,7 +178,8 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
         )
     if found.names:
         name = found.names[0]
-        return Fitted(by_name[name], f"{target.name} {str(value)!r} → {name!r}")
+        chosen = spec.choices[choices.index(name)]
+        return Fitted(chosen, f"{target.name} {shown(value)} → {name!r}")
     raise _wrong(target, value, f"one of: {listed(spec.choices, str(value))}")
 
 

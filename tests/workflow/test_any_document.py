@@ -1,0 +1,370 @@
+"""Numbers that are none, and any JSON as a workflow or as arguments: a result or a ToolError."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import random
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from comfyui_pipeline import json_text, numbers, tool_call
+from comfyui_pipeline.errors import CallError, ToolError, WorkflowError
+from comfyui_pipeline.workflow import convert, graph, library, validate
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pumps
+
+SCHEMAS = pumps.schemas()
+BOUNDED = bounds(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+ODD = (
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e400",
+    "-1e400",
+    "1" + "0" * 400,
+    "9" * 5000,
+    "-" + "9" * 5000,
+)
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(
+    "name", ["seed", "width", "steps", "cfg", "denoise", "strength", "max_side", "batch_size"]
+)
+def test_an_argument_that_is_no_finite_number_names_itself(name: str, odd: str) -> None:
+    for written in (odd, f'"{odd}"'):
+        with pytest.raises(CallError, match=f'"{name}"') as told:
+            tool_call.parse(f'{{"workflow": "x", "{name}": {written}}}'.encode())
+        assert len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_wait_and_params_refuse_them_too(odd: str) -> None:
+    with pytest.raises(CallError, match='"wait"'):
+        tool_call.parse(f'{{"command": "result", "prompt_id": "a", "wait": {odd}}}'.encode())
+    if odd != ODD[5]:  # a whole number that Python can hold is for the input to judge
+        raw = f'[{{"node_id": "5", "inputs": {{"seed": [{odd}]}}}}]'
+        for params in (raw, json.dumps(raw)):
+            with pytest.raises(CallError, match='"params" holds'):
+                tool_call.parse(f'{{"workflow": "x", "params": {params}}}'.encode())
+
+
+@pytest.mark.parametrize("value", ["512", "512.0", 512, 512.0, "+512", " 512 ", "５１２"])
+def test_numbers_as_people_write_them_are_taken(value: Any) -> None:
+    call = {"workflow": "x", "width": value}
+    assert tool_call.parse(json.dumps(call).encode()).short["width"] == 512
+
+
+@pytest.mark.parametrize("value", ["²", "٣", "1_0", "0x10", "1e3", "--5", "+-5", "5-", "", ".5"])
+def test_what_is_no_plain_number_is_not(value: str) -> None:
+    assert tool_call.whole_number(value) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0.5", 0.5), ("1e3", 1000.0), ("²", None), ("nan", None), ("1_0", None), ("9" * 401, None)],
+)
+def test_a_number_in_a_text(text: str, number: float | None) -> None:
+    assert numbers.from_text(text) == number
+
+
+@pytest.mark.parametrize(("digits", "infinite"), [(1000, False), (1001, True), (4301, True)])
+def test_whole_numbers_beyond_a_thousand_digits_are_infinite(digits: int, infinite: bool) -> None:
+    assert (json_text.read("9" * digits) == math.inf) == infinite
+
+
+def with_number(odd: str, node_id: str, name: str) -> str:
+    """The prompt with one input written so."""
+    nodes = copy.deepcopy(pumps.PROMPT)
+    nodes["2"]["inputs"]["text"] = "fox"
+    nodes[node_id]["inputs"][name] = "MARK"
+    return json.dumps(nodes).replace('"MARK"', odd)
+
+
+def picture(**texts: str) -> bytes:
+    notes = PngImagePlugin.PngInfo()
+    for key, text in texts.items():
+        notes.add_text(key, text)
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=notes)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("odd", [one for one in ODD if one != ODD[5]])
+@pytest.mark.parametrize("name", ["cfg", "steps", "sampler_name", "unknown"])
+def test_an_odd_number_in_a_prompt_is_named_with_node_and_input(
+    odd: str, name: str, tmp_path: Path
+) -> None:
+    text = with_number(odd, "5", name)
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "odd.json").write_text(text, "utf-8")
+    (tmp_path / "workflows" / "odd.png").write_bytes(picture(prompt=text))
+    chosen = pumps.configured(tmp_path)
+    for call in ({"workflow": "odd"}, {"workflow": "odd.png"}, {"workflow_json": text}):
+        told = pumps.attempt(call, chosen)
+        assert "node 5 (KSampler)" in told
+        assert f"'{name}' holds" in told
+        assert "with params" in told
+        if name != "unknown":
+            repaired = {"node_id": "5", "inputs": {name: {"sampler_name": "euler"}.get(name, 2)}}
+            assert pumps.attempt({**call, "params": [repaired]}, chosen) == ""
+
+
+def test_a_number_too_large_for_an_input_is_named_with_its_range(tmp_path: Path) -> None:
+    chosen = pumps.configured(tmp_path)
+    told = pumps.attempt({"workflow_json": with_number(ODD[5], "5", "steps")}, chosen)
+    assert "'steps' is 1000" in told
+    assert "from 1 to 10000" in told
+    document = pumps.editor_document()
+    document["nodes"][0]["widgets_values"] = [10**400, 32, 1, 255]
+    told = pumps.attempt({"workflow_json": document}, chosen)
+    assert "'width' is 1000" in told
+    assert len(told) < 1000
+
+
+def test_a_node_that_leads_nowhere_may_hold_nan(tmp_path: Path) -> None:
+    nodes = json.loads(with_number("2", "5", "steps"))
+    nodes["11"]["inputs"]["width"] = math.nan
+    assert pumps.attempt({"workflow_json": json.dumps(nodes)}, pumps.configured(tmp_path)) == ""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_numbers_where_nothing_reads_them_are_let_through_and_not_sent(
+    odd: str, tmp_path: Path
+) -> None:
+    document = pumps.editor_document()
+    document["extra"]["ds"] = {"scale": "MARK", "offset": ["MARK", 0]}
+    document["nodes"][0].update(
+        pos=["MARK", "MARK"], size="MARK", order="MARK", flags={"x": "MARK"}
+    )
+    document["nodes"][5]["widgets_values"] = ["MARK"]
+    document["groups"][0]["bounding"] = ["MARK"]
+    document.update(last_node_id="MARK", version="MARK")
+    text = json.dumps(document).replace('"MARK"', odd)
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "odd.json").write_text(text, "utf-8")
+    (tmp_path / "workflows" / "odd.png").write_bytes(picture(workflow=text))
+    chosen = pumps.configured(tmp_path)
+    for name in ("odd", "odd.png"):
+        found = library.load(chosen.workflows_dir, name)
+        assert convert.convert(found.ui or {}, SCHEMAS).prompt["4"]
+        ready = pumps.ready({"workflow": name}, chosen)
+        json.dumps([ready.job.prompt, ready.job.extra_data], allow_nan=False)
+        assert ready.job.extra_data["extra_pnginfo"]["workflow"]["nodes"]
+
+
+# -- any document ----------------------------------------------------------------------------------
+
+ODD_VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    math.nan,
+    math.inf,
+    10**400,
+    2**63,
+    "",
+    "x",
+    "-10",
+    "-20",
+    "1",
+    "MARK" * 100,
+    "\ud800",
+    "\0",
+    [],
+    {},
+    [[]],
+    [None],
+    ["1", 0],
+    [1, 0],
+    ["1", -1],
+    ["1", True],
+    {"__value__": [1]},
+    {"a": {"b": [1, {"c": None}]}},
+    [1, 2, 3, 4, 5, 6],
+]
+
+
+@cache
+def originals() -> list[Any]:
+    """Workflows of both formats, with subgraphs, reroutes, groups and primitives among them."""
+    small = json.loads((pumps.DATA / "small_workflows.json").read_text("utf-8"))
+    shipped = [
+        json.loads(p.read_text("utf-8")) for p in (pumps.PROJECT / "workflows").glob("*.json")
+    ]
+    return [*small.values(), *shipped, pumps.editor_document(), pumps.PROMPT, nested_groups()]
+
+
+def nested_groups() -> dict[str, Any]:
+    document = pumps.editor_document()
+    group = {
+        "nodes": [
+            {"type": "ImageInvert", "inputs": [{"name": "image", "type": "IMAGE"}], "outputs": []}
+        ],
+        "links": [[0, 0, 0, 0, 1, "IMAGE"]],
+        "external": [[0, 0, "IMAGE"]],
+    }
+    document["extra"]["groupNodes"] = {"G": group}
+    document["nodes"].append({"id": 9, "type": "workflow>G", "widgets_values": [1, 2]})
+    return document
+
+
+def places(document: Any) -> list[tuple[Any, Any]]:
+    """Every holder and key in a document."""
+    found: list[tuple[Any, Any]] = []
+    waiting = [document]
+    while waiting:
+        one = waiting.pop()
+        keys = list(one) if isinstance(one, dict) else range(len(one))
+        for key in keys:
+            found.append((one, key))
+            if isinstance(one[key], (dict, list)):
+                waiting.append(one[key])
+    return found
+
+
+def spoiled(number: int) -> Any:
+    """One of the originals with a few values replaced, taken out, doubled or exchanged."""
+    dice = random.Random(number)
+    document = copy.deepcopy(dice.choice(originals()))
+    for _ in range(dice.randint(1, 6)):
+        there = places(document)
+        if not there:
+            break
+        holder, key = dice.choice(there)
+        way = dice.randrange(5)
+        if way == 0:
+            del holder[key]
+        elif way == 1 and isinstance(holder, list):
+            holder.insert(key, copy.deepcopy(holder[key]))
+        elif way == 2:
+            other, place = dice.choice(there)
+            holder[key] = copy.deepcopy(
+                other.get(place) if isinstance(other, dict) else other[place : place + 1]
+            )
+        else:
+            holder[key] = copy.deepcopy(dice.choice(ODD_VALUES))
+    return document
+
+
+def survives(document: Any, chosen: Any) -> None:
+    """Whatever it is, the calls end in a job, a description, or a ToolError."""
+    for more in ({"prompt": "fox", "seed": 3}, {"command": "describe", "detail": "full"}):
+        pumps.attempt({"workflow_json": document, **more}, chosen)
+    try:
+        found = library.from_bytes("x", json.dumps(document).encode())
+        nodes = found.nodes or convert.convert(found.ui or {}, SCHEMAS).prompt
+        seen = graph.build(nodes, SCHEMAS)
+        validate.check(seen, nodes, validate.problems(seen, SCHEMAS))
+    except ToolError as error:
+        told = str(error)
+    else:
+        told = "it runs"
+    assert told
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_a_spoiled_workflow_ends_in_a_result_or_an_error(part: int, tmp_path: Path) -> None:
+    chosen = pumps.configured(tmp_path)
+    for number in range(part * 60, part * 60 + 60):
+        survives(spoiled(number), chosen)
+
+
+NAMES = [
+    "nodes",
+    "links",
+    "id",
+    "type",
+    "inputs",
+    "outputs",
+    "name",
+    "link",
+    "class_type",
+    "_meta",
+    "title",
+    "definitions",
+    "subgraphs",
+    "mode",
+    "widgets_values",
+    "properties",
+    "proxyWidgets",
+    "linkIds",
+    "extra",
+    "groupNodes",
+    "prompt",
+    "workflow",
+    "extra_data",
+    "extra_pnginfo",
+    "1",
+    "2",
+    "state",
+]
+ANY = st.recursive(
+    st.sampled_from([v for v in ODD_VALUES if not isinstance(v, (list, dict))])
+    | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5)
+    ),
+    max_leaves=25,
+)
+
+
+@BOUNDED
+@given(value=ANY)
+def test_any_json_as_a_workflow_ends_in_a_result_or_an_error(value: Any, tmp_path: Path) -> None:
+    chosen = pumps.configured(tmp_path)
+    survives(value, chosen)
+    survives({"nodes": [value], "links": [value], "definitions": {"subgraphs": [value]}}, chosen)
+    survives({"1": {"class_type": "KSampler", "inputs": {"model": value, "seed": value}}}, chosen)
+
+
+@BOUNDED
+@given(
+    call=st.dictionaries(
+        st.sampled_from(sorted(tool_call.KNOWN))
+        | st.sampled_from(["workflow1", "prompt2", "command1", "mad", ""]),
+        ANY,
+        max_size=6,
+    )
+)
+def test_any_json_as_arguments_ends_in_a_result_or_an_error(call: Any, tmp_path: Path) -> None:
+    chosen = pumps.configured(tmp_path)
+    pumps.attempt(call, chosen)
+    pumps.attempt(
+        {**call, "command": "run", "workflow": None, "workflow_json": pumps.PROMPT}, chosen
+    )
+
+
+@BOUNDED
+@given(
+    raw=st.binary(max_size=80)
+    | st.text(max_size=80).map(lambda text: text.encode("utf-8", "replace"))
+)
+def test_any_bytes_as_a_call_or_a_workflow_end_in_an_error(raw: bytes) -> None:
+    with pytest.raises(ToolError):
+        tool_call.parse(raw)
+    for beginning in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP"):
+        with pytest.raises(WorkflowError):
+            library.from_bytes("x", beginning + raw)

@@ -1,0 +1,427 @@
+"""Large workflows and long lists: linear time, no recursion, and a clear error beyond each limit.
+
+A loop over all pairs of ten thousand would run into the limit of the test.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline import json_text, settings, tool_call
+from comfyui_pipeline.errors import CallError, PatchError, ToolError, WorkflowError
+from comfyui_pipeline.workflow import (
+    convert,
+    describe,
+    graph,
+    library,
+    loras,
+    patch,
+    roles,
+    validate,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pumps
+
+SCHEMAS = pumps.schemas()
+MANY = 10_000
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> settings.Settings:
+    return pumps.configured(tmp_path)
+
+
+def chain(count: int) -> dict[str, Any]:
+    """A picture that is inverted again and again, and saved."""
+    nodes = {"0": pumps.node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
+    for number in range(1, count):
+        nodes[str(number)] = pumps.node("ImageInvert", image=[str(number - 1), 0])
+    nodes["end"] = pumps.node("SaveImage", images=[str(count - 1), 0], filename_prefix="x")
+    return nodes
+
+
+def conditioned(count: int) -> dict[str, Any]:
+    """A sampler whose positive text comes through a long chain, as do its seed and its picture."""
+    nodes = copy.deepcopy(pumps.PROMPT)
+    for number in range(count):
+        below = ["2", 0] if not number else [f"g{number - 1}", 0]
+        nodes[f"g{number}"] = pumps.node("FluxGuidance", conditioning=below, guidance=3.5)
+        seed = 1 if not number else [f"i{number - 1}", 0]
+        nodes[f"i{number}"] = pumps.node("PrimitiveInt", value=seed)
+    nodes["5"]["inputs"].update(positive=[f"g{count - 1}", 0], seed=[f"i{count - 1}", 0])
+    return nodes
+
+
+@pytest.mark.parametrize("make", [chain, conditioned])
+def test_a_chain_of_ten_thousand_nodes_is_read_changed_and_described(
+    make: Any, chosen: Any
+) -> None:
+    nodes = make(MANY if make is chain else MANY // 2)
+    call = {"workflow_json": nodes}
+    if make is conditioned:
+        nodes["2"]["inputs"]["text"] = "fox"
+    assert pumps.attempt(call, chosen) == ""
+    assert pumps.attempt({**call, "command": "describe", "detail": "full"}, chosen) == ""
+    found = graph.build(nodes, SCHEMAS)
+    assert not validate.problems(found, SCHEMAS)
+    if make is conditioned:
+        assert [t.node.id for t in roles.texts(found, "positive")] == ["2"]
+        assert [t.node.id for t in roles.seeds(found)] == ["i0"]
+        assert pumps.attempt({**call, "prompt": "fox", "seed": 4}, chosen) == ""
+
+
+def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
+    nodes = conditioned(4000)
+    for number in range(4000):
+        nodes[f"s{number}"] = copy.deepcopy(nodes["5"])
+        nodes[f"d{number}"] = pumps.node("VAEDecode", samples=[f"s{number}", 0], vae=["1", 2])
+        nodes[f"p{number}"] = pumps.node("PreviewImage", images=[f"d{number}", 0])
+        nodes[f"l{number}"] = pumps.node("LoadImage", image=f"{number}.png")
+    found = graph.build(nodes, SCHEMAS)
+    assert [t.node.id for t in roles.texts(found, "positive")] == ["2"]
+    assert len(roles.pictures(found)) == 4001
+    wrong = validate.problems(found, SCHEMAS)
+    assert (
+        len(validate.check(found, nodes, wrong).prompt) == len(nodes) - 4001
+    )  # the pictures, and a latent
+    describe.describe(found, "x", wrong, (), full=True)
+
+
+def test_ten_thousand_nodes_that_the_server_lacks_are_told_briefly() -> None:
+    nodes = {str(n): pumps.node("Foreign", x=[str(n - 1), 0]) for n in range(1, MANY)}
+    nodes["0"] = pumps.node("CheckpointLoaderSimple", ckpt_name="none.safetensors")
+    nodes |= {f"m{n}": pumps.node("LoraLoader", lora_name=f"{n}.safetensors") for n in range(MANY)}
+    found = graph.build(nodes, SCHEMAS)
+    wrong = validate.problems(found, SCHEMAS)
+    with pytest.raises(WorkflowError) as told:
+        validate.check(found, nodes, wrong)
+    assert len(str(told.value)) < 6000
+
+
+def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
+    nodes = chain(MANY)
+    nodes["0"] = pumps.node("ImageInvert", image=[str(MANY - 1), 0])
+    found = graph.build(nodes, SCHEMAS)
+    wrong = validate.problems(found, SCHEMAS)
+    with pytest.raises(WorkflowError, match="circle of links"):
+        validate.check(found, nodes, wrong)
+
+
+def test_two_thousand_loras_are_added_one_behind_the_other() -> None:
+    wanted = loras.from_list([f"l:{n / 1000}" for n in range(2000)])
+    nodes = copy.deepcopy(pumps.PROMPT)
+    before = graph.build(nodes, SCHEMAS)
+    catalog = {"LoraLoader": SCHEMAS["LoraLoader"]}
+    made = loras.add_loaders(nodes, before, len(wanted) - 1, catalog)
+    assert len(made) == len(nodes) + 1999
+    after = graph.build(made, SCHEMAS)
+    loaders = roles.lora_loaders(after)
+    assert len(loaders) == 2000
+    above, feeds = after.nodes["5"], []
+    while (linked := after.link(above.inputs["model"])) and linked[0].class_type == "LoraLoader":
+        above = linked[0]
+        feeds.append(above.id)
+        assert above.inputs["clip"][0] == above.inputs["model"][0]
+    assert len(feeds) == 2000
+    assert feeds[-1] == "9"
+    assert made["2"]["inputs"]["clip"] == [feeds[0], 1]
+    assert nodes == pumps.PROMPT
+
+
+@pytest.mark.parametrize("way", ["list", "tags", "stems"])
+def test_a_call_may_name_two_thousand_loras(way: str, chosen: Any) -> None:
+    names = ["l"] * 2000 if way != "stems" else ["ink"] * 2000
+    call: dict[str, Any] = {"workflow_json": pumps.PROMPT, "prompt": "fox", "lora_nodes": "add"}
+    if way == "tags":
+        call["prompt"] = "fox" + "".join(f"<lora:{name}:0.5>" for name in names)
+    else:
+        call["loras"] = names
+    assert pumps.attempt(call, chosen) == ""
+
+
+def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
+    files = [f"folder/style {n}.safetensors" for n in range(2000)]
+    schemas = copy.deepcopy(dict(SCHEMAS))
+    schemas["LoraLoader"]["input"]["required"]["lora_name"] = [files]
+    nodes = copy.deepcopy(pumps.PROMPT)
+    wanted = loras.from_list([f"Style_{n}" for n in range(2000)])
+    catalog = {"LoraLoader": schemas["LoraLoader"]}
+    made = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
+    call = tool_call.ToolCall("run")
+    plan = patch.plan(graph.build(made, schemas), call, {}, wanted_loras=wanted)
+    assert {c.value for c in plan.changes if c.target.name == "lora_name"} == set(files)
+
+
+def test_more_loras_than_the_limit_are_refused_with_the_limit(chosen: Any) -> None:
+    call = {"workflow_json": pumps.PROMPT, "prompt": "<lora:l>" * 6000, "lora_nodes": "add"}
+    assert "at most 5000" in pumps.attempt(call, chosen)
+
+
+def test_five_thousand_params_on_ten_thousand_nodes(chosen: Any) -> None:
+    nodes = chain(MANY)
+    for number in range(1, MANY):
+        nodes[str(number)]["_meta"]["title"] = f"Step {number}"
+    nodes |= {
+        f"t{n}": pumps.node("CLIPTextEncode", f"Text {n}", text="x", clip=["c", 1])
+        for n in range(5000)
+    }
+    nodes["c"] = pumps.node("CheckpointLoaderSimple", ckpt_name="a.safetensors")
+    by_title = [{"node_title": f"Text {n}", "inputs": {"text": str(n)}} for n in range(5000)]
+    by_id = [{"node_id": f"t{n}", "inputs": {"prompt": str(n)}} for n in range(5000)]
+    assert pumps.attempt({"workflow_json": nodes, "params": by_title}, chosen) == ""
+    assert pumps.attempt({"workflow_json": nodes, "params": by_id}, chosen) == ""
+
+
+def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> None:
+    nodes = chain(5000)
+    for number in range(1, 5000):
+        nodes[str(number)]["_meta"]["title"] = f"Stepping {number:05}"
+    wrong = [
+        {"node_title": f"steping {n:05}", "all": True, "inputs": {"image": ["0", 0]}}
+        for n in range(1, 5000)
+    ]
+    told = pumps.attempt({"workflow_json": nodes, "params": wrong}, chosen)
+    assert "Too many node titles or input names" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [("params", {"node_id": "2", "inputs": {"text": "x"}}), ("loras", "a"), ("images", "a")],
+)
+def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
+    call = {"workflow": "x", name: [entry] * 10_001}
+    with pytest.raises(CallError, match=rf'"{name}" has 10001 entries; at most 10000'):
+        tool_call.parse(pumps.json.dumps(call).encode())
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(17, "17 parts"), (1000, "1000 parts"), (99, "99 parts")]
+)
+def test_more_parts_than_sixteen_are_refused(count: int, told: str) -> None:
+    call = {f"workflow{n}": "x" for n in range(1, count + 1)}
+    with pytest.raises(CallError, match=f"{told}; at most 16"):
+        tool_call.parse(pumps.json.dumps(call).encode())
+    most = {f"workflow{n}": "x" for n in range(1, 17)}
+    assert len(tool_call.parse(pumps.json.dumps(most).encode()).parts) == 16
+
+
+# -- the editor's format ---------------------------------------------------------------------------
+
+IMAGE = {"name": "IMAGE", "type": "IMAGE"}
+
+
+def editor_chain(kind: str, count: int, **more: Any) -> dict[str, Any]:
+    """A picture that goes through ``count`` nodes of one kind, and is saved."""
+    nodes: list[dict[str, Any]] = [
+        {"id": 1, "type": "EmptyImage", "outputs": [IMAGE], "widgets_values": [8, 8, 1, 0]}
+    ]
+    for n in range(2, count + 2):
+        nodes.append(
+            {
+                "id": n,
+                "type": kind,
+                "inputs": [{"name": "image", "type": "IMAGE", "link": n}],
+                "outputs": [IMAGE],
+                **more,
+            }
+        )
+    last = count + 2
+    images = [{"name": "images", "type": "IMAGE", "link": last}]
+    nodes.append({"id": last, "type": "SaveImage", "inputs": images, "widgets_values": ["x"]})
+    links = [[n, n - 1, 0, n, 0, "IMAGE"] for n in range(2, last + 1)]
+    return {"nodes": nodes, "links": links}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "left"),
+    [("ImageInvert", {}, MANY + 2), ("ImageInvert", {"mode": 4}, 2), ("Reroute", {}, 2)],
+    ids=["nodes", "bypassed", "reroutes"],
+)
+def test_ten_thousand_nodes_of_the_editor_in_a_row(kind: str, more: Any, left: int) -> None:
+    document = editor_chain(kind, MANY, **more)
+    if kind == "Reroute":
+        for one in document["nodes"][1:-1]:
+            one["inputs"][0]["name"] = ""
+    prompt = convert.convert(document, SCHEMAS).prompt
+    assert len(prompt) == left
+    assert prompt[str(MANY + 2)]["inputs"]["images"] == [str(MANY + 1) if left > 2 else "1", 0]
+
+
+def nested(depth: int, copies: int = 1) -> dict[str, Any]:
+    """Subgraphs that each hold ``copies`` instances of the next; the innermost one inverts."""
+    inner = []
+    for level in range(depth):
+        last = level == depth - 1
+        kind = "ImageInvert" if last else f"s{level + 1}"
+        nodes = [
+            {
+                "id": n,
+                "type": kind,
+                "inputs": [{"name": "image", "type": "IMAGE", "link": n}],
+                "outputs": [IMAGE],
+            }
+            for n in range(1, copies + 1)
+        ]
+        names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+        links = [(n, n - 1 or -10, 0, n, 0) for n in range(1, copies + 1)]
+        links.append((copies + 1, copies, 0, -20, 0))
+        inner.append(
+            {
+                "id": f"s{level}",
+                "name": f"Level {level}",
+                "inputs": [{"name": "image", "type": "IMAGE", "linkIds": [1]}],
+                "outputs": [{**IMAGE, "linkIds": [copies + 1]}],
+                "nodes": nodes,
+                "links": [dict(zip(names, link, strict=True)) for link in links],
+            }
+        )
+    return {**editor_chain("s0", 1), "definitions": {"subgraphs": inner}}
+
+
+def test_a_thousand_subgraphs_in_one_another_are_followed() -> None:
+    prompt = convert.convert(nested(1000), SCHEMAS).prompt
+    assert len(prompt) == 3
+    (inverter,) = (i for i, one in prompt.items() if one["class_type"] == "ImageInvert")
+    assert inverter.count(":") == 1000
+    assert prompt[inverter]["inputs"]["image"] == ["1", 0]
+    assert prompt["3"]["inputs"]["images"] == [inverter, 0]
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (nested(1001), "more than 1000 subgraphs"),
+        (nested(30, copies=2), "more than 100000 nodes"),
+        ({"nodes": [{"id": n, "type": "Note"} for n in range(100_001)]}, "more than 100000 nodes"),
+    ],
+    ids=["too many", "two to the thirtieth", "too large"],
+)
+def test_what_would_become_too_large_is_refused(document: Any, told: str) -> None:
+    with pytest.raises(WorkflowError, match=told):
+        convert.convert(document, SCHEMAS)
+
+
+def test_a_subgraph_with_thousands_of_promoted_widgets() -> None:
+    document = pumps.editor_document()
+    (inner,) = document["definitions"]["subgraphs"]
+    inner["nodes"] += [
+        {"id": n, "type": "CLIPTextEncode", "widgets_values": ["x"]} for n in range(100, 5100)
+    ]
+    host = next(one for one in document["nodes"] if one["id"] == 3)
+    host["properties"] = {"proxyWidgets": [[str(n), "text"] for n in range(100, 5100)]}
+    host["widgets_values"] = [f"value {n}" for n in range(100, 5100)]
+    prompt = convert.convert(document, SCHEMAS).prompt
+    assert prompt["3:5099"]["inputs"]["text"] == "value 5099"
+
+
+def test_thousands_of_unknown_nodes_and_primitives() -> None:
+    document = editor_chain("ImageInvert", 5000)
+    for n in range(20_000, 25_000):
+        document["nodes"].append({"id": n, "type": f"Foreign{n % 9}", "outputs": [IMAGE]})
+        document["nodes"].append({"id": n + 9000, "type": "PrimitiveNode", "widgets_values": [1]})
+    converted = convert.convert(document, SCHEMAS)
+    assert len(converted.prompt) == 5002
+
+
+# -- nesting ---------------------------------------------------------------------------------------
+
+
+def deep(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+DEEP = ("is nested deeper than 200 levels",)
+
+
+@pytest.mark.parametrize("levels", [250, 900, 5000, 200_000])
+def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
+    levels: int, chosen: Any, tmp_path: Path
+) -> None:
+    inside = deep(levels)
+    cases = {
+        "The call": f'{{"workflow": "x", "params": {inside}}}',
+        '"params"': pumps.json.dumps({"workflow": "x", "params": inside}),
+        '"workflow_json"': pumps.json.dumps({"workflow_json": f'{{"nodes": {inside}}}'}),
+        '"loras"': pumps.json.dumps({"workflow": "x", "loras": inside}),
+    }
+    for where, raw in cases.items():
+        with pytest.raises(CallError) as told:
+            tool_call.parse(raw.encode())
+        assert where in str(told.value)
+        assert "nested deeper than 200 levels" in str(told.value)
+    (tmp_path / "workflows" / "deep.json").write_text(f'{{"nodes": [], "x": {inside}}}', "utf-8")
+    told_of = pumps.attempt({"workflow": "deep"}, chosen)
+    assert told_of.startswith("The workflow 'deep' is nested deeper than 200 levels.")
+
+
+def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
+    import io
+
+    from PIL import Image, PngImagePlugin
+
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("workflow", f'{{"nodes": [], "x": {deep(900)}}}')
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=notes)
+    with pytest.raises(
+        WorkflowError, match=r"picture 'p.png'.*'workflow' is nested deeper than 200"
+    ):
+        library.from_bytes("p.png", buffer.getvalue())
+
+
+@pytest.mark.parametrize("levels", [199, 200, 201])
+def test_two_hundred_levels_are_taken(levels: int) -> None:
+    if levels > 200:
+        with pytest.raises(json_text.BadJson):
+            json_text.read(deep(levels))
+    else:
+        assert not json_text.is_deeper_than(json_text.read(deep(levels)), 200)
+
+
+def texts_with_choices() -> Iterator[str]:
+    yield "{a|" * 300 + "b" + "}" * 300
+    yield "{" * 800 + "}" * 800
+
+
+def test_choices_inside_choices_have_a_limit_that_names_the_node() -> None:
+    document = pumps.editor_document()
+    text = next(one for one in document["nodes"] if one["id"] == 5)
+    for made in texts_with_choices():
+        text["widgets_values"] = [made]
+        convert.convert(document, SCHEMAS)
+    text["widgets_values"] = ["{" * 200_000]
+    with pytest.raises(WorkflowError, match=r"Node 5 .*nests choices"):
+        convert.convert(document, SCHEMAS)
+
+
+def test_a_template_that_multiplies_a_long_text_is_refused(chosen: Any) -> None:
+    nodes = copy.deepcopy(pumps.PROMPT)
+    nodes["2"]["inputs"]["text"] = "{{PROMPT}} " * 10_000
+    told = pumps.attempt({"workflow_json": nodes, "prompt": "word " * 20_000}, chosen)
+    assert "more than 33554432 characters" in told
+
+
+def test_errors_stay_readable_whatever_they_repeat(chosen: Any) -> None:
+    long = "x" * 100_000
+    for call in (
+        {"workflow": long},
+        {"command": long},
+        {"info": long},
+        {"workflow_json": pumps.PROMPT, "params": [{"node_title": long, "inputs": {"text": "x"}}]},
+        {"workflow_json": pumps.PROMPT, "params": [{"node_id": "2", "inputs": {long: "x"}}]},
+        {"workflow_json": {"1": pumps.node(long, long)}},
+    ):
+        told = pumps.attempt(call, chosen)
+        assert told
+        assert len(told) < 5000
+
+
+def test_no_tool_error_is_lost() -> None:
+    assert issubclass(PatchError, ToolError)

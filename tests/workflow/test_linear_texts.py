@@ -1,0 +1,160 @@
+"""No text that a caller or a workflow holds may take the square of its length.
+
+Each group of cases runs in a process of its own: a pattern that goes back and forth would hold the
+interpreter for minutes, and the limit of the test ends it. The last line names the case.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("comfyui_pipeline", "input_server", "embedded_comfyui")
+SECONDS = 50
+
+
+def run(program: str, *arguments: str) -> str:
+    """The output of a test program; one that does not end fails with what it last said."""
+    try:
+        done = subprocess.run(
+            [sys.executable, program, *arguments],
+            cwd=PROJECT,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        said = (late.stdout or b"").decode("utf-8", "replace").strip().splitlines()
+        pytest.fail(f"it did not come back from: {said[-1:]}")
+    output = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")[-2000:] + output[-300:]
+    return output
+
+
+@pytest.mark.parametrize("group", ["arguments", "beginnings", "prompt texts", "editor texts"])
+def test_long_texts_are_read_in_linear_time(group: str) -> None:
+    assert "s CPU" in run("tests/workflow/pumps.py", group, "40000")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "image of spaces",
+        "mask of spaces",
+        "widget of comments",
+        "title of marks",
+        "prompt of marks",
+    ],
+)
+def test_a_million_characters_of_the_worst_kinds_get_an_answer(case: str) -> None:
+    assert "ended" in run("tests/workflow/pumps.py", "--one", case, "1000000")
+
+
+# -- patterns --------------------------------------------------------------------------------------
+
+FUNCTIONS = {
+    "compile",
+    "match",
+    "search",
+    "sub",
+    "subn",
+    "split",
+    "fullmatch",
+    "findall",
+    "finditer",
+}
+
+
+def patterns() -> Iterator[tuple[str, str, list[str]]]:
+    """Where each literal pattern of the product stands, the pattern, and how it is matched."""
+    paths = [path for package in PACKAGES for path in sorted((PROJECT / package).rglob("*.py"))]
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in paths}
+    used: dict[str, set[str]] = {}
+    for tree in trees.values():
+        for one in ast.walk(tree):
+            if isinstance(one, ast.Attribute) and one.attr in FUNCTIONS:
+                owner = one.value
+                name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+                used.setdefault(name, set()).add(one.attr)
+    for path, tree in trees.items():
+        for line, pattern, way in _literals(tree):
+            known = {way} if way in FUNCTIONS else used.get(way) if way else None
+            ways = known or {"search", "fullmatch"}
+            yield f"{path.relative_to(PROJECT).as_posix()}:{line}", pattern, sorted(ways)
+
+
+def _literals(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+    """First arguments of ``re.…(…)``, and every text in a table that such a call reads from; with the
+    function, or the name that a compiled pattern gets.
+    """
+    names = {
+        id(one.value): target.id
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Assign)
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        owner = call.func.value
+        if not (isinstance(owner, ast.Name) and owner.id == "re" and call.func.attr in FUNCTIONS):
+            continue
+        first, way = call.args[0], call.func.attr
+        if isinstance(first, ast.Constant):
+            value = first.value
+            text = value.decode() if isinstance(value, bytes) else value
+            yield call.lineno, text, names.get(id(call), "") if way == "compile" else way
+        elif isinstance(first, ast.Name):
+            yield from ((line, text, "") for line, text in _table(tree, first.id))
+
+
+def _table(tree: ast.AST, name: str) -> Iterator[tuple[int, str]]:
+    """The texts that a comprehension gives a name: ``for pattern, advice in ((…, …), …)``."""
+    for one in ast.walk(tree):
+        if isinstance(one, ast.comprehension) and isinstance(one.target, ast.Tuple):
+            names = [part.id for part in one.target.elts if isinstance(part, ast.Name)]
+            if name in names and isinstance(one.iter, ast.Tuple):
+                for row in one.iter.elts:
+                    if isinstance(row, ast.Tuple):
+                        text = ast.literal_eval(row.elts[names.index(name)])
+                        yield row.lineno, text
+
+
+def test_no_pattern_of_the_product_goes_back_and_forth(tmp_path: Path) -> None:
+    """Every literal pattern against long texts made of its own pieces, in every way of matching."""
+    found = list(patterns())
+    assert len(found) > 40
+    listed = tmp_path / "patterns.txt"
+    listed.write_text("\n".join(repr(one) for one in found), "utf-8")
+    assert "ended" in run("tests/workflow/pump_patterns.py", str(listed))
+
+
+@pytest.mark.parametrize(
+    "careless", [r"[A-Za-z0-9\s]+={0,2}\s*", r"/\*.*?\*/", r"[a:]*:[a:]*:[a:]*", r"(a+)+b"]
+)
+def test_a_careless_pattern_would_be_found(careless: str, tmp_path: Path) -> None:
+    listed = tmp_path / "patterns.txt"
+    listed.write_text(repr(("here", careless, ["search", "fullmatch"])), "utf-8")
+    command = [sys.executable, "tests/workflow/pump_patterns.py", str(listed)]
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(command, cwd=PROJECT, timeout=8, capture_output=True, check=False)
+
+
+def test_every_pattern_is_a_literal_that_the_test_above_can_see() -> None:
+    """A pattern made at run time would not be tried."""
+    unseen: list[Any] = []
+    for package in PACKAGES:
+        for path in sorted((PROJECT / package).rglob("*.py")):
+            for line in path.read_text("utf-8").splitlines():
+                if re.search(r"\bre\.\w+\(r?f[\"']", line):
+                    unseen.append(f"{path.name}: {line.strip()}")
+    assert unseen == ['gallery.py: found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)']
