@@ -149,20 +149,38 @@ def test_whatever_raises_behind_the_queue_the_answer_has_the_id_and_the_files(
         assert all(file in answer for file in stored)
 
 
+def waiting_is(plugin: Any, *lines: str) -> None:
+    """Replace what waits for a run in this installation."""
+    module = plugin.folder / "comfyui_pipeline" / "engine" / "waiting.py"
+    text = module.read_text("utf-8")
+    assert "    def wait(\n" in text
+    body = "".join(f"        {line}\n" for line in lines)
+    new = f"    def wait(self, *_: object) -> None:\n{body}\n    def _unused(\n"
+    module.write_text(text.replace("    def wait(\n", new, 1), "utf-8")
+
+
 def test_an_unforeseen_fault_while_waiting_names_the_run_and_leaves_it_alone(
     plugin: Any, fake: Any
 ) -> None:
-    module = plugin.folder / "comfyui_pipeline" / "engine" / "waiting.py"
-    fails = "    def wait(self, *_: object) -> None:\n        raise KeyError\n\n    def _unused(\n"
-    text = module.read_text("utf-8")
-    assert "    def wait(\n" in text
-    module.write_text(text.replace("    def wait(\n", fails, 1), "utf-8")
+    waiting_is(plugin, "raise KeyError")
     fake.script.never_ends = True
     answered = plugin.call({"workflow": plugin.workflow("it", WORKFLOW)}, COMFYUI_BASE_URL=fake.url)
     ident = fake.script.posted[-1]["prompt_id"]
     assert "unforeseen fault" in answered.error
     assert f'{{"command": "result", "prompt_id": "{ident}"}}' in answered.error
     assert not fake.script.cancelled
+
+
+def test_the_watchdogs_answer_names_the_run_too(plugin: Any, fake: Any) -> None:
+    waiting_is(plugin, "import threading", "threading.Event().wait()")
+    manifest = plugin.folder / "plugin-manifest.json"
+    document = json.loads(manifest.read_text("utf-8"))
+    document["communication"]["timeout"] = 12_000
+    manifest.write_text(json.dumps(document), "utf-8")
+    fake.script.never_ends = True
+    answered = plugin.call({"workflow": plugin.workflow("it", WORKFLOW)}, COMFYUI_BASE_URL=fake.url)
+    assert "No result within this call's time limit" in answered.error
+    assert f'"prompt_id": "{fake.script.posted[-1]["prompt_id"]}"' in answered.error
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without a signal")
