@@ -315,7 +315,10 @@ def _converted(image: Image, max_side: int | None) -> bytes:
     if shown.mode not in ("L", "LA", "RGB", "RGBA"):
         see_through = "A" in shown.getbands() or "transparency" in shown.info
         shown = shown.convert("RGBA" if see_through else "RGB")
-    return _png(upright(shrunk(shown, max_side), turn))
+    shown = upright(shrunk(shown, max_side), turn)
+    if shown is not image:
+        image.close()  # its pixels are not needed while the new file grows
+    return _png(shown)
 
 
 def shrunk(image: Image, max_side: int | None) -> Image:
