@@ -64,7 +64,7 @@ def _save(settings: Settings, content: bytes) -> str:
 def _run(call: ToolCall, settings: Settings, started: float, record: Record) -> Mapping[str, Any]:
     from comfyui_pipeline.run import run
 
-    with _engine(settings) as engine:
+    with _engine(settings, started) as engine:
         return run(call, settings, engine, started, record)
 
 
@@ -76,7 +76,7 @@ def _later(call: ToolCall, settings: Settings, started: float, record: Record) -
             "The embedded server ends with the call, so no run outlives it.",
             'Use "run", or set COMFYUI_BASE_URL to a ComfyUI.',
         )
-    with _engine(settings) as engine:
+    with _engine(settings, started) as engine:
         return later.COMMANDS[call.command](call, settings, engine, started, record)
 
 
@@ -85,23 +85,21 @@ def _describe(
 ) -> Mapping[str, Any]:
     from comfyui_pipeline.info import describe
 
-    with _engine(settings) as engine:
+    with _engine(settings, started) as engine:
         return describe(call, settings, engine, started)
 
 
-def _info(
-    call: ToolCall, settings: Settings, _started: float, _record: Record
-) -> Mapping[str, Any]:
+def _info(call: ToolCall, settings: Settings, started: float, _record: Record) -> Mapping[str, Any]:
     from comfyui_pipeline import info
 
     if call.info == "workflows":
         return info.workflows(settings.workflows_dir)
-    with _engine(settings) as engine:
+    with _engine(settings, started) as engine:
         return info.ask(call.info, engine)
 
 
 @contextmanager
-def _engine(settings: Settings) -> Iterator[Engine]:
+def _engine(settings: Settings, started: float) -> Iterator[Engine]:
     """The ComfyUI that the settings name; for ``embedded`` one of our own for this call alone."""
     from comfyui_pipeline.engine.comfyui import ComfyUI
     from comfyui_pipeline.engine.waiting import Patience
@@ -111,6 +109,7 @@ def _engine(settings: Settings) -> Iterator[Engine]:
             url,
             settings.client_prefix,
             headers=settings.auth,
+            deadline=started + settings.timeout,
             patience=Patience(silence=settings.silence),
             log=_to_stderr,
         )

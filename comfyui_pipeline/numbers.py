@@ -34,3 +34,17 @@ def finite(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+MAX_DIGITS = 400
+"""Characters of a written number: more than any float needs, few enough to parse at once."""
+
+
+def from_text(text: str) -> float | None:
+    """A number as a caller writes it (``"0.5"``, ``"1e3"``); None for anything else. Never raises."""
+    if len(text) > MAX_DIGITS or not text.isascii() or "_" in text:
+        return None
+    try:
+        return finite(float(text))
+    except ValueError:
+        return None

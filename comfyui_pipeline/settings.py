@@ -7,7 +7,6 @@ value and what would be right; the access key's value is never part of one.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,16 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.limits import MANIFEST, host_limit
 from comfyui_pipeline.links import Links
 from comfyui_pipeline.media.memory import DEFAULT_MB, ImageMemory
 from comfyui_pipeline.numbers import whole_number
 
 CONFIG_FILE = "config.env"
-MANIFEST = "plugin-manifest.json"
 EMBEDDED = "embedded"
 RETURN_IMAGE = ("preview", "full", "none")
-HOST_LIMIT_ABSENT = 60.0
-"""Seconds that the hosts give a plugin whose manifest names no ``communication.timeout``."""
 DEFAULT_SILENCE = 300.0
 SERVER_OUTPUT_ALIAS = "comfyui"
 """The mount of COMFYUI_SERVER_OUTPUT_DIR where no other holds that folder (input_server.config too)."""
@@ -73,15 +70,6 @@ class Settings:
                 inside = self.server_output_dir.relative_to(folder).as_posix()
                 return alias, "" if inside == "." else f"{inside}/"
         return None
-
-
-def host_limit(plugin: Path) -> float:
-    """Seconds after which the host kills this process: the manifest's ``communication.timeout``."""
-    try:
-        manifest = json.loads((plugin / MANIFEST).read_text("utf-8"))
-        return float(manifest["communication"]["timeout"]) / 1000
-    except (OSError, ValueError, KeyError, TypeError):
-        return HOST_LIMIT_ABSENT
 
 
 def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
@@ -186,7 +174,7 @@ def _client(value: str) -> str:
 def _address(value: str) -> str:
     """A host name or an address, as it stands between ``http://`` and the port."""
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", bare):
+    if bare.count(":") >= 2 and re.fullmatch(r"[0-9A-Fa-f:.]*", bare):
         return f"[{bare}]"
     if not re.fullmatch(r"[\w.-]+", value):
         raise _wrong(

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from . import signing
-from .guard import DenyList, Guard, Network, is_in, networks
+from .guard import DenyList, Guard, Network, canonical, is_in, networks
 from .mounts import ConfigError, path_of
 from .urls import PREFIX, SIGNED, Route
 
@@ -51,6 +51,11 @@ class Grant:
     expires: int | None = None
     signing_key: str = field(repr=False, default="")
 
+    @property
+    def holder(self) -> str:
+        """What several requests with the same key, or with addresses of the same page, have in common."""
+        return f"key {self.key}" if self.key else f"link {self.expires}"
+
 
 class Denied(Exception):
     """``status``, words, what it is counted under, and the seconds that the answer should wait."""
@@ -84,20 +89,37 @@ class Access:
         self._deny = deny
 
     def admit(self, route: Route, query: Mapping[str, str], asker: Asker) -> Grant:
-        """Raises Denied. Only who brings something wrong is counted, so that an old chat, whose
-        addresses have ended, shuts nobody out.
+        """Raises Denied.
+
+        A signed address that is good opens its file for a client that is locked out, too: it cannot be
+        guessed. A key does not, or whoever guesses would see which one was right. For the same reason a
+        right key without its second factor counts like a wrong one. A wrong signature does not count.
         """
         if self._deny.holds(asker.address):
             raise Denied(403, "Forbidden.", "denied")
-        shut = self.guard.shut_for(asker.address)
-        if shut > 0:
-            raise Denied(429, "Too many wrong keys.", "shut out", retry_after=int(shut) + 1)
-        grant = self._by_signature(route, query) or self._by_key(route, query, asker)
+        grant = self._by_signature(route, query)
+        if grant is not None:
+            return grant
+        locked = self.guard.shut_for(asker.address)
+        if locked > 0:
+            raise Denied(429, "Too many wrong keys.", "shut out", retry_after=int(locked) + 1)
+        given = self._given_key(route, query, asker)
+        if given is None:
+            why = "wrong signature" if "sig" in query else "no key"
+            raise Denied(401, "Unauthorized.", why)
+        grant = self._by_key(given, route, query, asker)
         if grant is None:
-            if not (route.key or "sig" in query or "authorization" in asker.headers):
-                raise Denied(401, "Unauthorized.", "no key")
-            raise Denied(401, "Unauthorized.", "wrong key", self.guard.wrong_key(asker.address))
+            delay = self.guard.wrong_key(asker.address, given)
+            raise Denied(401, "Unauthorized.", "wrong key", delay)
         return grant
+
+    def _given_key(self, route: Route, query: Mapping[str, str], asker: Asker) -> str | None:
+        """The key that a request brings; None where it brings none, or a mere signature."""
+        if route.key is None:
+            return _bearer(asker.headers)
+        if not route.key or (route.gate and route.key == SIGNED and "sig" in query):
+            return None
+        return route.key
 
     def _by_signature(self, route: Route, query: Mapping[str, str]) -> Grant | None:
         unkeyed = route.key is None or (route.gate and route.key == SIGNED)
@@ -107,11 +129,10 @@ class Access:
             return Grant("", int(query["exp"]))
         return None
 
-    def _by_key(self, route: Route, query: Mapping[str, str], asker: Asker) -> Grant | None:
+    def _by_key(
+        self, given: str, route: Route, query: Mapping[str, str], asker: Asker
+    ) -> Grant | None:
         """Every key is compared, so that the time taken tells nothing of which one was near."""
-        given = route.key if route.key is not None else _bearer(asker.headers)
-        if given is None:
-            return None
         raw = _bytes(given)
         fitting = [key for key, right in self._keys if hmac.compare_digest(raw, right)]
         for key in fitting:
@@ -155,9 +176,12 @@ def client_address(peer: str, headers: Mapping[str, str], trusted: Sequence[Netw
     """Whose request it is: the peer's, or, behind proxies that are trusted, whom the first of them
     saw. Read from the right, since what stands further left was written by strangers.
     """
+    peer = canonical(peer)
     if not trusted or not is_in(peer, trusted):
         return peer
-    for hop in reversed([_bare(h) for h in headers.get("x-forwarded-for", "").split(",")]):
+    for hop in reversed(
+        [canonical(_bare(h)) for h in headers.get("x-forwarded-for", "").split(",")]
+    ):
         if not hop:
             continue
         if not is_in(hop, trusted):

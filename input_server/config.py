@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .access import Key, read_keys
+from .digits import number
 from .guard import Network, Policy, networks
+from .memory import IMAGE_MB
 from .mounts import ALIAS, RESERVED, ConfigError, Mount, MountTable, parse_mounts, path_of
 
 PACKAGE = Path(__file__).resolve().parent
@@ -31,6 +33,7 @@ class Config:
 
     ``head_seconds``: how long the whole head of a request may take, and a connection may be idle;
     ``stall_seconds``: how long nobody may take any of a body before its connection is given up.
+    ``image_mb``: the memory that pictures may take while copies of them are rendered, in each worker.
     ``offload``: the prefix under which a server in front finds the files that it sends itself
     (``X-Accel-Redirect``); "" when there is none. ``results``: the mount that the pipeline's answers
     point to, whether it is among those that are served or not. ``base_url``, ``by_gate``: how the
@@ -47,6 +50,7 @@ class Config:
     workers: int = 1
     access_log: bool = False
     cache_mb: int = 256
+    image_mb: int = IMAGE_MB
     head_seconds: int = 10
     stall_seconds: int = 60
     guard: Policy = field(default_factory=Policy)
@@ -104,6 +108,7 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         workers=_whole(value, "INPUT_SERVER_WORKERS", 1, 1, 64),
         access_log=debug or _yes(value, "INPUT_SERVER_ACCESS_LOG"),
         cache_mb=_whole(value, "INPUT_SERVER_CACHE_MB", 256, 0, 1_000_000),
+        image_mb=_whole(value, "INPUT_SERVER_IMAGE_MB", IMAGE_MB, 1, 1_000_000),
         head_seconds=_whole(value, "INPUT_SERVER_HEAD_SECONDS", 10, 1, 3600),
         stall_seconds=_whole(value, "INPUT_SERVER_STALL_SECONDS", 60, 1, 3600),
         guard=_guard(value),
@@ -230,9 +235,10 @@ def _whole(value: Value, key: str, default: int, least: int, most: int) -> int:
     text = value(key)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+    found = number(text)
+    if found is None or not least <= found <= most:
         raise ConfigError(f"{key} is {text!r}. It has to be a number from {least} to {most}.")
-    return int(text)
+    return found
 
 
 def _yes(value: Value, key: str) -> bool:

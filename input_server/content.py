@@ -17,6 +17,8 @@ TYPES: Mapping[str, str] = MappingProxyType(
         ".webp": "image/webp",
         ".gif": "image/gif",
         ".avif": "image/avif",
+        ".heic": "image/heic",
+        ".heif": "image/heif",
         ".bmp": "image/bmp",
         ".tiff": "image/tiff",
         ".tif": "image/tiff",
@@ -53,6 +55,8 @@ SIGNS = (
     (8, b"WEBP", "image/webp"),
     (4, b"ftypavif", "image/avif"),
     (4, b"ftypavis", "image/avif"),
+    *((4, b"ftyp" + brand, "image/heic") for brand in (b"heic", b"heix", b"heim", b"heis")),
+    *((4, b"ftyp" + brand, "image/heif") for brand in (b"mif1", b"msf1", b"hevc", b"hevx")),
     (4, b"ftypqt", "video/quicktime"),
     (4, b"ftypM4A", "audio/mp4"),
     (4, b"ftyp", "video/mp4"),
@@ -65,7 +69,15 @@ SIGNS = (
     (0, b"%PDF-", "application/pdf"),
 )
 """Offset, bytes, type."""
-KIN = frozenset({("video/webm", "video/x-matroska"), ("video/mp4", "audio/mp4")})
+KIN = frozenset(
+    {
+        ("video/webm", "video/x-matroska"),
+        ("video/mp4", "audio/mp4"),
+        ("image/heif", "image/heic"),
+        ("image/heic", "image/heif"),
+        ("image/heif", "image/avif"),
+    }
+)
 """Types that share a sign: the one that is seen, and the one that the name may mean."""
 SIGNED = frozenset(kind for _, _, kind in SIGNS)
 HEAD_BYTES = 16

@@ -10,9 +10,11 @@ from . import urls
 from .access import without_key
 from .handler import Asked, FileServer
 from .paths import Refused
-from .reply import Reply, plain
+from .render_queue import Busy
+from .reply import Reply, busy, plain
 from .telling import tell
 from .urls import Route, What
+from .variants import Unmade
 
 PATTERNS: Mapping[str, What] = {
     "/comfyui_server/:auth/files/:alias/*path": "files",
@@ -98,7 +100,16 @@ def _answer(req: Request, server: FileServer, what: What) -> Reply:
             query = {name: str(value) for name, value in req.query.items()}
     except Refused:
         return plain(404, "Not found.", "no route")
-    return server.answer(Asked(req.method.upper(), route, query, headers, req.ip))
+    asked = Asked(req.method.upper(), route, query, headers, req.ip)
+    try:
+        return server.answer(asked, make=False)
+    except Unmade as unmade:
+        requester = unmade.requester
+    try:
+        with server.renders.turn(requester):
+            return server.answer(asked)
+    except Busy:
+        return busy()
 
 
 def _of_params(params: Mapping[str, Any], what: What) -> Route:

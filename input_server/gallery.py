@@ -27,7 +27,7 @@ from .opened import open_file
 from .paths import Missing, Refused, judge, locate
 from .picture_info import Info, info_of
 from .picture_texts import READERS as TELLING
-from .pixels import READERS as SHRINKABLE
+from .pixels import HEIF_KINDS, readers
 from .reply import SAFE, Reply, plain
 from .urls import Route
 from .usage import Entry
@@ -38,6 +38,7 @@ LONGEST_SEARCH = 200
 THUMBNAIL = "w=320&fmt=webp&q=auto"
 SHOWABLE = "w=2048&fmt=webp&q=auto"
 """The copy that is shown where browsers cannot show the file itself."""
+UNSHOWN = {"image/tiff", *HEIF_KINDS}
 POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
     "style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'; "
@@ -156,14 +157,15 @@ def _suffix(name: str) -> str:
 def _item(entry: Entry, addresses: Addresses) -> dict[str, Any]:
     """One file as the page is told of it; ``mtime`` in seconds since 1970."""
     kind = TYPES[_suffix(entry.names[-1])]
+    unshown = readers().keys() & UNSHOWN
     return {
         "name": entry.path,
         "bytes": entry.size,
         "mtime": entry.mtime_ns / 10**9,
         "kind": kind_of(entry.names[-1]),
         "url": addresses.of(entry.names),
-        "thumb": addresses.of(entry.names, THUMBNAIL) if kind in SHRINKABLE else None,
-        "view": addresses.of(entry.names, SHOWABLE) if kind == "image/tiff" else None,
+        "thumb": addresses.of(entry.names, THUMBNAIL) if kind in readers() else None,
+        "view": addresses.of(entry.names, SHOWABLE) if kind in unshown else None,
     }
 
 

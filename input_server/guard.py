@@ -1,12 +1,18 @@
-"""Addresses that guess: they are made to wait, then shut out for a while. And those never let in."""
+"""Lockouts of clients that guess keys, and the networks that are never let in.
+
+Only a *new* wrong key counts: whoever repeats one, as an old chat does with the address it has, learns
+nothing by it. A client is an IPv4 address or the /64 of an IPv6 one; the /48 above it has a score too.
+"""
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
@@ -15,87 +21,184 @@ from .mounts import ConfigError
 Network = IPv4Network | IPv6Network
 
 REMEMBERED = 10_000
-"""Addresses of which something is remembered; the oldest is forgotten first."""
+"""Clients with a score; the one whose last new wrong key is the oldest is forgotten first."""
+MOST_LOCKOUTS = 10_000
+"""Lockouts of single clients. While so many are active, a further one is put on a wider network of
+that client (``WIDER``): an active one never ends before its time, and memory stays bounded."""
+WIDER = {4: (16, 8), 6: (32, 16)}
+"""The prefixes taken then: the first for as many lockouts again, then the second, of which there are few."""
+SITE_PREFIX, SITE_FACTOR = 48, 4
+"""The prefix of an IPv6 site, which may own 65,536 clients, and how many times ``limit`` it has."""
+REPEATED = 32
+"""Wrong keys of one client that are recognised when they come again."""
 HALF_LIFE = 300.0
 """Seconds after which half of a score is forgotten."""
 FADED = 0.5
 """What a score may have lost of its limit meanwhile, so that so many wrong keys are enough."""
-BURST = 0.1
-"""Seconds; a second failure this soon is a program's, not a person's, and counts twice."""
 LOOK_SECONDS = 2.0
-LONGEST_DELAY = 2.0
+FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
+MAPPED_PREFIX = 96
+"""Of IPv4 addresses inside IPv6 (::ffff:0:0/96)."""
+NO_ADDRESS = "clients without an address"
+LONGEST_ADDRESS = 64
+"""Characters kept of what a proxy names as the client where that is no address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``limit``: the score at which an address is shut out, for ``seconds``; 0 shuts nobody out.
-
-    A wrong key scores 1, a path that means harm ``probe``. ``exempt``: networks that are spared,
-    since many people may stand behind one of their addresses.
+    """``limit``: the different wrong keys after which a client is locked out, for ``seconds``; 0 locks
+    nobody out. ``exempt``: networks that are spared, since many people may share an address there.
     """
 
     limit: float = 10.0
     seconds: float = 600.0
-    probe: float = 0.25
     exempt: tuple[Network, ...] = ()
 
 
 @dataclass(slots=True)
 class _Score:
+    """``keys``: salted hashes of the wrong keys that came last."""
+
+    moment: float
     value: float = 0.0
-    moment: float = 0.0
-    shut_until: float = 0.0
+    keys: deque[bytes] = field(default_factory=lambda: deque(maxlen=REPEATED))
+
+    def at(self, now: float) -> float:
+        return float(self.value * 0.5 ** ((now - self.moment) / HALF_LIFE))
 
 
 class Guard:
-    """The risk of each address, from its failures of late; thread-safe. Times are monotonic seconds."""
+    """The score of each client, from its different wrong keys of late; thread-safe.
 
-    def __init__(self, policy: Policy) -> None:
+    ``log`` is given a line for each lockout; ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        log: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._policy = policy
+        self._log = log
+        self._clock = clock
+        self._salt = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._scores: OrderedDict[str, _Score] = OrderedDict()
+        self._lockouts: OrderedDict[str, float] = OrderedDict()  # network -> its end
 
     def shut_for(self, address: str) -> float:
-        """Seconds for which an address is still shut out; 0 when it is not."""
-        if not self._scores:
+        """Seconds for which a client is still locked out; 0 when it is not."""
+        if not self._lockouts:
             return 0.0
         with self._lock:
-            score = self._scores.get(_group(address))
-            return max(0.0, score.shut_until - time.monotonic()) if score else 0.0
+            ends = [self._lockouts.get(network, 0.0) for network in _enclosing(address)]
+            return max(0.0, max(ends) - self._clock())
 
-    def wrong_key(self, address: str) -> float:
+    def wrong_key(self, address: str, key: str) -> float:
         """Note a wrong key; gives the seconds that its answer should wait."""
-        return self._add(address, 1.0)
-
-    def probe(self, address: str) -> None:
-        """Note a path that no honest client asks for."""
-        self._add(address, self._policy.probe)
-
-    def _add(self, address: str, amount: float) -> float:
-        if self._policy.limit <= 0 or any(is_in(address, (net,)) for net in self._policy.exempt):
+        policy = self._policy
+        if policy.limit <= 0 or is_in(address, policy.exempt):
             return 0.0
-        now = time.monotonic()
+        now = self._clock()
+        digest = blake2b(key.encode("utf-8", "replace"), digest_size=16, key=self._salt).digest()
+        locked = []
         with self._lock:
-            key = _group(address)
-            score = self._scores.pop(key, None) or _Score(moment=now - HALF_LIFE)
-            since = now - score.moment
-            score.value = score.value * 0.5 ** (since / HALF_LIFE)
-            score.value += amount * (2 if since < BURST else 1)
-            score.moment = now
-            self._scores[key] = score
-            if score.value > self._policy.limit - FADED:
-                score.shut_until, score.value = now + self._policy.seconds, 0.0
-            while len(self._scores) > REMEMBERED:
-                self._scores.popitem(last=False)
-            return min(LONGEST_DELAY, 0.05 * 2**score.value) if score.value >= 1 else 0.0
+            client, *sites = _scored(address)
+            value, is_new = self._add(client, digest, now)
+            if value > policy.limit - FADED:
+                locked.append(self._lock_out(client, now))
+            for site in sites if is_new else ():
+                if self._add(site, digest, now)[0] > policy.limit * SITE_FACTOR - FADED:
+                    locked.append(self._lock_out(site, now))
+        for network in filter(None, locked):
+            self._log(
+                f"Warning: {network} is locked out for {policy.seconds:g} s after too many different "
+                f"wrong keys, the last from {canonical(address)[:LONGEST_ADDRESS]!r}."
+            )
+        return min(LONGEST_DELAY, FIRST_DELAY * 2**value) if value >= 1 else 0.0
+
+    def _add(self, network: str, digest: bytes, now: float) -> tuple[float, bool]:
+        """Add a wrong key to a score, unless it is a repeated one; gives the score, and which it is."""
+        score = self._scores.setdefault(network, _Score(now))
+        if digest in score.keys:
+            return score.at(now), False
+        score.keys.append(digest)
+        score.value, score.moment = score.at(now) + 1.0, now
+        self._scores.move_to_end(network)
+        while len(self._scores) > REMEMBERED:
+            self._scores.popitem(last=False)
+        return score.value, True
+
+    def _lock_out(self, network: str, now: float) -> str:
+        """Lock a network out, or a wider one where the table is full, and start its score anew. Gives
+        what has been locked; "" where it was already.
+        """
+        if network in self._scores:
+            self._scores[network].value = 0.0
+        enclosing = _enclosing(network)
+        if any(self._lockouts.get(one, 0.0) > now for one in enclosing):
+            return ""
+        while self._lockouts and next(iter(self._lockouts.values())) <= now:
+            self._lockouts.popitem(last=False)  # all last equally long: the first one ends first
+        tables = len(self._lockouts) // MOST_LOCKOUTS
+        chosen = [network, *enclosing[-2:]][min(tables, 2)]
+        self._lockouts[chosen] = now + self._policy.seconds
+        self._lockouts.move_to_end(chosen)
+        return chosen
+
+
+def canonical(address: str) -> str:
+    """An address as it is compared: without a zone, IPv4 inside IPv6 as IPv4 (RFC 4291, 2.5.5.2)."""
+    if ":" not in address:
+        return address
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)
+
+
+def _scored(address: str) -> tuple[str, ...]:
+    """The networks that have a score: the client, and for IPv6 its site."""
+    network = _network(address)
+    if network is None:
+        return (address[:LONGEST_ADDRESS],)
+    if network.version == 4:
+        return (str(network.network_address),)
+    return _within(network, 64), _within(network, SITE_PREFIX)
+
+
+def _enclosing(address: str) -> tuple[str, ...]:
+    """Every network by which an address or a network may be locked out, the widest last."""
+    network = _network(address)
+    if network is None:
+        return (address[:LONGEST_ADDRESS], NO_ADDRESS, NO_ADDRESS)
+    wider = (_within(network, prefix) for prefix in WIDER[network.version])
+    return (*_scored(address), *wider)
+
+
+def _network(address: str) -> Network | None:
+    try:
+        return ip_network(canonical(address), strict=False)
+    except ValueError:
+        return None
+
+
+def _within(network: Network, prefix: int) -> str:
+    """The network of that prefix around another; that itself where it is wider."""
+    return str(network if network.prefixlen <= prefix else network.supernet(new_prefix=prefix))
 
 
 def networks(text: str, setting: str) -> tuple[Network, ...]:
-    """Networks or addresses with ; between. Raises ConfigError naming the setting."""
+    """Networks or addresses with ; between, IPv4 inside IPv6 as IPv4. Raises ConfigError naming the
+    setting.
+    """
     found = []
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         try:
-            found.append(ip_network(entry, strict=False))
+            found.append(_unmapped(ip_network(entry, strict=False)))
         except ValueError:
             raise ConfigError(
                 f"{setting} has {entry!r}. It has to be addresses or networks like 192.168.1.0/24, "
@@ -104,28 +207,22 @@ def networks(text: str, setting: str) -> tuple[Network, ...]:
     return tuple(found)
 
 
+def _unmapped(network: Network) -> Network:
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < MAPPED_PREFIX:
+        return network
+    return IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX))
+
+
 def is_in(address: str, nets: Sequence[Network]) -> bool:
     """Whether an address lies in one of the networks; an IPv4 address inside IPv6 counts as IPv4."""
+    if not nets:
+        return False
     try:
-        found = ip_address(address.partition("%")[0])
+        found = ip_address(canonical(address))
     except ValueError:
         return False
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
     return any(found.version == net.version and found in net for net in nets)
-
-
-def _group(address: str) -> str:
-    """What counts as one party: an IPv4 address, or the /64 that one IPv6 line is given."""
-    if ":" not in address:
-        return address
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return str(IPv6Network((int(found) >> 64 << 64, 64)))
-    return str(found)
 
 
 class DenyList:

@@ -8,25 +8,31 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
+from .accepted import takes_gzip
 from .access import Access, Asker, Denied, Grant, client_address
 from .config import Config
 from .content import may_be_text
+from .digits import number
 from .guard import DenyList, Guard
+from .memory import MemoryBudget
 from .mounts import Mount
 from .opened import HELD, OpenFile, OpenFiles
-from .paths import Missing, Refused, judge
+from .paths import Missing, Refused, is_exhausted, judge
 from .pixels import Unmakeable, wish_of
 from .ranges import NotSatisfiable, precondition, spans
+from .render_queue import RenderQueue, Requester
 from .reply import SAFE, Piece, Reply, plain, several
 from .telling import tell
 from .urls import Route
-from .variants import Variants
+from .variants import Unmade, Variants
 
 KEEPS = "x-offload-keeps"
 """The header in which a server in front says up to how many bytes it keeps a body for a moment. Those
 come with the body; of larger files it gets the place (``X-Accel-Redirect``) and sends them itself."""
 KEPT_SECONDS = 5
 """How long it may keep one, where a yes does not depend on who asks (``X-Accel-Expires``)."""
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What this machine is called on itself. ``FILE_SERVER_BASE_URL`` and ``INPUT_SERVER_HOST`` add theirs."""
 CACHE = "_cache"
 """The alias under which a server in front finds copies."""
 
@@ -59,9 +65,13 @@ class FileServer:
         self.mounts = config.table(tell)
         self.files = OpenFiles(HELD if by_asgi else 0, config.stall_seconds)
         self.variants = Variants(
-            config.cache_dir, config.cache_mb, 0o755 if config.offload else 0o700
+            config.cache_dir,
+            config.cache_mb,
+            0o755 if config.offload else 0o700,
+            memory=MemoryBudget(config.image_mb * 2**20),
         )
-        self.guard = Guard(config.guard)
+        self.renders = RenderQueue()
+        self.guard = Guard(config.guard, tell)
         self.deny = DenyList(config.deny_file, tell)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
@@ -70,6 +80,8 @@ class FileServer:
             key.networks for key in config.keys
         )
         self._trusted = config.trusted
+        configured = config.base_url.partition("://")[2].partition("/")[0]
+        self._own_names = OWN_NAMES | {config.host.strip("[]").lower(), host_name(configured)}
         self._by_asgi = by_asgi
 
     def close(self) -> None:
@@ -86,7 +98,7 @@ class FileServer:
 
     def answer(self, asked: Asked, *, make: bool = True) -> Reply:
         """Never raises for anything that a client can send; only Unmade, where a copy would have to be
-        made first and ``make`` is False.
+        rendered first and ``make`` is False. Whoever asks then waits for a turn of ``renders``.
         """
         if asked.method not in ("GET", "HEAD"):
             return plain(405, "Only GET and HEAD.", "method", Allow="GET, HEAD")
@@ -95,8 +107,12 @@ class FileServer:
         try:
             if not self._is_open(asked, asker):
                 grant = self.access.admit(asked.route, asked.query, asker)
-            else:
+            elif not self._is_misdirected(asked):
                 grant = Grant("loopback")
+            elif "authorization" in asked.headers:
+                grant = self.access.admit(asked.route, asked.query, asker)
+            else:
+                return plain(421, "This host name is not this server's.", "foreign host")
         except Denied as denied:
             extra = {"Retry_After": str(denied.retry_after)} if denied.retry_after else {}
             return plain(denied.status, denied.text, denied.why, denied.delay, **extra)
@@ -104,12 +120,20 @@ class FileServer:
         if asked.route.what != "files" and page is None:
             return plain(404, "Not found.", "no such page")
         try:
-            return page.answer(asked.route, asked.query, grant) if page else self._file(asked, make)
+            if page:
+                return page.answer(asked.route, asked.query, grant)
+            return self._file(asked, make, grant)
+        except Unmade as unmade:
+            unmade.requester = Requester(address, grant.holder)
+            raise
         except Refused:
-            self.guard.probe(address)
             return plain(403, "Forbidden.", "refused path")
         except Missing:
             return plain(404, "Not found.", "missing")
+        except (OSError, MemoryError) as problem:
+            if not is_exhausted(problem):
+                raise
+            return plain(503, "The server is short of files or memory.", "short", Retry_After="5")
 
     def _is_open(self, asked: Asked, asker: Asker) -> bool:
         """Figures are for everybody on this machine; behind a proxy nobody is known to be."""
@@ -121,7 +145,14 @@ class FileServer:
             and "forwarded" not in asked.headers
         )
 
-    def _file(self, asked: Asked, make: bool) -> Reply:
+    def _is_misdirected(self, asked: Asked) -> bool:
+        """Whether a page in a browser here asks under a name of its own that it has turned to this
+        machine (DNS rebinding): then the name is none of ours (RFC 9110, 7.4).
+        """
+        name = host_name(asked.headers.get("host", ""))
+        return not name or name not in self._own_names
+
+    def _file(self, asked: Asked, make: bool, grant: Grant) -> Reply:
         names = asked.route.names
         if not any(names):
             return plain(400, "No file name.", "no name")
@@ -130,7 +161,7 @@ class FileServer:
         if mount is None:
             raise Missing
         file = self.files.find(mount, names)
-        return self._lent(file, lambda: self._of(mount, file, names, asked, make))
+        return self._lent(file, lambda: self._of(mount, file, names, asked, make, grant))
 
     def _lent(self, file: OpenFile, answer: Callable[[], Reply]) -> Reply:
         """An answer; its file is given back here unless the answer carries it."""
@@ -144,11 +175,21 @@ class FileServer:
         return reply
 
     def _of(
-        self, mount: Mount, file: OpenFile, names: Sequence[str], asked: Asked, make: bool
+        self,
+        mount: Mount,
+        file: OpenFile,
+        names: Sequence[str],
+        asked: Asked,
+        make: bool,
+        grant: Grant,
     ) -> Reply:
-        """The file as it is, or the variant that is asked for."""
+        """The file as it is, or the variant that is asked for: what an address does not sign (its size
+        and quality) is taken in steps there.
+        """
         extra: dict[str, str] = {"Cache-Control": mount.cache_control}
         wish = wish_of(asked.query)
+        if wish is not None and grant.expires is not None:
+            wish = wish.in_steps
         try:
             if wish is not None:
                 made = self.variants.picture(file, names[-1], wish, make=make)
@@ -184,7 +225,9 @@ class FileServer:
         if status == 412:
             return plain(412, "The file has changed.", "changed")
         try:
-            wanted = spans(asked.headers, file.size, file.etag, file.modified)
+            wanted = None
+            if asked.method == "GET":  # for other methods a Range means nothing (RFC 9110, 14.2)
+                wanted = spans(asked.headers, file.size, file.etag, file.modified)
         except NotSatisfiable:
             return plain(416, "No such part.", "no part", Content_Range=f"bytes */{file.size}")
         status, pieces = 200, _whole(file)
@@ -203,14 +246,20 @@ class FileServer:
         return not self._depends_on_address and head["Cache-Control"].startswith("public")
 
 
+def host_name(host: str) -> str:
+    """The name or address in a Host header (RFC 9110, 7.2), without port, brackets and final dot."""
+    name, _, port = host.strip(" \t").rpartition(":")
+    if not name or (port and number(port) is None):
+        name = host.strip(" \t")
+    if name.startswith("["):
+        return name[1:-1].lower() if name.endswith("]") else ""
+    return name.removesuffix(".").lower()
+
+
 def _takes_gzip(asked: Asked) -> bool:
     """Whether a text may be sent compressed; a part of it is one of the text itself."""
-    accepted = asked.headers.get("accept-encoding", "")
-    return (
-        "gzip" in accepted
-        and "gzip;q=0" not in accepted.replace(" ", "")
-        and "range" not in asked.headers
-    )
+    asks_for_part = asked.method == "GET" and "range" in asked.headers
+    return not asks_for_part and takes_gzip(asked.headers.get("accept-encoding", ""))
 
 
 def _whole(file: OpenFile) -> tuple[Piece, ...]:
@@ -231,8 +280,8 @@ def _in_parts(
 
 def _keeps(asked: Asked) -> int:
     """The most bytes of a body that whoever is in front keeps; -1 for none, not even an empty one."""
-    told = asked.headers.get(KEEPS, "")
-    return int(told) if told.isdecimal() and len(told) < 20 else -1
+    told = number(asked.headers.get(KEEPS, ""))
+    return -1 if told is None else told
 
 
 def _relative(file: OpenFile) -> str:

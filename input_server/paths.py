@@ -7,6 +7,7 @@ was checked.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -32,6 +33,10 @@ OPENING = (
     | getattr(os, "O_BINARY", 0)
 )
 FOLDER = OPENING | getattr(os, "O_DIRECTORY", 0)
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+EXHAUSTED_WINDOWS = frozenset({4, 8, 14, 1450, 1455})
+"""ERROR_TOO_MANY_OPEN_FILES, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_NO_SYSTEM_RESOURCES and
+ERROR_COMMITMENT_LIMIT (winerror.h)."""
 
 
 class Refused(Exception):
@@ -40,6 +45,24 @@ class Refused(Exception):
 
 class Missing(Exception):
     """There is no such file."""
+
+
+class Exhausted(OSError):
+    """The system has no descriptor or no memory left: whether there is such a file is not known."""
+
+
+def is_exhausted(problem: BaseException) -> bool:
+    """Whether an error says nothing about a file, only that the system lacks something just now."""
+    if isinstance(problem, (Exhausted, MemoryError)):
+        return True
+    return isinstance(problem, OSError) and (
+        problem.errno in EXHAUSTED or getattr(problem, "winerror", None) in EXHAUSTED_WINDOWS
+    )
+
+
+def not_found(problem: BaseException) -> Missing | Exhausted:
+    """What a failed look at a file means for whoever asks for it."""
+    return Exhausted(*problem.args) if is_exhausted(problem) else Missing()
 
 
 def decode(part: str) -> str:
@@ -91,14 +114,15 @@ def is_served(names: Sequence[str], *, windows: bool = WINDOWS) -> bool:
 def locate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
     """The file of these judged names inside a folder, and the folder, both with links resolved.
 
-    Raises Refused for what a link leads out of the folder, Missing for what is no plain file.
+    Raises Refused for what a link leads out of the folder, Missing for what is no plain file, and
+    Exhausted.
     """
     try:
         root = folder.resolve(strict=True)
         path = root.joinpath(*names).resolve(strict=True)
         seen = path.stat()
-    except (OSError, RuntimeError, ValueError):
-        raise Missing from None
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise not_found(problem) from None
     if not path.is_relative_to(root):
         raise Refused
     if not stat.S_ISREG(seen.st_mode):
@@ -128,12 +152,12 @@ def reached(path: Path, root: Path) -> Iterator[tuple[str, int | None]]:
 
 
 def open_plain(path: Path, root: Path) -> int:
-    """A descriptor for reading a plain file that has been located. Raises Missing."""
+    """A descriptor for reading a plain file that has been located. Raises Missing and Exhausted."""
     try:
         with reached(path, root) as (name, folder):
             descriptor = os.open(name, OPENING, dir_fd=folder)
-    except (OSError, ValueError):
-        raise Missing from None
+    except (OSError, ValueError) as problem:
+        raise not_found(problem) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Missing

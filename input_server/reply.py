@@ -68,6 +68,11 @@ def plain(status: int, text: str, why: str, delay: float = 0.0, **headers: str) 
     return Reply(status, {**head, **named}, body, delay=delay, why=why)
 
 
+def busy(text: str = "You have too many copies waiting to be rendered; ask again.") -> Reply:
+    """For a client that asks for too much at once."""
+    return plain(503, text, "busy", Retry_After="5")
+
+
 def several(spans: Sequence[Span], size: int, kind: str) -> tuple[tuple[Piece, ...], str]:
     """The pieces of a body with several parts, and its type (RFC 9110, 14.6)."""
     boundary = secrets.token_hex(16)

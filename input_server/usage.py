@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .mounts import Mount, MountTable
-from .paths import Missing, Refused, judge
+from .paths import Missing, Refused, is_exhausted, judge, not_found
 
 MOST_FILES = 200_000
 DEEPEST = 24
@@ -33,7 +33,7 @@ class Entry:
 def walk(folder: Path) -> Iterator[Entry]:
     """Every file that could be served: no links, nothing hidden, no odd names; at most MOST_FILES.
 
-    What vanishes meanwhile is passed over.
+    What vanishes meanwhile is passed over. Raises Exhausted rather than to leave files out.
     """
     waiting: list[tuple[str, tuple[str, ...]]] = [(str(folder), ())]
     left = MOST_FILES
@@ -41,7 +41,9 @@ def walk(folder: Path) -> Iterator[Entry]:
         place, above = waiting.pop()
         try:
             entries = list(os.scandir(place))
-        except OSError:
+        except OSError as problem:
+            if is_exhausted(problem):
+                raise not_found(problem) from None
             continue
         for entry in entries:
             names = (*above, entry.name)
@@ -54,7 +56,9 @@ def walk(folder: Path) -> Iterator[Entry]:
                     left -= 1
                     inode = seen.st_ino or entry.inode()  # Windows leaves the first one out
                     yield Entry(names, seen.st_size, seen.st_mtime_ns, inode)
-            except (Refused, Missing, OSError):
+            except (Refused, Missing, OSError) as problem:
+                if is_exhausted(problem):
+                    raise not_found(problem) from None
                 continue
             if left <= 0:
                 return

@@ -17,33 +17,46 @@ from dataclasses import replace
 from pathlib import Path
 
 from .content import headers_of, is_text
+from .memory import IMAGE_MB, MemoryBudget, OverBudget
 from .opened import OpenFile, open_file
 from .paths import Missing
-from .pixels import FORMATS, READERS, Unmakeable, Wish, copy_of, fitting_form
+from .pixels import FORMATS, Unmakeable, Wish, copy_of, fitting_form, readers
+from .render_queue import Requester
 from .whole import write_whole
 
-AT_ONCE = 2
-"""Pictures made at the same time; the rest wait."""
 LEAST_TEXT, MOST_TEXT = 1024, 16 * 2**20
 
 
 class Unmade(Exception):
-    """A copy is not there yet, and whoever asked does not want to wait until it is made."""
+    """A copy is not there yet, and whoever asked does not want to wait until it is rendered.
+
+    ``requester``: for whom it would be.
+    """
+
+    requester = Requester()
 
 
 class Variants:
     """Makes copies and keeps them in a folder of at most so many megabytes; thread-safe.
 
     ``mode``: the folder's; where another user's server sends the copies, it has to get there.
+    ``memory``: what the pictures that are rendered at once may take.
     """
 
-    def __init__(self, folder: Path, most_mb: int, mode: int = 0o700) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        most_mb: int,
+        mode: int = 0o700,
+        *,
+        memory: MemoryBudget | None = None,
+    ) -> None:
+        self._memory = memory or MemoryBudget(IMAGE_MB * 2**20)
         self.folder = folder.resolve()
         self._mode = mode
         self._most = most_mb * 2**20
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
-        self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._grown = self._most  # what an earlier server left is looked at once
         self.copied: Callable[[str], None] = lambda _how: None
         """Is told "kept" or "made" of every copy."""
@@ -56,11 +69,11 @@ class Variants:
         """
         if wish.wrong:
             raise Unmakeable(wish.wrong)
-        if file.kind not in READERS:
+        if file.kind not in readers():
             if wish.only_lighter:
                 return file
             raise Unmakeable("Only pictures can be made smaller.")
-        form = wish.form or fitting_form(file.kind, wish)
+        form = fitting_form(file.kind, wish)
         pillow, kind, ending = FORMATS[form]
         key = _key(file, "picture", wish.width, wish.height, form, wish.quality)
         try:
@@ -86,13 +99,12 @@ class Variants:
 
     def _make(self, file: OpenFile, form: str, wish: Wish) -> bytes:
         """The copy's bytes; none where the file itself is better, so that this too is kept."""
-        with self._slots:
-            try:
-                content = copy_of(file, form, wish)
-            except Unmakeable:
-                if wish.only_lighter:
-                    return b""
-                raise
+        try:
+            content = copy_of(file, form, wish, self._memory)
+        except Unmakeable:
+            if wish.only_lighter:
+                return b""
+            raise
         return b"" if wish.only_lighter and len(content) >= file.size else content
 
     def would_compress(self, file: OpenFile) -> bool:
@@ -102,10 +114,17 @@ class Variants:
     def compressed(self, file: OpenFile, *, make: bool = True) -> OpenFile:
         """A text by gzip, open; ``make`` as with ``picture``. Raises Unmakeable, and Unmade."""
         key = _key(file, "gzip")
-        made = self._get(f"{key}.gz", file, (lambda: _gzip(file)) if make else None)
+        made = self._get(f"{key}.gz", file, (lambda: self._gzip(file)) if make else None)
         etag = f'{file.etag[:-1]}-gz"'
         headers = {**file.headers, "ETag": etag}
         return replace(made, etag=etag, modified=file.modified, headers=headers, kind=file.kind)
+
+    def _gzip(self, file: OpenFile) -> bytes:
+        try:
+            with self._memory.reserve(2 * file.size):
+                return gzip.compress(file.read(0, file.size), 6, mtime=0)
+        except OverBudget:
+            raise Unmakeable("This text is too large to be compressed.", 413) from None
 
     def _get(self, name: str, file: OpenFile, make: Callable[[], bytes] | None) -> OpenFile:
         """The kept copy of that name; made first when there is none, by one of those who ask."""
@@ -168,10 +187,6 @@ class Variants:
             with suppress(OSError):
                 path.unlink()
                 total -= size
-
-
-def _gzip(file: OpenFile) -> bytes:
-    return gzip.compress(file.read(0, file.size), 6, mtime=0)
 
 
 def _key(file: OpenFile, *parts: object) -> str:

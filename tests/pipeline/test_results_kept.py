@@ -20,6 +20,7 @@ from comfyui_pipeline.record import Record
 from tests.conftest import png
 from tests.media import broken
 from tests.pipeline.test_fault_matrix import DONE, END, NODE, SUCCESS, WORKFLOW
+from tests.waiting import TIMEOUT
 
 
 def scripted(fake: Any, files: dict[str, bytes]) -> None:
@@ -201,7 +202,7 @@ def test_a_call_that_is_stopped_names_what_it_queued_and_cancels_it(
         assert process.poll() is None
         fake.script.stopped.wait(0.05)
     os.kill(process.pid, signal.SIGTERM)
-    told = json.loads(process.communicate(timeout=40)[0])["error"]
+    told = json.loads(process.communicate(timeout=TIMEOUT)[0])["error"]
     for posted in fake.script.posted:
         assert posted["prompt_id"] in told
         assert posted["prompt_id"] in fake.script.cancelled
