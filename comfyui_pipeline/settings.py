@@ -17,7 +17,6 @@ from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.limits import MANIFEST, host_limit
 from comfyui_pipeline.links import Links
 from comfyui_pipeline.media.memory import DEFAULT_MB, ImageMemory
-from comfyui_pipeline.media.memory import SETTING as MEMORY_SETTING
 from comfyui_pipeline.numbers import whole_number
 
 CONFIG_FILE = "config.env"
@@ -107,7 +106,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         silence=_silence(value("COMFYUI_SILENCE_TIMEOUT")),
         return_image=_word("COMFYUI_RETURN_IMAGE", value("COMFYUI_RETURN_IMAGE"), RETURN_IMAGE),
         debug=_yes("DebugMode", value("DebugMode", "false")),
-        memory=ImageMemory(_image_memory(value(MEMORY_SETTING))),
+        memory=ImageMemory(_image_memory(value("COMFYUI_IMAGE_MEMORY_MB"))),
     )
 
 
@@ -317,7 +316,9 @@ def _image_memory(value: str) -> int:
     """Bytes."""
     megabytes = whole_number(value or str(DEFAULT_MB), at_most=MOST_MB)
     if megabytes is None or megabytes < LEAST_MB:
-        raise _wrong(MEMORY_SETTING, value, f"a whole number from {LEAST_MB} to {MOST_MB}")
+        raise _wrong(
+            "COMFYUI_IMAGE_MEMORY_MB", value, f"a whole number from {LEAST_MB} to {MOST_MB}"
+        )
     return megabytes * 2**20
 
 

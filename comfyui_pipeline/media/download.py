@@ -75,7 +75,7 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
             content, target = _visit(url, policy, visit)
             if target is None:
                 return content
-            url = _next_hop(url, target)
+            url = next_hop(url, target)
     except guard.Expired:
         raise _slow(first, end - begun, cut=end < begun + policy.total_seconds) from None
     finally:
@@ -170,7 +170,8 @@ def _invalid(shown: str) -> DownloadRefused:
     return DownloadRefused(f"{shown} is not a valid URL.", "Check its host and its port.")
 
 
-def _next_hop(url: str, target: str) -> str:
+def next_hop(url: str, target: str) -> str:
+    """Where a redirect leads. Raises DownloadRefused for no URL, and from https to plain http."""
     try:
         following = urljoin(url, target)
         urlsplit(following)

@@ -79,10 +79,10 @@ def readable(
         content, notes = _mended(content, kind, memory)
         with _opened(BytesIO(content), kind, memory, what) as (image, measured):
             still = not animated and (measured.frames or 1) > 1
-            steps = list(_steps(image, kind, max_side, still=still))
             decoded = replace(measured, frames=1) if still else measured
             needed = _within(image, decoded, memory, what, max_side)
             with memory.use(needed):
+                steps = list(_steps(image, measured, max_side, still=still))  # may decode it
                 if not steps:
                     _decode(image, measured.frames or 1)
                     return Readable(content, measured, notes)
@@ -305,7 +305,7 @@ def _steps(image: Image, kind: Kind, max_side: int | None, *, still: bool) -> It
         yield "converted from 16 bit or more to 8"
     if turn_of(image) is not None:
         yield "turned upright as its EXIF says"
-    if max_side is not None and max(image.size) > max_side:
+    if max_side is not None and max(kind.width or 0, kind.height or 0) > max_side:
         yield f"shrunk to {max_side} pixels"
 
 
@@ -315,7 +315,10 @@ def _converted(image: Image, max_side: int | None) -> bytes:
     if shown.mode not in ("L", "LA", "RGB", "RGBA"):
         see_through = "A" in shown.getbands() or "transparency" in shown.info
         shown = shown.convert("RGBA" if see_through else "RGB")
-    return _png(upright(shrunk(shown, max_side), turn))
+    shown = upright(shrunk(shown, max_side), turn)
+    if shown is not image:
+        image.close()  # its pixels are not needed while the new file grows
+    return _png(shown)
 
 
 def shrunk(image: Image, max_side: int | None) -> Image:
@@ -454,7 +457,8 @@ def _within(image: Image, seen: Kind, memory: ImageMemory, what: str, max_side: 
     size, frames, form = (seen.width or 0, seen.height or 0), seen.frames or 1, decoder_of(image)
     needed = budget.needed_bytes(*size, image.mode, frames, form)
     if not memory.fits(needed) and max_side is not None and image.format == "JPEG":
-        image.draft(None, (max_side, max_side))
+        share = min(1.0, max_side / max(1, *size))
+        image.draft(None, (int(size[0] * share) + 1, int(size[1] * share) + 1))
         beside = budget.DECODING["JPEG"] if form else 0
         needed = budget.needed_bytes(*image.size, image.mode) + size[0] * size[1] * beside
     try:

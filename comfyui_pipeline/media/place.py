@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,13 +159,59 @@ def _content(
     if isinstance(source, Inline):
         return source.content
     try:
-        if source.path.stat().st_size > MAX_FILE_BYTES:
-            raise MediaError(
-                f"{shown} is larger than {MAX_FILE_BYTES >> 20} MB.", "Give a smaller file."
-            )
-        return source.path.read_bytes()
+        with os.fdopen(opened(source.path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise MediaError(
+                    f"{shown} is larger than {MAX_FILE_BYTES >> 20} MB.", "Give a smaller file."
+                )
+            return file.read(size)
     except OSError as error:
         raise MediaError(f"{shown} cannot be read: {error.strerror}.", FORMS) from None
+
+
+def opened(path: Path) -> int:
+    """A descriptor of a regular file by its resolved path, which holds no link.
+
+    One that has appeared in it since is not followed: it was resolved to be judged, and what is read
+    has to be what was judged. Raises OSError.
+    """
+    if os.open in os.supports_dir_fd:
+        descriptor = _opened_below(path)
+    else:
+        descriptor = os.open(path, _OPENING)
+        if path.resolve() != path or not os.path.samestat(os.fstat(descriptor), path.lstat()):
+            os.close(descriptor)
+            raise OSError(errno.ELOOP, "it is a link")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a file")
+    return descriptor
+
+
+def _opened_below(path: Path) -> int:
+    """Folder by folder from the root (openat(2) with O_NOFOLLOW)."""
+    *above, name = path.parts
+    folder = os.open(above[0], _FOLDER)
+    try:
+        for part in above[1:]:
+            below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        return os.open(name, _OPENING, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+_OPENING = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe that has taken the file's place keeps nobody waiting
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+"""O_PATH: a folder that may be passed through but not listed."""
 
 
 _TAKEN = {

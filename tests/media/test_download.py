@@ -13,12 +13,15 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from comfyui_pipeline.errors import DownloadRefused, MediaError
 from comfyui_pipeline.media import cache, guard
-from comfyui_pipeline.media.download import DownloadPolicy, download
+from comfyui_pipeline.media.download import MAX_URL, DownloadPolicy, download, next_hop
 from tests.waiting import TIMEOUT
 
 ALLOWED = DownloadPolicy(allow=("127.0.0.1",), read_seconds=TIMEOUT, total_seconds=TIMEOUT)
@@ -91,6 +94,14 @@ def site() -> Iterator[str]:
         "/tagged": lambda h: h.tagged(ETag='"a1"'),
         "/dated": lambda h: h.tagged(Last_Modified="Tue, 01 Sep 2026 10:00:00 GMT"),
         "/secret": lambda h: h.tagged(ETag='"a1"', Cache_Control="private, no-store"),
+        "/square": lambda h: h.reply(PNG, Content_Length="\xb2"),
+        "/digits": lambda h: h.reply(PNG, Content_Length="9" * 5000),
+        "/negative": lambda h: h.reply(PNG, Content_Length="-208"),
+        "/word": lambda h: h.reply(PNG, Content_Length="many"),
+        "/huge": lambda h: h.reply(PNG, Content_Length=str(10**12)),
+        "/to": lambda h: h.reply(
+            b"", 302, Location=unquote(h.path.partition("?")[2]).encode().decode("latin-1")
+        ),
         "/heads": lambda h: h.reply(PNG, **{f"X-{n}": "x" * 1000 for n in range(90)}),
         "/more-heads": lambda h: h.reply(PNG, **{f"X-{n}": "x" for n in range(200)}),
     }
@@ -275,3 +286,108 @@ def test_what_was_not_asked_for_the_longest_makes_room(
 def test_more_headers_than_anybody_needs_are_refused(site: str, path: str) -> None:
     with pytest.raises(MediaError):
         download(site + path, ALLOWED)
+
+
+@pytest.mark.parametrize("path", ["/square", "/digits", "/negative", "/word"])
+def test_what_is_no_length_counts_as_none(site: str, path: str) -> None:
+    assert download(site + path, ALLOWED) == PNG
+
+
+def test_a_promised_length_above_the_limit_is_refused_before_it_is_read(site: str) -> None:
+    with pytest.raises(DownloadRefused, match="larger than 50 MB"):
+        download(site + "/huge", ALLOWED)
+
+
+INVALID = [
+    "http://[::1",
+    "http://[::1/x.png",
+    "http://a..b/",
+    "http://.a/",
+    "http://" + "a" * 64 + ".com/",
+    "http://" + "ü" * 3000 + "/",
+    "http://xn--\ud55c..x/",
+    "http://a.example:99999/",
+    "http://a.example:0/",
+    "http://a.example:²/",
+    "http://a.example:-1/",
+    "https://a..b:443/x",
+]
+
+
+@pytest.mark.parametrize("url", INVALID)
+def test_what_is_no_url_is_said_so_first_and_behind_a_redirect(site: str, url: str) -> None:
+    with pytest.raises(MediaError, match="not a valid URL"):
+        download(url, ALLOWED)
+    if url.isascii():
+        with pytest.raises(MediaError, match="not a valid URL"):
+            download(f"{site}/to?{quote(url)}", ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://127.0.0.1/x", "data:image/png;base64,AAAA", "javascript:1"]
+)
+def test_a_redirect_to_another_scheme_is_refused(site: str, target: str) -> None:
+    with pytest.raises(DownloadRefused, match="Only http and https"):
+        download(f"{site}/to?{quote(target)}", ALLOWED)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    rest=st.text(max_size=60), scheme=st.sampled_from(["http://", "https://", "http://[", "//", ""])
+)
+def test_no_url_however_odd_ends_in_anything_but_an_error_in_words(rest: str, scheme: str) -> None:
+    policy = DownloadPolicy(total_seconds=2, connect_seconds=1)
+    if "." in rest:
+        rest = rest.replace(".", "..")  # names that could be looked up are for other tests
+    with pytest.raises(MediaError):
+        download(f"{scheme}{rest}..x/{rest}", policy)
+
+
+def test_a_downgrade_is_refused_and_an_upgrade_is_not() -> None:
+    follow = next_hop
+    with pytest.raises(DownloadRefused, match="from https to plain http"):
+        follow("https://a.example/x", "http://a.example/x")
+    with pytest.raises(DownloadRefused, match="from https to plain http"):
+        follow("HTTPS://a.example/x", "HTTP://b.example/")
+    assert follow("http://a.example/x", "https://a.example/y") == "https://a.example/y"
+    assert follow("https://a.example/x/y", "z") == "https://a.example/x/z"
+    assert follow("http://a.example/x", "//b.example/") == "http://b.example/"
+
+
+def test_an_address_of_4096_characters_is_taken_and_a_longer_one_is_not(site: str) -> None:
+    assert MAX_URL == 4096
+    longest = f"{site}/good.png?" + "x" * (4096 - len(site) - 10)
+    assert len(longest) == 4096
+    assert download(longest, ALLOWED) == PNG
+    with pytest.raises(DownloadRefused, match="not a valid URL"):
+        download(longest + "x", ALLOWED)
+
+
+@pytest.mark.parametrize(("hops", "good"), [(5, True), (6, False)])
+def test_five_redirects_are_followed_and_no_sixth(site: str, hops: int, good: bool) -> None:
+    url = "/good.png"
+    for _ in range(hops):
+        url = f"/to?{quote(url)}"
+    if good:
+        assert download(site + url, ALLOWED) == PNG
+    else:
+        with pytest.raises(DownloadRefused, match="more than 5 times"):
+            download(site + url, ALLOWED)
+
+
+def test_the_limits_of_a_download_that_nobody_has_set() -> None:
+    policy = DownloadPolicy()
+    assert (policy.allow, policy.max_bytes, policy.max_redirects) == ((), 50 * 2**20, 5)
+    assert (policy.connect_seconds, policy.read_seconds, policy.total_seconds) == (5, 10, 60)
+    assert policy.keep_in is None
+    assert cache.MOST_BYTES == 256 * 2**20
+    assert cache.LARGEST == 64 * 2**20
+
+
+def test_what_stopped_a_slow_download_is_named_with_its_seconds(site: str) -> None:
+    with pytest.raises(MediaError, match=r"was not fetched within 1 s\."):
+        download(site + "/drip", replace(ALLOWED, total_seconds=1))
+    with pytest.raises(MediaError) as caught:
+        download(site + "/drip", ALLOWED, time.monotonic() + 0.8)
+    assert "0.8 s that this call's time limit left" in str(caught.value)
+    assert "within" not in str(caught.value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.place import place
+from comfyui_pipeline.media.place import opened, place, read
 from comfyui_pipeline.media.source import Places
 from tests.media.shelf import Server, png
 
@@ -97,3 +99,54 @@ def test_a_file_of_another_kind_is_refused_by_name(
     file.write_bytes(content)
     with pytest.raises(MediaError, match=told):
         place(str(file), Server(), Places(None, (tmp_path,)), DownloadPolicy(), wanted=wanted)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_link_that_appears_between_the_look_and_the_reading_is_never_followed(
+    places: Places, tmp_path: Path, what: str
+) -> None:
+    """Another thread puts a link in the file's, or its folder's, place and takes it away all the time."""
+    secret, folder = tmp_path / "elsewhere", tmp_path / "attachments"
+    (secret / "cat.png").write_bytes(png(color=(66, 6, 6)))
+    (folder / "sub").mkdir()
+    (folder / "sub" / "cat.png").write_bytes(png())
+    swapped = folder / "sub" if what == "folder" else folder / "sub" / "cat.png"
+    aside, link = folder / "aside", folder / "link"
+    link.symlink_to(secret if what == "folder" else secret / "cat.png")
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            swapped.rename(aside)
+            link.rename(swapped)
+            swapped.rename(link)
+            aside.rename(swapped)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    seen = set()
+    try:
+        for _ in range(2000):
+            try:
+                seen.add(read("sub/cat.png", places, DownloadPolicy(), None))
+            except MediaError:
+                continue
+    finally:
+        stop.set()
+        thread.join()
+    assert seen <= {png()}
+    assert read("sub/cat.png", places, DownloadPolicy(), None) == png()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links and pipes")
+def test_what_is_opened_is_the_very_path_that_was_judged(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.png").write_bytes(png())
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "a.png").symlink_to(tmp_path / "folder" / "a.png")
+    os.mkfifo(tmp_path / "pipe")
+    os.close(opened(tmp_path.resolve() / "folder" / "a.png"))
+    for other in ("link/a.png", "a.png", "pipe", "folder", "nothing"):
+        with pytest.raises(OSError):
+            opened(tmp_path.resolve() / other)

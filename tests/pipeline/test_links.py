@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import pytest
 import requests
 
-from comfyui_pipeline.links import DAY, Links
+from comfyui_pipeline.links import DAY, Links, of_file
+from input_server import paths
+from tests.conftest import png
 from tests.input_server.running import KEY, Running
+from tests.pipeline.test_fault_matrix import WORKFLOW
+from tests.pipeline.test_results_kept import scripted
 from tests.waiting import TIMEOUT
 
 NAME = "图 sub/a #1 b.txt"
@@ -120,3 +125,87 @@ def test_the_pipeline_and_the_file_server_mean_the_same_mounts(tmp_path: Path) -
     ours = dict(settings.load(tmp_path, environ).mounts)
     theirs = {mount.alias: mount.folder for mount in config.read(environ).mounts}
     assert ours == theirs
+
+
+ODD = ["cat~1.png", "12:30:05_00001_.png", "12:30/a.png", "a ~2.png", "x:y:z.png"]
+NEVER = [".hidden.png", "a?b.png", "CON.png", "a|b.png", "sub/.x/a.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows takes these names for other files")
+def test_what_the_file_server_serves_has_an_address_and_nothing_else_has(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    for name in (*ODD, *NEVER):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png(8, 8))
+    with Running(folder) as server:
+        links = Links(server.url, "server", KEY, KEY)
+        for name in ODD:
+            url = of_file(links, "m", name, folder / name, "image")
+            assert url is not None
+            assert requests.get(url, timeout=20).content == png(8, 8), name
+        for name in NEVER:
+            assert of_file(links, "m", name, folder / name, "image") is None
+            raw = links.url("m", name, 1, picture=True)
+            assert requests.get(str(raw), timeout=20).status_code == 403, name
+        listed = requests.get(str(links.gallery("m")) + "list", timeout=20).json()["items"]
+        assert {item["name"] for item in listed} == set(ODD)
+
+
+@pytest.mark.parametrize("style", ["server", "host"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_address_of_the_page_opens(running: Running, style: str, signed: bool) -> None:
+    page = Links(running.url, style, KEY, "signs", signed=signed).gallery("m")
+    assert "<html" in requests.get(str(page), timeout=20).text
+    assert (KEY in str(page)) is not signed
+    assert Links(running.url, style, "", "").gallery("m") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "posix", "windows"),
+    [
+        ("a.png", True, True),
+        ("cat~1.png", True, False),
+        ("a:b.png", True, False),
+        ("abcdefgh~1.png", True, True),
+        ("a~b.png", True, True),
+        ("con.png", False, False),
+        ("a.png ", False, False),
+        ("a*.png", False, False),
+        ("\udcff.png", False, False),
+        ("a\\b.png", False, False),
+    ],
+)
+def test_which_names_are_served(name: str, posix: bool, windows: bool) -> None:
+    assert paths.is_served([name], windows=False) is posix
+    assert paths.is_served([name], windows=True) is windows
+    assert paths.is_served(["a", name, "b.png"], windows=False) is posix
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_result_in_the_servers_own_folder_under_a_name_that_is_never_served(
+    plugin: Any, fake: Any, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    files = {"12:30.png": png(8, 8), "a?b.png": png(9, 9)}
+    for name, content in files.items():
+        (own / name).write_bytes(content)
+    scripted(fake, files)
+    answered = plugin.call(
+        {"workflow": plugin.workflow("it", WORKFLOW)},
+        COMFYUI_BASE_URL=fake.url,
+        COMFYUI_SERVER_OUTPUT_DIR=str(own),
+    )
+    served, other = answered.result["outputs"]
+    assert "/files/comfyui/12%3A30.png" in served["url"]
+    assert (other["url"], other["path"]) == (None, str(own / "a?b.png"))
+    assert "never serves a file of this name" in answered.text
+
+
+def test_a_link_lives_as_long_as_was_asked_and_its_end_is_a_whole_day() -> None:
+    url = Links("http://x", "server", "", "signs", signed=True, seconds=5 * DAY).url(
+        "m", "a.png", 1, picture=True
+    )
+    ends = int(str(url).partition("exp=")[2].partition("&")[0])
+    assert ends % DAY == 0
+    assert 5 * DAY <= ends - time.time() <= 6 * DAY

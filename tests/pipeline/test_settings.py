@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from comfyui_pipeline import settings
 from comfyui_pipeline.errors import SettingsError
+from input_server import config
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +54,8 @@ WRONG = {
     "COMFYUI_CLIENT_ID": ["a b", "图"],
     "COMFYUI_ALLOWED_DIRS": ["relative;also"],
     "DebugMode": ["maybe"],
+    "COMFYUI_IMAGE_MEMORY_MB": ["15", "65537", "1e3", "²", "-400", "9" * 5000],
+    "COMFYUI_SILENCE_TIMEOUT": ["4", "86401", "nan", "inf"],
     "COMFYUI_OUTPUT_MOUNT": ["a/b"],
 }
 
@@ -97,3 +101,107 @@ def test_manifest_example_and_code_name_the_same_settings() -> None:
     for entry in manifest["capabilities"]["invocationCommands"]:
         assert entry["command"] == entry["commandIdentifier"]
         assert "tool_name:「始」comfyui「末」" in entry["example"]
+
+
+def test_every_default_is_what_the_example_says(folder: Path) -> None:
+    chosen = settings.load(folder, {"FILE_SERVER_ACCESS_KEY": "k"})
+    assert chosen.silence == 300
+    assert chosen.return_image == "preview"
+    assert chosen.client_prefix == "comfyui-plugin"
+    assert chosen.output_alias == "output"
+    assert chosen.memory.limit == 384 * 2**20
+    assert chosen.debug is False
+    assert (chosen.links.base, chosen.links.style) == ("http://127.0.0.1:5005", "server")
+    assert (chosen.links.signed, chosen.links.seconds) == (False, 720 * 3600)
+    assert (chosen.links.signing_key, chosen.links.quality) == ("k", "")
+    assert (chosen.allowed_dirs, chosen.download_allow, chosen.auth) == ((), (), {})
+
+
+GOOD = [
+    ("COMFYUI_TIMEOUT", "1", "timeout", 1),
+    ("COMFYUI_TIMEOUT", "595", "timeout", 595),
+    ("COMFYUI_SILENCE_TIMEOUT", "5", "silence", 5),
+    ("COMFYUI_SILENCE_TIMEOUT", "86400", "silence", 86_400),
+    ("COMFYUI_RETURN_IMAGE", "FULL", "return_image", "full"),
+    ("COMFYUI_RETURN_IMAGE", "none", "return_image", "none"),
+    ("DebugMode", "yes", "debug", True),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "name", "expected"), GOOD)
+def test_the_ends_of_each_range_are_taken(
+    folder: Path, key: str, value: str, name: str, expected: object
+) -> None:
+    assert getattr(settings.load(folder, {key: value}), name) == expected
+
+
+@pytest.mark.parametrize(("hours", "good"), [("1", 1), ("8760", 1), ("0.9", 0), ("8761", 0)])
+def test_the_hours_of_a_link(folder: Path, hours: str, good: int) -> None:
+    environ = {"FILE_SERVER_URL_HOURS": hours}
+    if good:
+        assert settings.load(folder, environ).links.seconds == float(hours) * 3600
+    else:
+        with pytest.raises(SettingsError):
+            settings.load(folder, environ)
+
+
+@pytest.mark.parametrize(("megabytes", "bytes_"), [("16", 16 * 2**20), ("65536", 2**36)])
+def test_the_memory_for_images_is_in_megabytes(folder: Path, megabytes: str, bytes_: int) -> None:
+    chosen = settings.load(folder, {"COMFYUI_IMAGE_MEMORY_MB": megabytes})
+    assert chosen.memory.limit == bytes_
+
+
+@pytest.mark.parametrize("limit", [9000, 600_000])
+def test_the_default_time_leaves_the_host_twenty_seconds_and_the_call_five(
+    folder: Path, limit: int
+) -> None:
+    manifest = json.dumps({"communication": {"timeout": limit}})
+    (folder / "plugin-manifest.json").write_text(manifest, "utf-8")
+    assert settings.load(folder, {}).timeout == max(5, limit / 1000 - 20)
+
+
+COMMENTS = ["# choose a long one", "#choose", "key # and words", "#"]
+SECRETS = ["FILE_SERVER_ACCESS_KEY", "COMFYUI_ACCESS_KEY", "INPUT_SERVER_SIGNING_KEY"]
+
+
+@pytest.mark.parametrize("value", COMMENTS)
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_comment_is_never_a_key_here_or_at_the_file_server(
+    folder: Path, key: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match="comment") as caught:
+        settings.load(folder, {key: value})
+    assert key in str(caught.value)
+    assert value == "#" or value not in str(caught.value)
+    other = {"COMFYUI_ACCESS_KEY": "a-good-long-key-of-its-own"}
+    with pytest.raises(config.ConfigError, match="No access key is set") as refused:
+        config.read({**(other if key == SECRETS[2] else {}), key: value})
+    assert value == "#" or value not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["abc#def-ghi-jkl", "long-key-with-#"])
+def test_a_hash_inside_a_key_is_a_letter_like_others(folder: Path, key: str) -> None:
+    assert settings.load(folder, {"FILE_SERVER_ACCESS_KEY": key}).links.access_key == key
+    assert config.read({"COMFYUI_ACCESS_KEY": key}).signing_key == key
+
+
+def test_an_older_dotenv_makes_no_value_of_a_comment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As python-dotenv 1.1.1 reads `COMFYUI_OUTPUT_DIR=   # where results go`."""
+    import dotenv
+
+    read = {"COMFYUI_OUTPUT_DIR": "# where results go"}
+    monkeypatch.setattr(dotenv, "dotenv_values", lambda **_: read)
+    (folder / "config.env").write_text("x", "utf-8")
+    with pytest.raises(SettingsError, match="COMFYUI_OUTPUT_DIR is empty but for a comment"):
+        settings.load(folder, {})
+    monkeypatch.setattr(config, "PACKAGE", folder)
+    results = config.read({"COMFYUI_ACCESS_KEY": "a-good-long-key"}).results
+    assert results is not None
+    assert results.folder.name == "output"
+
+
+def test_both_requirements_exclude_the_dotenv_that_reads_comments_as_values() -> None:
+    for name in ("requirements.txt", "input_server/requirements.txt"):
+        assert "python-dotenv>=1.2.4," in (PROJECT / name).read_text("utf-8")

@@ -1,0 +1,330 @@
+"""What is decided around a run: who is cancelled, what is tried again, how long is waited."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline import collect, report, run
+from comfyui_pipeline import settings as pipeline_settings
+from comfyui_pipeline.engine.base import Incoming, Job, Output, RunResult, RunState
+from comfyui_pipeline.engine.http import LostReply, Refused
+from comfyui_pipeline.errors import (
+    EngineError,
+    MediaError,
+    OutputGone,
+    PromptRejected,
+    RunFailed,
+    RunLost,
+    RunTimeout,
+    ServerSilent,
+    ServerUnreachable,
+)
+from comfyui_pipeline.prepare import Ready
+from comfyui_pipeline.record import Record
+from comfyui_pipeline.report import Delivered, Report
+from comfyui_pipeline.tool_call import ToolCall
+from comfyui_pipeline.workflow import graph as graphs
+from tests.conftest import png
+from tests.pipeline.test_fault_matrix import WORKFLOW
+
+FILE = Output("9", "images", filename="a.png")
+
+
+class Engine:
+    """Runs nothing. ``ends``: what waiting for each run in turn raises or gives."""
+
+    def __init__(self, *ends: Any, refuses: BaseException | None = None) -> None:
+        self.ends = list(ends)
+        self.refuses = refuses
+        self.queued: list[Job] = []
+        self.cancelled: list[str] = []
+        self.stages = ["ended"]
+        self.files: Any = self
+        self.fetches: list[Any] = [png(8, 8)]
+
+    def queue(self, job: Job) -> Any:
+        if self.refuses is not None:
+            raise self.refuses
+        self.queued.append(job)
+        end = self.ends.pop(0)
+
+        def wait(*_: Any) -> RunResult:
+            if isinstance(end, BaseException):
+                raise end
+            return RunResult(job.prompt_id, **end)
+
+        return _Run(job.prompt_id, wait)
+
+    def cancel(self, prompt_id: str) -> None:
+        self.cancelled.append(prompt_id)
+
+    def state(self, _prompt_id: str) -> RunState:
+        stage: Any = self.stages.pop(0) if len(self.stages) > 1 else self.stages[0]
+        return RunState(stage)
+
+    @contextlib.contextmanager
+    def fetch(self, _output: Output) -> Iterator[Incoming]:
+        given = self.fetches.pop(0) if len(self.fetches) > 1 else self.fetches[0]
+        if isinstance(given, BaseException):
+            raise given
+        if isinstance(given, threading.Event):
+            given.wait(30)
+            raise MediaError("late")
+        yield Incoming(iter([given]), len(given))
+
+    def size(self, _output: Output) -> int | None:
+        return None
+
+
+class _Run:
+    def __init__(self, prompt_id: str, wait: Any) -> None:
+        self.prompt_id, self.wait = prompt_id, wait
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def performed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    graph = graphs.build(WORKFLOW, {})
+    ready = Ready("it", Job(WORKFLOW, "the-id"), graph, (), (), {}, ())
+    monkeypatch.setattr(run, "prepare", lambda *_: ready)
+
+    def perform(engine: Engine, record: Record | None = None, **call: Any) -> Any:
+        chosen = pipeline_settings.load(tmp_path, {"FILE_SERVER_ACCESS_KEY": "k"})
+        return run.run(
+            ToolCall(**{"command": "run", "workflow": "it", **call}),
+            chosen,
+            engine,  # type: ignore[arg-type]
+            time.monotonic(),
+            record or Record(),
+        )
+
+    return perform
+
+
+LEFT = [ServerUnreachable("x"), ServerSilent("x"), EngineError("x"), MediaError("x"), KeyError("x")]
+
+
+@pytest.mark.parametrize("error", LEFT, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_run_goes_on_when_waiting_fails_unless_the_call_wants_it_stopped(
+    performed: Any, error: Exception, asked: bool
+) -> None:
+    engine, record = Engine(error), Record()
+    with pytest.raises(type(error)):
+        performed(engine, record, cancel_late=asked)
+    assert engine.cancelled == (["the-id"] if asked else [])
+    assert '"prompt_id": "the-id"' in record.remains() or (
+        asked and "cancelled" in record.remains()
+    )
+
+
+@pytest.mark.parametrize("error", [RunFailed("x"), RunLost("x")])
+def test_a_run_that_is_over_is_neither_cancelled_nor_offered(performed: Any, error: Any) -> None:
+    engine, record = Engine(error), Record()
+    with pytest.raises(type(error)):
+        performed(engine, record, cancel_late=True)
+    assert engine.cancelled == []
+    assert record.remains() == ""
+
+
+class Signal(BaseException):
+    """As the entry point raises for SIGTERM."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Signal()])
+def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseException) -> None:
+    for engine in (Engine(error), Engine(refuses=error)):
+        record = Record()
+        with pytest.raises(type(error)):
+            performed(engine, record)
+        assert engine.cancelled == ["the-id"]
+        assert record.remains() == "The run was cancelled (prompt id the-id)."
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [(PromptRejected("x"), False), (Refused("x"), False), (LostReply("x"), True)],
+)
+def test_only_a_prompt_that_may_have_arrived_is_named(
+    performed: Any, error: Exception, named: bool
+) -> None:
+    record = Record()
+    with pytest.raises(type(error)):
+        performed(Engine(refuses=error), record)
+    assert ("may have been queued" in record.remains()) is named
+
+
+def test_a_run_lost_untouched_is_queued_once_more_under_another_id(performed: Any) -> None:
+    engine = Engine(RunLost("x", untouched=True), {"outputs": (FILE,)})
+    assert performed(engine)["outputs"][0]["file"] == "a.png"
+    first, second = engine.queued
+    assert first.prompt_id != second.prompt_id
+    with pytest.raises(RunLost):
+        performed(Engine(RunLost("x", untouched=True), RunLost("y", untouched=True)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "stages", "told"),
+    [
+        (False, ["running"], "still going on"),
+        (True, ["running", "ended"], "was cancelled, as asked"),
+        (True, ["running"], "was asked to stop, and is still going on"),
+    ],
+)
+def test_a_late_run(
+    performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], told: str
+) -> None:
+    monkeypatch.setattr(run, "SURE_SECONDS", 0.5)
+    engine = Engine({"outputs": (), "complete": False})
+    engine.stages = stages
+    with pytest.raises(RunTimeout, match=told):
+        performed(engine, cancel_late=asked)
+    assert engine.cancelled == (["the-id"] if asked else [])
+
+
+def test_the_times_that_are_waited_leave_the_watchdog_its_turn() -> None:
+    assert (run.FETCH_SECONDS, run.SURE_SECONDS) == (8.0, 4.0)  # it comes after 15
+
+
+def test_a_result_that_does_not_come_in_time_is_a_failed_output(
+    performed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FETCH_SECONDS", -600.0)
+    engine, forever = Engine({"outputs": (FILE,)}), threading.Event()
+    engine.fetches = [forever]
+    with pytest.raises(MediaError, match="not arrived in time"):
+        performed(engine)
+    forever.set()
+
+
+@pytest.mark.parametrize(
+    ("fetches", "good"),
+    [
+        ([MediaError("x"), png(8, 8)], True),
+        ([EngineError("x"), png(8, 8)], True),
+        ([MediaError("x"), MediaError("y"), png(8, 8)], False),
+        ([OutputGone("x"), png(8, 8)], False),
+        ([KeyError("x"), png(8, 8)], False),
+    ],
+)
+def test_a_result_is_fetched_twice_at_most_and_not_again_when_it_is_gone(
+    performed: Any, monkeypatch: pytest.MonkeyPatch, fetches: list[Any], good: bool
+) -> None:
+    monkeypatch.setattr(run, "_with_fresh_names", lambda _: None)
+    engine = Engine({"outputs": (FILE,)})
+    engine.fetches = fetches
+    if good:
+        assert performed(engine)["complete"] is True
+    else:
+        with pytest.raises((MediaError, EngineError)):
+            performed(engine)
+
+
+def test_previews_come_only_when_nothing_was_saved_or_they_are_wanted(performed: Any) -> None:
+    temp = Output("2", "images", filename="t.png", folder_type="temp")
+    for outputs, call, files in (
+        ((temp, FILE), {}, ["a.png"]),
+        ((temp, FILE), {"previews": True}, ["a.png", "previews/t.png"]),
+        ((temp,), {}, ["previews/t.png"]),
+    ):
+        result = performed(Engine({"outputs": outputs}), **call)
+        assert [output["file"] for output in result["outputs"]] == files
+        assert ("previews were left out" in str(result)) is (files == ["a.png"])
+
+
+def test_limits_of_answers_and_of_work_side_by_side() -> None:
+    assert collect.SIDE_BY_SIDE == 6
+    assert collect.LONG_TEXT == 2000
+    assert collect.SAVED == "output"
+    assert report.MOST_OUTPUTS == 20
+
+
+LATE = "NOT FINISHED within the time limit (0.0 s)"
+
+
+def told(**fields: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "workflow": "it",
+        "prompt_id": "the-id",
+        "complete": True,
+        "outputs": (),
+        "changes": (),
+        "guesses": (),
+        "seeds": {},
+        "node_errors": {},
+        "notes": (),
+        "cached": False,
+    }
+    return report.tell(Report(**{**base, **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "begins", "complete"),
+    [
+        ({}, "Done: the workflow it", True),
+        ({"node_errors": {"9": "x"}}, "PARTLY FAILED", False),
+        ({"failed": {"a": "x"}}, "PARTLY FAILED", False),
+        (
+            {"complete": False},
+            "NOT FINISHED within the time limit (0.0 s): the workflow it is still",
+            False,
+        ),
+        (
+            {"complete": False, "stopped": True},
+            "NOT FINISHED within the time limit (0.0 s), and cancelled",
+            False,
+        ),
+        ({"complete": False, "failed": {"a": "x"}}, "NOT FINISHED", False),
+    ],
+)
+def test_the_first_line_says_how_it_went(fields: Any, begins: str, complete: bool) -> None:
+    result = told(**fields)
+    assert result["content"][0]["text"].startswith(begins)
+    assert result["complete"] is complete
+
+
+def line(**fields: Any) -> Delivered:
+    usual: dict[str, Any] = {"node_id": "9", "title": "", "kind": "image", "file": "a.png"}
+    return Delivered(**{**usual, "path": "/a.png", "url": "http://u", "bytes": 10, **fields})
+
+
+FILM = {"title": "T", "kind": "video", "file": "a.mp4", "bytes": 3 * 2**20}
+MOVING = {"bytes": 2048, "width": 4, "height": 3, "frames": 2, "seconds": 1.25}
+STILL = {"file": "s/a]b.png", "bytes": 2**20, "width": 4, "height": 3, "frames": 1}
+LONG = {"kind": "text", "file": "t.txt", "bytes": 5000, "text": "beg…"}
+LINES = [
+    (line(), "![a.png](http://u) image, 1 KB"),
+    (line(**FILM), '[a.mp4](http://u) video, 3.0 MB, from node 9 "T"'),
+    (line(url=None), "/a.png (no URL: FILE_SERVER_ACCESS_KEY is not set)"),
+    (line(url=None, no_url="odd"), "/a.png (no URL: odd)"),
+    (line(**STILL), "![a b.png](http://u) 4×3, 1.0 MB"),
+    (line(**MOVING), "4×3, 2 frames, 1.2 s, 2 KB"),
+    (line(preview=True), "(a preview, not saved"),
+    (Delivered("9", "", "text", text="words"), "Text from node 9: words"),
+    (line(**LONG), "(text, 5 KB): [t.txt](http://u), it begins: beg…"),
+]
+
+
+@pytest.mark.parametrize(("output", "words"), LINES)
+def test_the_line_of_an_output(output: Delivered, words: str) -> None:
+    assert words in told(outputs=(output,))["content"][0]["text"]
+
+
+def test_the_note_of_a_file_is_a_warning_and_only_then_among_its_fields() -> None:
+    noted = Delivered("9", "", "image", "a.png", "/", "http://u", 1, note="odd")
+    result = told(outputs=(noted, Delivered("9", "", "image", "b.png")))
+    assert result["warnings"] == ["a.png: odd"]
+    assert "Warning: a.png: odd" in result["content"][0]["text"]
+    assert ["note" in output for output in result["outputs"]] == [True, False]
