@@ -75,7 +75,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._http(scope, send)
+            await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
@@ -97,7 +97,7 @@ class App:
             await asyncio.sleep(SWEEP_SECONDS)
             self._server.files.sweep()
 
-    async def _http(self, scope: Scope, send: Send) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         target = _target(scope)
         if target == "/healthz":
             return await _send_bytes(plain(200, "ok", "health"), scope["method"], send)
@@ -107,7 +107,7 @@ class App:
         try:
             if reply.delay:
                 await self._wait(reply.delay)
-            reply = await self._send(reply, scope, send)
+            reply = await self._send(reply, scope, receive, send)
         finally:
             if file is not None:
                 self._server.files.done(file)
@@ -170,7 +170,7 @@ class App:
         finally:
             self._delayed -= 1
 
-    async def _send(self, reply: Reply, scope: Scope, send: Send) -> Reply:
+    async def _send(self, reply: Reply, scope: Scope, receive: Receive, send: Send) -> Reply:
         """Send a reply, or another one that tells why it cannot be sent; gives the one that was."""
         file, method = reply.file, scope["method"]
         if file is None or not reply.pieces or method == "HEAD":
@@ -184,7 +184,7 @@ class App:
             await send(_start(reply))
             await send({"type": "http.response.pathsend", "path": file.pinned_path})
         else:
-            return await self._send_chunks(reply, file, scope, send)
+            return await self._send_chunks(reply, file, scope, receive, send)
         return reply
 
     def _goes_natively(self, file: OpenFile) -> bool:
@@ -197,12 +197,16 @@ class App:
             return False
         return True
 
-    async def _send_chunks(self, reply: Reply, file: OpenFile, scope: Scope, send: Send) -> Reply:
+    async def _send_chunks(
+        self, reply: Reply, file: OpenFile, scope: Scope, receive: Receive, send: Send
+    ) -> Reply:
         client = self._peer(scope, _headers(scope) or {}) or ""
         try:
             with self._streams.open(client) as stream:
                 await send(_start(reply))
-                await send_chunks(reply, file, send, self._streams, stream, self._stall_seconds)
+                await send_chunks(
+                    reply, file, receive, send, self._streams, stream, self._stall_seconds
+                )
         except TooManyBodies:
             refusal = busy("Too many downloads; ask again.")
             await _send_bytes(refusal, scope["method"], send)

@@ -10,7 +10,10 @@ from .opened import OpenFile
 from .reply import Reply
 from .streams import CHANNEL, Stream, Streams
 
+Receive = Callable[[], Awaitable[Any]]
 SendChunk = Callable[[Any], Awaitable[None]]
+TURN = 4
+"""Chunks after which other bodies get their turn, also when the client keeps up with every one."""
 
 
 class StallTimer:
@@ -46,16 +49,27 @@ class StallTimer:
 
 
 async def send_chunks(
-    reply: Reply, file: OpenFile, send: SendChunk, streams: Streams, stream: Stream, seconds: float
+    reply: Reply,
+    file: OpenFile,
+    receive: Receive,
+    send: SendChunk,
+    streams: Streams,
+    stream: Stream,
+    seconds: float,
 ) -> None:
-    """Read and send the pieces of a file, whose head has been sent.
+    """Read and send the pieces of a file, whose head has been sent; ends when the client leaves.
 
     Raises ConnectionAbortedError when the file shrank, or when the client takes no chunk for so many
     seconds: the server then cuts the connection, so that a cut body looks like one.
     """
     timer = StallTimer(seconds)
+    gone = asyncio.ensure_future(_disconnect(receive))
     try:
-        for before, start, length in _chunks(reply, streams, stream):
+        for number, (before, start, length) in enumerate(_chunks(reply, streams, stream)):
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)
+            if gone.done():  # granian takes and drops whatever is sent from now on
+                return
             content = file.read_cached(start, length) if length else b""
             if content is None:
                 content = await asyncio.to_thread(file.read, start, length)
@@ -71,7 +85,14 @@ async def send_chunks(
         raise
     finally:
         timer.stop()
+        gone.cancel()
     await send(_message(b"", more=False))
+
+
+async def _disconnect(receive: Receive) -> None:
+    """Wait until the client leaves."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _drain(send: SendChunk) -> None:

@@ -115,12 +115,12 @@ class NativeBodies:
         return True
 
     def _recount(self) -> None:
-        begun = time.monotonic()
-        if begun < self._not_before:
+        if time.monotonic() < self._not_before:
             return
+        begun = time.thread_time()
         self._count = max(0, plain_files() - self._own())
-        ended = time.monotonic()
-        self._not_before = ended + (ended - begun) * RECOUNT_PAUSE
+        spent = time.thread_time() - begun
+        self._not_before = time.monotonic() + spent * RECOUNT_PAUSE
 
 
 def plain_files() -> int:

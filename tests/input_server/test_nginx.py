@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -191,3 +193,19 @@ def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
             assert len(statuses) < 30
         assert status == 429
         assert Front(url).get("a").status_code == 429
+
+
+def test_one_client_does_not_take_every_connection(front: Front) -> None:
+    """Behind one address: 200 downloads at once, and one more that is asked to come back."""
+    port = int(front.url.rpartition(":")[2])
+    request = f"GET /comfyui_server/pw={KEY}/files/m/large.bin HTTP/1.1\r\nHost: x\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        statuses = []
+        for _ in range(202):
+            wire = stack.enter_context(socket.socket())
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            wire.settimeout(50)
+            wire.connect(("127.0.0.1", port))
+            wire.sendall(request.encode())
+            statuses.append(wire.recv(1000).split()[1])
+        assert statuses == [b"200"] * 200 + [b"503"] * 2
