@@ -87,7 +87,10 @@ def test(rest: list[str]) -> int:
     ]
     set_up_node()
     statuses = [] if rest else [run([python(), *check]) for check in checks]
-    workers = [] if any(arg.startswith("-n") for arg in rest) else ["-n", "auto"]
+    # Half of the tests wait for processes and for limits of time, so there are more than processors;
+    # a worker that has done its share takes some of another's.
+    workers = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
+    workers = [] if any(arg.startswith("-n") for arg in rest) else workers
     statuses.append(run([python(), "-m", "pytest", *workers, *rest]))
     return max(statuses)
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from comfyui_pipeline import bounds
 from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.record import Record
 from comfyui_pipeline.tool_call import ToolCall
 
 SIDE_BY_SIDE = 4
@@ -17,36 +19,54 @@ PICTURES_TOGETHER = 1024 * 1024
 
 
 def batch(
-    parts: Sequence[ToolCall], perform: Callable[[ToolCall], Mapping[str, Any]]
+    parts: Sequence[ToolCall],
+    perform: Callable[[ToolCall, Record], Mapping[str, Any]],
+    record: Record,
 ) -> dict[str, Any]:
     """Perform every part; a part that fails does not stop the others.
 
-    Raises ToolError when all of them fail.
+    Each has a part of ``record``, whose jobs and files its error names. A batch that is stopped cancels
+    the jobs of all. Raises ToolError when every part fails.
     """
+    records = [record.part(f"Part {number}") for number in range(1, len(parts) + 1)]
 
-    def one(part: ToolCall) -> Mapping[str, Any] | ToolError:
+    def one(part: ToolCall, own: Record) -> Mapping[str, Any] | ToolError:
         try:
-            return perform(part)
+            return perform(part, own)
         except ToolError as error:
-            return error
+            return _with_remains(str(error), own)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            return ToolError(f"An unforeseen fault inside the tool ({type(error).__name__}).")
+            why = f"An unforeseen fault inside the tool ({type(error).__name__})."
+            return _with_remains(why, own)
 
-    with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(parts))) as pool:
-        told = list(pool.map(one, parts))
+    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(parts)))
+    try:
+        told = list(pool.map(one, parts, records))
+    except BaseException:  # nobody waits for the parts that still run
+        pool.shutdown(wait=False, cancel_futures=True)
+        record.cancel()
+        raise
+    pool.shutdown()
     failed = [answer for answer in told if isinstance(answer, ToolError)]
     if len(failed) == len(told):
-        raise ToolError(" ".join(f"Part {n}: {error}" for n, error in enumerate(failed, start=1)))
+        share = bounds.MOST_ERROR // len(failed) - 20
+        texts = [bounds.cut(str(error), share) for error in failed]
+        raise ToolError(" ".join(f"Part {n}: {text}" for n, text in enumerate(texts, start=1)))
     return {"content": _content(told), "parts": [_fields(answer) for answer in told]}
+
+
+def _with_remains(why: str, record: Record) -> ToolError:
+    return ToolError(f"{why} {record.remains(why)}".strip())
 
 
 def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, Any]]:
     """A text that numbers the parts, then the pictures of all as far as they fit."""
     texts, pictures, left = [], [], PICTURES_TOGETHER
+    share = bounds.MOST_TEXT // len(told)
     for number, answer in enumerate(told, start=1):
         if isinstance(answer, ToolError):
-            texts.append(f"Part {number} FAILED: {answer}")
+            texts.append(f"Part {number} FAILED: {bounds.cut(str(answer), share)}")
             continue
         for piece in answer["content"]:
             if piece["type"] == "text":
@@ -61,5 +81,5 @@ def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, An
 
 def _fields(answer: Mapping[str, Any] | ToolError) -> dict[str, Any]:
     if isinstance(answer, ToolError):
-        return {"status": "error", "error": str(answer)}
+        return {"status": "error", "error": bounds.cut(str(answer), bounds.MOST_VALUE)}
     return {"status": "success", **{k: v for k, v in answer.items() if k != "content"}}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
@@ -10,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+from comfyui_pipeline import bounds
 from comfyui_pipeline.engine.base import Files, Output
 from comfyui_pipeline.errors import EngineError, MediaError, OutputGone, ToolError
-from comfyui_pipeline.links import of_file
-from comfyui_pipeline.media import store
+from comfyui_pipeline.links import is_servable, of_file
+from comfyui_pipeline.media import kinds, names, store
+from comfyui_pipeline.record import Record
 from comfyui_pipeline.report import Delivered
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.graph import Graph
@@ -21,6 +26,13 @@ from comfyui_pipeline.workflow.graph import Graph
 SIDE_BY_SIDE = 6
 """Results fetched at once."""
 SAVED = "output"
+LONG_TEXT = 2000
+"""Characters; a longer text of a node becomes a file, and its beginning stands in the answer."""
+TEXTS = "texts"
+"""Folder of such files below the folder of results."""
+MOST_IN_TEXT = 20
+"""Encoded files of one text that are stored."""
+UNSERVED = "the file server never serves a file of this name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +52,13 @@ class Collected:
 class Collector:
     """Brings the outputs of one run. Leaving the ``with`` block stops what is still under way."""
 
-    def __init__(self, files: Files, graph: Graph, settings: Settings) -> None:
+    def __init__(self, files: Files, graph: Graph, settings: Settings, record: Record) -> None:
         self._files = files
         self._graph = graph
         self._settings = settings
+        self._record = record
         self._pool = ThreadPoolExecutor(SIDE_BY_SIDE)
-        self._jobs: dict[Output, Future[Delivered]] = {}
+        self._jobs: dict[Output, Future[tuple[Delivered, ...]]] = {}
 
     def __enter__(self) -> Collector:
         return self
@@ -78,50 +91,113 @@ class Collector:
         )
         for output in wanted:
             self._begin(output)
-        delivered, failed, gone = [], {}, None
+        delivered: list[Delivered] = []
+        failed: dict[str, ToolError] = {}
+        gone = None
         for output in wanted:
+            name = output.filename or f"the text of node {output.node_id}"
             try:
-                delivered.append(self._jobs[output].result(max(0.0, until - time.monotonic())))
+                delivered += self._jobs[output].result(max(0.0, until - time.monotonic()))
             except ToolError as error:
-                failed[output.filename] = error
+                failed[name] = error
                 gone = error if isinstance(error, OutputGone) else gone
             except NotYet:
-                failed[output.filename] = MediaError("It had not arrived in time.", "Call again.")
+                failed[name] = MediaError("It had not arrived in time.", "Call again.")
+            except Exception as error:
+                failed[name] = _unforeseen(error)
         return Collected(tuple(delivered), failed, gone, len(skipped))
 
     def here(self, seconds: float) -> tuple[Delivered, ...]:
         """What has come so far, waited for at most so long."""
         done = wait(self._jobs.values(), timeout=seconds).done
-        return tuple(job.result() for job in done if job.exception() is None)
+        good = [job.result() for job in self._jobs.values() if job in done and not job.exception()]
+        return tuple(one for delivered in good for one in delivered)
 
     def _begin(self, output: Output) -> None:
         if output not in self._jobs:
             self._jobs[output] = self._pool.submit(self._bring, output)
 
-    def _bring(self, output: Output) -> Delivered:
+    def _bring(self, output: Output) -> tuple[Delivered, ...]:
+        """One output, and what was encoded in it; each is on record as soon as it is stored."""
+        delivered = self._brought(output)
+        for one in delivered:
+            if one.file:
+                self._record.stored(one.url or one.path or one.file)
+        return delivered
+
+    def _brought(self, output: Output) -> tuple[Delivered, ...]:
         """One output; a second try where the first broke off."""
         if output.filename and output.text is not None and self._files.size(output) is None:
             output = replace(output, filename="")
         if not output.filename:
-            return Delivered(output.node_id, self._title(output), "text", text=output.text)
+            return self._text(output)
         try:
-            return self._file(output)
+            return (self._file(output),)
         except OutputGone:
             raise
         except (EngineError, MediaError):
-            return self._file(output)
+            return (self._file(output),)
+
+    def _text(self, output: Output) -> tuple[Delivered, ...]:
+        """A text; a long one is a file too, and so is each file that is encoded in it."""
+        files: list[Delivered] = []
+
+        def note(part: str) -> str:
+            stored = self._encoded(output, part) if len(files) < MOST_IN_TEXT else None
+            if stored is None:
+                return f"({max(1, len(part) >> 10)} KB of encoded data left out)"
+            files.append(stored)
+            return f"(stored as {stored.file})"
+
+        text = bounds.without_files(output.text or "", note)
+        one = Delivered(output.node_id, self._title(output), "text", text=text)
+        if len(text) > LONG_TEXT:
+            one = self._long_text(output, text)
+        return (one, *files)
+
+    def _long_text(self, output: Output, text: str) -> Delivered:
+        content = text.encode("utf-8", "replace")
+        begins = text[:LONG_TEXT] + "…"
+        try:
+            stored = self._stored(content, output, ".txt")
+        except MediaError as error:
+            note = f"only its beginning is here: {error}"
+            return Delivered(output.node_id, self._title(output), "text", text=begins, note=note)
+        return replace(self._delivered(output, stored), kind="text", text=begins)
+
+    def _encoded(self, output: Output, part: str) -> Delivered | None:
+        """A file of a known kind in base64 or a data: URI, stored; None for anything else."""
+        content = bounds.decoded(part)
+        if content is None or not kinds.is_known(content):
+            return None
+        try:
+            stored = self._stored(content, output, kinds.of_bytes(content).extension)
+        except MediaError:
+            return None
+        return self._delivered(output, stored)
+
+    def _stored(self, content: bytes, output: Output, extension: str) -> store.Stored:
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        name = names.safe_name(f"node {output.node_id[:40]} {digest}{extension}")
+        root, memory = self._settings.output_dir, self._settings.memory
+        return store.store([content], root, TEXTS, name, memory=memory)
 
     def _file(self, output: Output) -> Delivered:
         there = self._on_this_machine(output)
         if there is not None:
             path, root = there
-            stored = store.found(path, root)
-            alias, folder = self._settings.server_output_mount or ("", "")
-            below = folder + stored.relative
-        else:
-            stored = self._fetched(output)
-            alias = self._settings.output_alias
-            below = stored.relative
+            stored = store.found(path, root, self._settings.memory)
+            return self._delivered(output, stored, self._settings.server_output_mount or ("", ""))
+        return self._delivered(output, self._fetched(output))
+
+    def _delivered(
+        self, output: Output, stored: store.Stored, mount: tuple[str, str] | None = None
+    ) -> Delivered:
+        """``mount``: under which alias, and which folder of it, the file is served."""
+        alias, folder = mount or (self._settings.output_alias, "")
+        below = folder + stored.relative
+        kind = stored.kind.kind
+        url = of_file(self._settings.links, alias, below, stored.path, kind)
         return Delivered(
             output.node_id,
             self._title(output),
@@ -129,13 +205,15 @@ class Collector:
             preview=output.folder_type != SAVED,
             file=stored.relative,
             path=str(stored.path),
-            url=of_file(self._settings.links, alias, below, stored.path, stored.kind.kind),
+            url=url,
             bytes=stored.size,
             width=stored.kind.width,
             height=stored.kind.height,
             frames=stored.kind.frames,
             seconds=stored.kind.seconds,
             sha256=stored.sha256,
+            note=stored.kind.note or None,
+            no_url=None if url or is_servable(below) else UNSERVED,
         )
 
     def _fetched(self, output: Output) -> store.Stored:
@@ -149,6 +227,8 @@ class Collector:
                 folder,
                 output.filename,
                 length=incoming.length,
+                memory=self._settings.memory,
+                checked=True,
             )
 
     def _on_this_machine(self, output: Output) -> tuple[Path, Path] | None:
@@ -173,3 +253,11 @@ class Collector:
     def _title(self, output: Output) -> str:
         node = self._graph.nodes.get(output.node_id)
         return (node.title or node.class_type) if node else ""
+
+
+def _unforeseen(error: Exception) -> MediaError:
+    traceback.print_exception(error, file=sys.stderr)
+    return MediaError(
+        f"A fault inside the tool kept it away ({type(error).__name__}).",
+        "It is still at ComfyUI; please report this.",
+    )

@@ -4,36 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from comfyui_pipeline import bounds
 from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.record import Record
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
 
 if TYPE_CHECKING:
     from comfyui_pipeline.engine.base import Engine
 
-Command = Callable[[ToolCall, Settings, float], Mapping[str, Any]]
+Command = Callable[[ToolCall, Settings, float, Record], Mapping[str, Any]]
+ANSWERS = "answers"
+"""Folder, below that of results, of what was too long for an answer."""
 
 
-def perform(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
-    """Do what the call asks; gives the host's ``result``. Raises ToolError's children."""
+def perform(
+    call: ToolCall, settings: Settings, started: float, record: Record, most: int = bounds.MOST
+) -> Mapping[str, Any]:
+    """Do what the call asks; gives the host's ``result``, of at most ``most`` bytes beside its pictures.
+
+    ``record`` is told of every job and file. Raises ToolError's children.
+    """
     if call.parts:
         from comfyui_pipeline.batch import batch
 
-        return batch(call.parts, lambda part: perform(part, settings, started))
-    return COMMANDS[call.command](call, settings, started)
+        share = most // len(call.parts)
+        return bounds.bounded(
+            batch(call.parts, partial(_part, settings, started, share), record),
+            partial(_save, settings),
+            most,
+        )
+    result = COMMANDS[call.command](call, settings, started, record)
+    return bounds.bounded(result, partial(_save, settings), most)
 
 
-def _run(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
+def _part(
+    settings: Settings, started: float, most: int, call: ToolCall, record: Record
+) -> Mapping[str, Any]:
+    return perform(call, settings, started, record, most)
+
+
+def _save(settings: Settings, content: bytes) -> str:
+    """Keep all fields of an answer as JSON; gives its URL, or its path without one. Raises MediaError."""
+    import hashlib
+
+    from comfyui_pipeline.links import of_file
+    from comfyui_pipeline.media import store
+
+    name = f"answer {hashlib.sha256(content).hexdigest()[:12]}.json"
+    kept = store.store([content], settings.output_dir, ANSWERS, name)
+    url = of_file(settings.links, settings.output_alias, kept.relative, kept.path, "text")
+    return url or str(kept.path)
+
+
+def _run(call: ToolCall, settings: Settings, started: float, record: Record) -> Mapping[str, Any]:
     from comfyui_pipeline.run import run
 
-    with _engine(settings) as engine:
-        return run(call, settings, engine, started)
+    with _engine(settings, started) as engine:
+        return run(call, settings, engine, started, record)
 
 
-def _later(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
+def _later(call: ToolCall, settings: Settings, started: float, record: Record) -> Mapping[str, Any]:
     from comfyui_pipeline import later
 
     if settings.embedded:
@@ -41,28 +76,30 @@ def _later(call: ToolCall, settings: Settings, started: float) -> Mapping[str, A
             "The embedded server ends with the call, so no run outlives it.",
             'Use "run", or set COMFYUI_BASE_URL to a ComfyUI.',
         )
-    with _engine(settings) as engine:
-        return later.COMMANDS[call.command](call, settings, engine, started)
+    with _engine(settings, started) as engine:
+        return later.COMMANDS[call.command](call, settings, engine, started, record)
 
 
-def _describe(call: ToolCall, settings: Settings, started: float) -> Mapping[str, Any]:
+def _describe(
+    call: ToolCall, settings: Settings, started: float, _record: Record
+) -> Mapping[str, Any]:
     from comfyui_pipeline.info import describe
 
-    with _engine(settings) as engine:
+    with _engine(settings, started) as engine:
         return describe(call, settings, engine, started)
 
 
-def _info(call: ToolCall, settings: Settings, _started: float) -> Mapping[str, Any]:
+def _info(call: ToolCall, settings: Settings, started: float, _record: Record) -> Mapping[str, Any]:
     from comfyui_pipeline import info
 
     if call.info == "workflows":
         return info.workflows(settings.workflows_dir)
-    with _engine(settings) as engine:
+    with _engine(settings, started) as engine:
         return info.ask(call.info, engine)
 
 
 @contextmanager
-def _engine(settings: Settings) -> Iterator[Engine]:
+def _engine(settings: Settings, started: float) -> Iterator[Engine]:
     """The ComfyUI that the settings name; for ``embedded`` one of our own for this call alone."""
     from comfyui_pipeline.engine.comfyui import ComfyUI
     from comfyui_pipeline.engine.waiting import Patience
@@ -72,6 +109,7 @@ def _engine(settings: Settings) -> Iterator[Engine]:
             url,
             settings.client_prefix,
             headers=settings.auth,
+            deadline=started + settings.timeout,
             patience=Patience(silence=settings.silence),
             log=_to_stderr,
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline import packages, settings
+from comfyui_pipeline import json_text, packages, settings
 from comfyui_pipeline.errors import ToolError, WorkflowError
 from comfyui_pipeline.workflow import convert, library, ui_format
 
@@ -97,8 +97,8 @@ def _schemas(
 
 def _from_file(path: Path) -> Mapping[str, Mapping[str, Any]]:
     try:
-        read = json.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError):
+        read = json_text.read(path.read_text("utf-8-sig"))
+    except ValueError:
         read = None
     if not isinstance(read, dict) or not all(isinstance(one, dict) for one in read.values()):
         raise WorkflowError(
@@ -129,6 +129,8 @@ def _one(
         print(f"{path.name}: {note}", file=sys.stderr)
     for label in unknown:
         print(f"{path.name}: node {label}: its class is not in --object-info", file=sys.stderr)
+    if (told := _not_a_number(prompt)) is not None:
+        print(f"{path.name}: {told}", file=sys.stderr)
     text = json.dumps(prompt, ensure_ascii=False, indent=2) + "\n"
     if chosen.out_dir is None:
         sys.stdout.buffer.write(text.encode())
@@ -136,6 +138,18 @@ def _one(
     else:
         (chosen.out_dir / f"{path.stem}.api.json").write_bytes(text.encode())
     return 0
+
+
+def _not_a_number(prompt: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Which inputs hold NaN or an infinity: a server takes no such prompt."""
+    odd = [
+        f"node {node_id[:80]}, input {name[:80]!r} ({told})"
+        for node_id, node in prompt.items()
+        for name, value in node["inputs"].items()
+        if (told := json_text.non_finite(value)) is not None
+    ]
+    more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
+    return f"these are no numbers that ComfyUI takes: {', '.join(odd[:10])}{more}" if odd else None
 
 
 def _fail(text: str) -> int:

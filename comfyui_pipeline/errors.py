@@ -128,8 +128,8 @@ ADVICE: Sequence[tuple[re.Pattern[str], str]] = tuple(
             "A model file is damaged or was downloaded in part: download it again.",
         ),
         (
-            r"mat1 and mat2|size mismatch|Error\(s\) in loading state_dict|shape .* is invalid|"
-            r"must match the size|expected .* channels",
+            r"mat1 and mat2|size mismatch|Error\(s\) in loading state_dict|shape .{0,80} is invalid|"
+            r"must match the size|expected .{0,80} channels",
             "Models that do not belong together are combined (checkpoint, LoRA, ControlNet, VAE or "
             "text encoder of different families), or pictures of different sizes: choose fitting ones.",
         ),
@@ -163,6 +163,7 @@ SIZES = ("width", "height", "batch_size", "length")
 
 def advice_for(message: str, prompt: Mapping[str, Mapping[str, object]]) -> str:
     """What to do about a node's failure; names the present sizes where they are the cause."""
+    message = message[:20_000]
     for pattern, advice in ADVICE:
         if pattern.search(message):
             return advice.format(sizes=_sizes(prompt))

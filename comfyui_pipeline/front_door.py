@@ -1,98 +1,147 @@
 """From raw bytes to the one answer: parse, find the packages, run the command, before the limit.
 
-Everything that can go wrong ends here as ``{"status": "error", "error": "…"}``.
+Everything that can go wrong ends here as ``{"status": "error", "error": "…"}``. This module and
+``answer``, ``bounds``, ``errors``, ``limits``, ``numbers``, ``packages``, ``record``, ``relay``,
+``signals`` and ``stdin`` run on Python 3.8 too: the host may have an old one, in whose place the
+``.venv``'s answers.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline import packages, settings, tool_call
-from comfyui_pipeline.answer import Answer
+from comfyui_pipeline import limits, packages, relay
+from comfyui_pipeline.answer import Answer, success
 from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.signals import Signals, Stopped
+from comfyui_pipeline.stdin import QUIET_SECONDS, Incomplete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from comfyui_pipeline.answer import Envelope
+    from comfyui_pipeline.record import Record
+    from comfyui_pipeline.stdin import CallReader
+
 PLUGIN_FOLDER = Path(__file__).resolve().parent.parent
+CONFIG_FILE = "config.env"
 GRACE = 15.0
 """Seconds between the pipeline's own deadline and the moment the watchdog answers in its place."""
+HOST_MARGIN = 2.0
+"""Seconds before the host's limit at which the watchdog answers in any case."""
+READING_MARGIN = 2.0
+"""Seconds before that moment at which a call that is still incomplete is given up."""
+EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow"}'
 
 
-class Stopped(BaseException):
-    """SIGTERM arrived. A BaseException, so that no library's ``except Exception`` swallows it."""
+def answer_call(reader: CallReader, answer_fd: int, argv: Sequence[str], started: float) -> int:
+    """Answer the call that ``reader`` reads on ``answer_fd``; gives the exit status.
 
-
-def answer_call(raw: bytes, answer_fd: int, argv: Sequence[str], started: float) -> int:
-    """Answer one call on ``answer_fd``; gives the exit status. ``started`` is monotonic, seconds."""
+    ``started``: when the process began, ``time.monotonic()``. Every limit counts from there.
+    """
     answer = Answer(answer_fd, exit_code="--exit-code" in argv)
-    _heed_signals()
-    limit = settings.host_limit(PLUGIN_FOLDER)
-    _watch(answer, started + limit - 2.0)
+    started -= relay.seconds_before()
     try:
-        return answer.send(_serve(raw, answer, argv, started))
-    except ToolError as error:
-        return answer.send_error(str(error))
+        signals = Signals()
+        envelope = _envelope(reader, answer, argv, started, signals)
+        signals.ignore()  # from here on nothing may break off the answer
     except (Stopped, KeyboardInterrupt):
-        return answer.send_error("The call was stopped before it was done.")
-    except packages.Missing as missing:
-        return answer.send_error(str(missing))
+        envelope = answer.failure("The call was stopped before it was done.")
+    try:
+        return answer.send(envelope)
+    except Exception as error:  # a value that JSON lacks
+        return answer.send(answer.failure(_words(error)))
+
+
+def _envelope(
+    reader: CallReader, answer: Answer, argv: Sequence[str], started: float, signals: Signals
+) -> Envelope:
+    limit = limits.host_limit(PLUGIN_FOLDER)
+    watchdog = Watchdog(answer, started + limit - HOST_MARGIN)
+    try:
+        raw = _read(reader, watchdog.moment - READING_MARGIN)
+        outcome = packages.other_python(PLUGIN_FOLDER) or _perform(
+            raw, started, watchdog, answer.record
+        )
+        if isinstance(outcome, Path):
+            return relay.relay(outcome, PLUGIN_FOLDER, raw, argv, signals, started + limit, started)
     except RecursionError:
-        return answer.send_error(
-            "The call is nested too deeply. Send plain values and short lists."
+        return answer.failure(
+            "Something in this call or its workflow is nested too deeply: values inside values, or a "
+            "chain of very many nodes. Send plain values and shorter chains."
         )
     except Exception as error:
-        return answer.send_error(_unforeseen(error))
+        return answer.failure(_words(error))
+    return success(outcome)
 
 
-def _serve(raw: bytes, answer: Answer, argv: Sequence[str], started: float) -> Mapping[str, Any]:
+def _read(reader: CallReader, until: float) -> bytes:
+    """The call. Raises Incomplete; a person at a terminal may take as long as the host's limit."""
+    typed = sys.stdin is not None and sys.stdin.isatty()
+    quiet = float("inf") if typed else QUIET_SECONDS
+    try:
+        return reader.read(max(until, time.monotonic() + 1.0), quiet=quiet)
+    except Incomplete as error:
+        raise Incomplete(
+            f"{error} Write one JSON object and close stdin. A correct call: {EXAMPLE}"
+        ) from None
+
+
+def _perform(
+    raw: bytes, started: float, watchdog: Watchdog, record: Record
+) -> Mapping[str, Any] | Path:
+    """What the call asks for, or the Python that has to answer in our place."""
+    from comfyui_pipeline import tool_call
+
     call = tool_call.parse(raw)
-    limit = settings.host_limit(PLUGIN_FOLDER)
-    if (PLUGIN_FOLDER / settings.CONFIG_FILE).is_file() or call.needs_packages:
+    if (PLUGIN_FOLDER / CONFIG_FILE).is_file() or call.needs_packages:
         python = packages.prepare(PLUGIN_FOLDER)
         if python is not None:
-            sys.exit(
-                answer.relay(packages.run_with(python, PLUGIN_FOLDER, raw, argv, started + limit))
-            )
+            return python
+    from comfyui_pipeline import commands, settings
+
     chosen = settings.load(PLUGIN_FOLDER, os.environ)
-    from comfyui_pipeline import commands
-
-    _watch(answer, min(started + chosen.timeout + GRACE, started + limit - 2.0))
-    return commands.perform(call, chosen, started)
+    watchdog.advance(started + chosen.timeout + GRACE)
+    return commands.perform(call, chosen, started, record)
 
 
-def _watch(answer: Answer, moment: float) -> None:
-    """Answer and end the process at ``moment`` when nothing else has by then."""
+class Watchdog:
+    """Answers and ends the process at ``moment`` (``time.monotonic()``) when nothing else has."""
 
-    def bark() -> None:
-        while (left := moment - time.monotonic()) > 0:
-            time.sleep(left)
-        answer.send_error(
+    def __init__(self, answer: Answer, moment: float) -> None:
+        self.moment = moment
+        self._answer = answer
+        self._changed = threading.Condition()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def advance(self, moment: float) -> None:
+        """Answer at ``moment`` where that is earlier."""
+        with self._changed:
+            self.moment = min(self.moment, moment)
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while self.moment > time.monotonic():
+                self._changed.wait(self.moment - time.monotonic())
+        late = (
             "No result within this call's time limit: something on the way does not answer. "
             "The run may still be going on at ComfyUI; look at it there, or call again with "
             '{"info": "queue"}.'
         )
-        os._exit(1 if answer.exit_code else 0)
-
-    threading.Thread(target=bark, name="watchdog", daemon=True).start()
-
-
-def _heed_signals() -> None:
-    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise Stopped
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+        status = self._answer.send(self._answer.failure(late))
+        os._exit(status)
 
 
-def _unforeseen(error: Exception) -> str:
+def _words(error: Exception) -> str:
+    """An error for its reader; what is not foreseen goes to stderr in full."""
+    if isinstance(error, (ToolError, packages.Missing, Incomplete)):
+        return str(error)
     import traceback
 
     traceback.print_exc(file=sys.stderr)

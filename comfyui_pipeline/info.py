@@ -27,6 +27,7 @@ MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
 SAMPLER_CLASS = "KSampler"
 """The core's own sampler: the one class that lists every sampler and scheduler of a server."""
 SHOWN = 200
+TITLE = 80  # characters of a node's title in the list of workflows
 
 
 def workflows(folder: Path) -> Mapping[str, Any]:
@@ -53,7 +54,7 @@ def _workflow(folder: Path, name: str) -> dict[str, Any]:
 
 def _prompt_titles(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [
-        node["_meta"].get("title") or node["class_type"]
+        str(node["_meta"].get("title") or node["class_type"])[:TITLE]
         for node in nodes.values()
         if any(not graphs.is_link(value) for value in node["inputs"].values())
     ]
@@ -62,7 +63,9 @@ def _prompt_titles(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _ui_titles(document: Mapping[str, Any]) -> list[str]:
     nodes = [node for node in document.get("nodes") or () if isinstance(node, dict)]
     return [
-        str(node.get("title") or node.get("type")) for node in nodes if node.get("widgets_values")
+        str(node.get("title") or node.get("type"))[:TITLE]
+        for node in nodes
+        if node.get("widgets_values")
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -9,8 +10,10 @@ from typing import Any
 
 from comfyui_pipeline import run
 from comfyui_pipeline.engine.base import Engine, RunState
-from comfyui_pipeline.errors import EngineError, RunLost
+from comfyui_pipeline.engine.http import LostReply
+from comfyui_pipeline.errors import EngineError, RunFailed, RunLost
 from comfyui_pipeline.prepare import Ready, Stopwatch, prepare
+from comfyui_pipeline.record import ENDED, GONE, QUEUED, Record
 from comfyui_pipeline.report import listing
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
@@ -20,13 +23,22 @@ CANCEL_SECONDS = 15.0
 """How long a cancelled run may take to stop: it heeds the wish between two steps only."""
 
 
-def submit(call: ToolCall, settings: Settings, engine: Engine, started: float) -> Mapping[str, Any]:
+def submit(
+    call: ToolCall, settings: Settings, engine: Engine, started: float, record: Record
+) -> Mapping[str, Any]:
     """Queue a workflow and give its id at once. Raises what preparing and queueing raise."""
     watch = Stopwatch()
     ready = prepare(call, settings, engine, started + settings.timeout, watch)
-    with engine.queue(ready.job) as queued:
-        prompt_id = queued.prompt_id
-    state = engine.state(prompt_id)
+    sent = record.sending(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
+    try:
+        with engine.queue(ready.job) as queued:
+            prompt_id = sent.prompt_id = queued.prompt_id
+            sent.state = QUEUED
+    except EngineError as error:
+        if not isinstance(error, LostReply):
+            sent.state = GONE
+        raise
+    state = _state_if_known(engine, prompt_id)
     lines = [
         f"Queued: the workflow {ready.name} as prompt id {prompt_id}. {_told(state)}",
         f'Ask with {{"command": "status", "prompt_id": "{prompt_id}"}}, get it with "result", stop '
@@ -50,8 +62,17 @@ def submit(call: ToolCall, settings: Settings, engine: Engine, started: float) -
     )
 
 
+def _state_if_known(engine: Engine, prompt_id: str) -> RunState:
+    """Where a run is; just queued, when the server does not say: its id must not be lost for that."""
+    try:
+        return engine.state(prompt_id)
+    except Exception as error:
+        print(f"the queue could not be asked: {error}", file=sys.stderr)
+        return RunState("queued")
+
+
 def status(
-    call: ToolCall, _settings: Settings, engine: Engine, _started: float
+    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: Record
 ) -> Mapping[str, Any]:
     """Where a run is now. Raises RunLost for an id that the server does not know."""
     state = _known(call.prompt_id, engine)
@@ -60,7 +81,9 @@ def status(
     )
 
 
-def result(call: ToolCall, settings: Settings, engine: Engine, started: float) -> Mapping[str, Any]:
+def result(
+    call: ToolCall, settings: Settings, engine: Engine, started: float, record: Record
+) -> Mapping[str, Any]:
     """What a run gave, once it has ended; waits for that as long as the call asks, within its limit.
 
     Raises RunLost for an unknown id, RunFailed for a run that failed.
@@ -77,14 +100,21 @@ def result(call: ToolCall, settings: Settings, engine: Engine, started: float) -
         )
     deadline = min(started + settings.timeout, time.monotonic() + max(call.wait, 5.0))
     graph = graphs.build(job.prompt, {})
-    going = run.Going(call, settings, engine, started, deadline, Stopwatch())
-    ended, collected = run.follow(going, engine.follow(job), graph)
+    going = run.Going(call, settings, engine, started, deadline, Stopwatch(), record)
+    known = record.sending(call.prompt_id, lambda: None)
+    known.state = QUEUED
+    try:
+        ended, collected = run.follow(going, engine.follow(job), graph)
+    except (RunFailed, RunLost):
+        known.state = GONE
+        raise
+    known.state = ENDED if ended.complete else QUEUED
     ready = Ready(f"of prompt id {job.prompt_id}", job, graph, (), (), {}, ())
     return run.tell(going, ready, ended, collected)
 
 
 def cancel(
-    call: ToolCall, _settings: Settings, engine: Engine, _started: float
+    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: Record
 ) -> Mapping[str, Any]:
     """Stop one run, waiting or running, and no other; and see that it has stopped."""
     before = _known(call.prompt_id, engine)
@@ -119,7 +149,7 @@ def _told(state: RunState) -> str:
     )
 
 
-LaterCommand = Callable[[ToolCall, Settings, Engine, float], Mapping[str, Any]]
+LaterCommand = Callable[[ToolCall, Settings, Engine, float, Record], Mapping[str, Any]]
 COMMANDS: Mapping[str, LaterCommand] = MappingProxyType(
     {"submit": submit, "status": status, "result": result, "cancel": cancel}
 )

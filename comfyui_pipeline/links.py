@@ -11,6 +11,13 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 DAY = 24 * 3600
+PAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "server": "/comfyui_server/{key}gallery/{alias}/",
+        "host": "/{key}files/comfyui/gallery/{alias}/",
+    }
+)
+"""The same of the page that shows all files of a mount (input_server/urls.py)."""
 STYLES: Mapping[str, str] = MappingProxyType(
     {
         "server": "/comfyui_server/{key}files/{alias}/",
@@ -52,6 +59,16 @@ class Links:
         told = "&".join(f"{name}={value}" for name, value in query.items())
         return f"{self._begin(alias, self.style)}{quote(relative, safe='/')}?{told}"
 
+    def gallery(self, alias: str) -> str | None:
+        """The address of the page that shows a mount, newest files first; None without a key."""
+        if not (self.signing_key if self.signed else self.access_key):
+            return None
+        begin = self._begin(alias, self.style, pages=PAGES)
+        if not self.signed:
+            return begin
+        signature = self._signature(alias, "", "gallery")
+        return f"{begin}?" + "&".join(f"{name}={value}" for name, value in signature.items())
+
     def known(self, alias: str) -> list[tuple[str, Callable[[tuple[str, ...], str], bool]]]:
         """How an own address of this mount begins, in every style, and a test of the rest of it:
         the decoded names, the query as it stands.
@@ -64,20 +81,27 @@ class Links:
                 found.append((self._begin(alias, style, signed=True), self._checker(alias)))
         return found
 
-    def _begin(self, alias: str, style: str, *, signed: bool | None = None) -> str:
+    def _begin(
+        self,
+        alias: str,
+        style: str,
+        *,
+        signed: bool | None = None,
+        pages: Mapping[str, str] = STYLES,
+    ) -> str:
         signed = self.signed if signed is None else signed
         key = f"pw={quote(self.access_key, safe='')}/"
         if signed:  # a host's gate wants something where the key stands
             key = "pw=signed/" if style == "host" else ""
-        return self.base + STYLES[style].format(key=key, alias=quote(alias, safe=""))
+        return self.base + pages[style].format(key=key, alias=quote(alias, safe=""))
 
-    def _signature(self, alias: str, relative: str) -> dict[str, Any]:
+    def _signature(self, alias: str, relative: str, what: str = "files") -> dict[str, Any]:
         """Rounded up to a day, so that a file keeps its address for as long."""
         from input_server import signing
 
         expires = int(-(-(time.time() + self.seconds) // DAY) * DAY)
-        names = tuple(relative.split("/"))
-        signature = signing.signature(self.signing_key, "files", alias, names, expires)
+        names = tuple(relative.split("/")) if what == "files" else ()
+        signature = signing.signature(self.signing_key, what, alias, names, expires)
         return {"exp": expires, "sig": quote(signature)}
 
     def _checker(self, alias: str) -> Callable[[tuple[str, ...], str], bool]:
@@ -91,6 +115,15 @@ class Links:
         return opens
 
 
+def is_servable(relative: str) -> bool:
+    """Whether the file server serves a file of this path below a mount: its rule, not another."""
+    from input_server import paths
+
+    return paths.is_served(relative.split("/"))
+
+
 def of_file(links: Links, alias: str, relative: str, file: Path, kind: str) -> str | None:
-    """The address of a file that lies here."""
+    """The address of a file that lies here; None where its name is never served, or without a key."""
+    if not is_servable(relative):
+        return None
     return links.url(alias, relative, file.stat().st_mtime, picture=kind == "image")

@@ -9,6 +9,7 @@ from typing import Any
 
 from comfyui_pipeline.engine.base import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
+from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.media import kinds, place
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.source import Places, Served, describe
@@ -17,6 +18,11 @@ from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import convert, library, ui_format, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.graph import Graph
+
+LONGEST_CLASS = 300
+"""Characters of a class name that is asked for; an address holds about 8,000 bytes."""
+MAX_CLASSES = 2000
+"""Different classes of one workflow, each of which is a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ def read(found: library.Workflow, settings: Settings, engine: Engine, *, seed: i
         prompt, notes = found.nodes, tuple[str, ...]()
     else:
         document = found.ui or {}
-        known = cache.get(ui_format.read(document).classes())
+        known = cache.get(_askable(ui_format.read(document).classes()))
         converted = convert.convert(document, known.schemas, seed=seed)
         prompt, notes = converted.prompt, converted.notes
     origin = validate.origin_of(found.ui)
@@ -108,4 +114,18 @@ def schemas_of(engine: Engine, settings: Settings) -> SchemaCache:
 
 
 def _classes(nodes: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {node["class_type"] for node in nodes}
+    return _askable({node["class_type"] for node in nodes})
+
+
+def _askable(classes: Iterable[str]) -> set[str]:
+    """Without names that cannot stand in ``/object_info/<class>``: no server has such a class."""
+    found = {
+        name
+        for name in classes
+        if 0 < len(name) <= LONGEST_CLASS and name not in (".", "..") and name.isprintable()
+    }
+    if len(found) > MAX_CLASSES:
+        raise WorkflowError(
+            f"The workflow has nodes of {len(found)} classes; at most {MAX_CLASSES} are taken."
+        )
+    return found

@@ -1,30 +1,53 @@
-"""Find the packages that a call needs: the project's own ``.venv`` first, then the host's Python."""
+"""Find the packages that a call needs: the project's own ``.venv`` first, then the host's Python.
+
+Runs on older Pythons than the rest (see ``front_door``).
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-NEEDED = (
-    "requests",
-    "websocket",
-    "dotenv",
-    "PIL",
-    "rapidfuzz",
-    "itsdangerous",
-    "tinytag",
-    "tqdm",
+from comfyui_pipeline.relay import is_relayed
+
+NEEDED = {
+    "requests": ("requests", "adapters.py"),
+    "websocket": ("websocket-client", "_abnf.py"),
+    "dotenv": ("python-dotenv", "main.py"),
+    "PIL": ("Pillow", "Image.py"),
+    "rapidfuzz": ("rapidfuzz", "process.py"),
+    "itsdangerous": ("itsdangerous", "timed.py"),
+    "tinytag": ("tinytag", "tinytag.py"),
+    "tqdm": ("tqdm", "std.py"),
+}
+"""Module -> the package on PyPI that has it, and a file of it that others of its name lack."""
+OLDEST = (3, 10)
+SET_UP = (
+    "In the plugin's folder run `python3 run.py setup` (Windows: `py run.py setup`), which makes a "
+    ".venv of its own"
 )
-GUARD = "COMFYUI_PLUGIN_OWN_PYTHON"
-"""Set in the environment of a Python that we started ourselves, so that it starts no other."""
 
 
 class Missing(Exception):
     """No Python on this machine has what the call needs; the text says what to run."""
+
+
+def other_python(project: Path) -> Path | None:
+    """The ``.venv``'s Python where this one is too old for the tool, else None.
+
+    Raises Missing when there is none.
+    """
+    if sys.version_info >= OLDEST:
+        return None
+    own = _venv_python(project)
+    if own is not None and not is_relayed():
+        return own
+    raise Missing(
+        f"This tool needs Python 3.10 or newer; the host runs it with {_version()}. With a newer "
+        "Python run `python3 run.py setup` in the plugin's folder, which makes a .venv of its own: "
+        "its Python then answers, whatever the host runs."
+    )
 
 
 def prepare(project: Path) -> Path | None:
@@ -36,42 +59,45 @@ def prepare(project: Path) -> Path | None:
     folder = _site_packages(project)
     if folder is not None:
         sys.path.insert(0, str(folder))
-    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if not lacking:
+    lacking, others = _look()
+    if not lacking and not others:
         return None
     own = _venv_python(project)
-    if own is not None and GUARD not in os.environ:
+    if own is not None and not is_relayed():
         return own
+    if others:
+        name, place = next(iter(others.items()))
+        raise Missing(
+            f"Another package called {name!r} is found first, in {place}; this tool needs "
+            f"{NEEDED[name][0]}. {SET_UP}, or remove the other package (or its folder from PYTHONPATH)."
+        )
     raise Missing(
-        f"The Python that runs this tool ({sys.version_info[0]}.{sys.version_info[1]}) lacks "
-        f"{', '.join(lacking)}. In the plugin's folder run `python3 run.py setup` (Windows: "
-        "`py run.py setup`), which makes a .venv of its own, or `pip install -r requirements.txt`."
+        f"The Python that runs this tool ({_version()}) lacks {', '.join(lacking)}. {SET_UP}, or "
+        "`pip install -r requirements.txt`."
     )
 
 
-def run_with(
-    python: Path, project: Path, raw: bytes, argv: Sequence[str], deadline: float
-) -> bytes:
-    """Let another Python answer this call; gives what it wrote to its stdout.
+def _look() -> tuple[list[str], dict[str, Path]]:
+    """The modules that are absent, and those of other packages with the place where each is."""
+    lacking, others = [], {}
+    for name, (_, file) in NEEDED.items():
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):  # in sys.modules without a spec
+            spec = None
+        places = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
+        if any((place / file).is_file() for place in places):
+            continue
+        origin = spec.origin if spec is not None else None
+        if origin and origin not in ("namespace", "built-in"):
+            others[name] = Path(origin).parent
+        else:
+            lacking.append(name)
+    return lacking, others
 
-    It is ended shortly before ``deadline`` (``time.monotonic()``, seconds).
-    """
-    import subprocess
 
-    command = [str(python), str(project / "comfyui_plugin.py"), *argv]
-    left = max(1.0, deadline - time.monotonic() - 1.0)
-    try:
-        done = subprocess.run(
-            command,
-            input=raw,
-            stdout=subprocess.PIPE,
-            env={**os.environ, GUARD: "1"},
-            timeout=left,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return b""
-    return done.stdout
+def _version() -> str:
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def _site_packages(project: Path) -> Path | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from comfyui_pipeline import opening
+from comfyui_pipeline import json_text, opening
 from comfyui_pipeline.engine.base import Engine, Files, Job
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.media import kinds, names, place
@@ -113,6 +113,7 @@ def _planned(
     opened = replace(opened, prompt=filled.nodes)
     short = {name: value for name, value in short.items() if name not in filled.used}
     wanted = tagged + loras.from_list(short.get("loras", ()))
+    loras.check_count(wanted)
     if call.add_loras and len(wanted) > len(roles.lora_loaders(opened.graph)):
         opened = _with_loaders(opened, len(wanted), engine)
     prefix = names.prefix_from_words(words.replace("%", " "))
@@ -159,7 +160,7 @@ def _extra_data(opened: Opened, settings: Settings) -> dict[str, Any]:
     """
     extra: dict[str, Any] = {}
     if opened.ui is not None:
-        extra["extra_pnginfo"] = {"workflow": opened.ui}
+        extra["extra_pnginfo"] = {"workflow": json_text.with_nulls(opened.ui)}
     if settings.partner_key:
         extra["api_key_comfy_org"] = settings.partner_key
     return extra
@@ -212,12 +213,19 @@ class _Placing:
             max_side=self.max_side,
             input_dir=self.settings.server_input_dir,
             deadline=self.deadline,
+            memory=self.settings.memory,
         )
 
     def mask(self, change: patch.Change) -> str:
         policy = opening.download_policy(self.settings)
         return place.place_masked(
-            change.mask or "", str(change.value), self.files, self.places, policy, self.deadline
+            change.mask or "",
+            str(change.value),
+            self.files,
+            self.places,
+            policy,
+            self.deadline,
+            self.settings.memory,
         ).value
 
 

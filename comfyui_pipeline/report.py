@@ -1,15 +1,18 @@
 """The result as the host wants it: text for the AI and its people, fields for programs.
 
-All words of an answer that went well stand in ``TEXTS``.
+All words of an answer that went well stand in ``TEXTS``. What is long is shortened here where that
+can be done with sense; ``bounds`` then sees to it that no answer is too long.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from comfyui_pipeline import bounds
 from comfyui_pipeline.workflow.patch import Change
 
 TEXTS: Mapping[str, str] = MappingProxyType(
@@ -26,7 +29,13 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         ),
         "picture": "![{alt}]({url})",
         "file": "[{alt}]({url})",
-        "unserved": "{path} (no URL: FILE_SERVER_ACCESS_KEY is not set)",
+        "unserved": "{path} (no URL: {why})",
+        "no_key": "FILE_SERVER_ACCESS_KEY is not set",
+        "more": "…and {count} more outputs{kinds}: {where}",
+        "gallery": "[all files, newest first]({url})",
+        "folder": "they are in the folder {folder}",
+        "stored_text": "Text from node {node} ({what}): [{alt}]({url}), it begins: {text}",
+        "more_facts": "…and {count} more",
         "from": "{what}, from node {node}{preview}",
         "preview": " (a preview, not saved at ComfyUI)",
         "text": "Text from node {node}: {text}",
@@ -44,15 +53,21 @@ TEXTS: Mapping[str, str] = MappingProxyType(
     }
 )
 SHOWN_VALUE = 160
-SHOWN_TEXT = 8000
-"""Characters of a text that a node gave; programs get all of it."""
+SHOWN_TEXT = 1500
+"""Characters of a text that a node gave; a longer one is also a file (``collect.LONG_TEXT``)."""
+MOST_OUTPUTS = 20
+"""Outputs that are listed one by one."""
+OUTPUTS_BYTES = 7_000
+FACT_BYTES = 1_500
+"""Bytes of the text for outputs, and for all changes, guesses, seeds or warnings each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """One result as programs get it. ``path`` is on this machine; sizes in bytes and pixels.
 
-    ``seconds``: how long it plays, for films, sounds and animated pictures.
+    ``seconds``: how long it plays, for films, sounds and animated pictures. ``note``: what a reader
+    should know of this file; ``no_url``: why it has no URL though there is a key.
     """
 
     node_id: str
@@ -69,6 +84,8 @@ class Delivered:
     sha256: str | None = None
     text: str | None = None
     preview: bool = False
+    note: str | None = None
+    no_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +93,8 @@ class Report:
     """All that is to be told of one run.
 
     ``node_errors``: label of a node -> why it did not run; ``failed``: file -> why it is not here;
-    ``stopped``: it was late, and is cancelled.
+    ``stopped``: it was late, and is cancelled. ``gallery``: the URL of the page that shows the results,
+    ``folder``: where they lie.
     """
 
     workflow: str
@@ -93,6 +111,8 @@ class Report:
     failed: Mapping[str, str] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()  # data: URIs for models that can see
     timings_ms: Mapping[str, int] = field(default_factory=dict)
+    gallery: str | None = None
+    folder: str = ""
 
 
 def tell(report: Report) -> dict[str, Any]:
@@ -100,9 +120,9 @@ def tell(report: Report) -> dict[str, Any]:
     warnings = list(_warnings(report))
     lines = [
         _headline(report),
-        *(_output_line(output) for output in report.outputs),
+        *_output_lines(report),
         *(f"- {line}" for line in _facts(report)),
-        *(f"- {TEXTS['warning'].format(text=text)}" for text in warnings),
+        *(f"- {TEXTS['warning'].format(text=text)}" for text in _first(warnings)),
     ]
     return {
         "content": [
@@ -112,7 +132,8 @@ def tell(report: Report) -> dict[str, Any]:
         "workflow": report.workflow,
         "prompt_id": report.prompt_id,
         "complete": report.complete and not report.node_errors and not report.failed,
-        "outputs": [asdict(output) for output in report.outputs],
+        "outputs": [_fields(output) for output in report.outputs],
+        "outputs_total": len(report.outputs),
         "seeds": dict(report.seeds),
         "changes": [
             {
@@ -143,13 +164,71 @@ def _headline(report: Report) -> str:
     return TEXTS[key].format(workflow=report.workflow, seconds=seconds, prompt_id=report.prompt_id)
 
 
+def plain(prompt_id: str, outputs: Sequence[Delivered], why: str) -> dict[str, Any]:
+    """The result where ``tell`` failed (``why``): what there is, in its barest form."""
+    places = [str(output.url or output.path or output.text) for output in outputs[:MOST_OUTPUTS]]
+    lines = [f"The run has ended (prompt id {prompt_id}). {why}", *places]
+    return listing(
+        "\n".join(lines),
+        prompt_id=prompt_id,
+        complete=False,
+        outputs=[_fields(output) for output in outputs],
+        outputs_total=len(outputs),
+        warnings=[why],
+    )
+
+
+def _fields(output: Delivered) -> dict[str, Any]:
+    fields = asdict(output)
+    return {k: v for k, v in fields.items() if v is not None or k not in ("note", "no_url")}
+
+
+def _output_lines(report: Report) -> Iterator[str]:
+    """The first outputs one by one, the others in a line with a link to all of them."""
+    room, listed = OUTPUTS_BYTES, 0
+    for output in report.outputs[:MOST_OUTPUTS]:
+        line = _output_line(output)
+        room -= bounds.size(line)
+        if room < 0 and listed:
+            break
+        yield line
+        listed += 1
+    left = report.outputs[listed:]
+    if left:
+        where = TEXTS["folder"].format(folder=report.folder)
+        if report.gallery:
+            where = TEXTS["gallery"].format(url=report.gallery)
+        counts = Counter(output.kind for output in left)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+        yield TEXTS["more"].format(count=len(left), kinds=f" ({kinds})", where=where)
+
+
+def _first(texts: Sequence[str], most: int = FACT_BYTES) -> Iterator[str]:
+    """As many texts as fit, at least one, and how many more there are."""
+    for place, text in enumerate(texts):
+        most -= bounds.size(text)
+        if most < 0 and place:
+            yield TEXTS["more_facts"].format(count=len(texts) - place)
+            return
+        yield bounds.cut(text, FACT_BYTES)
+
+
 def _output_line(output: Delivered) -> str:
     node = _node(output)
+    if output.text is not None and output.url is not None:
+        return TEXTS["stored_text"].format(
+            node=node,
+            what=_measure(output),
+            alt=_plain((output.file or "").rpartition("/")[2]),
+            url=output.url,
+            text=_cut(output.text, SHOWN_TEXT),
+        )
     if output.text is not None:
         return TEXTS["text"].format(node=node, text=_cut(output.text, SHOWN_TEXT))
     alt = _plain((output.file or "").rpartition("/")[2])
     if output.url is None:
-        link = TEXTS["unserved"].format(path=output.path)
+        why = output.no_url or TEXTS["no_key"]
+        link = TEXTS["unserved"].format(path=output.path, why=why)
     else:
         link = TEXTS["picture" if output.kind == "image" else "file"].format(
             alt=alt, url=output.url
@@ -181,9 +260,9 @@ def _measure(output: Delivered) -> str:
 def _facts(report: Report) -> Iterator[str]:
     told = [_change(change) for change in report.changes if change.reason not in ("drawn", "seed")]
     if told:
-        yield TEXTS["changed"].format(changes="; ".join(told))
+        yield TEXTS["changed"].format(changes="; ".join(_first(told)))
     if report.guesses:
-        yield TEXTS["guessed"].format(guesses="; ".join(report.guesses))
+        yield TEXTS["guessed"].format(guesses="; ".join(_first(report.guesses)))
     if report.seeds:
         yield _seed_line(report)
     if report.cached:
@@ -211,7 +290,7 @@ def _seed_line(report: Report) -> str:
     if len(values) == 1:
         return TEXTS[key].format(seeds=values[0])
     each: Sequence[str] = [f"{seed} in node {node}" for node, seed in report.seeds.items()]
-    return TEXTS[key].format(seeds=", ".join(each))
+    return TEXTS[key].format(seeds=", ".join(_first(each)))
 
 
 def _warnings(report: Report) -> Iterator[str]:
@@ -219,4 +298,7 @@ def _warnings(report: Report) -> Iterator[str]:
         yield TEXTS["failed_node"].format(node=node, reason=reason)
     for name, reason in report.failed.items():
         yield TEXTS["failed_output"].format(name=name, reason=reason)
+    for output in report.outputs:
+        if output.note:
+            yield f"{output.file or _node(output)}: {output.note}"
     yield from report.notes

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from comfyui_pipeline import report
 from comfyui_pipeline.collect import Collected, Collector
 from comfyui_pipeline.engine.base import Engine, Job, Run, RunResult
-from comfyui_pipeline.errors import RunFailed, RunLost, RunTimeout, ServerSilent
+from comfyui_pipeline.engine.http import LostReply
+from comfyui_pipeline.errors import EngineError, RunFailed, RunLost, RunTimeout
 from comfyui_pipeline.media import preview
+from comfyui_pipeline.media.memory import ImageMemory
 from comfyui_pipeline.prepare import Ready, Stopwatch, prepare
 from comfyui_pipeline.progress import at_stderr
+from comfyui_pipeline.record import ENDED, GONE, QUEUED, Record
 from comfyui_pipeline.report import Delivered, Report
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.tool_call import ToolCall
@@ -31,7 +35,9 @@ SURE_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Going:
-    """One call at work: who runs it, how it is set, until when (``time.monotonic()``)."""
+    """One call at work: who runs it, how it is set, until when (``time.monotonic()``), and what it has
+    queued and stored so far.
+    """
 
     call: ToolCall
     settings: Settings
@@ -39,20 +45,24 @@ class Going:
     started: float
     deadline: float
     watch: Stopwatch
+    record: Record
 
 
-def run(call: ToolCall, settings: Settings, engine: Engine, started: float) -> Mapping[str, Any]:
+def run(
+    call: ToolCall, settings: Settings, engine: Engine, started: float, record: Record
+) -> Mapping[str, Any]:
     """Run one workflow and give the host's ``result``. Raises ToolError's children.
 
     ``started``: when the process began, ``time.monotonic()``.
     """
     deadline = started + settings.timeout
-    going = Going(call, settings, engine, started, deadline, Stopwatch())
+    going = Going(call, settings, engine, started, deadline, Stopwatch(), record)
     ready = prepare(call, settings, engine, deadline, going.watch)
     result, collected = _run_surely(going, ready)
     stopped = False
     if not result.complete and call.cancel_late:
-        stopped = cancelled(engine, result.prompt_id, SURE_SECONDS)
+        record.cancel()
+        stopped = stops(engine, result.prompt_id, SURE_SECONDS)
     return tell(going, ready, result, collected, stopped=stopped)
 
 
@@ -68,35 +78,59 @@ def tell(
     _check_worth(result, collected, going.call, stopped=stopped)
     with going.watch.time("preview"):
         how = going.call.return_image or going.settings.return_image
-        shown = _shown(collected.delivered, how)
+        shown = _shown(collected.delivered, how, going.settings.memory)
+    try:
+        return report.tell(_report(going, ready, result, collected, shown, stopped=stopped))
+    except Exception as error:  # the results matter more than their wording
+        traceback.print_exc(file=sys.stderr)
+        why = f"The answer could not be worded ({type(error).__name__}); please report this."
+        return report.plain(result.prompt_id, collected.delivered, why)
+
+
+def _report(
+    going: Going,
+    ready: Ready,
+    result: RunResult,
+    collected: Collected,
+    shown: preview.Shown,
+    *,
+    stopped: bool,
+) -> Report:
     total = round((time.monotonic() - going.started) * 1000)
-    return report.tell(
-        Report(
-            workflow=ready.name,
-            prompt_id=result.prompt_id,
-            complete=result.complete,
-            stopped=stopped,
-            outputs=collected.delivered,
-            changes=ready.changes,
-            guesses=ready.guesses,
-            seeds=ready.seeds,
-            node_errors=result.node_errors,
-            failed={name: str(error) for name, error in (collected.failed or {}).items()},
-            notes=(*ready.notes, *_left_out(collected, shown)),
-            pictures=shown.pictures,
-            cached=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
-            timings_ms={**going.watch.stages, "total": total},
-        )
+    settings = going.settings
+    own = any(Path(o.path or "").is_relative_to(settings.output_dir) for o in collected.delivered)
+    alias, _ = (settings.output_alias, "") if own else settings.server_output_mount or ("", "")
+    folder = settings.output_dir if own or not alias else settings.server_output_dir
+    return Report(
+        workflow=ready.name,
+        prompt_id=result.prompt_id,
+        complete=result.complete,
+        stopped=stopped,
+        outputs=collected.delivered,
+        changes=ready.changes,
+        guesses=ready.guesses,
+        seeds=ready.seeds,
+        node_errors=result.node_errors,
+        failed={name: str(error) for name, error in (collected.failed or {}).items()},
+        notes=(*ready.notes, *_left_out(collected, shown)),
+        pictures=shown.pictures,
+        cached=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
+        timings_ms={**going.watch.stages, "total": total},
+        gallery=settings.links.gallery(alias or settings.output_alias),
+        folder=str(folder),
     )
 
 
 def follow(going: Going, queued: Run, graph: graphs.Graph) -> tuple[RunResult, Collected]:
     """Wait for a run and bring its results as they come. Raises what waiting raises."""
     files = going.engine.files
-    with Collector(files, graph, going.settings) as collector, at_stderr() as progress:
+    with (
+        Collector(files, graph, going.settings, going.record) as collector,
+        at_stderr() as progress,
+    ):
         try:
             with queued, going.watch.time("wait"):
-                result = queued.wait(going.deadline, progress, collector.take)
+                result = queued.wait(going.deadline, _harmless(progress), _harmless(collector.take))
         except RunFailed as error:
             raise _with_results(error, collector.here(FETCH_SECONDS)) from error
         with going.watch.time("fetch"):
@@ -105,9 +139,29 @@ def follow(going: Going, queued: Run, graph: graphs.Graph) -> tuple[RunResult, C
             return result, collector.collect(result.outputs, until, previews=previews)
 
 
+Heard = TypeVar("Heard")
+
+
+def _harmless(heard: Callable[[Heard], None]) -> Callable[[Heard], None]:
+    """What is told of a run on the way must not end the waiting for it."""
+
+    def hear(news: Heard) -> None:
+        try:
+            heard(news)
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+
+    return hear
+
+
 def cancelled(engine: Engine, prompt_id: str, seconds: float) -> bool:
     """Stop one run and no other; whether it had stopped within so many seconds."""
     engine.cancel(prompt_id)
+    return stops(engine, prompt_id, seconds)
+
+
+def stops(engine: Engine, prompt_id: str, seconds: float) -> bool:
+    """Whether a run that was asked to stop has done so within so many seconds."""
     end = time.monotonic() + seconds
     while engine.state(prompt_id).stage in ("queued", "running"):
         if time.monotonic() >= end:
@@ -137,20 +191,43 @@ def _run_surely(going: Going, ready: Ready) -> tuple[RunResult, Collected]:
 
 
 def _run(going: Going, ready: Ready, job: Job) -> tuple[RunResult, Collected]:
-    """Queue, wait and fetch; what is given up on the way is not left in the queue."""
-    with going.watch.time("queue"):
-        queued = going.engine.queue(job)
+    """Queue, wait and fetch.
+
+    A run is cancelled when the call is stopped, or where it asked for that; otherwise it goes on, and
+    the answer names its id, whatever has gone wrong here.
+    """
+    engine, lasting = going.engine, not going.settings.embedded
+    sent = going.record.sending(
+        job.prompt_id, lambda: engine.cancel(sent.prompt_id), lasting=lasting
+    )
     try:
-        return follow(going, queued, ready.graph)
+        with going.watch.time("queue"):
+            queued = engine.queue(job)
+        sent.prompt_id, sent.state = queued.prompt_id, QUEUED
+        result, collected = follow(going, queued, ready.graph)
     except (RunFailed, RunLost):
-        raise  # it has ended
-    except ServerSilent:
-        if going.call.cancel_late:
-            going.engine.cancel(job.prompt_id)
+        sent.state = GONE
         raise
-    except BaseException:
-        going.engine.cancel(job.prompt_id)
+    except EngineError as error:
+        if sent.state == QUEUED:
+            _cancel_if_asked(going)
+        elif not isinstance(error, LostReply):
+            sent.state = GONE  # refused, or never sent
         raise
+    except Exception:
+        _cancel_if_asked(going)
+        raise
+    except BaseException:  # the call was stopped
+        going.record.cancel()
+        raise
+    if result.complete:
+        sent.state = ENDED
+    return result, collected
+
+
+def _cancel_if_asked(going: Going) -> None:
+    if going.call.cancel_late:
+        going.record.cancel()
 
 
 def _with_fresh_names(ready: Ready) -> Job | None:
@@ -164,13 +241,18 @@ def _with_fresh_names(ready: Ready) -> Job | None:
     return Job(fresh, str(uuid.uuid4()), ready.job.extra_data) if savers else None
 
 
-def _shown(delivered: Sequence[Delivered], how: str) -> preview.Shown:
+def _shown(delivered: Sequence[Delivered], how: str, memory: ImageMemory) -> preview.Shown:
     """The pictures that go along in the answer: the saved ones, or previews where nothing was saved."""
     pictures = [one for one in delivered if one.kind == "image" and one.path]
     chosen = [one for one in pictures if not one.preview] or pictures
     if how == "none" or not chosen:
         return preview.Shown(())
-    return preview.show([Path(one.path or "") for one in chosen], full=how == "full")
+    try:
+        files = [Path(one.path or "") for one in chosen]
+        return preview.show(files, full=how == "full", memory=memory)
+    except Exception as error:  # the results matter more than their copies
+        traceback.print_exc(file=sys.stderr)
+        return preview.Shown((), 0, len(chosen), {"any picture": preview.reason(error)})
 
 
 def _left_out(collected: Collected, shown: preview.Shown) -> Iterator[str]:
@@ -178,8 +260,10 @@ def _left_out(collected: Collected, shown: preview.Shown) -> Iterator[str]:
         yield f'{collected.unwanted} previews were left out; "previews": "true" brings them.'
     if shown.reduced:
         yield f"{shown.reduced} pictures in this answer are reduced copies, or it would be too long."
-    if shown.left_out:
-        yield f"{shown.left_out} pictures are not in this answer itself; their links show them."
+    for name, why in shown.failed.items():
+        yield f"no preview of {name}: {why}."
+    if (left := shown.left_out - len(shown.failed)) > 0:
+        yield f"{left} pictures are not in this answer itself; their links show them."
 
 
 def _with_results(error: RunFailed, delivered: Sequence[Delivered]) -> RunFailed:

@@ -7,7 +7,6 @@ value and what would be right; the access key's value is never part of one.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,17 +14,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.limits import MANIFEST, host_limit
 from comfyui_pipeline.links import Links
+from comfyui_pipeline.media.memory import DEFAULT_MB, ImageMemory
+from comfyui_pipeline.media.memory import SETTING as MEMORY_SETTING
+from comfyui_pipeline.numbers import whole_number
 
 CONFIG_FILE = "config.env"
-MANIFEST = "plugin-manifest.json"
 EMBEDDED = "embedded"
 RETURN_IMAGE = ("preview", "full", "none")
-HOST_LIMIT_ABSENT = 60.0
-"""Seconds that the hosts give a plugin whose manifest names no ``communication.timeout``."""
 DEFAULT_SILENCE = 300.0
 SERVER_OUTPUT_ALIAS = "comfyui"
 """The mount of COMFYUI_SERVER_OUTPUT_DIR where no other holds that folder (input_server.config too)."""
+LEAST_MB, MOST_MB = 16, 65_536
 ANSWER_MARGIN = 20.0
 """Seconds by which our own default limit stays below the host's."""
 
@@ -53,6 +54,7 @@ class Settings:
     silence: float
     return_image: str
     debug: bool
+    memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
 
     @property
     def embedded(self) -> bool:
@@ -69,15 +71,6 @@ class Settings:
                 inside = self.server_output_dir.relative_to(folder).as_posix()
                 return alias, "" if inside == "." else f"{inside}/"
         return None
-
-
-def host_limit(plugin: Path) -> float:
-    """Seconds after which the host kills this process: the manifest's ``communication.timeout``."""
-    try:
-        manifest = json.loads((plugin / MANIFEST).read_text("utf-8"))
-        return float(manifest["communication"]["timeout"]) / 1000
-    except (OSError, ValueError, KeyError, TypeError):
-        return HOST_LIMIT_ABSENT
 
 
 def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
@@ -114,6 +107,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         silence=_silence(value("COMFYUI_SILENCE_TIMEOUT")),
         return_image=_word("COMFYUI_RETURN_IMAGE", value("COMFYUI_RETURN_IMAGE"), RETURN_IMAGE),
         debug=_yes("DebugMode", value("DebugMode", "false")),
+        memory=ImageMemory(_image_memory(value(MEMORY_SETTING))),
     )
 
 
@@ -130,7 +124,11 @@ def _file(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
     read = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {key: value for key, value in read.items() if value and value.strip()}
+    given = {key: value for key, value in read.items() if value and value.strip()}
+    for key, value in given.items():
+        if re.match(r"#(\s|$)", value.strip()):
+            raise _comment(key)
+    return given
 
 
 def _wrong(key: str, value: str, right: str) -> SettingsError:
@@ -177,7 +175,7 @@ def _client(value: str) -> str:
 def _address(value: str) -> str:
     """A host name or an address, as it stands between ``http://`` and the port."""
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", bare):
+    if bare.count(":") >= 2 and re.fullmatch(r"[0-9A-Fa-f:.]*", bare):
         return f"[{bare}]"
     if not re.fullmatch(r"[\w.-]+", value):
         raise _wrong(
@@ -192,12 +190,28 @@ def _port(key: str, value: str) -> int:
     return int(value)
 
 
-def _key(value: str) -> str:
+def _comment(key: str) -> SettingsError:
+    """python-dotenv before 1.2.4 takes the words of ``KEY=   # words`` for the value."""
+    return SettingsError(
+        f"The setting {key} is empty but for a comment, which counts as its value.",
+        f"Put the comment on a line of its own in {CONFIG_FILE}.",
+    )
+
+
+def _key(value: str, name: str = "FILE_SERVER_ACCESS_KEY") -> str:
+    if value.startswith("#") or " #" in value:
+        raise _comment(name)
     if any(ord(letter) < 33 or letter == "/" for letter in value):
         raise SettingsError(
-            "The setting FILE_SERVER_ACCESS_KEY holds a space, a control character or a slash.",
+            f"The setting {name} holds a space, a control character or a slash.",
             f"Choose a key of letters, digits, - and _ in {CONFIG_FILE}.",
         )
+    return value
+
+
+def _secret(value: str) -> str:
+    if value.startswith("#") or " #" in value:
+        raise _comment("INPUT_SERVER_SIGNING_KEY")
     return value
 
 
@@ -205,14 +219,15 @@ def _links(value: Callable[[str], str]) -> Links:
     """How the addresses of results are written."""
     address = _address(value("FILE_SERVER_PUBLIC_IP") or "127.0.0.1")
     port = _port("FILE_SERVER_PORT", value("FILE_SERVER_PORT") or "5005")
-    key = _key(value("FILE_SERVER_ACCESS_KEY") or value("COMFYUI_ACCESS_KEY"))
+    name = "FILE_SERVER_ACCESS_KEY" if value("FILE_SERVER_ACCESS_KEY") else "COMFYUI_ACCESS_KEY"
+    key = _key(value(name), name)
     auth = _word("FILE_SERVER_URL_AUTH", value("FILE_SERVER_URL_AUTH"), ("key", "signed"))
     style = _word("FILE_SERVER_URL_STYLE", value("FILE_SERVER_URL_STYLE"), ("server", "host"))
     return Links(
         base=_base(value("FILE_SERVER_BASE_URL")) or f"http://{address}:{port}",
         style=style,
         access_key=key,
-        signing_key=value("INPUT_SERVER_SIGNING_KEY") or key,
+        signing_key=_secret(value("INPUT_SERVER_SIGNING_KEY")) or key,
         signed=auth == "signed",
         seconds=3600 * _hours(value("FILE_SERVER_URL_HOURS") or "720"),
         quality=_quality(value("FILE_SERVER_QUALITY")),
@@ -296,6 +311,14 @@ def _silence(value: str) -> float:
     if not 5 <= seconds <= 86_400:
         raise _wrong("COMFYUI_SILENCE_TIMEOUT", value, "a number of seconds from 5 to 86400")
     return seconds
+
+
+def _image_memory(value: str) -> int:
+    """Bytes."""
+    megabytes = whole_number(value or str(DEFAULT_MB), at_most=MOST_MB)
+    if megabytes is None or megabytes < LEAST_MB:
+        raise _wrong(MEMORY_SETTING, value, f"a whole number from {LEAST_MB} to {MOST_MB}")
+    return megabytes * 2**20
 
 
 def _auth(value: str) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from comfyui_pipeline import json_text, numbers
 from comfyui_pipeline.errors import CallError
 
 EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
@@ -31,10 +30,16 @@ INFO = (
 )
 MAX_MEGABYTES = 32
 MAX_PARTS = 16
-NUMBERED = re.compile(r"(command|workflow|workflow_json|info)([1-9][0-9]?)")
+MAX_LISTED = 10_000
+"""Entries of ``params``, ``loras`` and ``images`` in one call."""
+NUMBERED = re.compile(r"(command|workflow|workflow_json|info)([1-9][0-9]{0,3})")
 """Keys of which a numbered one makes the call a batch."""
 MAX_SEED = 2**64 - 1
 MAX_SIDE = 16384
+SHOWN = 40
+"""Characters of a wrong value that an error repeats."""
+DOUBTED = 100
+"""Unknown keys that are compared with the known ones; each comparison takes about a millisecond."""
 
 TEXTS = ("prompt", "negative_prompt", "sampler", "scheduler", "checkpoint", "vae", "image", "mask")
 """Short arguments that are strings; an empty negative prompt has a meaning."""
@@ -155,7 +160,7 @@ def _batch(document: Mapping[str, Any], numbers: list[int]) -> ToolCall:
 def _one_call(document: Mapping[str, Any]) -> ToolCall:
     given = {key: value for key, value in document.items() if key in KNOWN and value is not None}
     for key, value in given.items():
-        _check_text(key, value)
+        _check(key, value)
     command, info = _command(given)
     if command == "info":
         return ToolCall(command, info=info)
@@ -228,14 +233,14 @@ def _switch(given: Mapping[str, Any], key: str) -> bool:
         return True
     if word in ("false", "0", "no", "off", ""):
         return False
-    raise _wrong(f'"{key}" is {word[:40]!r}; it has to be true or false.')
+    raise _wrong(f'"{key}" is {word[:SHOWN]!r}; it has to be true or false.')
 
 
 def _one(given: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> str:
     """One word out of a few; the last is the default."""
     word = (_text(given, key) or choices[-1]).lower()
     if word not in choices:
-        raise _wrong(f'"{key}" is {word[:40]!r}.', _one_of(choices))
+        raise _wrong(f'"{key}" is {word[:SHOWN]!r}.', _one_of(choices))
     return word
 
 
@@ -252,29 +257,34 @@ def _number(given: Mapping[str, Any], key: str, low: float, high: float) -> floa
     text = _text(given, key)
     if text is None:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not low <= number <= high:
-        raise _wrong(f'"{key}" is {text[:40]!r}; it has to be a number from {low:g} to {high:g}.')
+    number = numbers.from_text(_ascii_digits(text))
+    if number is None or not low <= number <= high:
+        raise _wrong(
+            f'"{key}" is {text[:SHOWN]!r}; it has to be a number from {low:g} to {high:g}.'
+        )
     return number
 
 
 def _list(given: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
     """A list of strings, as a list, as that list in a string, or with commas or lines between."""
-    value = (
-        _json_value(given, key) if str(given.get(key, "")).lstrip()[:1] == "[" else given.get(key)
-    )
+    value = given.get(key)
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        value = _json_value(given, key)
     if value is None:
         return None
     if isinstance(value, str):
-        between = r"\n" if "data:" in value or "\n" in value.strip() else ","
-        value = re.split(between, value)
+        value = value.split("\n" if "data:" in value or "\n" in value.strip() else ",")
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _wrong(f'"{key}" is {_kind(value)}; it has to be a list of strings.')
     items = tuple(item.strip() for item in value if item.strip())
+    _check_count(key, items)
     return items or None
+
+
+def _check_count(key: str, items: Iterable[Any]) -> None:
+    count = sum(1 for _ in items)
+    if count > MAX_LISTED:
+        raise _wrong(f'"{key}" has {count} entries; at most {MAX_LISTED} are taken.')
 
 
 def _json_value(given: Mapping[str, Any], key: str) -> Any:
@@ -285,12 +295,12 @@ def _json_value(given: Mapping[str, Any], key: str) -> Any:
     if not value.strip():
         return None
     try:
-        read = json.loads(value)
-    except (ValueError, RecursionError):
+        read = json_text.read(value)
+    except json_text.BadJson as bad:
         raise CallError(
-            f'"{key}" is a string that is not JSON.', "Give the object itself, or exactly its JSON."
+            f'"{key}" is a string that {bad}.', "Give the object itself, or exactly its JSON."
         ) from None
-    _check_text(key, read)
+    _check(key, read)
     return read
 
 
@@ -314,21 +324,12 @@ def _document(raw: bytes) -> dict[str, Any]:
     if not text.strip("\0 \t\r\n"):
         raise _wrong("Nothing arrived on stdin.")
     try:
-        document = json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise _wrong(f"The call is not JSON: {error.msg} at {where}.") from None
-    except RecursionError:
-        raise _wrong("The call is nested too deeply.") from None
-    except ValueError:
-        raise _wrong("The call holds a number with too many digits.") from None
+        document = json_text.read(text)
+    except json_text.BadJson as bad:
+        raise _wrong(f"The call {bad}.") from None
     if not isinstance(document, dict):
         raise _wrong(f"A call is one JSON object, not {_kind(document)}.")
     return document
-
-
-def _no_constant(name: str) -> Any:
-    raise _wrong(f"The call holds {name}, which is not JSON.")
 
 
 def _kind(value: Any) -> str:
@@ -336,29 +337,47 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number" if value is not None else "null")
 
 
-def _check_text(key: str, value: Any) -> None:
-    """Refuse what no file system, no socket and no model can take."""
-    if isinstance(value, str):
-        if "\0" in value:
-            raise _wrong(f'"{key}" holds a NUL character.', "Remove it.")
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise _wrong(f'"{key}" holds half of a character (a lone surrogate).', "Remove it.")
-    elif isinstance(value, list):
-        for item in value:
-            _check_text(key, item)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            _check_text(key, name)
-            _check_text(key, item)
+def _check(key: str, value: Any) -> None:
+    """Refuse what no file system, no socket and no model can take, at any depth.
+
+    A whole workflow may hold NaN where nothing reads it; there it is looked for before the run.
+    """
+    shown = key[:SHOWN].encode("utf-8", "replace").decode()
+    waiting = [key, value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            _check_text(shown, one)
+        elif isinstance(one, dict):
+            waiting.extend(one)
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    if key != "workflow_json" and (odd := json_text.non_finite(value)) is not None:
+        told = odd if odd == "NaN" else f"{odd}, or a number with too many digits"
+        raise _wrong(f'"{shown}" holds {told}; no input takes that.', "Give a plain number.")
+
+
+def _check_text(key: str, text: str) -> None:
+    if "\0" in text:
+        raise _wrong(f'"{key}" holds a NUL character.', "Remove it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _wrong(
+            f'"{key}" holds half of a character (a lone surrogate).', "Remove it."
+        ) from None
 
 
 def _command(given: Mapping[str, Any]) -> tuple[str, str]:
     info = (_text(given, "info") or "").lower()
     command = (_text(given, "command") or ("info" if info else "run")).lower()
     if command not in COMMANDS:
-        raise _wrong(f'"command" is {command!r}, which this tool does not know.', _one_of(COMMANDS))
+        raise _wrong(
+            f'"command" is {command[:SHOWN]!r}, which this tool does not know.', _one_of(COMMANDS)
+        )
     if command == "info" and info not in INFO:
-        told = f'"info" is {info!r}.' if info else '"info" is missing.'
+        told = f'"info" is {info[:SHOWN]!r}.' if info else '"info" is missing.'
         raise CallError(told, f'{_one_of(INFO)} A correct call: {{"info": "workflows"}}')
     return command, info
 
@@ -384,19 +403,27 @@ def _whole(given: Mapping[str, Any], key: str, low: int, high: int) -> int | Non
         return None
     number = whole_number(text)
     if number is None or not low <= number <= high:
-        raise _wrong(f'"{key}" is {text[:40]!r}; it has to be a whole number from {low} to {high}.')
+        raise _wrong(
+            f'"{key}" is {text[:SHOWN]!r}; it has to be a whole number from {low} to {high}.'
+        )
     return number
 
 
+WIDE_DIGITS = str.maketrans("０１２３４５６７８９．－", "0123456789.-")
+"""As Chinese and Japanese input methods write numbers."""
+
+
+def _ascii_digits(text: str) -> str:
+    return text.translate(WIDE_DIGITS) if len(text) <= numbers.MAX_DIGITS else text
+
+
 def whole_number(text: str) -> int | None:
-    """``"512"`` and ``"512.0"`` -> 512; anything else -> None."""
-    head, _, tail = text.partition(".")
-    if tail.strip("0") or len(head) > 40:
+    """``"512"`` and ``"512.0"`` -> 512, ``"-1"`` -> -1; None for anything else, or beyond a seed."""
+    head, _, tail = _ascii_digits(text).partition(".")
+    if tail.strip("0") or head[1:2] in ("+", "-"):
         return None
-    try:
-        return int(head)
-    except ValueError:
-        return None
+    number = numbers.whole_number(head.lstrip("+-"), at_most=MAX_SEED)
+    return -number if number is not None and head.startswith("-") else number
 
 
 def _seed(given: Mapping[str, Any]) -> int | None:
@@ -415,16 +442,17 @@ def _params(value: Any, every: bool) -> tuple[Param, ...]:
         if not value.strip():
             return ()
         try:
-            value = json.loads(value, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+            value = json_text.read(value)
+        except json_text.BadJson as bad:
             raise CallError(
-                '"params" is a string that is not a JSON list.', f"It looks like {PARAMS_FORM}"
+                f'"params" is a string, not a JSON list; it {bad}.', f"It looks like {PARAMS_FORM}"
             ) from None
-        _check_text("params", value)
+        _check("params", value)
     if value is None:
         return ()
     if not isinstance(value, list):
         raise CallError(f'"params" is {_kind(value)}, not a list.', f"It looks like {PARAMS_FORM}")
+    _check_count("params", value)
     return tuple(_param(item, place, every) for place, item in enumerate(value, start=1))
 
 
@@ -453,12 +481,10 @@ def _param(item: Any, place: int, every: bool) -> Param:
 
 def _doubts(document: Mapping[str, Any]) -> dict[str, str]:
     """Unknown keys so near to a known one that the caller surely meant that."""
-    strange = [key for key in document if key not in KNOWN]
+    strange = [key for key in document if key not in KNOWN and len(key) <= SHOWN][:DOUBTED]
     if not strange:
         return {}
     from difflib import get_close_matches
 
     near = ((key, get_close_matches(key.lower(), KNOWN, 1, 0.85)) for key in strange)
-    return {
-        key: f'"{key[:40]}" was ignored; did you mean "{found[0]}"?' for key, found in near if found
-    }
+    return {key: f'"{key}" was ignored; did you mean "{found[0]}"?' for key, found in near if found}

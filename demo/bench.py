@@ -1,8 +1,10 @@
-"""``python3 run.py bench [calls | inputs | files]``: figures of this project, measured side by side.
+"""``python3 run.py bench [NAME]``: figures of this project, measured side by side.
 
     calls     how long a tool call takes, as whole processes, in alternating rounds (the default)
     inputs    how long ten 5 MB pictures take from a server that answers after 300 ms
     files     what the file server sends, beside Express and nginx
+    limits    peak memory and time of a call and of a worker, with input that is meant to cost
+    endurance 300 calls, six at a time, every seventh killed, and a worker of the file server
 
 Only ratios within one run mean anything on a busy machine.
 """
@@ -12,12 +14,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from demo import bench_calls, bench_files, bench_inputs
+from demo import bench_calls, bench_endurance, bench_files, bench_inputs, bench_limits
 
 BENCHES: Mapping[str, Callable[[], int]] = {
     "calls": bench_calls.main,
     "inputs": bench_inputs.main,
     "files": bench_files.main,
+    "limits": bench_limits.main,
+    "endurance": bench_endurance.main,
 }
 
 

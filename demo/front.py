@@ -17,7 +17,7 @@ from demo.servers import NotReady
 SAMPLE = PROJECT / "input_server" / "nginx.conf.example"
 KEEPS = 8388608
 """As in the sample."""
-READY_SECONDS = 15.0
+READY_SECONDS = 60.0
 BARE = """
 server {{
     listen 127.0.0.1:{port};
@@ -39,16 +39,26 @@ def nginx_in_front(
     ``behind``: the file server, whose copies lie beside the mount. ``keeps``: up to how many bytes
     nginx keeps an answer. Raises NotReady.
     """
-    port, bare = _free_port(), _free_port()
     config = base / "nginx.conf"
-    config.write_text(_whole(base, mount, behind, port, bare, keeps), "utf-8")
-    child = subprocess.Popen(["nginx", "-p", str(base), "-c", str(config)])
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        socket.create_server(("127.0.0.1", 0)) as second,
+    ):
+        port, bare = first.getsockname()[1], second.getsockname()[1]
+        config.write_text(_whole(base, mount, behind, port, bare, keeps), "utf-8")
+        listening = (first.fileno(), second.fileno())
+        child = subprocess.Popen(
+            ["nginx", "-p", str(base), "-c", str(config)],
+            pass_fds=listening,
+            # sockets that it takes over, as from an older nginx (ngx_add_inherited_sockets)
+            env={**os.environ, "NGINX": "".join(f"{number};" for number in listening)},
+        )
     try:
-        _await(child, port, base)
+        _await(child, base)
         yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{bare}"
     finally:
         child.terminate()
-        child.wait(10)
+        child.wait(READY_SECONDS)
 
 
 def _whole(base: Path, mount: Path, behind: str, port: int, bare: int, keeps: int) -> str:
@@ -76,18 +86,12 @@ def _whole(base: Path, mount: Path, behind: str, port: int, bare: int, keeps: in
     )
 
 
-def _await(child: subprocess.Popen[bytes], port: int, base: Path) -> None:
+def _await(child: subprocess.Popen[bytes], base: Path) -> None:
+    """Wait for the file with its process id, which it writes once it listens."""
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and child.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if (base / "pid").is_file():
+            return
         time.sleep(0.05)
     log = base / "error.log"
     raise NotReady(log.read_text("utf-8") if log.is_file() else "nginx did not start")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

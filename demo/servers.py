@@ -56,7 +56,7 @@ def _address(child: subprocess.Popen[str], name: str) -> str:
 def _end(child: subprocess.Popen[str]) -> None:
     child.terminate()
     try:
-        child.wait(10)
+        child.wait(READY_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
-        child.wait(10)
+        child.wait(READY_SECONDS)

@@ -6,11 +6,12 @@ The frames, their order and the history entries are those of ComfyUI 0.3.64.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,12 @@ from embedded_comfyui.queue import Item
 
 Send = Callable[[str, dict[str, Any], "str | None"], None]
 """(event, data, client id): to that client's socket; None sends to every socket."""
+
+
+MOST_SHOWN = 500
+"""Nodes in one ``progress_state``; beyond, only the node that has changed: the sum of all frames
+would grow with the square of the nodes.
+"""
 
 
 class Interrupted(Exception):
@@ -94,42 +101,58 @@ class Executor:
 
     def _all(self, run: _Run) -> bool:
         """Run every node that an output needs; False when one failed."""
-        waiting = self._needed(run)
-        while waiting:
-            node_id = self._next(run, waiting)
-            waiting.remove(node_id)
-            if not self._one(run, node_id):
-                return False
-        return True
+        order = self._order(run)
+        return all(self._one(run, node_id) for node_id in order)
 
     def _needed(self, run: _Run) -> list[str]:
         """The outputs and what feeds them, as far as it is not cached."""
-        found: list[str] = []
+        found: set[str] = set()
         open_ones = list(run.item.outputs)
         while open_ones:
             node_id = open_ones.pop()
             if node_id in found:
                 continue
-            found.append(node_id)
+            found.add(node_id)
             for source in _sources(run.item.prompt[node_id]):
                 if run.signatures[source] not in self._cache:
                     open_ones.append(source)
         return [node_id for node_id in run.item.prompt if node_id in found]
 
-    def _next(self, run: _Run, waiting: list[str]) -> str:
+    def _order(self, run: _Run) -> Iterator[str]:
         """Of the nodes that can run: an output, one that feeds an output, one before that, any."""
-        prompt = run.item.prompt
-        feeds = {node_id: set(_sources(prompt[node_id])) for node_id in waiting}
-        ready = [node_id for node_id in waiting if not feeds[node_id] & set(waiting)]
-        nearest = [
-            node_id for node_id in waiting if self._class(run, node_id).schema["output_node"]
-        ]
-        for _ in range(3):
-            for node_id in ready:
-                if node_id in nearest:
-                    return node_id
-            nearest = [source for node_id in nearest for source in feeds.get(node_id, ())]
-        return ready[0]
+        waiting = self._needed(run)
+        place = {node_id: number for number, node_id in enumerate(waiting)}
+        feeds = {
+            node_id: {s for s in _sources(run.item.prompt[node_id]) if s in place}
+            for node_id in waiting
+        }
+        takers: dict[str, list[str]] = {}
+        for node_id, sources in feeds.items():
+            for source in sources:
+                takers.setdefault(source, []).append(node_id)
+        distance = self._distances(run, waiting, feeds)
+        missing = {node_id: len(sources) for node_id, sources in feeds.items()}
+        ready = [(distance[n], place[n], n) for n in waiting if not missing[n]]
+        heapq.heapify(ready)
+        while ready:
+            node_id = heapq.heappop(ready)[2]
+            yield node_id
+            for taker in takers.get(node_id, ()):
+                missing[taker] -= 1
+                if not missing[taker]:
+                    heapq.heappush(ready, (distance[taker], place[taker], taker))
+
+    def _distances(
+        self, run: _Run, waiting: Sequence[str], feeds: Mapping[str, set[str]]
+    ) -> dict[str, int]:
+        """How many links a node is away from an output; three stands for all that are farther."""
+        found = dict.fromkeys(waiting, 3)
+        nearest = [n for n in waiting if self._class(run, n).schema["output_node"]]
+        for distance in range(3):
+            nearest = [node_id for node_id in nearest if found[node_id] == 3]
+            found.update(dict.fromkeys(nearest, distance))
+            nearest = list(dict.fromkeys(s for node_id in nearest for s in feeds[node_id]))
+        return found
 
     def _one(self, run: _Run, node_id: str) -> bool:
         cached = self._cache.get(run.signatures[node_id])
@@ -165,7 +188,7 @@ class Executor:
         schema = self._class(run, node_id).schema["input"]
         known = {*schema.get("required", {}), *schema.get("optional", {})}
         inputs = {}
-        for name, value in (run.item.prompt[node_id].get("inputs") or {}).items():
+        for name, value in _inputs_of(run.item.prompt[node_id]).items():
             if name not in known:
                 continue
             if _is_link(value):
@@ -221,6 +244,9 @@ class Executor:
     def _progress(self, run: _Run, node_id: str, state: str) -> None:
         run.started[node_id] = state
         prompt_id = run.item.prompt_id
+        if run.client is None:
+            return
+        shown = run.started if len(run.started) <= MOST_SHOWN else {node_id: state}
         nodes = {
             node: {
                 "value": float(state == "finished"),
@@ -232,7 +258,7 @@ class Executor:
                 "parent_node_id": None,
                 "real_node_id": node,
             }
-            for node, state in run.started.items()
+            for node, state in shown.items()
         }
         self._to_client(run, "progress_state", {"prompt_id": prompt_id, "nodes": nodes})
 
@@ -253,33 +279,41 @@ class Executor:
     def _signatures(self, prompt: Mapping[str, Any]) -> dict[str, str]:
         """node id -> what its result depends on: class, inputs, files, and the same of its sources."""
         found: dict[str, str] = {}
-
-        def sign(node_id: str, above: frozenset[str]) -> str:
-            if node_id in found:
-                return found[node_id]
-            entry = prompt.get(node_id)
-            if entry is None or node_id in above:
-                return f"nothing {node_id}"
-            inputs = entry.get("inputs") or {}
-            parts = {
-                name: ["link", sign(value[0], above | {node_id}), value[1]]
-                if _is_link(value)
-                else ["value", value]
-                for name, value in inputs.items()
-            }
-            file = self._nodes[entry["class_type"]].fingerprint(inputs, self._folders)
-            text = json.dumps([entry["class_type"], parts, file], sort_keys=True, default=str)
-            found[node_id] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-            return found[node_id]
-
-        for node_id in prompt:
-            sign(node_id, frozenset())
+        opened: set[str] = set()
+        waiting = list(prompt)[::-1]
+        while waiting:
+            node_id = waiting[-1]
+            sources = [s for s in _sources(prompt[node_id]) if s in prompt and s not in found]
+            if node_id not in opened and node_id not in found:
+                opened.add(node_id)
+                waiting += [source for source in reversed(sources) if source not in opened]
+                continue
+            waiting.pop()
+            if node_id not in found:
+                found[node_id] = self._signature(prompt[node_id], found)
         return found
+
+    def _signature(self, entry: Mapping[str, Any], found: Mapping[str, str]) -> str:
+        inputs = _inputs_of(entry)
+        parts = {
+            name: ["link", found.get(value[0], f"nothing {value[0]}"), value[1]]
+            if _is_link(value)
+            else ["value", value]
+            for name, value in inputs.items()
+        }
+        file = self._nodes[entry["class_type"]].fingerprint(inputs, self._folders)
+        text = json.dumps([entry["class_type"], parts, file], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def _is_link(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
 
 
+def _inputs_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = entry.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
 def _sources(entry: Mapping[str, Any]) -> list[str]:
-    return [value[0] for value in (entry.get("inputs") or {}).values() if _is_link(value)]
+    return [value[0] for value in _inputs_of(entry).values() if _is_link(value)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import mimetypes
 import os
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 from aiohttp import BodyPartReader, web
 from PIL import Image
 
+from embedded_comfyui import bodies
+from embedded_comfyui.bodies import BadRequest
 from embedded_comfyui.nodes.base import Folders
 
 ACTIVE = frozenset({"text/html", "text/html-sandboxed", "application/xhtml+xml"})
@@ -71,8 +72,12 @@ def _preview(path: Path, asked: str, channel: str) -> tuple[bytes, str]:
     with Image.open(path) as image:
         opaque = form == "jpeg" or channel == "rgb"
         shown = image.convert("RGB") if opaque else image
-        shown.save(buffer, format=form, quality=int(quality) if quality.isdigit() else 90)
+        shown.save(buffer, format=form, quality=_quality(quality))
     return buffer.getvalue(), f"image/{form}"
+
+
+def _quality(asked: str) -> int:
+    return int(asked) if asked.isascii() and asked.isdecimal() and len(asked) <= 3 else 90
 
 
 def query_channel(channel: str) -> str:
@@ -121,19 +126,41 @@ async def upload(request: web.Request, folders: Folders, *, mask: bool) -> web.R
 async def _form(request: web.Request) -> tuple[dict[str, str], bytes | None, str]:
     if not request.content_type.startswith("multipart/"):
         return {}, None, ""
+    try:
+        return await _parts(request)
+    except (ValueError, LookupError, AssertionError, RuntimeError, EOFError) as problem:
+        told = f"{type(problem).__name__}: {problem}"[:200]
+        raise BadRequest("invalid_form", "The form cannot be read", told) from None
+
+
+async def _parts(request: web.Request) -> tuple[dict[str, str], bytes | None, str]:
     fields: dict[str, str] = {}
     content, name = None, ""
+    left = request.client_max_size
     reader = await request.multipart()
     while (part := await reader.next()) is not None:
         if not isinstance(part, BodyPartReader):
             continue
+        value = await _read_part(part, left)
+        left -= len(value)
         if part.name == "image":
-            content, name = bytes(await part.read()), part.filename or ""
+            content, name = value, part.filename or ""
             if part.filename is None:
                 content = None
         elif part.name:
-            fields[part.name] = await part.text()
+            fields[part.name] = value.decode(part.get_charset("utf-8"))
     return fields, content, name
+
+
+async def _read_part(part: BodyPartReader, most: int) -> bytes:
+    """The content of one part. Raises HTTPRequestEntityTooLarge (413) for one above ``most``."""
+    kept = bytearray()
+    while chunk := await part.read_chunk(CHUNK):
+        kept += chunk
+        if len(kept) > most:
+            raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(kept))
+    decoded = part.decode(bytes(kept))
+    return bytes(decoded)
 
 
 def _write(path: Path, name: str, content: bytes, *, overwrite: bool) -> tuple[Path, str]:
@@ -153,7 +180,7 @@ def _write(path: Path, name: str, content: bytes, *, overwrite: bool) -> tuple[P
 
 def _write_mask(fields: dict[str, str], content: bytes, path: Path, folders: Folders) -> None:
     """The original picture with the alpha of the uploaded one; nothing when there is no original."""
-    original = json.loads(fields.get("original_ref", "{}"))
+    original = bodies.read_object(fields.get("original_ref", "{}"))
     name, kind = _split_annotation(str(original.get("filename", "")))
     folder = folder_of(folders, kind or str(original.get("type", "output")))
     if folder is None or not name:

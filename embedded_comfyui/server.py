@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import platform
 import shutil
 import sys
@@ -19,14 +20,19 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
-from embedded_comfyui import files
+from embedded_comfyui import bodies, files
+from embedded_comfyui.bodies import BadRequest, error
 from embedded_comfyui.execution import Executor
 from embedded_comfyui.nodes import NODES
 from embedded_comfyui.nodes.base import Folders, Node
 from embedded_comfyui.queue import Item, PromptQueue
-from embedded_comfyui.validation import error, validate
+from embedded_comfyui.validation import validate
 
 MAX_UPLOAD = 100 * 2**20
+MAX_FRAME = 2**20
+"""Bytes of one frame of a client's: it only ever names the features that it knows."""
+TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
+"""What ComfyUI answers where it did not foresee something (aiohttp's own words)."""
 FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD}
 VERSION = "0.3.64"
 """The ComfyUI whose behaviour this server has."""
@@ -113,7 +119,7 @@ class EmbeddedServer:
             self._loop.close()
 
     async def _life(self, host: str, port: int) -> None:
-        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
+        runner = web.AppRunner(self._app(), access_log=None, logger=_silent(), shutdown_timeout=0.5)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
@@ -166,7 +172,7 @@ class EmbeddedServer:
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         """A second socket of one id silences the first; the first one's end silences the second."""
-        socket = web.WebSocketResponse(max_msg_size=0)
+        socket = web.WebSocketResponse(max_msg_size=MAX_FRAME)
         await socket.prepare(request)
         sid = request.query.get("clientId") or uuid.uuid4().hex
         self._sockets[sid] = socket
@@ -190,7 +196,8 @@ class EmbeddedServer:
     # -- routes ------------------------------------------------------------------------------
 
     def _app(self) -> web.Application:
-        app = web.Application(client_max_size=MAX_UPLOAD, middlewares=[_same_origin])
+        middlewares = [_without_traceback, _same_origin]
+        app = web.Application(client_max_size=MAX_UPLOAD, middlewares=middlewares)
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/ws", self._socket),
             ("GET", "/prompt", self._get_prompt),
@@ -223,22 +230,25 @@ class EmbeddedServer:
         return web.json_response(self._exec_info())
 
     async def _post_prompt(self, request: web.Request) -> web.Response:
-        body = json.loads(await request.text())
+        body = await _body(request)
         if "number" in body:
-            number = float(body["number"])
+            number = bodies.number(body, "number")
         else:
             number = next(self._numbers) * (-1 if body.get("front") else 1)
         if "prompt" not in body:
             told = error("no_prompt", "No prompt provided", "No prompt provided")
             return web.json_response({"error": told, "node_errors": {}}, status=400)
         prompt = body["prompt"]
-        verdict = validate(prompt, self._nodes, self.folders, body.get("partial_execution_targets"))
+        targets = bodies.of_type(body, "partial_execution_targets", list, "a list of node ids")
+        extra = dict(bodies.of_type(body, "extra_data", dict, "an object") or {})
+        client = bodies.of_type(body, "client_id", str, "a string")
+        verdict = validate(prompt, self._nodes, self.folders, targets)
         if verdict.error is not None:
             told = {"error": verdict.error, "node_errors": verdict.node_errors}
             return web.json_response(told, status=400)
-        extra = dict(body.get("extra_data") or {})
-        if "client_id" in body:
-            extra["client_id"] = body["client_id"]
+        bodies.of_type(extra, "client_id", str, "a string")
+        if client is not None:
+            extra["client_id"] = client
         prompt_id = str(body.get("prompt_id", uuid.uuid4()))
         order = next(self._orders)
         self._queue.put(Item(number, order, prompt_id, prompt, extra, verdict.outputs))
@@ -250,25 +260,26 @@ class EmbeddedServer:
         return web.json_response(self._queue.snapshot())
 
     async def _post_queue(self, request: web.Request) -> web.Response:
-        body = json.loads(await request.text())
+        body = await _body(request)
+        gone = bodies.of_type(body, "delete", list, "a list of prompt ids")
         if body.get("clear"):
             self._queue.clear()
-        if "delete" in body:
-            self._queue.delete(body["delete"])
+        if gone is not None:
+            self._queue.delete([one for one in gone if isinstance(one, str)])
         return web.Response()
 
     async def _interrupt(self, request: web.Request) -> web.Response:
         """Without an id whatever runs; with one only that run, and only while it runs."""
         try:
-            wanted = json.loads(await request.text()).get("prompt_id")
-        except (ValueError, AttributeError):
+            wanted = (await _body(request)).get("prompt_id")
+        except BadRequest:
             wanted = None
         if not wanted or wanted == self._queue.running_id():
             self._executor.interrupt()
         return web.Response()
 
     async def _free(self, request: web.Request) -> web.Response:
-        if json.loads(await request.text()).get("free_memory"):
+        if (await _body(request)).get("free_memory"):
             self._executor.free()
         return web.Response()
 
@@ -280,11 +291,12 @@ class EmbeddedServer:
         return web.json_response(self._queue.history(None, most, int(query.get("offset", -1))))
 
     async def _post_history(self, request: web.Request) -> web.Response:
-        body = json.loads(await request.text())
+        body = await _body(request)
+        gone = bodies.of_type(body, "delete", list, "a list of prompt ids")
         if body.get("clear"):
             self._queue.forget(None)
-        if "delete" in body:
-            self._queue.forget(body["delete"])
+        if gone is not None:
+            self._queue.forget([one for one in gone if isinstance(one, str)])
         return web.Response()
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
@@ -323,21 +335,58 @@ def _constant(value: Any) -> Handler:
     return answer
 
 
+async def _body(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a request. Raises BadRequest."""
+    try:
+        text = await request.text()
+    except (UnicodeDecodeError, LookupError):
+        raise BadRequest("invalid_json", "The body is not in the encoding that it names") from None
+    return bodies.read_object(text)
+
+
+def _silent() -> logging.Logger:
+    """A log that prints nothing: what a handler did not foresee is one line at stderr instead."""
+    logger = logging.Logger("embedded_comfyui")
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+@web.middleware
+async def _without_traceback(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever a client sends, the answer is an error of ComfyUI's shape, and the log one line."""
+    try:
+        return await handler(request)
+    except BadRequest as bad:
+        return web.json_response({"error": bad.error, "node_errors": {}}, status=400)
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception as problem:
+        told = f"{type(problem).__name__}: {problem}"
+        print(f"{request.method} {request.path[:200]!r}: {told[:300]}", file=sys.stderr)
+        return web.Response(status=500, text=TROUBLE)
+
+
 @web.middleware
 async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A page of another origin may not call a server on loopback (ComfyUI server.py)."""
     origin = request.headers.get("Origin")
-    if origin and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+    if origin and _place(origin) != request.headers.get("Host", "").lower():
         return web.Response(status=403)
     return await handler(request)
 
 
-def _type_of(text: str) -> Any:
+def _place(origin: str) -> str | None:
     try:
-        message = json.loads(text)
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
-    return message.get("type") if isinstance(message, dict) else None
+
+
+def _type_of(text: str) -> Any:
+    try:
+        return bodies.read_object(text).get("type")
+    except BadRequest:
+        return None
 
 
 def _folders(base: Path) -> Folders:

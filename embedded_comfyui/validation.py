@@ -6,10 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from embedded_comfyui.bodies import Reason, error
 from embedded_comfyui.nodes.base import Folders, Node
 
-Reason = dict[str, Any]
 LONG_LIST = 20
+LONG_WAY = 100
+"""Nodes behind an output from which on they are judged one by one, sources first: each node judges
+its sources, and a long chain would nest too deeply.
+"""
 NEEDS_FULL = " This embedded server runs no models; this node needs a full ComfyUI."
 
 
@@ -31,12 +35,12 @@ def validate(
     """
     outputs = []
     for node_id, node in prompt.items():
-        if "class_type" not in node:
+        if not isinstance(node, dict) or "class_type" not in node:
             return _invalid(
                 "Cannot execute because a node is missing the class_type property.", node_id
             )
         kind = node["class_type"]
-        if kind not in nodes:
+        if not isinstance(kind, str) or kind not in nodes:
             text = f"Cannot execute because node {kind} does not exist."
             return _invalid(text, node_id, NEEDS_FULL)
         if nodes[kind].schema.get("output_node") and (targets is None or node_id in targets):
@@ -49,10 +53,6 @@ def validate(
         return Verdict(good, None, judge.node_errors)
     failed = error("prompt_outputs_failed_validation", "Prompt outputs failed validation")
     return Verdict((), failed, judge.node_errors)
-
-
-def error(kind: str, message: str, details: str = "", **extra: Any) -> Reason:
-    return {"type": kind, "message": message, "details": details, "extra_info": extra}
 
 
 def _invalid(text: str, node_id: str, more: str = "") -> Verdict:
@@ -72,6 +72,7 @@ class _Judge:
 
     def output(self, node_id: str) -> bool:
         """Whether this output can run; notes in ``node_errors`` what keeps it from it."""
+        self._sources_first(node_id)
         try:
             valid = self._node(node_id)
         except Exception as problem:
@@ -87,6 +88,40 @@ class _Judge:
                 entry = {"errors": reasons, "dependent_outputs": [], "class_type": kind}
                 self.node_errors.setdefault(other, entry)["dependent_outputs"].append(node_id)
         return False
+
+    def _sources_first(self, output: str) -> None:
+        """Judge what is far behind an output. A node that raises is left to the one that takes it."""
+        order: list[str] = []
+        inside: set[str] = set()
+        seen: set[str] = set()
+        waiting = [(output, False)]
+        circles: list[str] = []
+        while waiting:
+            node_id, done = waiting.pop()
+            if done:
+                inside.discard(node_id)
+                order.append(node_id)
+            elif node_id in inside:
+                circles.append(node_id)
+            elif node_id not in seen and node_id not in self._known:
+                seen.add(node_id)
+                inside.add(node_id)
+                waiting.append((node_id, True))
+                waiting += [(source, False) for source in self._sources(node_id)]
+        if len(order) < LONG_WAY:
+            return
+        self._known.update({node_id: (False, []) for node_id in circles})
+        for node_id in order:
+            try:
+                self._node(node_id)
+            except Exception:  # noqa: S112 - told where it is linked
+                continue
+
+    def _sources(self, node_id: str) -> list[str]:
+        inputs = self._prompt[node_id].get("inputs")
+        values = inputs.values() if isinstance(inputs, dict) else ()
+        first = [value[0] for value in values if isinstance(value, list) and len(value) == 2]
+        return [source for source in first if isinstance(source, str) and source in self._prompt]
 
     def _node(self, node_id: str) -> bool:
         """A circle of links is not valid, without any reason told: so it is in the real server."""

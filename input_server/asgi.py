@@ -1,8 +1,8 @@
 """The handler as an ASGI application (asgi.readthedocs.io, HTTP 2.5): how bytes go out.
 
 A small file that is in the system's memory goes out as its bytes, a larger one as a path that is
-pinned to the open file, so that native code moves it (``http.response.pathsend``). Anything else is
-read here, piece by piece, and given up when nobody takes it.
+pinned to the open file, so that native code moves it (``http.response.pathsend``), as long as few are.
+Anything else is read here, in chunks, and given up when nobody takes one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,8 @@ from .opened import OpenFile
 from .paths import Refused
 from .render_queue import SLOTS, Busy, Requester
 from .reply import Reply, busy, plain
+from .sending import send_chunks
+from .streams import NativeBodies, Streams, TooManyBodies
 from .telling import tell
 from .variants import Unmade
 
@@ -32,9 +34,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-SMALL = 128 * 1024
+SMALL = 64 * 1024
 """Bytes up to which a file goes out as its bytes: faster than a path, and little to hold."""
-CHUNK = 256 * 1024
 MOST_DELAYED = 64
 """Answers that may be kept waiting at once; beyond that guessers cost more than they are worth."""
 SWEEP_SECONDS = 2.0
@@ -46,7 +47,8 @@ BRIDGE_SECRET = "x-bridge-secret"  # noqa: S105 - the header's name
 
 class App:
     """``secret``: what a bridge in front proves itself with. Its word on the client then counts, and
-    it is told which file to send (``X-Sendfile``) rather than given its bytes.
+    it is told which file to send (``X-Sendfile``) rather than given its bytes. ``native``: None where
+    native code cannot send files.
     """
 
     def __init__(
@@ -57,12 +59,16 @@ class App:
         log: bool = False,
         secret: str = "",
         stall_seconds: float = 60.0,
+        streams: Streams | None = None,
+        native: NativeBodies | None = None,
     ) -> None:
         self._server = server
         self._metrics = metrics
         self._log = log
         self._secret = secret.encode()
         self._stall_seconds = stall_seconds
+        self._streams = streams or Streams()
+        self._native = native
         self._delayed = 0
         self._makers = ThreadPoolExecutor(SLOTS, "copies")
         self._sweeper: asyncio.Task[None] | None = None
@@ -97,19 +103,22 @@ class App:
             return await _send_bytes(plain(200, "ok", "health"), scope["method"], send)
         started = self._metrics.now()
         reply = await self._reply(scope, target)
+        file = reply.file
         try:
             if reply.delay:
                 await self._wait(reply.delay)
-            await self._send(reply, scope["method"], send)
+            reply = await self._send(reply, scope, send)
         finally:
-            if reply.file is not None:
-                self._server.files.done(reply.file)
+            if file is not None:
+                self._server.files.done(file)
             self._metrics.note(reply, scope["method"], started)
             if self._log:
                 self._write_log(scope, target, reply)
 
     async def _reply(self, scope: Scope, target: str) -> Reply:
         headers = _headers(scope)
+        if headers is None:
+            return plain(400, "More than one Host.", "two hosts")
         peer = self._peer(scope, headers)
         if peer is None:
             return plain(403, "Forbidden.", "no bridge")
@@ -161,23 +170,47 @@ class App:
         finally:
             self._delayed -= 1
 
-    async def _send(self, reply: Reply, method: str, send: Send) -> None:
-        file = reply.file
+    async def _send(self, reply: Reply, scope: Scope, send: Send) -> Reply:
+        """Send a reply, or another one that tells why it cannot be sent; gives the one that was."""
+        file, method = reply.file, scope["method"]
         if file is None or not reply.pieces or method == "HEAD":
-            return await _send_bytes(reply, method, send)
-        if self._secret and len(reply.pieces) == 1:
-            return await _send_name(reply, file, send)
-        content = _in_memory(reply, file)
-        if content is not None:
+            await _send_bytes(reply, method, send)
+        elif self._secret and len(reply.pieces) == 1:
+            await _send_name(reply, file, send)
+        elif (content := _in_memory(reply, file)) is not None:
             await send(_start(reply))
-            return await send({"type": "http.response.body", "body": content})
-        if reply.is_whole and file.pinned_path is not None:
+            await send({"type": "http.response.body", "body": content})
+        elif reply.is_whole and self._goes_natively(file):
             await send(_start(reply))
-            return await send({"type": "http.response.pathsend", "path": file.pinned_path})
-        return await _stream(reply, file, send, self._stall_seconds)
+            await send({"type": "http.response.pathsend", "path": file.pinned_path})
+        else:
+            return await self._send_chunks(reply, file, scope, send)
+        return reply
+
+    def _goes_natively(self, file: OpenFile) -> bool:
+        """Whether native code, which opens the file once more, may send it."""
+        if self._native is None or file.pinned_path is None or not self._native.admit():
+            return False
+        try:
+            os.close(os.dup(file.descriptor))
+        except OSError:  # native code would answer with 404
+            return False
+        return True
+
+    async def _send_chunks(self, reply: Reply, file: OpenFile, scope: Scope, send: Send) -> Reply:
+        client = self._peer(scope, _headers(scope) or {}) or ""
+        try:
+            with self._streams.open(client) as stream:
+                await send(_start(reply))
+                await send_chunks(reply, file, send, self._streams, stream, self._stall_seconds)
+        except TooManyBodies:
+            refusal = busy("Too many downloads; ask again.")
+            await _send_bytes(refusal, scope["method"], send)
+            return refusal
+        return reply
 
     def _write_log(self, scope: Scope, target: str, reply: Reply) -> None:
-        client = self._peer(scope, _headers(scope)) or "-"
+        client = self._peer(scope, _headers(scope) or {}) or "-"
         shown = without_key(target)
         tell(f"{client} {scope['method']} {shown} {reply.status} {reply.length}")
 
@@ -190,8 +223,20 @@ def _target(scope: Scope) -> str:
     return f"{target}?{query.decode('latin-1')}" if query else target
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+def _headers(scope: Scope) -> dict[str, str] | None:
+    """Headers by their names; one that is sent several times is one list (RFC 9110, 5.3). None for
+    more than one Host (RFC 9112, 3.2).
+    """
+    found: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name = raw.decode("latin-1")
+        text = value.decode("latin-1")
+        if name in found:
+            if name == "host":
+                return None
+            text = f"{found[name]}, {text}"
+        found[name] = text
+    return found
 
 
 def _start(reply: Reply) -> Message:
@@ -226,26 +271,3 @@ def _in_memory(reply: Reply, file: OpenFile) -> bytes | None:
         return None
     piece = reply.pieces[0]
     return file.read_cached(piece.start, piece.length) if piece.length else b""
-
-
-async def _stream(reply: Reply, file: OpenFile, send: Send, seconds: float) -> None:
-    """Read and send in chunks. Raises when the file shrank, or when nobody takes a chunk for so many
-    seconds: then the connection is cut, so that a cut body looks like one.
-    """
-    await send(_start(reply))
-    for before, start, length in _chunks(reply):
-        content = await asyncio.to_thread(file.read, start, length) if length else b""
-        if len(content) != length:
-            raise ConnectionAbortedError("the file has become shorter")
-        message = {"type": "http.response.body", "body": before + content, "more_body": True}
-        await asyncio.wait_for(send(message), seconds)
-    await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), seconds)
-
-
-def _chunks(reply: Reply) -> Iterator[tuple[bytes, int, int]]:
-    for piece in reply.pieces:
-        start, left, before = piece.start, piece.length, piece.before
-        while left > 0 or before:
-            length = min(left, CHUNK)
-            yield before, start, length
-            start, left, before = start + length, left - length, b""

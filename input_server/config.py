@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .access import Key, read_keys
+from .digits import number
 from .guard import Network, Policy, networks
 from .memory import IMAGE_MB
 from .mounts import ALIAS, RESERVED, ConfigError, Mount, MountTable, parse_mounts, path_of
@@ -82,6 +84,11 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
 
     key = value("COMFYUI_ACCESS_KEY") or value("FILE_SERVER_ACCESS_KEY")
     keys = read_keys(value("COMFYUI_KEYS"), project)
+    if any(_is_comment(secret) for secret in (key, value("INPUT_SERVER_SIGNING_KEY"))):
+        raise ConfigError(
+            "No access key is set: in its place, or in that of INPUT_SERVER_SIGNING_KEY, stands a "
+            "comment. Put the comment on a line of its own in config.env, and choose a long key."
+        )
     if not key and not keys:
         raise ConfigError(
             "No access key is set. Put a long COMFYUI_ACCESS_KEY or FILE_SERVER_ACCESS_KEY into "
@@ -111,6 +118,11 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         base_url=_base_url(value),
         by_gate=value("FILE_SERVER_URL_STYLE").lower() == "host",
     )
+
+
+def _is_comment(secret: str) -> bool:
+    """What python-dotenv before 1.2.4 makes of ``KEY=   # words``."""
+    return secret.startswith("#") or " #" in secret
 
 
 def check_public(config: Config, host: str) -> None:
@@ -210,16 +222,23 @@ def _file(folder: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
     read = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {key: value for key, value in read.items() if value}
+    # "# words": a comment behind an empty value, by python-dotenv before 1.2.4
+    return {k: v for k, v in read.items() if v and (_may_be_key(k) or not re.match(r"#\s", v))}
+
+
+def _may_be_key(name: str) -> bool:
+    """A comment in the place of a key is refused, not passed over."""
+    return name.endswith("_KEY")
 
 
 def _whole(value: Value, key: str, default: int, least: int, most: int) -> int:
     text = value(key)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+    found = number(text)
+    if found is None or not least <= found <= most:
         raise ConfigError(f"{key} is {text!r}. It has to be a number from {least} to {most}.")
-    return int(text)
+    return found
 
 
 def _yes(value: Value, key: str) -> bool:

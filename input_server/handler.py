@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
+from .accepted import takes_gzip
 from .access import Access, Asker, Denied, Grant, client_address
 from .config import Config
 from .content import may_be_text
+from .digits import number
 from .guard import DenyList, Guard
 from .memory import MemoryBudget
 from .mounts import Mount
 from .opened import HELD, OpenFile, OpenFiles
-from .paths import Missing, Refused, judge
+from .paths import Missing, Refused, is_exhausted, judge
 from .pixels import Unmakeable, wish_of
 from .ranges import NotSatisfiable, precondition, spans
 from .render_queue import RenderQueue, Requester
@@ -29,6 +31,8 @@ KEEPS = "x-offload-keeps"
 come with the body; of larger files it gets the place (``X-Accel-Redirect``) and sends them itself."""
 KEPT_SECONDS = 5
 """How long it may keep one, where a yes does not depend on who asks (``X-Accel-Expires``)."""
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What this machine is called on itself. ``FILE_SERVER_BASE_URL`` and ``INPUT_SERVER_HOST`` add theirs."""
 CACHE = "_cache"
 """The alias under which a server in front finds copies."""
 
@@ -76,6 +80,8 @@ class FileServer:
             key.networks for key in config.keys
         )
         self._trusted = config.trusted
+        configured = config.base_url.partition("://")[2].partition("/")[0]
+        self._own_names = OWN_NAMES | {config.host.strip("[]").lower(), host_name(configured)}
         self._by_asgi = by_asgi
 
     def close(self) -> None:
@@ -101,8 +107,12 @@ class FileServer:
         try:
             if not self._is_open(asked, asker):
                 grant = self.access.admit(asked.route, asked.query, asker)
-            else:
+            elif not self._is_misdirected(asked):
                 grant = Grant("loopback")
+            elif "authorization" in asked.headers:
+                grant = self.access.admit(asked.route, asked.query, asker)
+            else:
+                return plain(421, "This host name is not this server's.", "foreign host")
         except Denied as denied:
             extra = {"Retry_After": str(denied.retry_after)} if denied.retry_after else {}
             return plain(denied.status, denied.text, denied.why, denied.delay, **extra)
@@ -120,6 +130,10 @@ class FileServer:
             return plain(403, "Forbidden.", "refused path")
         except Missing:
             return plain(404, "Not found.", "missing")
+        except (OSError, MemoryError) as problem:
+            if not is_exhausted(problem):
+                raise
+            return plain(503, "The server is short of files or memory.", "short", Retry_After="5")
 
     def _is_open(self, asked: Asked, asker: Asker) -> bool:
         """Figures are for everybody on this machine; behind a proxy nobody is known to be."""
@@ -130,6 +144,13 @@ class FileServer:
             and "x-forwarded-for" not in asked.headers
             and "forwarded" not in asked.headers
         )
+
+    def _is_misdirected(self, asked: Asked) -> bool:
+        """Whether a page in a browser here asks under a name of its own that it has turned to this
+        machine (DNS rebinding): then the name is none of ours (RFC 9110, 7.4).
+        """
+        name = host_name(asked.headers.get("host", ""))
+        return not name or name not in self._own_names
 
     def _file(self, asked: Asked, make: bool, grant: Grant) -> Reply:
         names = asked.route.names
@@ -204,7 +225,9 @@ class FileServer:
         if status == 412:
             return plain(412, "The file has changed.", "changed")
         try:
-            wanted = spans(asked.headers, file.size, file.etag, file.modified)
+            wanted = None
+            if asked.method == "GET":  # for other methods a Range means nothing (RFC 9110, 14.2)
+                wanted = spans(asked.headers, file.size, file.etag, file.modified)
         except NotSatisfiable:
             return plain(416, "No such part.", "no part", Content_Range=f"bytes */{file.size}")
         status, pieces = 200, _whole(file)
@@ -223,14 +246,20 @@ class FileServer:
         return not self._depends_on_address and head["Cache-Control"].startswith("public")
 
 
+def host_name(host: str) -> str:
+    """The name or address in a Host header (RFC 9110, 7.2), without port, brackets and final dot."""
+    name, _, port = host.strip(" \t").rpartition(":")
+    if not name or (port and number(port) is None):
+        name = host.strip(" \t")
+    if name.startswith("["):
+        return name[1:-1].lower() if name.endswith("]") else ""
+    return name.removesuffix(".").lower()
+
+
 def _takes_gzip(asked: Asked) -> bool:
     """Whether a text may be sent compressed; a part of it is one of the text itself."""
-    accepted = asked.headers.get("accept-encoding", "")
-    return (
-        "gzip" in accepted
-        and "gzip;q=0" not in accepted.replace(" ", "")
-        and "range" not in asked.headers
-    )
+    asks_for_part = asked.method == "GET" and "range" in asked.headers
+    return not asks_for_part and takes_gzip(asked.headers.get("accept-encoding", ""))
 
 
 def _whole(file: OpenFile) -> tuple[Piece, ...]:
@@ -251,8 +280,8 @@ def _in_parts(
 
 def _keeps(asked: Asked) -> int:
     """The most bytes of a body that whoever is in front keeps; -1 for none, not even an empty one."""
-    told = asked.headers.get(KEEPS, "")
-    return int(told) if told.isdecimal() and len(told) < 20 else -1
+    told = number(asked.headers.get(KEEPS, ""))
+    return -1 if told is None else told
 
 
 def _relative(file: OpenFile) -> str:

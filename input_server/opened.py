@@ -18,13 +18,26 @@ from pathlib import Path
 
 from .content import HEAD_BYTES, headers_of, type_of
 from .mounts import Mount
-from .paths import Missing, locate, open_plain
+from .paths import locate, not_found, open_plain
 
 HELD = 256 if os.name == "posix" else 0
 """Files that stay open to be sent again. On Windows an open file could not be replaced."""
 HELD_SECONDS = 20.0
 """How long a file that nobody asks for stays open."""
-RETIRED_MOST = 1024
+PINNED_SECONDS = 5.0
+"""By then whoever was given a pinned path has opened it; replaced files stay open so long at least."""
+WINDOWS_DESCRIPTORS = 8192
+"""The most files that its C library lets a process have open (_setmaxstdio)."""
+
+
+def descriptor_limit() -> int:
+    """How many files this process may have open."""
+    try:
+        import resource
+    except ImportError:
+        return WINDOWS_DESCRIPTORS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if soft == resource.RLIM_INFINITY else soft
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +105,29 @@ Key = tuple[str, ...]
 
 class OpenFiles:
     """The files that are open; thread-safe. ``hold``: how many stay so, for whoever ``sweep``s.
+    ``most``: how many there may be of those and of replaced ones; None means a quarter of all that
+    the process may open.
 
     ``patience``: seconds that one stays open once another has its name. By then whoever was given its
     pinned path has opened that, or was given up: a descriptor that meant another file would send it.
     """
 
-    def __init__(self, hold: int = HELD, patience: float = 60.0) -> None:
-        self._hold = hold
+    def __init__(self, hold: int = HELD, patience: float = 60.0, most: int | None = None) -> None:
+        self._most = descriptor_limit() // 4 if most is None else most
+        self._hold = min(hold, self._most // 2)
         self._patience = patience
         self._lock = threading.Lock()
         self._held: OrderedDict[Key, tuple[OpenFile, float]] = OrderedDict()
         self._retired: deque[tuple[float, OpenFile]] = deque()
         self._users: Counter[int] = Counter()  # of held files, by their descriptors
 
+    @property
+    def count(self) -> int:
+        """How many files are open here."""
+        return len(self._held) + len(self._retired)
+
     def find(self, mount: Mount, names: Sequence[str]) -> OpenFile:
-        """The file of these judged names, as it is now. Raises Refused and Missing."""
+        """The file of these judged names, as it is now. Raises Refused, Missing and Exhausted."""
         key = (str(mount.folder), *names)
         now = time.monotonic()
         with self._lock:
@@ -135,7 +156,7 @@ class OpenFiles:
             for key, (_, used) in list(self._held.items()):
                 if now - used > HELD_SECONDS:
                     self._retired.append((now, self._held.pop(key)[0]))
-            self._close_retired(now)
+            self._close_retired(now, self._patience)
 
     def close(self) -> None:
         """Close everything that nobody uses just now."""
@@ -149,9 +170,8 @@ class OpenFiles:
 
     def _open(self, key: Key, mount: Mount, names: Sequence[str], now: float) -> OpenFile:
         path, root = locate(mount.folder, names)
-        held = self._hold > 0 and len(self._retired) < RETIRED_MOST
-        file = open_file(path, root, names[-1], held=held)
-        if not held:
+        file = open_file(path, root, names[-1], held=self._has_room(now))
+        if not file.held:
             return file
         with self._lock:
             before = self._held.pop(key, None)
@@ -161,12 +181,26 @@ class OpenFiles:
                 self._retired.append((now, before[0]))
             while len(self._held) > self._hold:
                 self._retired.append((now, self._held.popitem(last=False)[1][0]))
-            self._close_retired(now)
+            self._close_retired(now, self._patience)
         return file
 
-    def _close_retired(self, now: float) -> None:
-        in_use = []
-        while self._retired and now - self._retired[0][0] > self._patience:
+    def _has_room(self, now: float) -> bool:
+        """Whether one more file may be held; where there is no room, the oldest replaced ones go."""
+        if self._hold <= 0:
+            return False
+        with self._lock:
+            if self.count >= self._most:
+                self._close_retired(now, min(self._patience, PINNED_SECONDS), self._most - 1)
+            return self.count < self._most
+
+    def _close_retired(self, now: float, patience: float, down_to: int = 0) -> None:
+        """Close the oldest replaced files while there are more than ``down_to`` files open."""
+        in_use: list[tuple[float, OpenFile]] = []
+        while (
+            self._retired
+            and self.count + len(in_use) > down_to
+            and now - self._retired[0][0] > patience
+        ):
             file = self._retired.popleft()[1]
             if file.descriptor in self._users:
                 in_use.append((now, file))
@@ -176,14 +210,16 @@ class OpenFiles:
 
 
 def open_file(path: Path, root: Path, name: str, *, held: bool) -> OpenFile:
-    """Open a located file and see what it is. ``name``: what it is called. Raises Missing."""
+    """Open a located file and see what it is. ``name``: what it is called. Raises Missing and
+    Exhausted.
+    """
     descriptor = open_plain(path, root)
     try:
         seen = os.fstat(descriptor)
         kind = type_of(name, _head(descriptor))
-    except OSError:
+    except OSError as problem:
         os.close(descriptor)
-        raise Missing from None
+        raise not_found(problem) from None
     seconds = min(max(seen.st_mtime_ns // 10**9, 0), LATEST)
     etag = f'"{seen.st_mtime_ns:x}-{seen.st_size:x}-{seen.st_ino:x}"'
     modified = datetime.fromtimestamp(seconds, timezone.utc)

@@ -22,7 +22,8 @@ DEVICES = frozenset(
 )
 """Names that Windows keeps for devices, with any extension and in any folder."""
 SHORT_NAME = re.compile(r"[^.]{1,7}~\d{1,3}(\.[^.]{0,3})?")
-FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+FORBIDDEN = re.compile(r'[/\\*?"<>|\x00-\x1f\x7f]')
+WINDOWS = os.name == "nt"
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 OPENING = (
     os.O_RDONLY
@@ -78,8 +79,13 @@ def decode(part: str) -> str:
         raise Refused from None
 
 
-def judge(names: Sequence[str]) -> None:
-    """Refuse what is no plain file name on every system, also where this one would take it."""
+def judge(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
+    """Refuse what is no plain file name. Raises Refused, Missing for no names at all.
+
+    Most of what only Windows takes for something else is refused everywhere. Two things are not, as
+    ComfyUI makes such names elsewhere and they are harmless there: a colon (a stream of a file, a
+    drive) and a short name like ``cat~1.png`` (another file's).
+    """
     for name in names:
         odd = (
             not name
@@ -87,12 +93,22 @@ def judge(names: Sequence[str]) -> None:
             or name[-1] in ". "
             or FORBIDDEN.search(name) is not None
             or name.split(".")[0].strip().upper() in DEVICES
-            or ("~" in name and SHORT_NAME.fullmatch(name) is not None)
+            or (windows and (":" in name or SHORT_NAME.fullmatch(name) is not None))
         )
         if odd:
             raise Refused
     if not names:
         raise Missing
+
+
+def is_served(names: Sequence[str], *, windows: bool = WINDOWS) -> bool:
+    """Whether a file of these names has an address: its names are judged well, and are UTF-8."""
+    try:
+        judge(names, windows=windows)
+        "/".join(names).encode()
+    except (Refused, Missing, UnicodeEncodeError):
+        return False
+    return True
 
 
 def locate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:

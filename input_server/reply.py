@@ -68,9 +68,8 @@ def plain(status: int, text: str, why: str, delay: float = 0.0, **headers: str) 
     return Reply(status, {**head, **named}, body, delay=delay, why=why)
 
 
-def busy() -> Reply:
-    """For a client that has too many requests waiting for copies."""
-    text = "You have too many copies waiting to be rendered; ask again."
+def busy(text: str = "You have too many copies waiting to be rendered; ask again.") -> Reply:
+    """For a client that asks for too much at once."""
     return plain(503, text, "busy", Retry_After="5")
 
 

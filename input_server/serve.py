@@ -29,7 +29,9 @@ from .config import Config
 from .gallery import Gallery
 from .handler import FileServer
 from .metrics import Metrics
+from .opened import OpenFiles, descriptor_limit
 from .shared import remove_shared
+from .streams import NATIVE_LIMIT, NativeBodies, Streams
 from .telling import tell
 from .usage import remembering
 
@@ -39,6 +41,14 @@ READERS = 1
 """Threads that read files for the sockets of a worker. More of them only take turns: with two cores
 one moves a quarter more (`run.py bench files`); on slow disks set INPUT_SERVER_WORKERS instead."""
 OPEN_FILES = 16_384
+BUFFER = 32 * 1024
+"""Bytes that granian keeps of one connection: the longest head of a request, and what it has ready to
+be sent while more of a body comes."""
+UNSENT = 128 * 1024
+"""Bytes that the system takes for a client which does not read (TCP_NOTSENT_LOWAT, tcp(7)); without
+a limit up to some megabytes for each."""
+NATIVE_DESCRIPTORS = 1024
+"""With fewer, native code, which opens a file once more and takes a failure for 404, sends none."""
 
 
 class Server(MPServer):
@@ -97,6 +107,8 @@ def listen(host: str, port: int, stall_seconds: float) -> socket.socket:
             limit = int(stall_seconds * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         listener.bind(address)
         listener.listen(BACKLOG)
         listener.setblocking(False)
@@ -153,7 +165,9 @@ def serve(
         backlog=BACKLOG,
         backpressure=connections,
         runtime_blocking_threads=READERS,
-        http1_settings=HTTP1Settings(header_read_timeout=config.head_seconds * 1000),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=config.head_seconds * 1000, max_buffer_size=BUFFER
+        ),
         log_level=LogLevels.error,
         workers_kill_timeout=STOP_SECONDS,
         respawn_failed_workers=True,
@@ -178,7 +192,16 @@ def make_app(config: Config, secret: str = "") -> App:
         log=config.access_log,
         secret=secret,
         stall_seconds=config.stall_seconds,
+        streams=Streams(config.workers),
+        native=_native_bodies(config, server.files),
     )
+
+
+def _native_bodies(config: Config, files: OpenFiles) -> NativeBodies | None:
+    """What native code may send in one of the workers; None where it may not."""
+    if descriptor_limit() < NATIVE_DESCRIPTORS:
+        return None
+    return NativeBodies(max(8, NATIVE_LIMIT // config.workers), lambda: files.count)
 
 
 def _quietly(_text: str) -> None:
@@ -220,4 +243,4 @@ def _connections() -> int:
         files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
         if soft < files:
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return max(256, files // 2)
+    return max(16, files // 2)

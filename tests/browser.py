@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import websocket
 
+from tests.waiting import TIMEOUT, wait_until
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONS = (
     "--headless",
@@ -32,8 +34,6 @@ OPTIONS = (
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 )
-SECONDS = 10.0
-"""The longest that a test waits for anything."""
 KEYS = {
     "ArrowLeft": 37,
     "ArrowRight": 39,
@@ -69,7 +69,7 @@ class Tab:
 
     def _receive(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The next wanted message; what comes before it is looked at for troubles."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             message: dict[str, Any] = json.loads(self._wire.recv())
             self._note(message)
@@ -103,7 +103,7 @@ class Tab:
     def wait(self, expression: str) -> Any:
         """The value of an expression once it is true; it is looked at between two frames."""
         watch = f"""new Promise((done, failed) => {{
-            const end = performance.now() + {SECONDS * 900};
+            const end = performance.now() + {TIMEOUT * 900};
             const look = () => {{
                 let value; try {{ value = ({expression}); }} catch (problem) {{ value = null; }}
                 if (value) done(value);
@@ -221,7 +221,7 @@ class Browser:
 
 
 def _connect(port: int, path: str) -> websocket.WebSocket:
-    return websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=SECONDS)
+    return websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=TIMEOUT)
 
 
 def program() -> str:
@@ -244,32 +244,23 @@ def running(folder: Path) -> Iterator[Browser]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            port, path = _until(lambda: _told(folder / "DevToolsActivePort"), process)
+            port, path = wait_until(
+                lambda: _told(folder / "DevToolsActivePort", process), "Chromium did not start"
+            )
             browser = Browser(port, path)
             yield browser
             browser.close()
-            process.wait(SECONDS)
+            process.wait(TIMEOUT)
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait(SECONDS)
+                process.wait(TIMEOUT)
 
 
-def _told(file: Path) -> tuple[int, str] | None:
+def _told(file: Path, process: subprocess.Popen[bytes]) -> tuple[int, str] | None:
     """The port and the path that Chromium writes once it listens."""
+    assert process.poll() is None, "Chromium ended as it began"
     with suppress(OSError, ValueError):
         port, path = file.read_text().splitlines()
         return int(port), path
     return None
-
-
-def _until(
-    look: Callable[[], tuple[int, str] | None], process: subprocess.Popen[bytes]
-) -> tuple[int, str]:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(0.02)  # a file of another process cannot be awaited
-    raise RuntimeError("Chromium did not start.")

@@ -14,9 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from demo.apart import install, unset
 from input_server import config
+from tests.waiting import TIMEOUT
+
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")  # `--hypothesis-profile=default` looks for other examples each time
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Plugin:
             env={**self.environment, **env},
             input=call if isinstance(call, bytes) else json.dumps(call).encode(),
             capture_output=True,
-            timeout=50,
+            timeout=TIMEOUT,
             check=False,
         )
         return Answered(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))

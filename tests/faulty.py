@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.waiting import TIMEOUT
+
 CLASSES: dict[str, Any] = {
     "EmptyImage": {"input": {"required": {"width": ["INT", {}]}}, "output": ["IMAGE"]},
     "LoadImage": {
@@ -52,6 +54,7 @@ class Script:
     )
     post: Callable[[int, dict[str, Any]], tuple[int, Any] | None] | None = None
     post_delay: float = 0
+    slow: dict[str, str] = field(default_factory=dict)  # path -> what comes a byte at a time
     delay: float = 0  # before every answer but that of a socket
     socket_refused: bool = False
     socket_statuses: list[int] = field(default_factory=list)  # answers to the first handshakes
@@ -63,6 +66,7 @@ class Script:
     flaky: dict[str, int] = field(default_factory=dict)  # path -> how often it answers 502 first
     never_ends: bool = False  # the queue says that the run is running, until it is cancelled
     never_begins: bool = False  # the same, that it waits and that nothing runs
+    raw_frames: bool = False  # frames are bytes that go out as they are
     deaf: bool = False  # cancelling has no effect
     cancelled: list[str] = field(default_factory=list)
     sockets: int = 0
@@ -87,12 +91,39 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
+    def crawls(self) -> bool:
+        """Send a byte every tenth of a second and never come to an end, or nothing at all, where the
+        script says so; whether it does.
+        """
+        path = urlsplit(self.path).path
+        what = next((how for p, how in self.script.slow.items() if path.startswith(p)), None)
+        if what is None:
+            return False
+        self.close_connection = True
+        begin = {
+            "head": b"",
+            "header": b"HTTP/1.1 200 OK\r\nX-Slow: ",
+            "body": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+            "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
+            "informed": b"",
+        }
+        with contextlib.suppress(OSError):
+            self.wfile.write(begin.get(what, b""))
+            while not self.script.stopped.wait(0.1):
+                if what == "informed":
+                    self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                elif what != "silent":
+                    self.wfile.write(b" " if what in ("body", "chunk") else b"H")
+        return True
+
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if self.script.stopped.is_set():
             self.close_connection = True
             return
         self.script.asked.append(path)
+        if self.crawls():
+            return
         if path == "/ws":
             self.upgrade()
         elif (fault := self.fault(path)) is not None:
@@ -148,18 +179,23 @@ class Handler(BaseHTTPRequestHandler):
         if (fault := self.fault(self.path)) is not None:
             return self.answer(*fault)
         if self.path.startswith("/upload"):
+            if self.crawls():
+                return None
             return self.answer(200, {"name": "in.png", "subfolder": "", "type": "input"})
         body = json.loads(raw or b"{}")
         if self.path in ("/queue", "/interrupt") and not self.script.deaf:
             self.script.cancelled += [*body.get("delete", []), body.get("prompt_id", "")]
+        if self.path == "/prompt":
+            self.script.posted.append(body)
+            self.script.release.set()
+        if self.crawls():
+            return None
         if self.path.endswith("/cancel"):
             return self.answer(404, b"")
         if self.path != "/prompt":
             return self.answer(200, b"")
-        self.script.posted.append(body)
-        self.script.release.set()
         if self.script.post_delay:
-            self.script.sent.wait(5)
+            self.script.sent.wait(TIMEOUT)
             time.sleep(self.script.post_delay)
         told = (200, {"prompt_id": body["prompt_id"], "number": 0, "node_errors": {}})
         if self.script.post is not None:
@@ -188,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Sec-WebSocket-Accept", accept)
         self.end_headers()
         self.wfile.flush()
-        self.script.release.wait(10)
+        self.script.release.wait(TIMEOUT)
         first = self.script.sockets == 1
         for frame in self.script.frames if first else self.script.later_frames:
             if callable(frame):
@@ -200,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.frame(1, text.encode())
         self.script.sent.set()
         if not (self.script.close_socket and first):
-            self.connection.settimeout(20)
+            self.connection.settimeout(TIMEOUT)
             with contextlib.suppress(OSError):
                 while self.connection.recv(4096):
                     pass
@@ -208,6 +244,10 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def frame(self, opcode: int, payload: bytes) -> None:
+        if self.script.raw_frames:
+            with contextlib.suppress(OSError):
+                self.wfile.write(payload)
+            return
         size = len(payload)
         head = bytes([0x80 | opcode]) + (
             bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size)
@@ -251,6 +291,8 @@ class Fake:
         if self.script.stopped.is_set():
             return
         self.script.stopped.set()
+        self.script.release.set()
+        self.script.sent.set()
         self.server.shutdown()
         self.server.server_close()
         for connection in self.server.held:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from demo import apart
+from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOSTILE = {
@@ -52,7 +53,7 @@ def run(checkout: Path, *command: str) -> str:
         env=environment,
         capture_output=True,
         encoding="utf-8",
-        timeout=50,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stderr

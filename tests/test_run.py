@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from demo import apart
+from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parent.parent
 SERVE = """
@@ -39,9 +41,8 @@ def test_a_served_port_is_free_again_when_run_py_is_ended(
     ) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline().rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), 10):
-            pass
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=TIMEOUT).text == "ok"
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(TIMEOUT) == 0
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), 10)
+            socket.create_connection(("127.0.0.1", port), TIMEOUT)

@@ -4,39 +4,49 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from socket import create_connection as open_socket
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-import requests
-import websocket
-
-from comfyui_pipeline.engine import wording
+from comfyui_pipeline.engine import responses, wording
 from comfyui_pipeline.engine.base import Job, NodeSchema, RunState
 from comfyui_pipeline.engine.files import ServerFiles
 from comfyui_pipeline.engine.http import (
-    BUSY,
+    GATEWAY,
     SIDE_BY_SIDE,
     TRIES,
     Http,
     LostReply,
+    Refused,
+    Reply,
     is_loopback,
     pause,
     string_map,
 )
-from comfyui_pipeline.engine.subscription import Subscription
+from comfyui_pipeline.engine.subscription import Socket, Subscription
+from comfyui_pipeline.engine.timed import within
 from comfyui_pipeline.engine.waiting import Patience, QueuedRun
 from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
 
 SOCKET_SECONDS = 5.0
 """How long opening a socket may take; the run is asked for meanwhile by nobody."""
+CANCEL_SECONDS = 5.0
+"""How long each of the requests may take that cancel a run."""
+
+T = TypeVar("T")
 
 
 class ComfyUI:
-    """Implements ``engine.base.Engine``."""
+    """Implements ``engine.base.Engine``.
+
+    ``timeout``: seconds until a response has to begin. ``deadline``: when the call has to be over
+    (``time.monotonic()``), which no request outlasts (see ``Http``).
+    """
 
     def __init__(
         self,
@@ -45,10 +55,11 @@ class ComfyUI:
         *,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
+        deadline: float = math.inf,
         patience: Patience | None = None,
         log: Callable[[str], None],
     ) -> None:
-        self._http = Http(base_url, timeout, log, headers)
+        self._http = Http(base_url, timeout, log, headers, deadline)
         self.files = ServerFiles(self._http)
         self._headers = dict(headers or {})
         self._prefix = client_prefix
@@ -76,12 +87,12 @@ class ComfyUI:
         socket = Subscription(lambda: self._connect(client_id), self._log)
         try:
             answer = self._post(body, job)
-        except BaseException as error:
+        except (PromptRejected, Refused):
             socket.close()
-            if isinstance(
-                error, LostReply
-            ):  # it may yet arrive there, and nobody would wait for it
-                self.cancel(job.prompt_id)
+            raise
+        except BaseException:  # it may be queued, or arrive yet, and nobody would wait for it
+            socket.close()
+            self.cancel(job.prompt_id)
             raise
         errors = wording.node_errors(answer.get("node_errors"))
         return QueuedRun(self._http, job, socket, errors, self._patience)
@@ -92,34 +103,36 @@ class ComfyUI:
 
     def state(self, prompt_id: str) -> RunState:
         """The queue first and the history second, as a run may end in between."""
-        state = self.queue_state()
-        running = [item[1] for item in state.get("queue_running") or []]
-        if prompt_id in running:
+        queue = self._queue()
+        if queue.is_running(prompt_id):
             return RunState("running")
-        pending = sorted(state.get("queue_pending") or [], key=lambda item: item[0])
-        ids = [item[1] for item in pending]
-        if prompt_id in ids:
-            return RunState("queued", ids.index(prompt_id) + len(running))
+        ahead = queue.ahead_of(prompt_id)
+        if ahead is not None:
+            return RunState("queued", ahead)
         return RunState("ended" if self._history(prompt_id) else "unknown")
 
     def job(self, prompt_id: str) -> Job | None:
-        """From the queue or the history: both keep ``[number, id, prompt, …]``."""
-        state = self.queue_state()
-        items = [*(state.get("queue_running") or []), *(state.get("queue_pending") or [])]
-        entry = next((item for item in items if item[1] == prompt_id), None)
-        entry = entry or string_map(self._history(prompt_id)).get("prompt")
-        if not isinstance(entry, list) or len(entry) < 3 or not isinstance(entry[2], dict):
+        """From the queue or the history, which both keep the prompt."""
+        found = self._queue().find(prompt_id) or self._history(prompt_id)
+        if found is None or not isinstance(found.prompt, dict):
             return None
         prompt = {
-            str(node_id): {**node, "inputs": dict(node.get("inputs") or {})}
-            for node_id, node in entry[2].items()
+            node_id: {**node, "inputs": dict(string_map(node.get("inputs")))}
+            for node_id, node in found.prompt.items()
             if isinstance(node, dict) and isinstance(node.get("class_type"), str)
         }
         return Job(prompt, prompt_id)
 
-    def _history(self, prompt_id: str) -> Mapping[str, Any] | None:
+    def _queue(self) -> responses.Queue:
+        return self._asked("/queue", responses.queue)
+
+    def _history(self, prompt_id: str) -> responses.Entry | None:
         path = f"/history/{quote(prompt_id, safe='')}"
-        return string_map(self._http.json(self._http.get(path), path)).get(prompt_id)
+        return self._asked(path, lambda document: responses.history(document, prompt_id))
+
+    def _asked(self, path: str, read: Callable[[Any], T]) -> T:
+        """What the server answers to a GET. Raises EngineError's children."""
+        return self._http.value(self._http.get(path), path, read)
 
     def cancel(self, prompt_id: str) -> None:
         """Delete it while it waits, interrupt it when it runs; other runs are never touched.
@@ -128,22 +141,30 @@ class ComfyUI:
         """
         try:
             path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
-            answer = self._http.once("POST", path, json={}, timeout=5)
-            if answer.status_code == 200 and string_map(answer.json()).get("cancelled"):
+            reply = self._http.once("POST", path, json={}, seconds=CANCEL_SECONDS)
+            if reply.status == 200 and string_map(self._http.json(reply, path)).get("cancelled"):
                 return
-        except (ServerUnreachable, ValueError) as error:
+        except EngineError as error:
             self._log(f"could not cancel at once: {error}")
         for path, body in (
             ("/queue", {"delete": [prompt_id]}),
             ("/interrupt", {"prompt_id": prompt_id}),
         ):
             try:
-                self._http.once("POST", path, json=body, timeout=5)
-            except ServerUnreachable as error:
+                self._http.once("POST", path, json=body, seconds=CANCEL_SECONDS)
+            except EngineError as error:
                 self._log(f"could not cancel: {error}")
 
-    def _connect(self, client_id: str) -> websocket.WebSocket:
-        """An open socket. Raises WebSocketException, OSError, ValueError."""
+    def _connect(self, client_id: str) -> Socket:
+        """An open socket. Raises Late, WebSocketException, OSError, ValueError."""
+        seconds = min(SOCKET_SECONDS, self._timeout)
+        return within(
+            self._http.end(seconds) - time.monotonic(),
+            lambda: self._connected(client_id, seconds),
+            discard=Socket.hang_up,
+        )
+
+    def _connected(self, client_id: str, timeout: float) -> Socket:
         parts = urlsplit(self._http.base_url)
         host = parts.netloc.rpartition("@")[2]
         scheme = "wss" if parts.scheme == "https" else "ws"
@@ -153,56 +174,66 @@ class ComfyUI:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             header.append("Authorization: Basic " + base64.b64encode(login).decode())
         options: dict[str, Any] = {"header": header, "suppress_origin": True}
-        timeout = min(SOCKET_SECONDS, self._timeout)
         if is_loopback(url) and scheme == "ws":  # or the library would heed a proxy's environment
             place = (parts.hostname or "localhost", parts.port or 80)
             options["socket"] = open_socket(place, timeout)
-        socket = websocket.create_connection(url, timeout=timeout, **options)
-        flags = {"supports_preview_metadata": True}
-        socket.send(json.dumps({"type": "feature_flags", "data": flags}))
+        socket = Socket()
+        socket.settimeout(timeout)
+        try:
+            socket.connect(url, timeout=timeout, **options)  # type: ignore[no-untyped-call]
+            flags = {"supports_preview_metadata": True}
+            socket.send(json.dumps({"type": "feature_flags", "data": flags}))
+        except BaseException:
+            socket.hang_up()
+            raise
         return socket
 
     def _post(self, body: Mapping[str, Any], job: Job) -> Mapping[str, Any]:
-        """Queue it once. When a reply is lost, look for the id before sending it again."""
+        """Queue it once. When a reply is lost, look for the id before sending it again.
+
+        It is sent again only where the server is sure not to have it.
+        """
         problem: EngineError | None = None
         for attempt in range(TRIES):
             if problem is not None:
                 pause(attempt - 1)
-                if isinstance(problem, LostReply) and self._knows(job.prompt_id):
-                    return {}
+                if isinstance(problem, LostReply):
+                    known = self._knows(job.prompt_id)
+                    if known:
+                        return {}
+                    if known is None:
+                        continue
             try:
-                answer = self._http.once("POST", "/prompt", json=body)
+                reply = self._http.once("POST", "/prompt", json=body)
             except ServerUnreachable as error:
                 problem = error
                 continue
-            if answer.status_code == 400:
-                raise self._rejected(answer, job)
-            if answer.status_code not in BUSY:
-                return string_map(self._http.json(answer, "/prompt"))
-            problem = LostReply(str(self._http.odd(answer, "/prompt")))
+            if reply.status == 400:
+                raise self._rejected(reply, job)
+            if reply.status not in GATEWAY:
+                return string_map(self._http.json(reply, "/prompt"))
+            problem = LostReply(str(self._http.odd(reply.status, "/prompt")))
         if problem is None or (isinstance(problem, LostReply) and self._knows(job.prompt_id)):
             return {}
+        if isinstance(problem, LostReply):
+            problem = LostReply(
+                f"{problem.message} Whether the run was queued is not known (prompt id "
+                f"{job.prompt_id}).",
+                problem.hint,
+            )
         raise problem
 
-    def _knows(self, prompt_id: str) -> bool:
-        """Whether the server has this run: queue first, history second."""
+    def _knows(self, prompt_id: str) -> bool | None:
+        """Whether the server has this run: queue first, history second. None: it does not say."""
         try:
-            state = self.queue_state()
-            items = [*(state.get("queue_running") or []), *(state.get("queue_pending") or [])]
-            if any(item[1] == prompt_id for item in items):
-                return True
-            path = f"/history/{prompt_id}"
-            return prompt_id in string_map(self._http.json(self._http.get(path), path))
+            return self.state(prompt_id).stage != "unknown"
         except EngineError:
-            return False
+            return None
 
-    def _rejected(self, answer: requests.Response, job: Job) -> EngineError:
-        try:
-            body = answer.json()
-        except ValueError:
-            return self._http.odd(answer, "/prompt")
+    def _rejected(self, reply: Reply, job: Job) -> EngineError:
+        told = string_map(self._http.document(reply, "/prompt"))
         return PromptRejected(
-            f"ComfyUI refused the workflow: {wording.rejection(job.prompt, string_map(body))}.",
+            f"ComfyUI refused the workflow: {wording.rejection(job.prompt, told)}.",
             "Correct these inputs with params and call again.",
         )
 
@@ -222,27 +253,31 @@ class ComfyUI:
 
     def catalog(self) -> dict[str, NodeSchema]:
         """``/object_info``: every class."""
-        return dict(string_map(self._http.json(self._http.get("/object_info"), "/object_info")))
+        return dict(self._asked("/object_info", responses.schemas))
 
     def _schema(self, class_type: str) -> NodeSchema | None:
         path = f"/object_info/{quote(class_type, safe='')}"
-        answer = self._http.get(path)
-        if answer.status_code == 404 and "/" in class_type:
+        reply = self._http.get(path)
+        if reply.status == 404 and "/" in class_type:
             return None
-        return string_map(self._http.json(answer, path)).get(class_type)
+        return self._http.value(reply, path, responses.schemas).get(class_type)
 
     def models(self, folder: str) -> list[str]:
         """``/models/<folder>``; a folder that the server does not know is empty."""
-        answer = self._http.get(f"/models/{quote(folder)}")
-        if answer.status_code == 404:
-            return []
-        return [str(name) for name in self._http.json(answer, f"/models/{folder}")]
+        path = f"/models/{quote(folder)}"
+        reply = self._http.get(path)
+        return [] if reply.status == 404 else self._http.value(reply, path, responses.names)
 
     def embeddings(self) -> list[str]:
-        return [str(name) for name in self._http.json(self._http.get("/embeddings"), "/embeddings")]
+        return self._asked("/embeddings", responses.names)
 
     def queue_state(self) -> Mapping[str, Any]:
-        return string_map(self._http.json(self._http.get("/queue"), "/queue"))
+        """``/queue``, its entries as ``[number, id]``, the pending ones in the order they will run."""
+        queue = self._queue()
+        return {
+            "queue_running": [[run.number, run.prompt_id] for run in queue.running],
+            "queue_pending": [[run.number, run.prompt_id] for run in queue.pending],
+        }
 
     def system(self) -> Mapping[str, Any]:
-        return string_map(self._http.json(self._http.get("/system_stats"), "/system_stats"))
+        return self._asked("/system_stats", responses.system)

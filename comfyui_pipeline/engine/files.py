@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import requests
-
 from comfyui_pipeline.engine.base import Incoming, Output
-from comfyui_pipeline.engine.http import TRIES, Http, pause, string_map
+from comfyui_pipeline.engine.http import TRIES, Http, Reply, pause, string_map
 from comfyui_pipeline.errors import EngineError, OutputGone, ServerUnreachable
+from comfyui_pipeline.numbers import whole_number
 
-CHUNK = 256 * 1024
+MAX_FILE = 2**40
+"""Bytes of one file that a length may state; a larger one is no length."""
+MAX_READ = 256 * 2**20
+"""Bytes of a file in the input folder that is read into memory (a picture for a mask)."""
 
 
 class ServerFiles:
@@ -29,38 +31,44 @@ class ServerFiles:
         if output.content is not None:
             yield Incoming(iter([output.content]), len(output.content))
             return
-        with self._http.get("/view", params=_query(output), stream=True) as answer:
-            if answer.status_code == 404:
+        with self._http.stream("/view", params=_query(output)) as answer:
+            if answer.status == 404:
                 raise OutputGone(
                     f"ComfyUI no longer has the file {output.filename!r} that it names as a result.",
                     "It was deleted there; change something (a seed, a prefix) and call again.",
                 )
-            if answer.status_code != 200:
-                raise self._http.odd(answer, "/view")
-            length = answer.headers.get("Content-Length", "")
-            chunks = _chunks(answer, output.filename)
-            yield Incoming(chunks, int(length) if length.isdigit() else None)
+            if answer.status != 200:
+                raise self._http.odd(answer.status, "/view")
+            packed = answer.headers.get("Content-Encoding", "identity").lower() != "identity"
+            length = None if packed else _length(answer.headers.get("Content-Length"))
+            yield Incoming(_named(answer.pieces, output.filename), length)
 
     def size(self, output: Output) -> int | None:
-        """Asked for by one byte: the answer's ``Content-Range`` tells the whole."""
+        """Asked for by one byte: the answer's ``Content-Range`` tells the length (RFC 9110 14.4)."""
         query, headers = _query(output), {"Range": "bytes=0-0"}
-        with self._http.get("/view", params=query, headers=headers, stream=True) as answer:
-            if answer.status_code == 416:
+        with self._http.stream("/view", params=query, headers=headers) as answer:
+            if answer.status == 416:
                 return 0
-            if answer.status_code == 206:
-                whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            elif answer.status_code == 200:
-                whole = answer.headers.get("Content-Length", "")
-            else:
-                return None
-        return int(whole) if whole.isdigit() else None
+            if answer.status == 206:
+                return _length(answer.headers.get("Content-Range", "").rpartition("/")[2])
+            return _length(answer.headers.get("Content-Length")) if answer.status == 200 else None
 
     def input_size(self, value: str) -> int | None:
         return self.size(_input(value))
 
     def read_input(self, value: str) -> bytes | None:
-        with self._http.get("/view", params=_query(_input(value)), stream=True) as answer:
-            return b"".join(_chunks(answer, value)) if answer.status_code == 200 else None
+        with self._http.stream("/view", params=_query(_input(value))) as answer:
+            if answer.status != 200:
+                return None
+            content = bytearray()
+            for piece in _named(answer.pieces, value):
+                content += piece
+                if len(content) > MAX_READ:
+                    raise EngineError(
+                        f"The file {value!r} at ComfyUI is larger than {MAX_READ >> 20} MB.",
+                        "Use a smaller picture.",
+                    )
+            return bytes(content)
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
         """``POST /upload/image``, which takes files of every kind; gives what the server named it."""
@@ -75,25 +83,27 @@ class ServerFiles:
     def _uploaded(self, path: str, content: bytes, name: str, fields: Mapping[str, str]) -> str:
         body, kind = _form(content, name, {"type": "input", **fields})
         answer = self._posted(path, body, {"Content-Type": kind})
-        if answer.status_code == 413:
+        if answer.status == 413:
             raise EngineError(
                 f"ComfyUI takes no upload of {max(1, len(content) >> 10)} KB.",
                 "Use a smaller picture, or start ComfyUI with a larger --max-upload-size.",
             )
         told = string_map(self._http.json(answer, path))
         if not isinstance(told.get("name"), str):
-            raise self._http.odd(answer, path)
+            raise self._http.odd(answer.status, path, "no name in the answer")
         folder = str(told.get("subfolder") or "").replace("\\", "/").strip("/")
         return f"{folder}/{told['name']}" if folder else str(told["name"])
 
-    def _posted(self, path: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
+    def _posted(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """A POST that may be repeated, since the server keeps equal bytes of one name only once."""
-        for attempt in range(TRIES - 1):
+        for attempt in range(TRIES):
             try:
                 return self._http.once("POST", path, data=body, headers=headers)
             except ServerUnreachable:
+                if attempt == TRIES - 1 or self._http.is_late:
+                    raise
                 pause(attempt)
-        return self._http.once("POST", path, data=body, headers=headers)
+        raise AssertionError
 
 
 def _query(output: Output) -> dict[str, Any]:
@@ -132,11 +142,15 @@ def _form(content: bytes, name: str, fields: Mapping[str, str]) -> tuple[bytes, 
     return b"".join(parts), f"multipart/form-data; boundary={boundary}"
 
 
-def _chunks(answer: requests.Response, name: str) -> Iterator[bytes]:
-    """The body as it comes. Raises EngineError when it breaks off."""
+def _named(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """The same pieces; an error says which file did not arrive."""
     try:
-        yield from answer.iter_content(CHUNK)
-    except requests.RequestException as error:
+        yield from pieces
+    except EngineError as error:
         raise EngineError(
-            f"The connection to ComfyUI broke off while it sent {name!r}.", "Call again."
+            f"The file {name!r} did not arrive: {error.message}", error.hint
         ) from error
+
+
+def _length(text: str | None) -> int | None:
+    return whole_number(text, at_most=MAX_FILE)

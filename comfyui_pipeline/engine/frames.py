@@ -9,12 +9,14 @@ from typing import Any
 
 from comfyui_pipeline.engine import results, wording
 from comfyui_pipeline.engine.base import Job, Output, Progress
-from comfyui_pipeline.engine.http import string_map
+from comfyui_pipeline.engine.http import some_list, string_map
+from comfyui_pipeline.numbers import finite
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
 PNG = b"\x89PNG\r\n\x1a\n"
 """Previews of a sampler come as JPEG; a node that sends its result over the socket sends PNG."""
-MOST_PICTURE_BYTES = 256 * 2**20
+MOST_PICTURE_BYTES = 128 * 2**20
+"""Of all pictures that one run sends over the socket; they are kept in memory until its end."""
 SIGNS_OF_WORK = frozenset({"executing", "executed", "progress", "progress_state"})
 
 
@@ -54,13 +56,18 @@ class Listener:
         }
         self._ends = frozenset(job.prompt) - fed
 
+    @property
+    def node(self) -> str | None:
+        """The node that runs now, as far as the frames say."""
+        return self._node
+
     def take(self, frame: str | bytes) -> bool:
         """Note what a frame tells; False when it tells nothing of this run."""
         if isinstance(frame, bytes):
             return self._take_picture(frame)
         try:
             message = string_map(json.loads(frame))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         data = string_map(message.get("data"))
         kind = message.get("type")
@@ -85,14 +92,15 @@ class Listener:
             for output in results.outputs(self._job.prompt, {str(node): data.get("output")}):
                 self._came(output)
         elif kind == "execution_cached":
-            seen.cached.update(str(cached) for cached in data.get("nodes") or [])
+            seen.cached.update(str(cached) for cached in some_list(data.get("nodes")))
         elif kind == "execution_success":
             seen.success = True
         elif kind == "execution_error":
             told = wording.execution_error(self._job.prompt, data)
             seen.errors[str(data.get("node_id"))] = told
         elif kind == "progress":
-            self.progress(Progress("running", str(node), data.get("value"), data.get("max")))
+            value, maximum = finite(data.get("value")), finite(data.get("max"))
+            self.progress(Progress("running", str(node), value or 0.0, maximum))
 
     def _take_picture(self, frame: bytes) -> bool:
         """Keep a PNG of a node that feeds no other: a saver that sends its result here alone."""
@@ -102,7 +110,7 @@ class Listener:
             length = int.from_bytes(frame[4:8], "big")
             try:
                 told = string_map(json.loads(rest[:length]))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return False
             if told.get("prompt_id") != self._job.prompt_id:
                 return False
@@ -113,6 +121,11 @@ class Listener:
             self._picture_bytes += len(rest)
             if self._picture_bytes <= MOST_PICTURE_BYTES:
                 self.seen.pictures.setdefault(node, []).append(rest)
+            else:
+                self.seen.errors[node] = (
+                    f"it sent more than {MOST_PICTURE_BYTES >> 20} MB of pictures over the socket; "
+                    "the rest was left out, save them with SaveImage instead"
+                )
         return True
 
     def sent_pictures(self, told: Mapping[str, Any]) -> Iterator[Output]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from comfyui_pipeline.engine import wording
 from comfyui_pipeline.engine.base import Output, Prompt
-from comfyui_pipeline.engine.http import string_map
+from comfyui_pipeline.engine.http import some_list, string_map
+from comfyui_pipeline.engine.responses import Entry
 from comfyui_pipeline.errors import RunFailed, advice_for
 
 
@@ -63,16 +64,14 @@ FILE_NAME = re.compile(
 """What a path to a 3D file looks like; other files come as entries with a ``filename``."""
 
 
-def check_end(prompt: Prompt, entry: Mapping[str, Any]) -> None:
+def check_end(prompt: Prompt, entry: Entry) -> None:
     """Raise RunFailed unless the history entry says that the run went well.
 
     ``status_str`` alone lies: a cycle made at run time ends as ``success`` (execution.py), and an
     interruption as ``error``. So ``execution_success`` has to be among the messages.
     """
-    status = string_map(entry.get("status"))
-    messages = status.get("messages") or []
-    told = {m[0]: string_map(m[1]) for m in messages if isinstance(m, (list, tuple)) and len(m) > 1}
-    if "execution_success" in told or (not told and status.get("status_str") == "success"):
+    told = entry.messages
+    if "execution_success" in told or (not told and entry.status == "success"):
         return
     if "execution_interrupted" in told:
         raise RunFailed(
@@ -87,14 +86,12 @@ def check_end(prompt: Prompt, entry: Mapping[str, Any]) -> None:
             advice_for(said, prompt),
         )
     raise RunFailed(
-        f"The run ended at ComfyUI as {status.get('status_str') or 'unknown'} without saying why.",
+        f"The run ended at ComfyUI as {entry.status or 'unknown'} without saying why.",
         "ComfyUI's own console says more.",
     )
 
 
-def cached(entry: Mapping[str, Any]) -> list[str]:
+def cached(entry: Entry) -> list[str]:
     """The nodes that the history says came from the server's cache."""
-    for message in string_map(entry.get("status")).get("messages") or []:
-        if isinstance(message, list) and message[:1] == ["execution_cached"] and len(message) > 1:
-            return [str(node) for node in string_map(message[1]).get("nodes") or []]
-    return []
+    nodes = entry.messages.get("execution_cached", {}).get("nodes")
+    return [str(node) for node in some_list(nodes)]

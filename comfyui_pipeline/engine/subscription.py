@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 
 import websocket
 
+from comfyui_pipeline.engine.timed import Late
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 GOODBYE_SECONDS = 1.0
+MAX_MESSAGE = 64 * 2**20
+"""Bytes of one message: the largest are pictures that a node sends over the socket (ComfyUI
+``SaveImageWebsocket``); an uncompressed one of 4096 x 4096 pixels has 48 MB."""
 TEMPORARY = frozenset({500, 502, 503, 504})
 """Answers to the handshake after which it is worth another try; any other means: no sockets here."""
+
+
+class TooLarge(websocket.WebSocketException):
+    """A frame or a message of more than MAX_MESSAGE bytes was announced; it was not read."""
+
+
+class _Frames(websocket.frame_buffer):
+    def recv_length(self) -> None:
+        super().recv_length()
+        if (self.length or 0) > MAX_MESSAGE:
+            raise TooLarge(f"a frame of {self.length} bytes")
+
+
+class _Fragments(websocket.continuous_frame):
+    def add(self, frame: websocket.ABNF) -> None:
+        if self.cont_data and len(self.cont_data[1]) + len(frame.data) > MAX_MESSAGE:
+            raise TooLarge("a message in fragments")
+        super().add(frame)
+
+
+class Socket(websocket.WebSocket):
+    """A WebSocket whose ``recv`` ends at ``until``, even when a frame comes a byte at a time; the
+    next ``recv`` goes on with that frame.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(skip_utf8_validation=True)  # decoding the text notices it as well
+        self.until = math.inf
+        self.frame_buffer = _Frames(self._recv, True)
+        self.cont_frame = _Fragments(False, True)
+
+    def _recv(self, bufsize: int) -> bytes:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise websocket.WebSocketTimeoutException("nothing more came in time")
+        if self.sock is not None and not math.isinf(left):
+            self.sock.settimeout(left)
+        received: bytes = super()._recv(bufsize)  # type: ignore[no-untyped-call]
+        return received
+
+    def hang_up(self) -> None:
+        """Close at once, without waiting for the other side's goodbye."""
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            self.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Subscription:
@@ -21,15 +72,14 @@ class Subscription:
     is opened, and whoever waits has to ask the queue and the history all the same.
     """
 
-    def __init__(
-        self, connect: Callable[[], websocket.WebSocket], log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, connect: Callable[[], Socket], log: Callable[[str], None]) -> None:
         self._connect = connect
         self._log = log
-        self._socket: websocket.WebSocket | None = None
+        self._socket: Socket | None = None
         self._next_try: float | None = time.monotonic()
         self._pause = FIRST_PAUSE
         self.opened = 0.0
+        self.too_large = ""  # what was announced and not read
         self._open()
 
     @property
@@ -44,9 +94,13 @@ class Subscription:
             self._wait_and_open(until)
             return None
         try:
-            self._socket.settimeout(max(0.01, until - time.monotonic()))
+            self._socket.until = max(until, time.monotonic() + 0.01)
             frame = self._socket.recv()
         except websocket.WebSocketTimeoutException:
+            return None
+        except TooLarge as error:
+            self.too_large = str(error)
+            self._broke(f"the server sent {error}, more than {MAX_MESSAGE >> 20} MB")
             return None
         except (websocket.WebSocketException, OSError, ValueError) as error:
             self._broke(f"the socket broke ({type(error).__name__})")
@@ -60,14 +114,16 @@ class Subscription:
         """Close a socket that says nothing, to open another one."""
         if self._socket is None:
             return
-        self._socket.close(timeout=GOODBYE_SECONDS)
+        self._socket.until = time.monotonic() + GOODBYE_SECONDS
+        with contextlib.suppress(websocket.WebSocketException, OSError, ValueError):
+            self._socket.close(timeout=GOODBYE_SECONDS)
         self._broke("the socket was silent")
 
     def close(self) -> None:
         """Close at once, without waiting for the other side's goodbye."""
         socket, self._socket, self._next_try = self._socket, None, None
         if socket is not None:
-            socket.shutdown()  # type: ignore[no-untyped-call]
+            socket.hang_up()
 
     def _broke(self, why: str) -> None:
         self.close()
@@ -88,6 +144,10 @@ class Subscription:
             self._log(f"no socket here ({error.status_code}); asking the server instead")
             temporary = error.status_code in TEMPORARY
             self._next_try = time.monotonic() + self._pause if temporary else None
+        except Late:
+            self._log("no socket (the server does not answer); asking the server instead")
+            self._pause = LONGEST_PAUSE  # each further try would keep the run from being asked for
+            self._next_try = time.monotonic() + self._pause
         except (websocket.WebSocketException, OSError, ValueError) as error:
             self._log(f"no socket ({type(error).__name__}); asking the server instead")
             self._next_try = time.monotonic() + self._pause

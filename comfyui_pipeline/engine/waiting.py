@@ -7,16 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from comfyui_pipeline.engine import results
 from comfyui_pipeline.engine.base import Job, Output, Progress, RunResult
 from comfyui_pipeline.engine.frames import Listener
-from comfyui_pipeline.engine.http import Http, LostReply, Refused, string_map
-from comfyui_pipeline.engine.subscription import Subscription
+from comfyui_pipeline.engine.http import Gateway, Http, LostReply, Refused
+from comfyui_pipeline.engine.responses import Entry, history, queue
+from comfyui_pipeline.engine.subscription import MAX_MESSAGE, Subscription
 from comfyui_pipeline.errors import EngineError, RunLost, ServerSilent
 
 LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Pauses before each look at the history of a run that has ended: it may lag behind the frames."""
+
+LOOK_SECONDS = 5.0
+"""How long the queue may take to answer; the history, which holds more, twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class QueuedRun:
 
     # -- asking ------------------------------------------------------------------------------
 
-    def _look(self, listener: Listener) -> Mapping[str, Any] | None:
+    def _look(self, listener: Listener) -> Entry | None:
         """Ask the queue first and the history second: in the other order a run can end in between.
 
         Gives the history entry of a run that has ended. Raises RunLost when it is nowhere.
@@ -152,8 +157,9 @@ class QueuedRun:
 
     def _bear(self, error: EngineError, listener: Listener) -> None:
         """Put up with a server that is away or answers nonsense, for as long as it may come back."""
-        now = time.monotonic()
-        if isinstance(error, LostReply):  # it is slow; it hangs only when nothing else is heard
+        now = self._busy = time.monotonic()  # whether it runs anything is not known now
+        if isinstance(error, (LostReply, Gateway)):
+            # It is slow, or a proxy before it says so; it hangs only when nothing else is heard.
             if now - self._heard >= self._patience.silence:
                 raise ServerSilent(
                     f"{error.message} Nothing was heard of the run (prompt id {self.prompt_id}) for "
@@ -168,7 +174,10 @@ class QueuedRun:
         if now - self._trouble_since < patience:
             return
         if not isinstance(error, Refused):
-            raise error
+            raise EngineError(
+                f"{error.message} The run may still be going on (prompt id {self.prompt_id}).",
+                error.hint,
+            ) from error
         raise RunLost(
             f"ComfyUI at {self._http.shown} went away while it was running this; the run is lost."
             if listener.seen.begun
@@ -178,25 +187,23 @@ class QueuedRun:
 
     def _place(self, listener: Listener) -> bool:
         """Whether the run is in the queue, running or pending."""
-        answer = self._http.once("GET", "/queue", timeout=5)
-        state = string_map(self._http.json(answer, "/queue"))
-        running = [item[1] for item in state.get("queue_running") or []]
+        reply = self._http.once("GET", "/queue", seconds=LOOK_SECONDS)
+        found = self._http.value(reply, "/queue", queue)
         now = time.monotonic()
-        if running:
+        if found.running:
             self._busy = now
-        if self.prompt_id in running:
+        if found.is_running(self.prompt_id):
             listener.progress(Progress("running"))
             listener.seen.begun = True
             self._check_silence(now)
             return True
         self._heard = now
-        pending = sorted(state.get("queue_pending") or [], key=lambda item: item[0])
-        ids = [item[1] for item in pending]
-        if self.prompt_id not in ids:
+        ahead = found.ahead_of(self.prompt_id)
+        if ahead is None:
             return False
         if now - self._busy >= self._patience.idle:
             raise self._dead(f"It has run nothing for {now - self._busy:.0f} s while runs wait")
-        listener.progress(Progress("queued", position=ids.index(self.prompt_id) + len(running)))
+        listener.progress(Progress("queued", position=ahead))
         return True
 
     def _check_silence(self, now: float) -> None:
@@ -222,40 +229,54 @@ class QueuedRun:
         if time.monotonic() - max(self._heard, self._socket.opened) >= self._patience.stale:
             self._socket.renew()
 
-    def _entry(self) -> Mapping[str, Any] | None:
-        path = f"/history/{self.prompt_id}"
-        answer = self._http.once("GET", path, timeout=10)
-        return string_map(self._http.json(answer, path)).get(self.prompt_id)
+    def _entry(self) -> Entry | None:
+        path = f"/history/{quote(self.prompt_id, safe='')}"
+        reply = self._http.once("GET", path, seconds=2 * LOOK_SECONDS)
+        return self._http.value(reply, path, lambda found: history(found, self.prompt_id))
 
     # -- the end -----------------------------------------------------------------------------
 
     def _finish(self, listener: Listener, deadline: float) -> RunResult:
         """The end was told: read the history, which holds what the frames may have left out."""
+        silent = False
         for pause in LAG:
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+            if time.monotonic() >= deadline:
+                break
             try:
                 entry = self._entry()
             except EngineError:
+                silent = True
                 continue
+            silent = False
             if entry is not None:
                 return self._from_history(listener, entry)
         if listener.seen.success:
             return self._result(listener, listener.seen.outputs, complete=True)
+        if silent or time.monotonic() >= deadline:  # how it ended can be asked for in another call
+            return self._result(listener, listener.seen.outputs, complete=False)
         raise RunLost("The run ended at ComfyUI, which keeps no record of how.", "Call again.")
 
-    def _from_history(self, listener: Listener, entry: Mapping[str, Any]) -> RunResult:
+    def _from_history(self, listener: Listener, entry: Entry) -> RunResult:
         results.check_end(self._job.prompt, entry)
         if not listener.seen.cached:
             listener.seen.cached.update(results.cached(entry))
-        told = {**listener.seen.outputs, **string_map(entry.get("outputs"))}
+        told = {**listener.seen.outputs, **entry.outputs}
         return self._result(listener, told, complete=True)
 
     def _result(self, listener: Listener, told: Mapping[str, Any], *, complete: bool) -> RunResult:
+        errors = {**self._node_errors, **listener.seen.errors}
+        if self._socket is not None and self._socket.too_large and listener.node:
+            errors.setdefault(
+                listener.node,
+                f"the server sent {self._socket.too_large} over the socket while it ran, more than "
+                f"{MAX_MESSAGE >> 20} MB; what it was is lost. Save pictures with SaveImage instead",
+            )
         return RunResult(
             self.prompt_id,
             (*results.outputs(self._job.prompt, told), *listener.sent_pictures(told)),
             complete=complete,
-            node_errors={**self._node_errors, **listener.seen.errors},
+            node_errors=errors,
             cached=frozenset(listener.seen.cached),
             begun=complete or listener.seen.begun,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfyui_pipeline.engine.base import Prompt
-from comfyui_pipeline.engine.http import string_map
+from comfyui_pipeline.engine.http import some_list, string_map
 
 LISTED = 10
 SHOWN = 300
@@ -43,10 +43,12 @@ def node_errors(found: Any) -> dict[str, str]:
     """node id -> its reasons, from the ``node_errors`` of a 400 or of a 200."""
     reasons = {}
     for node_id, entry in string_map(found).items():
-        errors = string_map(entry).get("errors") or []
+        errors = some_list(string_map(entry).get("errors"))
         words = ", ".join(_reason(string_map(error)) for error in errors) or "not valid"
         lost = [
-            str(o) for o in string_map(entry).get("dependent_outputs") or [] if str(o) != node_id
+            str(o)
+            for o in some_list(string_map(entry).get("dependent_outputs"))
+            if str(o) != node_id
         ]
         reasons[str(node_id)] = words + (
             f" (so node {', '.join(lost)} gave nothing)" if lost else ""

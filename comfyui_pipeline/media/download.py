@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import DownloadRefused, MediaError
+from ..numbers import whole_number
 from .cache import DownloadCache
 from .kinds import is_web_page
 from .source import describe
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 CHUNK = 64 * 1024
 MAX_URL = 4096
+MAX_LENGTH = 2**50
+"""Bytes; a longer Content-Length is no length."""
 MAX_HEAD = 64 * 1024
 """Bytes of all headers of an answer."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -59,7 +62,8 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
     """
     from . import guard
 
-    end = time.monotonic() + policy.total_seconds
+    begun = time.monotonic()
+    end = begun + policy.total_seconds
     end = end if deadline is None else min(end, deadline)
     visit = guard.Visit(guard.parse_allow(policy.allow), end, policy.connect_seconds)
     alarm = threading.Timer(max(0.0, end - time.monotonic()), visit.cancel)
@@ -73,7 +77,7 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
                 return content
             url = _next_hop(url, target)
     except guard.Expired:
-        raise _slow(first, policy) from None
+        raise _slow(first, end - begun, cut=end < begun + policy.total_seconds) from None
     finally:
         alarm.cancel()
     raise DownloadRefused(
@@ -117,6 +121,8 @@ def _visit(url: str, policy: DownloadPolicy, visit: Visit) -> tuple[bytes, str |
     except (HTTPError, HTTPException, OSError, ssl.SSLError) as error:
         visit.remaining(0)
         raise _failed(shown, error, policy) from error
+    except UnicodeError:  # of a library that encodes the host once more
+        raise _invalid(shown) from None
     else:
         cache.put(url, answer.headers, content)
         return content, None
@@ -126,33 +132,53 @@ def _visit(url: str, policy: DownloadPolicy, visit: Visit) -> tuple[bytes, str |
 
 def _parts(url: str, shown: str) -> tuple[str, int | None, str]:
     """Host, port and request target of an http(s) URL. Raises DownloadRefused for an odd one."""
+    if len(url) > MAX_URL or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
+        raise DownloadRefused(f"{shown} is not a valid URL.", "Percent-encode spaces in it.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise DownloadRefused(f"{shown} is not a valid URL.", "Check the address.") from None
-    if len(url) > MAX_URL or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
-        raise DownloadRefused(f"{shown} is not a valid URL.", "Percent-encode spaces in it.")
+        raise _invalid(shown) from None
     if "@" in parts.netloc:
         raise DownloadRefused(
             f"{shown} was not fetched: it holds a user name or password.", "Leave them out."
         )
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+    if parts.scheme.lower() not in ("http", "https"):
         raise DownloadRefused(f"{shown} was not fetched.", "Only http and https URLs are.")
-    host = parts.hostname
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise DownloadRefused(f"{shown} is not a valid URL.", "Check its host.") from None
+    host = _host(parts.hostname or "")
+    if host is None or port == 0:
+        raise _invalid(shown)
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~")
     if parts.query:
         target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=-._~?")
     return host, port, target
 
 
+def _host(name: str) -> str | None:
+    """A host name in ASCII as it can be looked up; None for one that cannot (RFC 1035, 2.3.4).
+
+    Judged by the encoding that ``socket.getaddrinfo`` applies to it, which raises UnicodeError there.
+    """
+    try:
+        name.encode("idna")
+        return name.encode("idna").decode("ascii") if not name.isascii() else name or None
+    except UnicodeError:
+        return None
+
+
+def _invalid(shown: str) -> DownloadRefused:
+    return DownloadRefused(f"{shown} is not a valid URL.", "Check its host and its port.")
+
+
 def _next_hop(url: str, target: str) -> str:
-    following = urljoin(url, target)
+    try:
+        following = urljoin(url, target)
+        urlsplit(following)
+    except ValueError:
+        raise DownloadRefused(
+            f"{describe(url)} was not fetched: it redirects to what is not a valid URL.",
+            "Give the picture's own address.",
+        ) from None
     if urlsplit(url).scheme.lower() == "https" and urlsplit(following).scheme.lower() == "http":
         raise DownloadRefused(
             f"{describe(url)} was not fetched: it redirects from https to plain http.",
@@ -172,9 +198,13 @@ def _check_head(headers: HTTPHeaderDict, shown: str, policy: DownloadPolicy) -> 
             f"{shown} was not fetched: its server insists on sending it compressed ({coding}).",
             "Save the picture and give it as a file or a data: URI.",
         )
-    length = headers.get("Content-Length", "")
-    if length.isdigit() and int(length) > policy.max_bytes:
+    if (length_of(headers) or 0) > policy.max_bytes:
         raise _large(shown, policy)
+
+
+def length_of(headers: HTTPHeaderDict) -> int | None:
+    """Bytes that an answer promises; None when it promises none, or nothing that is a length."""
+    return whole_number(headers.get("Content-Length"), at_most=MAX_LENGTH)
 
 
 def _body(answer: BaseHTTPResponse, shown: str, policy: DownloadPolicy, visit: Visit) -> bytes:
@@ -189,8 +219,7 @@ def _body(answer: BaseHTTPResponse, shown: str, policy: DownloadPolicy, visit: V
         if len(content) > policy.max_bytes:
             raise _large(shown, policy)
     visit.remaining(0)
-    length = answer.headers.get("Content-Length", "")
-    if length.isdigit() and len(content) != int(length):
+    if length_of(answer.headers) not in (None, len(content)):
         raise MediaError(f"{shown} broke off before its end.", "Try again.")
     if is_web_page(bytes(content[:4096])):
         raise MediaError(
@@ -215,9 +244,17 @@ def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
     return MediaError(f"{shown} was not fetched: {what}.", hint)
 
 
-def _slow(url: str, policy: DownloadPolicy) -> MediaError:
+def _slow(url: str, seconds: float, *, cut: bool) -> MediaError:
+    """``seconds``: how long it had; ``cut``: the call's own limit left it no more."""
+    shown = describe(url)
+    if cut:
+        return MediaError(
+            f"{shown} was not fetched in the {max(0.0, seconds):.1f} s that this call's time limit "
+            "left for it.",
+            "Save the picture and give it as a file, or raise COMFYUI_TIMEOUT in config.env.",
+        )
     return MediaError(
-        f"{describe(url)} was not fetched within {policy.total_seconds:g} s.",
+        f"{shown} was not fetched within {seconds:g} s.",
         "Its server is too slow; save the picture and give it as a file.",
     )
 

@@ -40,7 +40,7 @@ class Kind:
     """What a file is. ``None`` where a measure is unknown or has no meaning.
 
     ``extension`` begins with a dot and is empty for an unknown file. ``width`` and ``height`` in
-    pixels, ``seconds`` for what plays.
+    pixels, ``seconds`` for what plays. ``note``: what a reader should know of this very file.
     """
 
     kind: KindName
@@ -51,6 +51,7 @@ class Kind:
     height: int | None = None
     frames: int | None = None
     seconds: float | None = None
+    note: str = ""
 
 
 _UNKNOWN = Kind("file", "unknown", "", "application/octet-stream")
@@ -76,6 +77,9 @@ _PREFIXES: tuple[tuple[bytes, Kind], ...] = (
     (b"GIF89a", _GIF),
     (b"II*\0", _TIFF),
     (b"MM\0*", _TIFF),
+    (b"II+\0", _TIFF),  # BigTIFF
+    (b"MM\0+", _TIFF),
+    (b"\x1f\x8b\x08", Kind("file", "gzip", ".gz", "application/gzip")),
     (b"\x76\x2f\x31\x01", Kind("image", "exr", ".exr", "image/x-exr")),
     (b"8BPS", Kind("image", "psd", ".psd", "image/vnd.adobe.photoshop")),
     (b"fLaC", Kind("audio", "flac", ".flac", "audio/flac")),
@@ -102,9 +106,9 @@ _M4A = Kind("audio", "m4a", ".m4a", "audio/mp4")
 _ISO_BRANDS: dict[bytes, Kind] = {
     b"avif": _AVIF,
     b"avis": _AVIF,
-    b"heic": _HEIC,
-    b"heix": _HEIC,
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"), _HEIC),
     b"mif1": _HEIC,
+    b"msf1": _HEIC,
     b"M4A ": _M4A,
     b"M4B ": _M4A,
     b"qt  ": Kind("video", "mov", ".mov", "video/quicktime"),
@@ -161,7 +165,7 @@ def _by_magic(head: bytes) -> Kind | None:
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12])
     if head[4:8] == b"ftyp":
-        return _ISO_BRANDS.get(head[8:12], _MP4)
+        return _by_brands(head)
     if head[:4] == b"\x1a\x45\xdf\xa3":
         matroska = Kind("video", "matroska", ".mkv", "video/x-matroska")
         return _WEBM if b"webm" in head[:64] else matroska
@@ -174,6 +178,18 @@ def _by_magic(head: bytes) -> Kind | None:
     if len(head) > 3 and head[0] == 0xFF and head[1] in (0xFB, 0xFA, 0xF3, 0xF2):
         return _MP3
     return None
+
+
+def _by_brands(head: bytes) -> Kind:
+    """``mif1`` and ``msf1`` say only that it is an image; how it is coded, another brand says
+    (ISO/IEC 23008-12, 10.2).
+    """
+    kind = _ISO_BRANDS.get(head[8:12], _MP4)
+    if head[8:12] in (b"mif1", b"msf1"):
+        brands = head[16 : min(int.from_bytes(head[:4], "big"), 256)]
+        others = {brands[at : at + 4] for at in range(0, len(brands), 4)}
+        return _AVIF if others & {b"avif", b"avis"} else kind
+    return kind
 
 
 def _is_bmp(head: bytes) -> bool:

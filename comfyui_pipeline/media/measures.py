@@ -11,14 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from ..numbers import finite
 from .kinds import Kind
 
 _MOST = 4 * 2**20  # bytes of a head that are read at once
 _DEEPEST = 4096  # boxes or elements looked at, so that a crafted file costs nothing
 
 
+LONGEST = 10 * 365 * 24 * 3600.0
+"""Seconds; what claims to play longer is not believed."""
+WIDEST = 1_000_000
+"""Pixels of a side; the same."""
+
+
 def measured(kind: Kind, file: BinaryIO) -> Kind:
     """The kind with what its file tells of size and length; unchanged when that cannot be read."""
+    file.seek(0)
     try:
         if kind.format in ("mp4", "mov"):
             return _movie(kind, file)
@@ -31,11 +39,22 @@ def measured(kind: Kind, file: BinaryIO) -> Kind:
     return kind
 
 
+def _seconds(told: object) -> float | None:
+    """A length in seconds as a file tells it; None for none, NaN, infinite, negative or absurd."""
+    seconds = finite(told)
+    if seconds is None or not 0 < seconds <= LONGEST:
+        return None
+    return round(seconds, 3) or None
+
+
+def _side(told: int) -> int | None:
+    return told if 0 < told <= WIDEST else None
+
+
 def _sound(file: BinaryIO) -> float | None:
     from tinytag import TinyTag
 
-    seconds = TinyTag.get(filename=None, file_obj=file, tags=False).duration
-    return round(seconds, 3) if seconds else None
+    return _seconds(TinyTag.get(filename=None, file_obj=file, tags=False).duration)
 
 
 # -- ISO base media ----------------------------------------------------------------------------------
@@ -96,7 +115,8 @@ def _movie(kind: Kind, file: BinaryIO) -> Kind:
         samples = next(_inside(file, track, b"mdia", b"minf", b"stbl", b"stsz"), None)
         frames = struct.unpack(">I", _content(file, samples)[8:12])[0] if samples else None
         # 16.16 fixed point
-        return replace(kind, width=width >> 16, height=height >> 16, frames=frames or None)
+        wide, high = _side(width >> 16), _side(height >> 16)
+        return replace(kind, width=wide, height=high, frames=frames or None)
     if kind.format == "mp4":
         return replace(kind, kind="audio", format="m4a", extension=".m4a", mime="audio/mp4")
     return kind
@@ -108,7 +128,7 @@ def _movie_seconds(head: bytes) -> float | None:
         scale, length = struct.unpack(">IQ", head[20:32])
     else:
         scale, length = struct.unpack(">II", head[12:20])
-    return round(length / scale, 3) if scale and length else None
+    return _seconds(length / scale) if scale else None
 
 
 # -- Matroska ----------------------------------------------------------------------------------------
@@ -126,8 +146,8 @@ def _matroska(kind: Kind, file: BinaryIO) -> Kind:
         form = ">f" if len(found[_DURATION]) == 4 else ">d"
         ticks = struct.unpack(form, found[_DURATION])[0]
         scale = int.from_bytes(found.get(_SCALE, b"\x0f\x42\x40"), "big")  # default 1,000,000 ns
-        seconds = round(ticks * scale / 1e9, 3) or None
-    width, height = (int.from_bytes(found.get(i, b""), "big") or None for i in (_WIDTH, _HEIGHT))
+        seconds = _seconds(ticks * scale / 1e9)
+    width, height = (_side(int.from_bytes(found.get(i, b""), "big")) for i in (_WIDTH, _HEIGHT))
     return replace(kind, width=width, height=height, seconds=seconds)
 
 

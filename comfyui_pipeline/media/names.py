@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 _MAX_NAME_BYTES = 200  # most file systems take 255; the rest is room for a number
 _MAX_DEPTH = 16
+_MAX_READ = 1024  # characters looked at: sorting combining marks (NFC) takes time by their square
 
 _DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
@@ -43,6 +44,8 @@ def safe_subfolder(sub: str) -> str:
 
 
 def _safe_part(part: str) -> str:
+    if len(part) > _MAX_READ:
+        part = part[: _MAX_READ - 32] + part[-32:]  # an extension stays
     part = "".join(_safe_letter(letter) for letter in unicodedata.normalize("NFC", part))
     part = _shorten(unicodedata.normalize("NFC", part).strip(" .\u00a0\u3000"))
     return f"_{part}" if part and is_device_name(part) else part
@@ -77,7 +80,7 @@ def prefix_from_words(text: str, limit: int = 40) -> str:
     ``_``. Empty when nothing remains. No cut separates a letter from its marks, and a cut falls
     between words where that costs less than half.
     """
-    text = unicodedata.normalize("NFC", "".join(_word_letters(text)))
+    text = unicodedata.normalize("NFC", "".join(_word_letters(text[:_MAX_READ])))
     text = _cut(text.strip("_-"), limit).strip("_-")
     if is_device_name(text):
         text = f"_{text}" if len(text) < limit else ""

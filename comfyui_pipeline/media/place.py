@@ -12,6 +12,7 @@ from ..errors import MediaError
 from . import kinds, pictures
 from .download import DownloadPolicy, download
 from .kinds import MAX_FILE_BYTES, Kind, Wanted
+from .memory import ImageMemory
 from .source import FORMS, Inline, LocalFile, Places, ServerName, Url, describe, recognise
 from .whole import growing
 
@@ -53,11 +54,13 @@ def place(
     max_side: int | None = None,
     input_dir: Path | None = None,
     deadline: float | None = None,
+    memory: ImageMemory | None = None,
 ) -> Placed:
     """Fetch or read what ``value`` names, look at it, and put it into the server's input folder.
 
     ``wanted``: what the input takes. ``max_side``: a longer picture is shrunk to that many pixels.
     ``input_dir``: that folder, when it is on this machine. ``deadline``: ``time.monotonic()``.
+    ``memory``: what decoding may take.
     Raises MediaError, DownloadRefused, and what ``server`` raises.
     """
     source = recognise(value, places)
@@ -67,10 +70,10 @@ def place(
     content = _content(source, policy, deadline, shown)
     if wanted in ("image", "animation", "mask"):
         picture = pictures.readable(
-            content, shown, max_side=max_side, animated=wanted == "animation"
+            content, shown, max_side=max_side, animated=wanted == "animation", memory=memory
         )
         if wanted == "mask":
-            picture = pictures.as_mask(picture, shown)
+            picture = pictures.as_mask(picture, shown, memory)
         content, kind, done = picture.content, picture.kind, picture.done
     else:
         kind, done = _checked(content, shown, wanted), ()
@@ -87,6 +90,7 @@ def place_masked(
     places: Places,
     policy: DownloadPolicy,
     deadline: float | None = None,
+    memory: ImageMemory | None = None,
 ) -> Placed:
     """A copy of ``picture``, a file of the server's input folder, that is see-through where ``mask``
     is to act: what loaders give as the mask of a picture. Raises as ``place`` does.
@@ -96,8 +100,8 @@ def place_masked(
     original = server.read_input(picture)
     if original is None:
         raise MediaError(f"The picture {picture!r} for the mask is not at ComfyUI.", FORMS)
-    size = pictures.size_of(original, describe(picture))
-    layer = pictures.mask_layer(content, size, shown)
+    size = pictures.size_of(original, describe(picture), memory)
+    layer = pictures.mask_layer(content, size, shown, memory)
     digest = hashlib.sha256(original + b"\0" + layer).hexdigest()
     name = f"{digest[:32]}-masked.png"
     value = f"{SUBFOLDER}/{name}"

@@ -31,7 +31,10 @@ FORMS = (
 
 _SHOWN = 160  # characters of a value shown in answers and logs
 _SHORTEST_BASE64 = 48  # characters: below that no file fits
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+")
+_LONGEST_URL = 16_384  # characters; servers take about 8,000
+_LONGEST_PATH = 32_767  # characters; Windows' own limit, Linux has 4,096
+_LONGEST_NAME = 1024  # characters of a name below the attachments or the input folder
 _DRIVE = re.compile(r"[A-Za-z]:")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _BARE_SCHEMES = frozenset({"about", "blob", "cid", "content", "javascript", "mailto", "urn"})
@@ -144,6 +147,7 @@ def _public_url(url: str) -> str:
 
 
 def _shorten(text: str) -> str:
+    text = text if len(text) <= 4 * _SHOWN else text[: 2 * _SHOWN] + text[-2 * _SHOWN :]
     text = "".join("�" if unicodedata.category(c) in ("Cc", "Cs", "Cf") else c for c in text)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 30]}…{text[-29:]}"
 
@@ -187,7 +191,7 @@ def _too_large(value: str) -> MediaError:
 
 
 def _from_base64(text: str) -> bytes | None:
-    text = re.sub(r"\s+", "", text).replace("-", "+").replace("_", "/").rstrip("=")
+    text = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
     if len(text) % 4 == 1:
         return None
     try:
@@ -201,7 +205,7 @@ def _file_in_base64(value: str) -> bytes | None:
     if len(value) < _SHORTEST_BASE64:
         return None
     head = _from_base64(value[:_SHORTEST_BASE64]) if "\n" not in value[:64] else b""
-    if head is None or (head and not is_known(head)) or not _BASE64.fullmatch(value):
+    if head is None or (head and not is_known(head)) or not _is_base64(value):
         return None
     if len(value) > 2 * MAX_INLINE_BYTES:
         raise _too_large(value)
@@ -213,10 +217,21 @@ def _file_in_base64(value: str) -> bytes | None:
     return content
 
 
+def _is_base64(value: str) -> bool:
+    """Letters of base64 and white space, then at most two ``=``."""
+    bare = value.rstrip()
+    letters = bare.rstrip("=")
+    return len(bare) - len(letters) <= 2 and _BASE64.fullmatch(letters) is not None
+
+
 # --- URLs -----------------------------------------------------------------------------------------
 
 
 def _url(value: str) -> Url:
+    if len(value) > _LONGEST_URL:
+        raise MediaError(
+            f"{describe(value)} is longer than {_LONGEST_URL} characters.", "Check its spelling."
+        )
     try:
         host = urlsplit(value).hostname
     except ValueError:
@@ -228,7 +243,7 @@ def _url(value: str) -> Url:
 
 def _served(value: str, places: Places) -> LocalFile | None:
     """The file behind a URL of our own file server, which need not pass the network; else None."""
-    for served in places.served:
+    for served in places.served if len(value) <= _LONGEST_URL else ():
         if not value.startswith(served.beginning):
             continue
         rest, _, query = value[len(served.beginning) :].partition("#")[0].partition("?")
@@ -349,6 +364,8 @@ def _roots(places: Places) -> list[Path]:
 
 def _refuse_spelling(path: str, shown: str, *, windows: bool) -> None:
     """Refuse what must not reach the file system: NUL, network and device paths, streams."""
+    if len(path) > _LONGEST_PATH:
+        raise MediaError(f"{describe(shown)} is longer than any path.", "Check the path.")
     if _CONTROL.search(path):
         raise MediaError(f"{describe(shown)} holds control characters.", "Check the path.")
     if path.replace("\\", "/").startswith("//"):
@@ -377,6 +394,8 @@ def _network_path(shown: str) -> MediaError:
 
 def _attachment(value: str, places: Places) -> Path | None:
     """The attachments folder's file of this name, None when there is none."""
+    if len(value) > _LONGEST_NAME:
+        return None
     parts = re.split(r"[\\/]", value)
     if (
         places.attachments is None
@@ -407,7 +426,9 @@ def _server_name(value: str) -> str:
     """A name below the server's input folder, with forward slashes."""
     name = value.replace("\\", "/")
     parts = name.split("/")
-    if len(name) > 1024 or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
+    if len(name) > _LONGEST_NAME or any(
+        len(part.encode("utf-8", "replace")) > 255 for part in parts
+    ):
         raise MediaError(
             f"A value of {_kilobytes(len(value))} is neither a file name nor a known file in base64.",
             FORMS,

@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 from ..errors import MediaError
 from .kinds import Kind
+from .memory import ImageMemory
 from .names import safe_name, safe_subfolder
-from .pictures import examined
+from .pictures import check_received, examined
 from .whole import Growing, growing
 
 INCOMING = ".incoming"
@@ -42,12 +43,15 @@ def store(
     filename: str,
     *,
     length: int | None = None,
+    memory: ImageMemory | None = None,
+    checked: bool = False,
 ) -> Stored:
     """Write ``chunks`` to a new file ``root/subfolder/filename`` that no other file suffers from.
 
     A file of that name and content is used as it is; beside one of other content the new file
     is called ``name_1.png`` and so on, also when several processes store at the same moment.
-    ``length``: bytes that must arrive. Raises MediaError when they do not, when a picture does not
+    ``length``: bytes that must arrive. ``memory``: what decoding may take. ``checked``: the content
+    has to be what the name says. Raises MediaError for what is not so, when a picture does not
     decode, when the disk does not take it, or when a link would lead out of ``root``; errors of
     ``chunks`` pass through.
     """
@@ -61,20 +65,23 @@ def store(
             raise MediaError(
                 f"{name} was cut off: {size} of {length} bytes arrived.", "Fetch it again."
             )
-        kind = examined(new.file, name)
+        if checked:
+            check_received(new.file, name)
+        kind = examined(new.file, name, memory)
         with _on_disk(name, root):
             path = _publish(new, folder, name, size, digest)
     relative = path.relative_to(real_root).as_posix()
     return Stored(root / relative, relative, size, digest, kind)
 
 
-def found(path: Path, root: Path) -> Stored:
-    """The same of a file that lies below ``root`` already. Raises MediaError for a broken one."""
+def found(path: Path, root: Path, memory: ImageMemory | None = None) -> Stored:
+    """The same of a file that lies below ``root`` already, checked. Raises MediaError."""
     try:
         with path.open("rb") as file:
             digest = _digest(file)
             size = file.tell()
-            kind = examined(file, path.name)
+            check_received(file, path.name)
+            kind = examined(file, path.name, memory)
     except OSError as error:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}.") from error
     return Stored(path, path.relative_to(root).as_posix(), size, digest, kind)

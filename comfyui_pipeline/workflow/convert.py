@@ -8,21 +8,26 @@ values saved in another version's order, links to nothing, instances muted as a 
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from comfyui_pipeline import json_text
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import dynamic_text, editor, ui_format
 from comfyui_pipeline.workflow.editor import Editor, LiveGraph, LiveNode
+from comfyui_pipeline.workflow.library import MAX_NODES
 from comfyui_pipeline.workflow.ui_format import BYPASSED, INLET_NODE, MUTED, Link
 from comfyui_pipeline.workflow.widgets import BROWSER_WIDGETS, NO_VALUE, Socket, Widget
 
 PREFIX_INPUT = "filename_prefix"
 ANY = frozenset({"", "*", "0"})
+MAX_ID_CHARACTERS = 64 * 2**20
+"""All node ids of one prompt. An id inside subgraphs holds those of every instance around it."""
+TOLD_CHOICES = 12
+TOLD_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +39,65 @@ class Converted:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A widget of a subgraph's instance, at the end of a link that led out of the subgraph."""
-
-    widget: Widget
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scope:
-    """One graph in one place: the root, or the inside of one instance of a subgraph."""
+    """One graph in one place: the root, or the inside of one instance of a subgraph.
+
+    There is one object for each place, so that scopes are compared by identity.
+    """
 
     graph: LiveGraph
     prefix: str = ""
     host: LiveNode | None = None
     outer: Scope | None = None
+    inner: dict[str, Scope] = field(default_factory=dict)
 
     def inside(self, host: LiveNode) -> Scope:
         if host.inner is None:
             raise ValueError(f"{host.id} is no instance of a subgraph")
-        return Scope(host.inner, f"{self.prefix}{host.id}:", host, self)
+        if host.id not in self.inner:
+            self.inner[host.id] = Scope(host.inner, f"{self.prefix}{host.id}:", host, self)
+        return self.inner[host.id]
+
+
+class Shown(NamedTuple):
+    """A widget of a subgraph's instance, at the end of a link that led out of the subgraph."""
+
+    widget: Widget
+
+
+End = Shown | tuple[str, int] | None
+"""Where a link really comes from: a widget's value, ``(node id, output slot)``, or nothing."""
+
+
+class Step(NamedTuple):
+    """A place on the way along a link: an input of a node, or an output, that is to be followed.
+
+    ``wanted``: the type that the input at the end takes, None while that is the input's own.
+    """
+
+    scope: Scope
+    node_id: str
+    side: str  # input | output
+    slot: int
+    wanted: str | None
+
+    @property
+    def node(self) -> LiveNode:
+        return self.scope.graph.nodes[self.node_id]
+
+
+def _input(scope: Scope, node: LiveNode, slot: int, wanted: str | None = None) -> Step:
+    return Step(scope, node.id, "input", slot, wanted)
+
+
+def _output(scope: Scope, node: LiveNode, slot: int, wanted: str) -> Step:
+    return Step(scope, node.id, "output", slot, wanted)
 
 
 @dataclass(slots=True)
 class Run:
-    """One conversion under way."""
+    """One conversion under way. The last four fields remember what was found out before."""
 
     editor: Editor
     rng: random.Random
@@ -67,6 +106,10 @@ class Run:
     unknown: list[str] = field(default_factory=list)
     browser: dict[str, str] = field(default_factory=dict)  # node id -> why only a browser can do it
     shared: dict[str, tuple[LiveGraph, LiveNode]] = field(default_factory=dict)
+    ends: dict[Step, End] = field(default_factory=dict)
+    reroutes: dict[tuple[int, str], tuple[LiveNode, int] | None] = field(default_factory=dict)
+    origins: dict[int, frozenset[str]] = field(default_factory=dict)
+    named: tuple[dict[str, LiveNode], dict[str, LiveNode]] | None = None
 
 
 def convert(
@@ -89,37 +132,58 @@ def convert(
     _emit(run, Scope(loaded.root), prompt)
     if not prompt:
         raise WorkflowError("No node of this workflow is active, so there is nothing to run.")
+    used = _used_ids(prompt) if run.browser else frozenset()
     for node_id, why in run.browser.items():
-        if _is_used(node_id, prompt):
+        if node_id in used:
             raise WorkflowError(why, "Replace it by a node that loads a file, or mute it.")
         run.notes.append(f"{why} Nothing uses it, so it was left empty.")
     return Converted(prompt, tuple(dict.fromkeys(run.notes)), tuple(run.unknown))
 
 
-def _emit(run: Run, scope: Scope, prompt: dict[str, dict[str, Any]]) -> None:
-    for node in scope.graph.nodes.values():
+def _emit(run: Run, root: Scope, prompt: dict[str, dict[str, Any]]) -> None:
+    """Every active node of the root and, where an instance stands, of its subgraph."""
+    waiting = [(root, iter(root.graph.nodes.values()))]
+    visited = characters = 0
+    while waiting:
+        scope, nodes = waiting[-1]
+        node = next(nodes, None)
+        if node is None:
+            waiting.pop()
+            continue
+        visited += 1
+        characters += len(scope.prefix) + len(node.id)
+        if visited > MAX_NODES or characters > MAX_ID_CHARACTERS:
+            raise WorkflowError(
+                f"With every subgraph in its place this workflow has more than {MAX_NODES} nodes, or "
+                "ids too long to be sent.",
+                "Use fewer subgraphs inside subgraphs.",
+            )
         if node.ui.mode in (MUTED, BYPASSED):
             continue
         if node.inner is not None:
-            _emit(run, scope.inside(node), prompt)
+            inside = scope.inside(node)
+            waiting.append((inside, iter(inside.graph.nodes.values())))
         elif node.virtual or _is_relay(run, node):
             continue
-        elif node.schema is None and _stands_alone(scope.graph, node):
+        elif node.schema is None and _stands_alone(run, scope.graph, node):
             run.notes.append(f"Node {scope.prefix}{node.ui.label} is linked to nothing: left out.")
         else:
             prompt[scope.prefix + node.id] = _prompt_node(run, scope, node)
 
 
-def _stands_alone(graph: LiveGraph, node: LiveNode) -> bool:
+def _stands_alone(run: Run, graph: LiveGraph, node: LiveNode) -> bool:
     """Whether an unknown node is part of nothing: the editor's extensions put such ones there."""
-    fed = any(socket.link is not None for socket in node.sockets)
-    return not fed and all(link.origin != node.id for link in graph.links.values())
+    if any(socket.link is not None for socket in node.sockets):
+        return False
+    if id(graph) not in run.origins:
+        run.origins[id(graph)] = frozenset(link.origin for link in graph.links.values())
+    return node.id not in run.origins[id(graph)]
 
 
-def _is_used(node_id: str, prompt: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether any node takes what this one gives."""
+def _used_ids(prompt: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """The nodes whose outputs others take."""
     values = [value for node in prompt.values() for value in node["inputs"].values()]
-    return any(isinstance(value, list) and value[:1] == [node_id] for value in values)
+    return frozenset(value[0] for value in values if isinstance(value, list) and value)
 
 
 def _prompt_node(run: Run, scope: Scope, node: LiveNode) -> dict[str, Any]:
@@ -132,7 +196,7 @@ def _prompt_node(run: Run, scope: Scope, node: LiveNode) -> dict[str, Any]:
             if value is not NO_VALUE:
                 inputs[widget.name] = value
     for slot, socket in enumerate(node.sockets):
-        found = _resolve_input(run, scope, node, slot, None, set())
+        found = _end_of(run, _input(scope, node, slot))
         if isinstance(found, Shown):
             value = _shown_value(run, scope, node, found.widget)
             if value is not NO_VALUE:
@@ -171,17 +235,24 @@ def _shown_value(run: Run, scope: Scope, node: LiveNode, widget: Widget) -> Any:
 
 def _drawn(run: Run, scope: Scope, node: LiveNode, text: str) -> str:
     drawn: list[str] = []
-    made = dynamic_text.choose(text, run.rng, drawn)
+    try:
+        made = dynamic_text.choose(text, run.rng, drawn)
+    except dynamic_text.TooDeep:
+        raise WorkflowError(
+            f"Node {scope.prefix}{node.ui.label}: its text nests choices {{a|b}} too deeply.",
+            "Put fewer of them inside one another.",
+        ) from None
     if drawn:
-        told = ", ".join(repr(option) for option in drawn)
-        run.notes.append(f"Node {scope.prefix}{node.ui.label}: drawn at random: {told}.")
+        told = ", ".join(repr(option[:TOLD_CHARACTERS]) for option in drawn[:TOLD_CHOICES])
+        more = f" and {len(drawn) - TOLD_CHOICES} more" if len(drawn) > TOLD_CHOICES else ""
+        run.notes.append(f"Node {scope.prefix}{node.ui.label}: drawn at random: {told}{more}.")
     return made
 
 
 def _is_json(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), (dict, list))
-    except (ValueError, RecursionError):
+        return isinstance(json_text.read(text), (dict, list))
+    except json_text.BadJson:
         return False
 
 
@@ -192,9 +263,16 @@ def _wrapped(value: Any) -> Any:
 
 def _value_of(run: Run, name: str, widget_name: str) -> Any:
     """The widget that ``%name.widget%`` means: by the node's search name, else by its title."""
-    nodes = [node for node in run.editor.all_nodes() if _search_name(node) == name]
-    nodes = nodes or [node for node in run.editor.all_nodes() if node.title == name]
-    widget = nodes[0].widget(widget_name) if nodes else None
+    if run.named is None:
+        by_search, by_title = dict[str, LiveNode](), dict[str, LiveNode]()
+        for node in run.editor.all_nodes():
+            if isinstance(told := _search_name(node), str):
+                by_search.setdefault(told, node)
+            by_title.setdefault(node.title, node)
+        run.named = by_search, by_title
+    by_search, by_title = run.named
+    found = by_search.get(name) or by_title.get(name)
+    widget = found.widget(widget_name) if found is not None else None
     if widget is None:
         raise KeyError(name)
     return widget.value
@@ -208,68 +286,91 @@ def _search_name(node: LiveNode) -> Any:
 
 # -- links -----------------------------------------------------------------------------------------
 
-End = Shown | tuple[str, int] | None
-"""Where a link really comes from: a widget's value, ``(node id, output slot)``, or nothing."""
+
+def _end_of(run: Run, start: Step) -> End:
+    """Follow a link to its end, one step after the other."""
+    path: list[Step] = []
+    seen: set[tuple[Scope, str, str, int]] = set()
+    step: Step | End = start
+    while isinstance(step, Step):
+        if step in run.ends:
+            step = run.ends[step]
+            break
+        path.append(step)
+        if step.side == "output":
+            _visit(step, seen)
+            step = _before_output(run, step)
+        else:
+            step = _before_input(run, step, seen)
+    for passed in path:
+        run.ends[passed] = step
+    return step
 
 
-def _resolve_input(
-    run: Run,
-    scope: Scope,
-    node: LiveNode,
-    slot: int,
-    wanted: str | None,
-    seen: set[tuple[str, str]],
-) -> End:
-    socket = node.sockets[slot]
+def _before_input(run: Run, step: Step, seen: set[tuple[Scope, str, str, int]]) -> Step | End:
+    scope, node, socket = step.scope, step.node, step.node.sockets[step.slot]
     if socket.link is None:
         return None
-    _visit(scope, node, f"input {slot}", seen)
+    _visit(step, seen)
     link = scope.graph.links.get(socket.link)
     if link is None:
         _tell_nothing(run, scope, node, socket, f"its link {socket.link} is not in the file")
         return None
     if link.origin == INLET_NODE and scope.host is not None and scope.outer is not None:
-        return _resolve_outside(run, scope, node, link, seen)
+        return _outside(scope, node, link)
     origin = scope.graph.nodes.get(link.origin)
     if origin is None:
-        why = f"it is linked to node {link.origin}, which is gone"
+        why = f"it is linked to node {link.origin[:80]}, which is gone"
         _tell_nothing(run, scope, node, socket, why)
         return None
-    if not _fits_through_reroutes(scope.graph, origin, link.origin_slot, socket):
+    if not _fits_through_reroutes(run, scope.graph, origin, socket):
         return None
-    return _resolve_output(run, scope, origin, link.origin_slot, wanted or socket.type, seen)
+    return _output(scope, origin, link.origin_slot, step.wanted or socket.type)
 
 
-def _fits_through_reroutes(graph: LiveGraph, node: LiveNode, slot: int, socket: Socket) -> bool:
+def _fits_through_reroutes(run: Run, graph: LiveGraph, node: LiveNode, socket: Socket) -> bool:
     """The editor unlinks what reroutes bring from an output of another type (rerouteNode.ts)."""
-    passed: set[str] = set()
-    while node.virtual and node.ui.type == editor.REROUTE and node.id not in passed:
-        passed.add(node.id)
+    top = _above_reroutes(run, graph, node)
+    if top is None or top[1] >= len(top[0].outputs):
+        return True
+    return compatible(top[0].outputs[top[1]], socket.type)
+
+
+def _above_reroutes(run: Run, graph: LiveGraph, node: LiveNode) -> tuple[LiveNode, int] | None:
+    """The node and output above a chain of reroutes; None when ``node`` is none, or is not fed."""
+    passed: list[tuple[int, str]] = []
+    top: tuple[LiveNode, int] | None = None
+    while node.virtual and node.ui.type == editor.REROUTE:
+        key = (id(graph), node.id)
+        if key in run.reroutes:
+            top = run.reroutes[key]
+            break
+        run.reroutes[key] = top  # what a circle comes back to
+        passed.append(key)
         arriving = graph.links.get(node.sockets[0].link or -1) if node.sockets else None
         above = graph.nodes.get(arriving.origin) if arriving else None
         if arriving is None or above is None:
-            return True
-        node, slot = above, arriving.origin_slot
-    if not passed or slot >= len(node.outputs):
-        return True
-    return compatible(node.outputs[slot], socket.type)
+            top = None
+            break
+        node, top = above, (above, arriving.origin_slot)
+    for key in passed:
+        run.reroutes[key] = top
+    return top
 
 
-def _resolve_outside(
-    run: Run, scope: Scope, node: LiveNode, link: Link, seen: set[tuple[str, str]]
-) -> End:
+def _outside(scope: Scope, node: LiveNode, link: Link) -> Step | End:
     """A link that begins at an input of the subgraph: outside there is a link, or a value."""
     host, outer = scope.host, scope.outer
     if host is None or outer is None or link.origin_slot >= len(host.sockets):
         raise WorkflowError(
             f"Node {scope.prefix}{node.ui.label} is linked to an input that its subgraph "
-            f"{scope.graph.name!r} does not have.",
+            f"{scope.graph.name[:80]!r} does not have.",
             "Open the workflow in ComfyUI and save it again.",
         )
     socket = host.sockets[link.origin_slot]
     if socket.link is None:
         return None if socket.widget is None else Shown(socket.widget)
-    return _resolve_input(run, outer, host, link.origin_slot, None, seen)
+    return _input(outer, host, link.origin_slot)
 
 
 def _tell_nothing(run: Run, scope: Scope, node: LiveNode, socket: Socket, why: str) -> None:
@@ -283,45 +384,42 @@ def _tell_nothing(run: Run, scope: Scope, node: LiveNode, socket: Socket, why: s
     run.notes.append(f"{label}: the input {socket.name!r} was left unlinked, {why}.")
 
 
-def _resolve_output(
-    run: Run, scope: Scope, node: LiveNode, slot: int, wanted: str, seen: set[tuple[str, str]]
-) -> End:
-    _visit(scope, node, f"output {slot}", seen)
+def _before_output(run: Run, step: Step) -> Step | End:
+    scope, node, slot, wanted = step.scope, step.node, step.slot, step.wanted or ""
     if node.ui.mode == MUTED:
         return None
     if node.ui.mode == BYPASSED:
         place = _bypass(node, slot, wanted)
-        return None if place is None else _resolve_input(run, scope, node, place, None, seen)
+        return None if place is None else _input(scope, node, place)
     if node.inner is not None:
-        return _resolve_inside(run, scope.inside(node), slot, wanted, seen)
+        return _before_outlet(scope.inside(node), slot, wanted)
     if node.virtual or _is_relay(run, node):
-        return _resolve_relay(run, scope, node, slot, wanted, seen)
+        return _before_relay(run, scope, node, slot, wanted)
     return scope.prefix + node.id, slot
 
 
-def _resolve_inside(
-    run: Run, inside: Scope, slot: int, wanted: str, seen: set[tuple[str, str]]
-) -> End:
+def _before_outlet(inside: Scope, slot: int, wanted: str) -> Step | End:
     """What feeds output ``slot`` of a subgraph, seen from inside it."""
     outlets = inside.graph.outlets
     ids = outlets[slot].links if slot < len(outlets) else ()
     link = next((inside.graph.links[i] for i in ids if i in inside.graph.links), None)
     if link is None:
         return None
-    if link.origin == INLET_NODE and inside.host is not None and inside.outer is not None:
-        return _resolve_input(run, inside.outer, inside.host, link.origin_slot, wanted, seen)
+    host, outer = inside.host, inside.outer
+    if link.origin == INLET_NODE and host is not None and outer is not None:
+        if link.origin_slot >= len(host.sockets):
+            return None
+        return _input(outer, host, link.origin_slot, wanted)
     origin = inside.graph.nodes.get(link.origin)
-    if origin is None:
-        return None
-    return _resolve_output(run, inside, origin, link.origin_slot, wanted, seen)
+    return None if origin is None else _output(inside, origin, link.origin_slot, wanted)
 
 
-def _visit(scope: Scope, node: LiveNode, what: str, seen: set[tuple[str, str]]) -> None:
-    here = (f"{scope.prefix}{node.id}", what)
+def _visit(step: Step, seen: set[tuple[Scope, str, str, int]]) -> None:
+    here = (step.scope, step.node_id, step.side, step.slot)
     if here in seen:
         raise WorkflowError(
-            f"Node {scope.prefix}{node.ui.label} is linked to itself in a circle that holds no "
-            "node which could run.",
+            f"Node {step.scope.prefix}{step.node.ui.label} is linked to itself in a circle that holds "
+            "no node which could run.",
             "Open the workflow in ComfyUI and take one of the links out.",
         )
     seen.add(here)
@@ -381,19 +479,13 @@ def _setters(loaded: Editor) -> dict[str, tuple[LiveGraph, LiveNode]]:
     return {name: found for name, found in fed.items() if name in asked}
 
 
-def _resolve_relay(
-    run: Run, scope: Scope, node: LiveNode, slot: int, wanted: str, seen: set[tuple[str, str]]
-) -> End:
+def _before_relay(run: Run, scope: Scope, node: LiveNode, slot: int, wanted: str) -> Step | End:
     if node.schema is None and node.ui.type not in editor.VIRTUAL:
-        return _resolve_setter(run, scope, node, wanted, seen)
-    if slot < len(node.sockets):
-        return _resolve_input(run, scope, node, slot, wanted, seen)
-    return None
+        return _before_getter(run, scope, node, wanted)
+    return _input(scope, node, slot, wanted) if slot < len(node.sockets) else None
 
 
-def _resolve_setter(
-    run: Run, scope: Scope, node: LiveNode, wanted: str, seen: set[tuple[str, str]]
-) -> End:
+def _before_getter(run: Run, scope: Scope, node: LiveNode, wanted: str) -> Step | End:
     graph, setter = run.shared[_shared_name(node)]
     place: Scope | None = scope
     while place is not None and place.graph is not graph:
@@ -401,4 +493,4 @@ def _resolve_setter(
     slot = next((i for i, s in enumerate(setter.sockets) if s.link is not None), None)
     if place is None or slot is None:
         return None
-    return _resolve_input(run, place, setter, slot, wanted, seen)
+    return _input(place, setter, slot, wanted)

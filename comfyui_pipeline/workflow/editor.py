@@ -15,7 +15,9 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import saved_values, widgets
+from comfyui_pipeline.workflow.library import MAX_NODES
 from comfyui_pipeline.workflow.ui_format import (
     INLET_NODE,
     Boundary,
@@ -33,7 +35,11 @@ NOTES = frozenset({"Note", "MarkdownNote"})
 VIRTUAL = frozenset({REROUTE, PRIMITIVE}) | NOTES
 """The nodes that only the editor knows: none of them is ever sent."""
 
-LEGACY_PREFIX = re.compile(r"^\s*(\d+)\s*:\s*(.+)$", re.DOTALL)
+LEGACY_PREFIX = re.compile(r"\s*(\d+)\s*:\s*")
+MAX_SOCKETS = 1_000_000
+"""Sockets of all instances of subgraphs: a small file can ask for the product of two large numbers."""
+MOST_SORTED = 1000
+"""Sockets beyond those of the class that are put beside the others of their group."""
 
 
 @dataclass(slots=True)
@@ -87,6 +93,28 @@ class Inlet:
 
 
 @dataclass(slots=True)
+class Promotions:
+    """What adding inputs to a definition has to know of those that it has.
+
+    ``sources``: inner node and widget -> the place of the first input that stands for it.
+    """
+
+    sources: dict[tuple[str, str], int]
+    names: set[str]
+    last_link: int
+    numbers: dict[str, int] = field(default_factory=dict)  # name -> the last number behind it
+
+    def free_name(self, base: str) -> str:
+        name, number = base, self.numbers.get(base, 0)
+        while name in self.names:
+            number += 1
+            name = f"{base}_{number}"
+        self.numbers[base] = number
+        self.names.add(name)
+        return name
+
+
+@dataclass(slots=True)
 class LiveGraph:
     """The root or a definition, loaded. ``hosts`` are the instances of it, wherever they stand."""
 
@@ -96,6 +124,7 @@ class LiveGraph:
     inlets: list[Inlet]
     outlets: Sequence[Boundary]
     hosts: list[LiveNode] = field(default_factory=list)
+    promotions: Promotions | None = None
 
     def end_of(self, link_id: int) -> tuple[LiveNode, Socket] | None:
         """The node and the socket that a link leads to."""
@@ -113,6 +142,19 @@ class Editor:
     root: LiveGraph
     definitions: dict[str, LiveGraph]
     notes: list[str] = field(default_factory=list)
+    node_count: int = 0
+    socket_count: int = 0
+
+    def count(self, nodes: int = 0, sockets: int = 0) -> None:
+        """Count what is being loaded. Raises WorkflowError beyond the limits."""
+        self.node_count += nodes
+        self.socket_count += sockets
+        if self.node_count > MAX_NODES:
+            raise WorkflowError(f"The workflow has more than {MAX_NODES} nodes.")
+        if self.socket_count > MAX_SOCKETS:
+            raise WorkflowError(
+                f"The subgraphs of this workflow have more than {MAX_SOCKETS} inputs in all."
+            )
 
     def all_nodes(self) -> Iterator[LiveNode]:
         """Every node, once for each definition: the root's first."""
@@ -130,13 +172,12 @@ def load(workflow: UiWorkflow, schemas: Mapping[str, Mapping[str, Any]]) -> Edit
         for widget in node.widgets:
             saved_values.settle(widget)
     for live in (editor.root, *editor.definitions.values()):
-        for node in live.nodes.values():
-            if node.virtual and node.ui.type == PRIMITIVE:
-                _apply_primitive(live, node)
+        _apply_primitives(live)
     return editor
 
 
 def _graph(ui: UiGraph, schemas: Mapping[str, Mapping[str, Any]], editor: Editor) -> LiveGraph:
+    editor.count(nodes=len(ui.nodes))
     inlets = [Inlet(slot.name, slot.type, list(slot.links)) for slot in ui.inputs]
     graph = LiveGraph(ui.name, {}, dict(ui.links), inlets, ui.outputs)
     by_target: dict[str, list[Link]] = {}
@@ -151,7 +192,7 @@ def _graph(ui: UiGraph, schemas: Mapping[str, Mapping[str, Any]], editor: Editor
         graph.nodes[node.id] = live
     for live in graph.nodes.values():
         if live.inner is not None:
-            _promote_listed(live)
+            _promote_listed(live, editor)
     return graph
 
 
@@ -167,10 +208,11 @@ def _node(ui: UiNode, schemas: Mapping[str, Mapping[str, Any]], editor: Editor) 
     live = LiveNode(ui, schema, kinds + list(ui.outputs[len(kinds) :]), widgets.layout(schema))
     known = {socket.name for socket in live.sockets}
     extra = [_extra(socket) for socket in ui.inputs if socket.name not in known]
-    for socket in extra:
+    for socket in extra[:MOST_SORTED]:
         group = socket.name.rpartition(".")[0]
         mates = [i for i, s in enumerate(live.sockets) if group and s.name.startswith(group + ".")]
         live.sockets.insert(mates[-1] + 1 if mates else len(live.sockets), socket)
+    live.sockets.extend(extra[MOST_SORTED:])
     return live
 
 
@@ -224,6 +266,7 @@ def _fill(live: LiveNode, editor: Editor) -> None:
 
 def _host(ui: UiNode, inner: LiveGraph, editor: Editor) -> LiveNode:
     """An instance: a socket for each input of the definition, with the widget that it shows."""
+    editor.count(sockets=len(inner.inlets) + len(inner.outlets))
     host = LiveNode(ui, None, [slot.type for slot in inner.outlets], inner=inner)
     for inlet in inner.inlets:
         host.sockets.append(Socket(inlet.name, inlet.type, _shown(inner, inlet), optional=True))
@@ -249,7 +292,8 @@ def _take_saved(host: LiveNode, inner: LiveGraph, editor: Editor) -> None:
         if socket.widget is not None or _had_widget(inner, inlet)
     ]
     if then != shown and len(values) == len(then):
-        gone = ", ".join(name for name in then if name not in shown)
+        still = set(shown)
+        gone = ", ".join([name[:80] for name in then if name not in still][:12])
         editor.notes.append(
             f"Node {host.ui.label}: what it shows of {gone} is not in this server's classes; the "
             "other values kept their places."
@@ -295,6 +339,7 @@ def _quarantined(ui: UiNode) -> Iterator[tuple[str, Any]]:
 def _spread_group_values(host: LiveNode, editor: Editor) -> None:
     """A group node's list of values is its inner nodes' lists, one after the other."""
     values = list(host.ui.values) if isinstance(host.ui.values, Sequence) else []
+    values.reverse()
     for node in host.inner.nodes.values() if host.inner else ():
         inside = {id(s.widget) for s in node.sockets if s.widget is not None and s.link is not None}
         if host.inner is not None:
@@ -307,13 +352,13 @@ def _spread_group_values(host: LiveNode, editor: Editor) -> None:
                 continue
             if not values:
                 return
-            widget.value = values.pop(0)
+            widget.value = values.pop()
 
 
 # -- promoted widgets of older files ---------------------------------------------------------------
 
 
-def _promote_listed(host: LiveNode) -> None:
+def _promote_listed(host: LiveNode, editor: Editor) -> None:
     """Make an input of each inner widget that ``proxyWidgets`` lists, with the instance's value."""
     entries = host.ui.properties.get("proxyWidgets")
     if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
@@ -321,7 +366,7 @@ def _promote_listed(host: LiveNode) -> None:
     values = host.ui.values if isinstance(host.ui.values, Sequence) else ()
     for place, entry in enumerate(entries):
         value = values[place] if place < len(values) else widgets.NO_VALUE
-        _promote(host, *_normal_entry(host, *entry), value, entries)
+        _promote(host, *_normal_entry(host, *entry), value, editor)
 
 
 def _is_entry(entry: Any) -> bool:
@@ -338,9 +383,15 @@ def _normal_entry(
     """Older lists write ``12: seed`` for a widget of a node inside the node they name."""
     if _leads_to_widget(host, node_id, name):
         return node_id, name, within
-    while match := LEGACY_PREFIX.match(name):
-        within, name = match.group(1), match.group(2)
-    return node_id, name, within
+    place = 0
+    while match := LEGACY_PREFIX.match(name, place):
+        end = match.end()
+        if end == len(name):
+            if name[-1] == ":":
+                break  # nothing is named
+            end -= 1
+        within, place = match.group(1), end
+    return node_id, name[place:], within
 
 
 def _leads_to_widget(host: LiveNode, node_id: str, name: str) -> bool:
@@ -373,17 +424,27 @@ def _source(inner: LiveGraph, inlet: Inlet) -> tuple[str, str] | None:
     return None
 
 
+def _promotions(inner: LiveGraph) -> Promotions:
+    if inner.promotions is None:
+        sources: dict[tuple[str, str], int] = {}
+        for place, inlet in enumerate(inner.inlets):
+            source = _source(inner, inlet)
+            if source is not None:
+                sources.setdefault(source, place)
+        names = {inlet.name for inlet in inner.inlets}
+        inner.promotions = Promotions(sources, names, max(inner.links, default=0))
+    return inner.promotions
+
+
 def _promote(
-    host: LiveNode, node_id: str, name: str, within: str | None, value: Any, entries: list[Any]
+    host: LiveNode, node_id: str, name: str, within: str | None, value: Any, editor: Editor
 ) -> None:
     inner = host.inner
     if inner is None:
         return
-    place = next(
-        (i for i, x in enumerate(inner.inlets) if _source(inner, x) == (node_id, name)), None
-    )
+    place = _promotions(inner).sources.get((node_id, name))
     if place is None:
-        place = _new_inlet(host, inner, node_id, name, within)
+        place = _new_inlet(inner, node_id, name, within, editor)
     if place is None:
         by_name = node_id == "-1" and value is not widgets.NO_VALUE
         place = next((i for i, x in enumerate(inner.inlets) if by_name and x.name == name), None)
@@ -393,37 +454,50 @@ def _promote(
 
 
 def _new_inlet(
-    host: LiveNode, inner: LiveGraph, node_id: str, name: str, within: str | None
+    inner: LiveGraph, node_id: str, name: str, within: str | None, editor: Editor
 ) -> int | None:
     """Link a new input of the definition to that inner widget; gives its place, None if it cannot."""
     node = inner.nodes.get(node_id)
-    if node is None or name.startswith("$$"):
+    targets = _promoted(inner, node, name, within) if node is not None else []
+    if node is None or not targets:
         return None
-    if node.virtual and node.ui.type == PRIMITIVE:
-        ends = [link for link in inner.links.values() if link.origin == node_id]
-        targets = [end for link in ends if (end := inner.end_of(link.id))]
-    else:
-        socket = _inner_socket(node, name, within)
-        targets = [(node, socket)] if socket is not None else []
-    if not targets:
-        return None
-    taken = {inlet.name for inlet in inner.inlets}
+    editor.count(sockets=len(inner.hosts))
+    known = _promotions(inner)
     base = node.ui.title if node.ui.type == PRIMITIVE and node.ui.title else name
-    unique, number = base, 0
-    while unique in taken:
-        number += 1
-        unique = f"{base}_{number}"
-    inlet = Inlet(unique, targets[0][1].type, [])
+    inlet = Inlet(known.free_name(base), targets[0][1].type, [])
+    place = len(inner.inlets)
     inner.inlets.append(inlet)
+    replaced = False
     for target, socket in targets:
-        link_id = max(inner.links, default=0) + 1
-        slot = target.sockets.index(socket)
-        inner.links[link_id] = Link(link_id, INLET_NODE, len(inner.inlets) - 1, target.id, slot)
+        known.last_link += 1
+        link_id = known.last_link
+        slot = next(i for i, one in enumerate(target.sockets) if one is socket)
+        before = inner.links.get(socket.link) if socket.link is not None else None
+        replaced = replaced or (before is not None and before.origin == INLET_NODE)
+        inner.links[link_id] = Link(link_id, INLET_NODE, place, target.id, slot)
         socket.link = link_id
         inlet.links.append(link_id)
+    source = _source(inner, inlet)
+    if source is not None:
+        known.sources.setdefault(source, place)
+    if replaced:  # another input has lost its inner end
+        inner.promotions = None
     for other in inner.hosts:
-        other.sockets.append(Socket(unique, inlet.type, _shown(inner, inlet), optional=True))
-    return len(inner.inlets) - 1
+        other.sockets.append(Socket(inlet.name, inlet.type, _shown(inner, inlet), optional=True))
+    return place
+
+
+def _promoted(
+    inner: LiveGraph, node: LiveNode, name: str, within: str | None
+) -> list[tuple[LiveNode, Socket]]:
+    """The inner sockets that a promoted widget stands for; a primitive stands for what it feeds."""
+    if name.startswith("$$"):
+        return []
+    if node.virtual and node.ui.type == PRIMITIVE:
+        ends = [link for link in inner.links.values() if link.origin == node.id]
+        return [end for link in ends if (end := inner.end_of(link.id))]
+    socket = _inner_socket(node, name, within)
+    return [(node, socket)] if socket is not None else []
 
 
 def _inner_socket(node: LiveNode, name: str, within: str | None) -> Socket | None:
@@ -444,10 +518,22 @@ def _inner_socket(node: LiveNode, name: str, within: str | None) -> Socket | Non
 # -- primitive nodes -------------------------------------------------------------------------------
 
 
-def _apply_primitive(graph: LiveGraph, node: LiveNode) -> None:
+def _apply_primitives(graph: LiveGraph) -> None:
+    primitives = [
+        node for node in graph.nodes.values() if node.virtual and node.ui.type == PRIMITIVE
+    ]
+    if not primitives:
+        return
+    leaving: dict[str, list[int]] = {}
+    for link in graph.links.values():
+        leaving.setdefault(link.origin, []).append(link.id)
+    for node in primitives:
+        _apply_primitive(graph, node, sorted(leaving.get(node.id, ())))
+
+
+def _apply_primitive(graph: LiveGraph, node: LiveNode, links: Sequence[int]) -> None:
     """Write its value into every widget that it feeds."""
-    links = sorted((x for x in graph.links.values() if x.origin == node.id), key=lambda x: x.id)
-    ends = [end for link in links if (end := graph.end_of(link.id))]
+    ends = [end for link_id in links if (end := graph.end_of(link_id))]
     if not ends:
         return
     first = ends[0][1]

@@ -6,7 +6,7 @@ Roles come from links, input names and types in ``/object_info``; no node class 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 NodeSchemas = Mapping[str, Mapping[str, Any]]
@@ -23,6 +23,20 @@ PLAINEST = ("value", "text", "prompt", "string", "string_a", "text_a", "text1", 
 WILDCARDS = ("*", "COMFY_MATCHTYPE_V3")
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 GROWING = "COMFY_AUTOGROW_V3"
+
+
+LONGEST_LABEL = 80
+"""Characters of an id, a title or a class name in a message."""
+
+
+def label(node_id: str, title: str, class_type: str) -> str:
+    """How people are told of a node; each part is cut to a readable length."""
+    named = f' "{_cut(title)}"' if title and title != class_type else ""
+    return f"{_cut(node_id)}{named} ({_cut(class_type)})"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else text[:LONGEST_LABEL] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +79,7 @@ class Node:
     @property
     def label(self) -> str:
         """How people are told of this node: ``6 "Positive Prompt" (CLIPTextEncode)``."""
-        title = f' "{self.title}"' if self.title and self.title != self.class_type else ""
-        return f"{self.id}{title} ({self.class_type})"
+        return label(self.id, self.title, self.class_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +96,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All nodes of a prompt by id."""
+    """All nodes of a prompt by id. What was followed once is remembered, as chains share their parts."""
 
     nodes: Mapping[str, Node]
+    _sources: dict[tuple[str, str, tuple[str, ...]], Target | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    _used: dict[str, set[int]] = field(default_factory=dict, repr=False, compare=False)
 
     def link(self, value: Any) -> tuple[Node, int] | None:
         """The node and the output slot that an input's value points to; None for a plain value."""
@@ -100,16 +117,33 @@ class Graph:
         Follows a link to the input of type ``kinds`` on the node that feeds it, through switches
         and other nodes that pass any type on; None when no such input is the obvious one.
         """
-        for _ in range(len(self.nodes) + 1):
-            linked = self.link(target.node.inputs.get(target.name))
+        passed: dict[tuple[str, str, tuple[str, ...]], None] = {}
+        found: Target | None = target
+        while found is not None:
+            key = (found.node.id, found.name, kinds)
+            if key in self._sources or key in passed:
+                found = self._sources.get(key)  # a circle has no source
+                break
+            passed[key] = None
+            value = found.node.inputs.get(found.name)
+            linked = self.link(value)
             if linked is None:
-                dead = is_link(target.node.inputs.get(target.name))
-                return None if dead else target
+                found = None if is_link(value) else found
+                break
             name = self._fed_by(linked[0], kinds)
-            if name is None:
-                return None
-            target = Target(linked[0], name)
-        return None
+            found = None if name is None else Target(linked[0], name)
+        self._sources.update(dict.fromkeys(passed, found))
+        return found
+
+    def used_outputs(self, node: Node) -> set[int]:
+        """The output slots of a node that others take."""
+        if not self._used:
+            self._used[""] = set()
+            for other in self.nodes.values():
+                for value in other.inputs.values():
+                    if is_link(value):
+                        self._used.setdefault(str(value[0]), set()).add(int(value[1]))
+        return self._used.get(node.id, set())
 
     def _fed_by(self, node: Node, kinds: tuple[str, ...]) -> str | None:
         """The input that a node's output of these types is made of."""
@@ -148,22 +182,46 @@ def is_link(value: Any) -> bool:
 
 def build(prompt: Mapping[str, Mapping[str, Any]], schemas: NodeSchemas) -> Graph:
     """The view of ``prompt``; a class without a schema shows its inputs without types."""
-    return Graph({node_id: _node(node_id, node, schemas) for node_id, node in prompt.items()})
+    fixed: dict[str, Mapping[str, InputSpec]] = {}
+    return Graph(
+        {node_id: _node(node_id, node, schemas, fixed) for node_id, node in prompt.items()}
+    )
 
 
-def _node(node_id: str, node: Mapping[str, Any], schemas: NodeSchemas) -> Node:
-    schema = schemas.get(node["class_type"], {})
+def _node(
+    node_id: str,
+    node: Mapping[str, Any],
+    schemas: NodeSchemas,
+    fixed: dict[str, Mapping[str, InputSpec]],
+) -> Node:
+    """``fixed``: the inputs of classes that have the same ones in every node."""
+    kind = node["class_type"]
+    schema = schemas.get(kind, {})
+    specs = fixed.get(kind)
+    if specs is None:
+        specs = {spec.name: spec for spec in _specs(schema, node["inputs"])}
+        if not _depends_on_inputs(schema):
+            fixed[kind] = specs
     title = node.get("_meta", {}).get("title")
     return Node(
         id=node_id,
         class_type=node["class_type"],
         title=title if isinstance(title, str) else "",
         inputs=node["inputs"],
-        specs={spec.name: spec for spec in _specs(schema, node["inputs"])},
+        specs=specs,
         outputs=tuple(str(kind) for kind in schema.get("output") or ()),
         output_names=tuple(str(name) for name in schema.get("output_name") or ()),
         saves=bool(schema.get("output_node")),
     )
+
+
+def _depends_on_inputs(schema: Mapping[str, Any]) -> bool:
+    """Whether its inputs are others from node to node: growing groups, combos that bring some."""
+    groups = schema.get("input") or {}
+    told = [
+        told for group in ("required", "optional") for told in (groups.get(group) or {}).values()
+    ]
+    return any(_spec("", one, required=True).type in (GROWING, DYNAMIC) for one in told)
 
 
 def _specs(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[InputSpec]:

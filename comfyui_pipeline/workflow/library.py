@@ -5,16 +5,22 @@ Only inside the workflows folder, and never another file instead.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comfyui_pipeline import json_text
 from comfyui_pipeline.errors import WorkflowError
 
 MAX_BYTES = 64 * 2**20
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
+SHOWN = 100
+"""Characters of a wrong name that an error repeats."""
+LONGEST_NAME = 1000
+"""Characters of a workflow's name with its folders; a longer one names no file."""
+MAX_NODES = 100_000
+"""Nodes of one prompt. Ten times the largest workflows seen."""
 INLINE = "workflow_json"
 """The name of a workflow that came inside the call."""
 
@@ -51,10 +57,14 @@ def load(folder: Path, name: str) -> Workflow:
     path = _path(folder, name)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise WorkflowError(f"The workflow {name!r} is larger than {MAX_BYTES >> 20} MB.")
+            raise WorkflowError(
+                f"The workflow {name[:SHOWN]!r} is larger than {MAX_BYTES >> 20} MB."
+            )
         content = path.read_bytes()
     except OSError as error:
-        raise WorkflowError(f"The workflow {name!r} cannot be read: {error.strerror}.") from None
+        raise WorkflowError(
+            f"The workflow {name[:SHOWN]!r} cannot be read: {error.strerror}."
+        ) from None
     relative = path.relative_to(folder.resolve())
     shown = relative.with_suffix("") if path.suffix.lower() == ".json" else relative
     return from_bytes(shown.as_posix(), content)
@@ -79,11 +89,14 @@ def from_bytes(name: str, content: bytes) -> Workflow:
     if content[:4] == b"\x89PNG" or content[:3] == b"\xff\xd8\xff" or content[8:12] == b"WEBP":
         return _from_picture(name, content)
     try:
-        document = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        document = json_text.read(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
         raise WorkflowError(
-            f"The workflow {name!r} is not JSON{where}.", "Save it again from ComfyUI."
+            f"The workflow {name!r} is not JSON: it is not UTF-8.", "Save it again from ComfyUI."
+        ) from None
+    except json_text.BadJson as bad:
+        raise WorkflowError(
+            f"The workflow {name!r} {bad}.", "Save it again from ComfyUI."
         ) from None
     return from_document(name, document)
 
@@ -93,6 +106,10 @@ def from_document(name: str, document: Any) -> Workflow:
     if not isinstance(document, dict):
         raise WorkflowError(
             f"The workflow {name!r} is no JSON object.", "Save it again from ComfyUI."
+        )
+    if json_text.is_deeper_than(document, json_text.MAX_NESTING):
+        raise WorkflowError(
+            f"The workflow {name!r} {json_text.TOO_DEEP}.", "Save it again from ComfyUI."
         )
     if isinstance(document.get("nodes"), list):
         return Workflow(name, None, document)
@@ -118,17 +135,26 @@ def _carried(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _from_picture(name: str, content: bytes) -> Workflow:
     """``prompt`` and ``workflow`` as SaveImage and SaveAnimatedWEBP write them (nodes_images.py)."""
     found: dict[str, Any] = {}
+    unread: dict[str, str] = {}
     for key, text in _texts_in(name, content):
-        try:
-            found.setdefault(key, json.loads(text))
-        except (ValueError, RecursionError):
+        if key not in ("prompt", "workflow"):
             continue
+        try:
+            found.setdefault(key, json_text.read(text))
+        except json_text.BadJson as bad:
+            unread.setdefault(key, str(bad))
     ui = found.get("workflow")
     ui = ui if isinstance(ui, dict) and isinstance(ui.get("nodes"), list) else None
     if isinstance(found.get("prompt"), dict) and found["prompt"]:
         return Workflow(name, _nodes(name, found["prompt"]), ui)
     if ui is not None:
         return Workflow(name, None, ui)
+    if unread:
+        told = " and ".join(f"its {key!r} {why}" for key, why in unread.items())
+        raise WorkflowError(
+            f"The workflow inside the picture {name!r} cannot be read: {told}.",
+            "Save it again from ComfyUI.",
+        )
     raise WorkflowError(
         f"The picture {name!r} holds no workflow.",
         "Use a file just as ComfyUI saved it: chat programs and picture editors take it out.",
@@ -139,7 +165,7 @@ def _texts_in(name: str, content: bytes) -> Iterator[tuple[str, str]]:
     """PNG text chunks, and EXIF texts of the form ``prompt:{…}``."""
     import io
 
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -148,7 +174,7 @@ def _texts_in(name: str, content: bytes) -> Iterator[tuple[str, str]]:
             texts = [(str(key), value) for key, value in image.info.items()]
             exif = image.getexif()
             values = [*exif.values(), *exif.get_ifd(0x8769).values()]
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # decoders raise what they like: struct.error, RuntimeError, IndexError…
         raise WorkflowError(
             f"The picture {name!r} cannot be read; it may have been cut off."
         ) from None
@@ -163,10 +189,15 @@ def _texts_in(name: str, content: bytes) -> Iterator[tuple[str, str]]:
 
 def _path(folder: Path, name: str) -> Path:
     asked = name.strip()
+    if len(asked) > LONGEST_NAME:
+        raise WorkflowError(
+            f"The workflow name {asked[:SHOWN]!r}… has {len(asked)} characters, more than any file's.",
+            f"There are: {_some(names(folder))}.",
+        )
     parts = asked.split("/")
     if "\\" in asked or ":" in asked or any(part in ("", ".", "..") for part in parts):
         raise WorkflowError(
-            f"The workflow name {name!r} is not a name inside the workflows folder.",
+            f"The workflow name {name[:SHOWN]!r} is not a name inside the workflows folder.",
             f"There are: {_some(names(folder))}.",
         )
     inside = folder.resolve()
@@ -189,7 +220,9 @@ def _absent(folder: Path, name: str) -> WorkflowError:
     lowered = {known.lower(): known for known in there}
     near = [lowered[match] for match in get_close_matches(bare.lower(), lowered, 3, 0.5)]
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return WorkflowError(f"There is no workflow {bare!r}.", f"{hint}There are: {_some(there)}.")
+    return WorkflowError(
+        f"There is no workflow {bare[:SHOWN]!r}.", f"{hint}There are: {_some(there)}."
+    )
 
 
 def _some(entries: list[str], limit: int = 40) -> str:
@@ -202,6 +235,8 @@ def _some(entries: list[str], limit: int = 40) -> str:
 def _nodes(name: str, document: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(document, dict) or not document:
         raise WorkflowError(f"The workflow {name!r} holds no nodes.")
+    if len(document) > MAX_NODES:
+        raise WorkflowError(f"The workflow {name!r} has more than {MAX_NODES} nodes.")
     return {str(node_id): _node(name, node_id, node) for node_id, node in document.items()}
 
 
@@ -209,17 +244,17 @@ def _node(name: str, node_id: str, node: Any) -> dict[str, Any]:
     """One node, with ``inputs`` always there: a prompt without them kills the server's worker."""
     if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
         raise WorkflowError(
-            f"Node {node_id} of the workflow {name!r} has no class_type, so it is no prompt.",
+            f"Node {node_id[:SHOWN]} of the workflow {name!r} has no class_type, so it is no prompt.",
             "Save the workflow again from ComfyUI.",
         )
     inputs = node.get("inputs")
     if inputs is not None and not isinstance(inputs, dict):
         raise WorkflowError(
-            f"Node {node_id} of the workflow {name!r} has inputs that are no object."
+            f"Node {node_id[:SHOWN]} of the workflow {name!r} has inputs that are no object."
         )
     meta = node.get("_meta")
     return {
         "class_type": node["class_type"],
         "inputs": dict(inputs or {}),
-        "_meta": dict(meta) if isinstance(meta, dict) else {},
+        "_meta": json_text.with_nulls(dict(meta)) if isinstance(meta, dict) else {},
     }

@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from comfyui_pipeline import numbers
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, Target, is_link
 
 TAG = re.compile(r"<lora:([^:<>]+)(?::([^:<>]*))?(?::([^:<>]*))?>", re.IGNORECASE)
+MAX_LORAS = 5000
+"""LoRAs of one call. Each may become a node of its own."""
 MODEL_STRENGTHS = ("strength_model", "strength", "lora_strength", "weight", "model_strength")
 CLIP_STRENGTHS = ("strength_clip", "clip_strength")
 
@@ -61,7 +64,7 @@ def _lora(name: str, strength: str | None = None, clip: str | None = None) -> Lo
         number = _number(text) if text else None
         if text and number is None:
             raise PatchError(
-                f"The strength {text!r} of the LoRA {name.strip()!r} is no number.",
+                f"The strength {text[:40]!r} of the LoRA {name.strip()[:80]!r} is no number.",
                 "Write it as name:0.8.",
             )
         numbers.append(number)
@@ -69,10 +72,15 @@ def _lora(name: str, strength: str | None = None, clip: str | None = None) -> Lo
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return numbers.from_text(text.strip())
+
+
+def check_count(wanted: Sequence[Lora]) -> None:
+    """Raises PatchError for more LoRAs than one call may name."""
+    if len(wanted) > MAX_LORAS:
+        raise PatchError(
+            f"The call names {len(wanted)} LoRAs; at most {MAX_LORAS} are taken.", "Name fewer."
+        )
 
 
 def settings(graph: Graph, wanted: Sequence[Lora]) -> list[tuple[Target, Any]]:
@@ -116,18 +124,25 @@ def add_loaders(
     class_type, schema = _loader_class(catalog, with_clip=clip is not None)
     names = {kind: _input_of(schema, kind) for kind in ("MODEL", "CLIP")}
     outputs = [str(kind) for kind in schema.get("output") or ()]
+    sources = {"MODEL": model, "CLIP": clip}
+    linked = {kind: source for kind, source in sources.items() if source and names[kind]}
+    takers = {kind: _takers(made, source) for kind, source in linked.items()}
+    number = _highest_id(made)
     for _ in range(more):
-        new_id = _free_id(made)
-        inputs = _defaults(schema)
-        for kind, source in (("MODEL", model), ("CLIP", clip)):
-            name = names[kind]
-            if source is None or name is None:
-                continue
-            _rewire(made, source, [new_id, outputs.index(kind)])
-            inputs[name] = source
-        made[new_id] = {"class_type": class_type, "inputs": inputs, "_meta": {"title": "LoRA"}}
-        model = [new_id, outputs.index("MODEL")]
-        clip = [new_id, outputs.index("CLIP")] if clip is not None and "CLIP" in outputs else None
+        number += 1
+        while str(number) in made:
+            number += 1
+        ends = {str(names[kind]): source for kind, source in linked.items()}
+        inputs = {**_defaults(schema), **ends}
+        made[str(number)] = {
+            "class_type": class_type,
+            "inputs": inputs,
+            "_meta": {"title": "LoRA"},
+        }
+        linked = {kind: [str(number), outputs.index(kind)] for kind in linked}
+    for kind, places in takers.items():
+        for node_id, name in places:
+            made[node_id]["inputs"][name] = list(linked[kind])
     return made
 
 
@@ -188,13 +203,15 @@ def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _free_id(prompt: Mapping[str, Any]) -> str:
-    return str(max((int(i) for i in prompt if i.isdecimal()), default=0) + 1)
+def _highest_id(prompt: Mapping[str, Any]) -> int:
+    return max((numbers.whole_number(i, at_most=2**53) or 0 for i in prompt), default=0)
 
 
-def _rewire(prompt: Mapping[str, Any], old: list[Any], new: list[Any]) -> None:
-    """Everything that took ``old`` takes ``new``."""
-    for node in prompt.values():
-        for name, value in node["inputs"].items():
-            if is_link(value) and [str(value[0]), value[1]] == old:
-                node["inputs"][name] = list(new)
+def _takers(prompt: Mapping[str, Any], source: list[Any]) -> list[tuple[str, str]]:
+    """Every node and input that takes this output."""
+    return [
+        (node_id, name)
+        for node_id, node in prompt.items()
+        for name, value in node["inputs"].items()
+        if is_link(value) and [str(value[0]), value[1]] == source
+    ]

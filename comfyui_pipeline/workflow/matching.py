@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 GOOD_GUESS = 84.0
@@ -13,6 +14,10 @@ GOOD_GUESS = 84.0
 CLEAR_LEAD = 4.0
 """By how much the best guess has to lead the next one."""
 WORTH_NAMING = 55.0
+LONGEST = 500
+"""Characters of a name that are compared: likeness, and the order of combining marks (NFKC), take
+time by the square of the length. Longer texts equal only themselves.
+"""
 
 SAME_MEANING = (
     frozenset({"text", "prompt", "positive", "positive_prompt", "caption", "string", "value"}),
@@ -46,7 +51,9 @@ class Found:
 
 
 def plain(text: str) -> str:
-    """Without case, width (NFKC) and outer spaces."""
+    """Without case, width (NFKC) and outer spaces; a text too long for a name as it is."""
+    if len(text) > LONGEST:
+        return text
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
@@ -57,7 +64,8 @@ def find(wanted: str, names: Iterable[str], *, strict: bool) -> Found:
         return Found((wanted,))
     if strict:
         return Found(())
-    same = tuple(name for name in known if plain(name) == plain(wanted))
+    word = plain(wanted)
+    same = tuple(name for name in known if plain(name) == word)
     return Found(same) if same else guess(wanted, known)
 
 
@@ -67,13 +75,28 @@ def find_file(wanted: str, names: Sequence[str], *, strict: bool) -> Found:
         return Found((wanted,))
     if strict:
         return Found(())
-    for shorten in (_slashes, _base, _stem, _squeezed):
-        for letters in (str, plain):
-            short = letters(shorten(wanted))
-            same = tuple(name for name in names if short and letters(shorten(name)) == short)
-            if same:
-                return Found(same, guessed=True)
+    if len(wanted) > LONGEST:
+        return Found(())
+    for spelled, known in zip(_spellings(wanted), _by_spelling(tuple(names)), strict=True):
+        if spelled and spelled in known:
+            return Found(known[spelled], guessed=True)
     return guess(wanted, names, key=_stem)
+
+
+def _spellings(name: str) -> list[str]:
+    """A file's name in ever fewer letters: slashes, without folders, without ending, squeezed."""
+    shorter = [shorten(name) for shorten in (_slashes, _base, _stem, _squeezed)]
+    return [letters(text) for text in shorter for letters in (str, plain)]
+
+
+@lru_cache(maxsize=16)
+def _by_spelling(names: tuple[str, ...]) -> list[dict[str, tuple[str, ...]]]:
+    """For each spelling of ``_spellings`` the names that have it: many names are looked up in one list."""
+    found: list[dict[str, list[str]]] = [{} for _ in range(8)]
+    for name in names:
+        for spelled, known in zip(_spellings(name[:LONGEST]), found, strict=True):
+            known.setdefault(spelled, []).append(name)
+    return [{key: tuple(same) for key, same in known.items()} for known in found]
 
 
 def find_input(wanted: str, names: Sequence[str], *, strict: bool) -> Found:
@@ -81,10 +104,11 @@ def find_input(wanted: str, names: Sequence[str], *, strict: bool) -> Found:
     exact = find(wanted, names, strict=True)
     if exact.names or strict:
         return exact
-    same = tuple(name for name in names if plain(name) == plain(wanted))
+    bare = plain(wanted)
+    same = tuple(name for name in names if plain(name) == bare)
     if same:
         return Found(same)
-    word = plain(wanted).replace(" ", "_").replace("-", "_")
+    word = bare.replace(" ", "_").replace("-", "_")
     alike = {name for group in SAME_MEANING if word in group for name in group} | {word}
     meant = tuple(name for name in names if plain(name) in alike)
     return Found(meant, guessed=True) if meant else guess(wanted, names)
@@ -110,13 +134,20 @@ def nearest(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
 def _ranked(wanted: str, names: Sequence[str], key: object) -> list[tuple[str, float]]:
     from rapidfuzz import fuzz, process
 
-    short = _stem if key is _stem else str
-    choices = [_squeezed(short(name)) for name in names]
-    query = _squeezed(short(wanted))
+    if len(wanted) > LONGEST:
+        return []
+    choices = _comparable(tuple(names), key is _stem)
+    query = _squeezed(_stem(wanted) if key is _stem else wanted)
     if not query:
         return []
-    rows = process.extract(query, choices, scorer=fuzz.WRatio, limit=8)
+    rows = process.extract(query, choices, scorer=fuzz.WRatio, limit=8, score_cutoff=WORTH_NAMING)
     return [(names[place], score) for _, score, place in rows]
+
+
+@lru_cache(maxsize=16)
+def _comparable(names: tuple[str, ...], stems: bool) -> list[str]:
+    short = [name[:LONGEST] for name in names]
+    return [_squeezed(_stem(name) if stems else name) for name in short]
 
 
 def _slashes(name: str) -> str:

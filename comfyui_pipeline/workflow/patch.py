@@ -17,6 +17,12 @@ from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.values import fit
 
 LISTED = 30
+SHOWN = 80
+"""Characters of a wrong name that an error repeats."""
+MAX_CHANGES = 100_000
+"""Inputs that one call may set, counted each time."""
+MAX_COMPARED = 1_000_000
+"""Names that are compared because none of a workflow's is exactly as the call writes it."""
 EACH_OF_SEVERAL = frozenset({"image", "mask", "checkpoint", "vae", "width", "height"})
 """Short arguments whose several places are different things: one value cannot mean them all."""
 
@@ -59,8 +65,19 @@ class _Planning:
     strict: bool
     changes: dict[tuple[str, str], Change] = field(default_factory=dict)
     guesses: list[str] = field(default_factory=list)
+    titles: dict[str, list[Node]] = field(default_factory=dict)
+    found: dict[str, list[Node]] = field(
+        default_factory=dict
+    )  # a title as written -> what it means
+    count: int = 0
+    compared: int = 0
 
     def set(self, target: Target, value: Any, reason: str) -> None:
+        self.count += 1
+        if self.count > MAX_CHANGES:
+            raise PatchError(
+                f"The call sets more than {MAX_CHANGES} inputs.", "Split it into several calls."
+            )
         linked = self.graph.link(target.node.inputs.get(target.name)) is not None
         fitted = fit(self.graph, target, value, strict=self.strict)
         if fitted.note:
@@ -71,6 +88,22 @@ class _Planning:
         """Lay a mask into the picture that the input names, be it a new one or the workflow's own."""
         own = Change(target, target.node.inputs.get(target.name), "mask")
         self.changes[_place(target)] = replace(self.changes.get(_place(target), own), mask=mask)
+
+    def compare(self, names: int) -> None:
+        """Count names that have to be compared. Raises PatchError when they become too many."""
+        self.compared += names
+        if self.compared > MAX_COMPARED:
+            raise PatchError(
+                "Too many node titles or input names of this call are in no node of the workflow.",
+                "Write them exactly; the command describe lists them.",
+            )
+
+    def titled(self, title: str) -> list[Node]:
+        """The nodes of exactly this title."""
+        if not self.titles:
+            for node in self.graph.nodes.values():
+                self.titles.setdefault(node.title, []).append(node)
+        return self.titles.get(title, [])
 
     def open(self, targets: Iterable[Target]) -> list[Target]:
         """Those that nothing has set yet."""
@@ -169,17 +202,19 @@ def _nodes_of(planning: _Planning, param: Param) -> list[Node]:
     if param.node_id is not None:
         if param.node_id in graph.nodes:
             return [graph.nodes[param.node_id]]
-        raise PatchError(f"There is no node {param.node_id!r}.", _nodes(graph))
+        raise PatchError(f"There is no node {param.node_id[:SHOWN]!r}.", _nodes(graph))
     title = param.node_title or ""
-    found = [node for node in graph.nodes.values() if node.title == title]
+    found = planning.titled(title)
     if not found and not planning.strict:
-        found = _loosely_titled(planning, title)
+        if title not in planning.found:
+            planning.found[title] = _loosely_titled(planning, title)
+        found = planning.found[title]
     if not found:
-        raise PatchError(f"There is no node titled {title!r}.", _nodes(graph))
+        raise PatchError(f"There is no node titled {title[:SHOWN]!r}.", _nodes(graph))
     if len(found) > 1 and not param.all:
         candidates = "; ".join(node.label for node in found[:LISTED])
         raise PatchError(
-            f"{len(found)} nodes could be {title!r}: {candidates}.",
+            f"{len(found)} nodes could be {title[:SHOWN]!r}: {candidates}.",
             'Use node_id, or add "all": true to change them all.',
         )
     return found
@@ -187,6 +222,7 @@ def _nodes_of(planning: _Planning, param: Param) -> list[Node]:
 
 def _loosely_titled(planning: _Planning, title: str) -> list[Node]:
     nodes = list(planning.graph.nodes.values())
+    planning.compare(len(nodes))
     wanted = matching.plain(title)
     same = [node for node in nodes if matching.plain(node.title) == wanted]
     if same:
@@ -199,7 +235,7 @@ def _loosely_titled(planning: _Planning, title: str) -> list[Node]:
         likely = set(matching.guess(title, list(dict.fromkeys(names))).names)
         guessed = [node for node in nodes if (node.title or node.class_type) in likely]
     for node in guessed:
-        planning.guesses.append(f"node {title!r} → {node.label}")
+        planning.guesses.append(f"node {title[:SHOWN]!r} → {node.label}")
     return guessed
 
 
@@ -233,21 +269,31 @@ def _nodes(graph: Graph) -> str:
 
 
 def _input(planning: _Planning, node: Node, name: str) -> str:
+    if name in node.specs or name in node.inputs:
+        return name
     known = [*node.specs, *(given for given in node.inputs if given not in node.specs)]
+    planning.compare(len(known))
     found = matching.find_input(name, known, strict=planning.strict)
     if len(found.names) == 1:
         if found.guessed:
-            planning.guesses.append(f"input {name!r} → {found.names[0]!r} of node {node.label}")
+            planning.guesses.append(
+                f"input {name[:SHOWN]!r} → {found.names[0]!r} of node {node.label}"
+            )
         return found.names[0]
     if found.names:
         raise PatchError(
-            f"The input {name!r} of node {node.label} could be {' or '.join(found.names)}.",
+            f"The input {name[:SHOWN]!r} of node {node.label} could be {' or '.join(found.names)}.",
             "Use one of these names.",
         )
     raise PatchError(
-        f"Node {node.label} has no input {name!r}.",
-        f"It has: {', '.join(known)}." if known else "It has none.",
+        f"Node {node.label} has no input {name[:SHOWN]!r}.",
+        f"It has: {_some(known)}." if known else "It has none.",
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(name[:SHOWN] for name in names[:LISTED]) + more
 
 
 # -- short arguments -------------------------------------------------------------------------------

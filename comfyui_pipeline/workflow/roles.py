@@ -146,12 +146,11 @@ def lora_loaders(graph: Graph) -> list[Target]:
 
 def is_lora_choice(node: Node, spec: InputSpec) -> bool:
     """Whether this input chooses the LoRA that its node lays over a model."""
-    takes = {s.type for s in node.specs.values()}
     return (
         spec.type == "COMBO"
         and "lora" in spec.name.lower()
         and "MODEL" in node.outputs
-        and "MODEL" in takes
+        and any(other.type == "MODEL" for other in node.specs.values())
     )
 
 
@@ -243,13 +242,8 @@ def _only_its_mask(graph: Graph, node: Node) -> bool:
 
 def _used_outputs(graph: Graph, node: Node) -> set[str]:
     """The types of the outputs that other nodes take."""
-    used = {
-        int(value[1])
-        for other in graph.nodes.values()
-        for value in other.inputs.values()
-        if is_link(value) and str(value[0]) == node.id
-    }
-    return {node.outputs[slot] for slot in used if slot < len(node.outputs)}
+    used = graph.used_outputs(node)
+    return {node.outputs[slot] for slot in used if 0 <= slot < len(node.outputs)}
 
 
 def _givers(graph: Graph, kind: str) -> list[Node]:
@@ -269,9 +263,10 @@ def _file_choice(node: Node) -> list[Target]:
 
 def _texts_by_links(graph: Graph, role: str) -> list[Target]:
     found: list[Target | None] = []
+    known: set[tuple[str, int]] = set()
     for node in graph.nodes.values():
         for name in _entrances(node, role):
-            found += [graph.source(t, ("STRING",)) for t in _behind(graph, node, name, role, set())]
+            found += [graph.source(t, ("STRING",)) for t in _behind(graph, node, name, role, known)]
     return _once(found)
 
 
@@ -294,23 +289,34 @@ def _entrances(node: Node, role: str) -> Iterator[str]:
                 yield spec.name
 
 
-def _behind(graph: Graph, node: Node, name: str, role: str, seen: set[str]) -> list[Target]:
-    """Follow one conditioning input up to the nodes that make it out of text."""
-    linked = graph.link(node.inputs.get(name))
-    if linked is None or linked[0].id in seen:
-        return []
-    above, slot = linked
-    seen.add(above.id)
-    conditions = [
-        spec.name
-        for spec in above.specs.values()
-        if spec.type in (CONDITIONING, *WILDCARDS) and is_link(above.inputs.get(spec.name))
-    ]
-    same = above.output_names[slot] if slot < len(above.output_names) else ""
-    chosen = [n for n in (same, role) if n in conditions][:1] or conditions
-    if chosen:
-        return [text for n in chosen for text in _behind(graph, above, n, role, seen)]
-    return _text_inputs(above, role)
+def _behind(
+    graph: Graph, node: Node, name: str, role: str, known: set[tuple[str, int]]
+) -> Iterator[Target]:
+    """Follow one conditioning input up to the nodes that make it out of text.
+
+    ``known``: the outputs that were followed before, from here or from another sampler.
+    """
+    seen: set[str] = set()
+    waiting = [(node, name)]
+    while waiting:
+        below, entrance = waiting.pop()
+        linked = graph.link(below.inputs.get(entrance))
+        if linked is None or linked[0].id in seen or (linked[0].id, linked[1]) in known:
+            continue
+        above, slot = linked
+        seen.add(above.id)
+        known.add((above.id, slot))
+        conditions = [
+            spec.name
+            for spec in above.specs.values()
+            if spec.type in (CONDITIONING, *WILDCARDS) and is_link(above.inputs.get(spec.name))
+        ]
+        same = above.output_names[slot] if 0 <= slot < len(above.output_names) else ""
+        chosen = [n for n in (same, role) if n in conditions][:1] or conditions
+        if chosen:
+            waiting += [(above, condition) for condition in reversed(chosen)]
+        else:
+            yield from _text_inputs(above, role)
 
 
 ENCODED = ("text", "prompt", "clip", "t5", "bert", "llama")

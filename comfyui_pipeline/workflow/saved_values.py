@@ -8,7 +8,6 @@ right by position (a class that has gained or lost a widget since) is laid again
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from comfyui_pipeline.workflow.widgets import (
@@ -133,24 +132,40 @@ def _aligned(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | Non
 
 
 def _in_order(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | None]:
-    """The alignment in order with the best sum of fits, gaps and left-over values."""
+    """The alignment in order with the best sum of fits, gaps and left-over values.
 
-    @cache
-    def best(widget: int, value: int) -> tuple[int, tuple[int | None, ...]]:
-        if widget == len(widgets):
-            return DROPPED_VALUE * (len(values) - value), ()
-        score, rest = best(widget + 1, value)
-        ways = [(score + SKIPPED_WIDGET * widgets[widget].sent, (None, *rest))]
-        if value < len(values):
-            score, rest = best(widget + 1, value + 1)
-            seed = _is_control(next(iter(values[value + 1 : value + 2]), None))
-            fit = _fit(widgets[widget], values[value], seed)
-            ways.append((score + fit, (value, *rest)))
-            score, rest = best(widget, value + 1)
-            ways.append((score + DROPPED_VALUE, rest))
-        return max(ways, key=lambda way: way[0])
+    From the last widget to the first: the best score of what follows, and the step that leads there.
+    """
+    count = len(values)
+    below = [DROPPED_VALUE * (count - place) for place in range(count + 1)]
+    steps: list[list[str]] = []
+    for widget in reversed(widgets):
+        here, chosen = [0] * (count + 1), [SKIP] * (count + 1)
+        for place in range(count, -1, -1):
+            ways = [(below[place] + SKIPPED_WIDGET * widget.sent, SKIP)]
+            if place < count:
+                seed = place + 1 < count and _is_control(values[place + 1])
+                ways.append((below[place + 1] + _fit(widget, values[place], seed), TAKE))
+                ways.append((here[place + 1] + DROPPED_VALUE, DROP))
+            here[place], chosen[place] = max(ways, key=lambda way: way[0])
+        below = here
+        steps.append(chosen)
+    return _followed(list(reversed(steps)))
 
-    return list(best(0, 0)[1])
+
+SKIP, TAKE, DROP = "skip the widget", "take the value", "drop the value"
+
+
+def _followed(steps: Sequence[Sequence[str]]) -> list[int | None]:
+    """For each widget the place that the best steps give it."""
+    order: list[int | None] = []
+    place = 0
+    for chosen in steps:
+        while chosen[place] == DROP:
+            place += 1
+        order.append(place if chosen[place] == TAKE else None)
+        place += chosen[place] == TAKE
+    return order
 
 
 def _is_control(value: Any) -> bool:

@@ -40,6 +40,9 @@ ARGUMENTS: Mapping[str, str] = MappingProxyType(
         "LORAS": "loras",
     }
 )
+MAX_FILLED = 32 * 2**20
+"""Characters of all filled texts: a placeholder that is repeated multiplies what is put into it."""
+TOLD = 20
 MAY_BE_EMPTY = frozenset({"QUALITY_TAGS", "LORAS", "NEGATIVE_PROMPT"})
 
 
@@ -58,6 +61,7 @@ def fill(nodes: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Fi
     """
     used: set[str] = set()
     missing: dict[str, str] = {}
+    length = 0
 
     def value_of(name: str) -> Any:
         argument = ARGUMENTS.get(name.upper(), name.lower())
@@ -69,19 +73,31 @@ def fill(nodes: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Fi
             missing[name] = argument
         return ""
 
+    def put(match: re.Match[str]) -> str:
+        nonlocal length
+        text = str(value_of(match.group(1)))
+        length += len(text)
+        if length > MAX_FILLED:
+            raise PatchError(
+                f"The texts of this template would have more than {MAX_FILLED} characters.",
+                "Give a shorter text.",
+            )
+        return text
+
     def filled(value: Any) -> Any:
         if not isinstance(value, str) or "{{" not in value:
             return value
         whole = PLACEHOLDER.fullmatch(value.strip())
         if whole:
             return value_of(whole.group(1))
-        return PLACEHOLDER.sub(lambda match: str(value_of(match.group(1))), value)
+        return PLACEHOLDER.sub(put, value)
 
     made = {
         node_id: {**node, "inputs": {name: filled(v) for name, v in node["inputs"].items()}}
         for node_id, node in nodes.items()
     }
     if missing:
-        told = ", ".join(f'"{argument}" (for {{{{{name}}}}})' for name, argument in missing.items())
+        some = list(missing.items())[:TOLD]
+        told = ", ".join(f'"{argument[:80]}" (for {{{{{name[:80]}}}}})' for name, argument in some)
         raise PatchError(f"This workflow is a template and needs {told}.", "Add it to the call.")
     return Filled(made, frozenset(used))

@@ -29,20 +29,18 @@ class TitleParam:
 
 def find(graph: Graph) -> Mapping[str, TitleParam]:
     """The parameters of a workflow by name. Raises PatchError for one that names no input."""
-    found: dict[str, TitleParam] = {}
+    marks: dict[str, set[str]] = {}
+    targets: dict[str, dict[tuple[str, str], Target]] = {}
     for node in graph.nodes.values():
-        for mark, name, wanted, bang in FORM.findall(node.title):
-            file, required = bool(mark), bool(bang)
-            target = Target(node, _input(node, name, wanted, file))
-            before = found.get(name)
-            if before is not None:
-                target_list = (*before.targets, target)
-                found[name] = TitleParam(
-                    name, target_list, before.file or file, before.required or required
-                )
-            else:
-                found[name] = TitleParam(name, (target,), file, required)
-    return found
+        for found in dict.fromkeys(FORM.findall(node.title)) if "$" in node.title else ():
+            file, name, wanted, required = found
+            marks.setdefault(name, set()).update((file, required))
+            target = Target(node, _input(node, name, wanted, bool(file)))
+            targets.setdefault(name, {})[node.id, target.name] = target
+    return {
+        name: TitleParam(name, tuple(found.values()), "~" in marks[name], "!" in marks[name])
+        for name, found in targets.items()
+    }
 
 
 def _input(node: Node, name: str, wanted: str, file: bool) -> str:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from comfyui_pipeline import numbers
 from comfyui_pipeline.errors import WorkflowError
+from comfyui_pipeline.workflow.graph import label
 
 INLET_NODE = "-10"
 OUTLET_NODE = "-20"
@@ -25,6 +27,8 @@ BYPASSED = 4
 
 GROUP_PREFIXES = ("workflow>", "workflow/")
 MAX_DEFINITIONS = 1000
+MAX_ID = 2**53
+"""Ids beyond JavaScript's whole numbers are names, never counted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,7 @@ class UiNode:
 
     @property
     def label(self) -> str:
-        title = f' "{self.title}"' if self.title and self.title != self.type else ""
-        return f"{self.id}{title} ({self.type})"
+        return label(self.id, self.title, self.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ def _state(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value <= MAX_ID else 0
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -211,7 +215,7 @@ def _one_link_per_socket(
     """The links without rivals for one socket, and for each that went the one that stands for it."""
     named = {socket.link for node in nodes for socket in node.inputs}
     kept: dict[tuple[str, int], Link] = {}
-    merged: dict[int, int] = {}
+    place_of: dict[int, tuple[str, int]] = {}
     for link in links:
         place = (link.target, link.target_slot)
         rival = kept.setdefault(place, link)
@@ -220,11 +224,10 @@ def _one_link_per_socket(
         same = (rival.origin, rival.origin_slot) == (link.origin, link.origin_slot)
         if not same and link.id in named and rival.id not in named:
             kept[place] = link
-            merged = {i: link.id if by == rival.id else by for i, by in merged.items()}
-            merged[rival.id] = link.id
+            place_of[rival.id] = place
         else:
-            merged[link.id] = rival.id
-    return list(kept.values()), merged
+            place_of[link.id] = place
+    return list(kept.values()), {i: kept[place].id for i, place in place_of.items()}
 
 
 def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:
@@ -241,10 +244,13 @@ def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:
 
 def _all_definitions(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Every subgraph definition, each followed by those inside it."""
-    inner = (raw.get("definitions") or {}).get("subgraphs") or ()
-    for definition in inner:
-        yield definition
-        yield from _all_definitions(definition)
+    waiting = [raw]
+    while waiting:
+        holder = waiting.pop()
+        if holder is not raw:
+            yield holder
+        inner = (holder.get("definitions") or {}).get("subgraphs") or ()
+        waiting.extend(reversed(list(inner)))
 
 
 # -- order and ids ---------------------------------------------------------------------------------
@@ -264,8 +270,8 @@ def _distinct_ids(
                 while str(last_id) in used:
                     last_id += 1
                 mine[node.id] = str(last_id)
-            elif node.id.isdecimal():
-                last_id = max(last_id, int(node.id))
+            else:
+                last_id = max(last_id, numbers.whole_number(node.id, at_most=MAX_ID) or 0)
             used.add(mine.get(node.id, node.id))
         renamed[key] = mine
     fresh = {key: _renumber(graph, renamed, renamed[key]) for key, graph in definitions.items()}
@@ -308,19 +314,29 @@ def _leaf_first(definitions: Mapping[str, UiGraph]) -> dict[str, UiGraph]:
     """Definitions so ordered that each comes after those that it holds. Refuses circles."""
     if len(definitions) > MAX_DEFINITIONS:
         raise WorkflowError(f"The workflow has more than {MAX_DEFINITIONS} subgraphs.")
+    holders: dict[str, list[str]] = {key: [] for key in definitions}
+    missing: dict[str, int] = {}
+    for key, graph in definitions.items():
+        held = {node.type for node in graph.nodes} & definitions.keys()
+        missing[key] = len(held)
+        for inner in held:
+            holders[inner].append(key)
+    place = {key: number for number, key in enumerate(definitions)}
     ordered: dict[str, UiGraph] = {}
-    waiting = dict(definitions)
-    while waiting:
-        ready = [
-            key
-            for key, graph in waiting.items()
-            if not any(node.type in waiting for node in graph.nodes)
-        ]
-        if not ready:
-            names = ", ".join(graph.name for graph in waiting.values())
-            raise WorkflowError(f"These subgraphs contain one another: {names}.")
+    ready = [key for key, count in missing.items() if not count]
+    while ready:
+        freed: list[str] = []
         for key in ready:
-            ordered[key] = waiting.pop(key)
+            ordered[key] = definitions[key]
+            for holder in holders[key]:
+                missing[holder] -= 1
+                if not missing[holder]:
+                    freed.append(holder)
+        ready = sorted(freed, key=place.__getitem__)
+    if len(ordered) < len(definitions):
+        circle = [graph.name for key, graph in definitions.items() if key not in ordered]
+        names = ", ".join(name[:80] for name in circle[:12])
+        raise WorkflowError(f"These subgraphs contain one another: {names}.")
     return ordered
 
 

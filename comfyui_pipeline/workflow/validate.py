@@ -7,18 +7,25 @@ A branch that cannot run does not stop the others.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from comfyui_pipeline import json_text
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.convert import compatible
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
-from comfyui_pipeline.workflow.values import listed, range_of
+from comfyui_pipeline.workflow.values import listed, range_of, shown
 
 SHOWN = 12
+REASONS = 3
+"""Problems that are told of one output which does not run."""
+HELPED = 100
+"""Problems beyond these are told without the nearest names, which take a comparison with each file."""
 MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
     {
         "ckpt_name": "checkpoints",
@@ -96,26 +103,33 @@ def origin_of(ui: Mapping[str, Any] | None) -> Origin:
 
 
 def _graphs(raw: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(raw, dict):
-        yield raw
-        definitions = raw.get("definitions")
+    waiting = [raw]
+    while waiting:
+        graph = waiting.pop()
+        if not isinstance(graph, dict):
+            continue
+        yield graph
+        definitions = graph.get("definitions")
         inner = definitions.get("subgraphs") if isinstance(definitions, dict) else None
-        for graph in inner if isinstance(inner, list) else ():
-            yield from _graphs(graph)
+        waiting.extend(reversed(inner) if isinstance(inner, list) else ())
 
 
 def problems(graph: Graph, known: Collection[str], origin: Origin = NO_ORIGIN) -> list[Problem]:
     """Everything that keeps a node of the prompt from running, in the order of its nodes."""
     found: list[Problem] = []
-    circle = set(_cycle(graph))
+    circle = _cycle(graph)
+    labels = ", ".join(graph.nodes[i].label for i in circle[:SHOWN])
+    alike = Counter(node.class_type for node in graph.nodes.values())
+    in_circle = set(circle)
     for node in graph.nodes.values():
         if node.class_type not in known:
-            found.append(Problem(node, _lacking(node, graph, origin), stale=True, lacking=True))
+            why = _lacking(node, alike[node.class_type], origin)
+            found.append(Problem(node, why, stale=True, lacking=True))
             continue
-        if node.id in circle:
-            labels = ", ".join(graph.nodes[i].label for i in _cycle(graph))
+        if node.id in in_circle:
             found.append(Problem(node, f"it is part of a circle of links ({labels})"))
-        found += [Problem(node, *told) for told in _input_problems(graph, node, origin)]
+        help_ = len(found) < HELPED
+        found += [Problem(node, *told) for told in _input_problems(graph, node, origin, help_)]
     return found
 
 
@@ -130,18 +144,37 @@ def check(graph: Graph, prompt: Mapping[str, Any], wrong: Sequence[Problem]) -> 
             "This workflow has no node that saves or shows anything, so nothing would run.",
             "Add a node that saves its result.",
         )
-    needs = {node.id: _upstream(graph, node) for node in savers}
-    blame = {saver: [p for p in wrong if p.node.id in needed] for saver, needed in needs.items()}
-    good = [saver for saver, why in blame.items() if not why]
+    blame = _blame(graph, wrong)
+    good = [node for node in savers if node.id not in blame]
     if not good:
         raise WorkflowError(_all_of(wrong), "Correct this, or choose another workflow.")
-    kept = set().union(*(needs[saver] for saver in good))
+    kept = _upstream(graph, good)
     refused = {
-        graph.nodes[saver].label: "; ".join(str(problem) for problem in why[:3])
-        for saver, why in blame.items()
-        if why
+        saver.label: "; ".join(str(wrong[number]) for number in blame[saver.id])
+        for saver in savers
+        if saver.id in blame
     }
     return Checked({i: node for i, node in prompt.items() if i in kept}, refused)
+
+
+def _blame(graph: Graph, wrong: Sequence[Problem]) -> dict[str, list[int]]:
+    """For each node that cannot run the first problems that keep it from it: its own, and of its
+    sources. Takes time by the number of links, as no node is entered more than a few times.
+    """
+    takers: dict[str, list[str]] = {}
+    for node in graph.nodes.values():
+        for source in {str(v[0]) for v in node.inputs.values() if is_link(v)}:
+            takers.setdefault(source, []).append(node.id)
+    blame: dict[str, list[int]] = {}
+    for number, problem in enumerate(wrong):
+        waiting = [problem.node.id]
+        while waiting:
+            node_id = waiting.pop()
+            reasons = blame.setdefault(node_id, [])
+            if len(reasons) < REASONS and reasons[-1:] != [number]:
+                reasons.append(number)
+                waiting += takers.get(node_id, ())
+    return blame
 
 
 def _all_of(wrong: Sequence[Problem]) -> str:
@@ -150,13 +183,12 @@ def _all_of(wrong: Sequence[Problem]) -> str:
     return f"This workflow cannot run here: {'; '.join(lines[:SHOWN])}{more}."
 
 
-def _lacking(node: Node, graph: Graph, origin: Origin) -> str:
-    alike = sum(other.class_type == node.class_type for other in graph.nodes.values())
+def _lacking(node: Node, alike: int, origin: Origin) -> str:
     times = f" ({alike} nodes of it)" if alike > 1 else ""
     pack = origin.packs.get(node.class_type)
     if pack and pack != "comfy-core":
         return (
-            f"this ComfyUI lacks its class{times}, which the custom-node pack {pack!r} brings; "
+            f"this ComfyUI lacks its class{times}, which the custom-node pack {shown(pack)} brings; "
             "install that with ComfyUI Manager"
         )
     if pack:
@@ -167,7 +199,10 @@ def _lacking(node: Node, graph: Graph, origin: Origin) -> str:
     )
 
 
-def _input_problems(graph: Graph, node: Node, origin: Origin) -> Iterator[tuple[str, bool]]:
+def _input_problems(
+    graph: Graph, node: Node, origin: Origin, help_: bool
+) -> Iterator[tuple[str, bool]]:
+    """What is wrong and whether a newer look at the class might tell otherwise."""
     for spec in node.specs.values():
         if spec.required and spec.name not in node.inputs:
             yield f"its required input {spec.name!r} ({spec.type}) has no link and no value", True
@@ -175,16 +210,25 @@ def _input_problems(graph: Graph, node: Node, origin: Origin) -> Iterator[tuple[
         known = node.specs.get(name)
         if is_link(value):
             told = _link_problem(graph, name, value, known)
+        elif (odd := json_text.non_finite(value)) is not None:
+            yield (
+                f"its input {shown(name)} holds {odd}, which ComfyUI cannot be sent; {SET_IT}",
+                False,
+            )
+            continue
         else:
-            told = None if known is None else _value_problem(known, value, origin)
+            told = None if known is None else _value_problem(known, value, origin, help_)
         if told:
             yield told, not is_link(value)
+
+
+SET_IT = "set it to a plain number with params, or correct the workflow"
 
 
 def _link_problem(graph: Graph, name: str, value: list[Any], spec: InputSpec | None) -> str | None:
     linked = graph.link(value)
     if linked is None:
-        return f"its input {name!r} is linked to node {value[0]}, which is not there"
+        return f"its input {shown(name)} is linked to node {str(value[0])[:80]}, which is not there"
     above, slot = linked
     if not above.outputs:
         return None
@@ -206,31 +250,30 @@ def _linkable(kind: str, spec: InputSpec) -> bool:
     return compatible(kind, spec.type)
 
 
-def _value_problem(spec: InputSpec, value: Any, origin: Origin) -> str | None:
+def _value_problem(spec: InputSpec, value: Any, origin: Origin, help_: bool) -> str | None:
     if spec.type in ("INT", "FLOAT"):
         return _number_problem(spec, value)
     if spec.type == "COMBO":
-        return _choice_problem(spec, value, origin)
+        return _choice_problem(spec, value, origin, help_)
     if spec.type in ("STRING", "BOOLEAN") or isinstance(value, dict):
         return f"its input {spec.name!r} has no value" if value is None else None
     if spec.type.isupper() and spec.required and not isinstance(value, (list, dict, str)):
-        return f"its input {spec.name!r} takes a link of type {spec.type}, not {value!r}"
+        return f"its input {spec.name!r} takes a link of type {spec.type}, not {shown(value)}"
     return None
 
 
 def _number_problem(spec: InputSpec, value: Any) -> str | None:
+    wrong = f"its input {spec.name!r} is {shown(value)} and has to be a number{range_of(spec)}"
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        return f"its input {spec.name!r} is {value!r} and has to be a number{range_of(spec)}"
+        return wrong
     low, high = spec.options.get("min"), spec.options.get("max")
     outside = (low is not None and number < low) or (high is not None and number > high)
-    if outside:
-        return f"its input {spec.name!r} is {value} and has to be a number{range_of(spec)}"
-    return None
+    return wrong if outside or not math.isfinite(number) else None
 
 
-def _choice_problem(spec: InputSpec, value: Any, origin: Origin) -> str | None:
+def _choice_problem(spec: InputSpec, value: Any, origin: Origin, help_: bool) -> str | None:
     if spec.takes_file or value in spec.choices or spec.options.get("remote"):
         return None
     if isinstance(value, (dict, list)) or spec.options.get("multiselect"):
@@ -241,21 +284,21 @@ def _choice_problem(spec: InputSpec, value: Any, origin: Origin) -> str | None:
     folder, address = origin.models.get(name, (MODEL_FOLDERS.get(spec.name, ""), ""))
     is_file = bool(folder) or matching.is_model_file(name)
     if not is_file:
-        told = listed(spec.choices, name, 8)
-        return f"its input {spec.name!r} is {name!r}, which is not among: {told}"
+        told = listed(spec.choices, name if help_ else "", 8)
+        return f"its input {spec.name!r} is {shown(name)}, which is not among: {told}"
     where = f" in models/{folder}" if folder else ""
     source = f"; the workflow says it can be downloaded from {address}" if address else ""
-    near = matching.nearest(name, [str(choice) for choice in spec.choices])
+    near = matching.nearest(name, [str(choice) for choice in spec.choices]) if help_ else []
     there = (
         f"nearest there: {', '.join(near)}" if near else f"there: {listed(spec.choices, most=6)}"
     )
-    return f"the model {name!r} ({spec.name}) is missing{where} ({there}){source}"
+    return f"the model {shown(name)} ({spec.name}) is missing{where} ({there}){source}"
 
 
-def _upstream(graph: Graph, node: Node) -> set[str]:
-    """The node and everything that feeds it."""
+def _upstream(graph: Graph, nodes: Sequence[Node]) -> set[str]:
+    """The nodes and everything that feeds them."""
     found: set[str] = set()
-    waiting = [node]
+    waiting = list(nodes)
     while waiting:
         one = waiting.pop()
         if one.id in found:
@@ -270,20 +313,30 @@ def _upstream(graph: Graph, node: Node) -> set[str]:
 
 def _cycle(graph: Graph) -> list[str]:
     """The ids of one circle of links, empty when there is none."""
-    open_ones = {
+    above = {
         node.id: {
             str(v[0]) for v in node.inputs.values() if is_link(v) and str(v[0]) in graph.nodes
         }
         for node in graph.nodes.values()
     }
-    while ready := [node_id for node_id, above in open_ones.items() if not above]:
-        for node_id in ready:
-            del open_ones[node_id]
-        for waiting in open_ones.values():
-            waiting.difference_update(ready)
-    if not open_ones:
+    takers: dict[str, list[str]] = {}
+    for node_id, sources in above.items():
+        for source in sources:
+            takers.setdefault(source, []).append(node_id)
+    missing = {node_id: len(sources) for node_id, sources in above.items()}
+    ready = [node_id for node_id, count in missing.items() if not count]
+    while ready:
+        node_id = ready.pop()
+        del missing[node_id]
+        for taker in takers.get(node_id, ()):
+            missing[taker] -= 1
+            if not missing[taker]:
+                ready.append(taker)
+    if not missing:
         return []
-    path = [next(iter(open_ones))]
-    while (above := next(iter(open_ones[path[-1]]))) not in path:
-        path.append(above)
-    return path[path.index(above) :]
+    path: dict[str, int] = {}
+    node_id = next(iter(missing))
+    while node_id not in path:
+        path[node_id] = len(path)
+        node_id = next(source for source in above[node_id] if source in missing)
+    return list(path)[path[node_id] :]

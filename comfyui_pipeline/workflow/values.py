@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from comfyui_pipeline import numbers
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
 
 LISTED = 12
+SHOWN = 80
+"""Characters of a value in an error."""
+MAX_DIGITS = 40
+"""Digits of a whole number as text; seeds have twenty."""
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 
@@ -58,18 +62,20 @@ def _fit_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
 
 
 def _wrong(target: Target, value: Any, right: str) -> PatchError:
-    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:80] + "…"
     return PatchError(
-        f"The input {target.name!r} of node {target.node.label} cannot be {shown}.",
+        f"The input {target.name[:SHOWN]!r} of node {target.node.label} cannot be {shown(value)}.",
         f"It has to be {right}.",
     )
 
 
+def shown(value: Any) -> str:
+    """A value as errors repeat it: cut to a readable length."""
+    text = repr(value[: SHOWN + 1] if isinstance(value, str) else value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
 def _whole(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
-    try:
-        exact = int(value) if isinstance(value, (int, str)) else None
-    except ValueError:
-        exact = None
+    exact = _exactly(value)
     if exact is None:
         number = _float(value)
         if number is None or not number.is_integer():
@@ -79,13 +85,25 @@ def _whole(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
     return _on_step(target, spec, exact, strict)
 
 
+def _exactly(value: Any) -> int | None:
+    """A whole number of any size that no float could hold; None for what is written otherwise."""
+    if isinstance(value, int) or not isinstance(value, str) or len(value) > MAX_DIGITS:
+        return int(value) if isinstance(value, int) else None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
 def _on_step(target: Target, spec: InputSpec, number: int, strict: bool) -> Fitted:
     """Sizes come in steps of 8 or 16: what lies between two is moved to the nearer one."""
     step, low = spec.options.get("step", 1), spec.options.get("min", 0)
     if not isinstance(step, int) or not isinstance(low, int) or step <= 1:
         return Fitted(number)
     offset = low % step
-    moved = round((number - offset) / step) * step + offset
+    times, over = divmod(number - offset, step)
+    times += over * 2 > step or (over * 2 == step and times % 2)  # halves to the even one
+    moved = times * step + offset
     high = spec.options.get("max")
     if moved == number or moved < low or (isinstance(high, int) and moved > high):
         return Fitted(number)
@@ -105,11 +123,9 @@ def _number(target: Target, spec: InputSpec, value: Any, _strict: bool) -> Fitte
 
 
 def _float(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    if isinstance(value, bool):
+        return float(value)
+    return numbers.from_text(value) if isinstance(value, str) else numbers.finite(value)
 
 
 def range_of(spec: InputSpec) -> str:
@@ -143,6 +159,8 @@ def _string(_target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Fit
 def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
     if spec.takes_file and isinstance(value, str):
         return Fitted(value)
+    if isinstance(value, str) and value in spec.choices:
+        return Fitted(value)
     for choice in spec.choices:
         if choice == value or str(choice) == str(value):
             return Fitted(choice)
@@ -152,7 +170,7 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
     found = matching.find_file(str(value), list(by_name), strict=strict)
     if len(found.names) > 1:
         raise PatchError(
-            f"{str(value)!r} for the input {target.name!r} of node {target.node.label} could be "
+            f"{shown(value)} for the input {target.name!r} of node {target.node.label} could be "
             f"{' or '.join(found.names[:LISTED])}.",
             "Give one of these in full.",
         )

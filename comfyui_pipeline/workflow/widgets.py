@@ -75,7 +75,7 @@ class Widget:
             return isinstance(value, bool) or value in tuple(CONTROL_VALUES)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.type == "INT":
-            return number and float(value).is_integer()
+            return number and (isinstance(value, int) or value.is_integer())
         if self.type == "FLOAT":
             return number
         if self.type == "BOOLEAN":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from PIL import Image
 
 from embedded_comfyui import serve_in_thread
 from embedded_comfyui.nodes.base import NodeContext, NodeResult, Plain
+from tests.waiting import TIMEOUT, wait_until
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -40,11 +40,11 @@ class Client:
 
     def __post_init__(self) -> None:
         address = self.url.replace("http", "ws") + f"/ws?clientId={self.sid}"
-        self.socket = websocket.create_connection(address, timeout=10)
+        self.socket = websocket.create_connection(address, timeout=TIMEOUT)
 
     def post(self, prompt: Mapping[str, Any], **more: Any) -> requests.Response:
         body = {"prompt": prompt, "client_id": self.sid, **more}
-        return requests.post(self.url + "/prompt", json=body, timeout=10)
+        return requests.post(self.url + "/prompt", json=body, timeout=TIMEOUT)
 
     def next(self) -> dict[str, Any]:
         return json.loads(self.socket.recv())
@@ -92,19 +92,14 @@ class Served:
     client: Callable[[], Client]
 
     def get(self, path: str) -> Any:
-        return requests.get(self.url + path, timeout=10).json()
+        return requests.get(self.url + path, timeout=TIMEOUT).json()
 
     def post(self, path: str, body: Any) -> requests.Response:
-        return requests.post(self.url + path, json=body, timeout=10)
+        return requests.post(self.url + path, json=body, timeout=TIMEOUT)
 
     def history(self, prompt_id: str) -> Any:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            entry = self.get(f"/history/{prompt_id}")
-            if entry:
-                return entry[prompt_id]
-            time.sleep(0.01)
-        raise AssertionError(f"no history of {prompt_id}")
+        entry = wait_until(lambda: self.get(f"/history/{prompt_id}"), f"no history of {prompt_id}")
+        return entry[prompt_id]
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.waiting import TIMEOUT
+
 DATA = Path(__file__).resolve().parents[1] / "data"
 
 
@@ -117,7 +119,7 @@ def viewed(served: Any) -> Any:
 def test_a_file_is_shown_or_refused_as_recorded(viewed: Any, row: dict[str, Any]) -> None:
     method, _, path = row["request"].partition(" ")
     headers = {"Range": "bytes=0-9"} if row["note"] == "range" else {}
-    answer = requests.request(method, viewed.url + path, headers=headers, timeout=10)
+    answer = requests.request(method, viewed.url + path, headers=headers, timeout=TIMEOUT)
     assert answer.status_code == row["status"]
     if row["status"] in (200, 206):
         assert answer.headers["Content-Type"] == row["type"]
@@ -137,14 +139,14 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def ended(url: str, prompt_id: str) -> Any:
-    while not (entry := requests.get(f"{url}/history/{prompt_id}", timeout=10).json()):
+    while not (entry := requests.get(f"{url}/history/{prompt_id}", timeout=TIMEOUT).json()):
         pass
     return entry[prompt_id]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_pixels_agree_with_the_recorded_ones(pixels: Any, case: dict[str, Any]) -> None:
-    answer = requests.post(pixels.url + "/prompt", json={"prompt": case["prompt"]}, timeout=10)
+    answer = requests.post(pixels.url + "/prompt", json={"prompt": case["prompt"]}, timeout=TIMEOUT)
     body = answer.json()
     if "refused" in case:
         assert answer.status_code == 400
@@ -161,7 +163,7 @@ def test_pixels_agree_with_the_recorded_ones(pixels: Any, case: dict[str, Any]) 
     images = entry["outputs"]["90"]["images"]
     assert len(images) == len(case["outputs"])
     for image, name in zip(images, case["outputs"], strict=True):
-        content = requests.get(pixels.url + "/view", params=image, timeout=10).content
+        content = requests.get(pixels.url + "/view", params=image, timeout=TIMEOUT).content
         got = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), int)
         wanted = np.asarray(Image.open(DATA / "pixels" / name).convert("RGB"), int)
         assert got.shape == wanted.shape

@@ -12,6 +12,8 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.waiting import TIMEOUT
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -47,7 +49,7 @@ def test_waiting_prompts_run_by_number_and_deleted_ones_leave_no_trace(served: A
     second = client.post(gated(2), number=50).json()["prompt_id"]
     gone = client.post(gated(3)).json()["prompt_id"]
     ahead = client.post(gated(4), front=True).json()["prompt_id"]
-    assert requests.delete(served.url + "/queue", timeout=10).status_code == 405
+    assert requests.delete(served.url + "/queue", timeout=TIMEOUT).status_code == 405
     assert served.post("/queue", {"delete": [gone, first, "unknown"]}).status_code == 200
     assert served.get("/prompt") == {"exec_info": {"queue_remaining": 3}}
     served.gate.open.set()
@@ -129,7 +131,7 @@ def upload(served: Any, name: str, content: bytes, **fields: str) -> requests.Re
     head = f'--B\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
     body += head.encode() + content + b"\r\n--B--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=B"}
-    return requests.post(served.url + "/upload/image", data=body, headers=headers, timeout=10)
+    return requests.post(served.url + "/upload/image", data=body, headers=headers, timeout=TIMEOUT)
 
 
 def test_uploads_keep_names_and_never_overwrite_unasked(served: Any) -> None:
@@ -163,7 +165,7 @@ def test_uploads_that_lead_elsewhere_are_refused(
 
 
 def test_a_page_of_another_origin_is_turned_away(served: Any) -> None:
-    answer = requests.get(served.url + "/queue", headers={"Origin": "http://evil"}, timeout=10)
+    answer = requests.get(served.url + "/queue", headers={"Origin": "http://evil"}, timeout=TIMEOUT)
     assert (answer.status_code, answer.content) == (403, b"")
 
 
@@ -191,19 +193,19 @@ def test_every_route_also_stands_under_api(served: Any) -> None:
     for path in ("/prompt", "/queue", "/history", "/system_stats", "/features", "/models"):
         assert served.get(f"/api{path}") == served.get(path)
     assert served.get("/models/checkpoints") == []
-    assert requests.get(served.url + "/models/nope", timeout=10).status_code == 404
+    assert requests.get(served.url + "/models/nope", timeout=TIMEOUT).status_code == 404
 
 
 def test_it_runs_as_a_program_and_ends_when_it_is_told_to() -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "embedded_comfyui", "--port", "0"],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-    )
-    assert process.stdout is not None
-    url = process.stdout.readline().split()[-1]
-    assert "LoadImage" in requests.get(url + "/object_info", timeout=10).json()
-    process.terminate()
-    assert process.wait(10) in (0, 1, -15)
-    assert process.stdout.read() == ""
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        assert "LoadImage" in requests.get(url + "/object_info", timeout=TIMEOUT).json()
+        process.terminate()
+        assert process.wait(TIMEOUT) in (0, 1, -15)
+        assert process.stdout.read() == ""

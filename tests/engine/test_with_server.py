@@ -10,6 +10,7 @@ import pytest
 from comfyui_pipeline.engine.base import Job, Output
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.errors import OutputGone, PromptRejected
+from tests.waiting import TIMEOUT
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def engine(comfyui: Any) -> Any:
 
 def run(engine: ComfyUI, prompt: dict[str, Any], ident: str) -> Any:
     with engine.queue(Job(prompt, ident)) as queued:
-        return queued.wait(time.monotonic() + 20, lambda progress: None)
+        return queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
 def solid(color: int) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import TIMEOUT
+
 DATA = Path(__file__).resolve().parents[1] / "data" / "conversion"
 CLASSES = DATA / "classes-0.8.0.json"
 
@@ -35,7 +37,7 @@ def convert(plugin: Any, *args: Any, isolated: bool = True) -> subprocess.Comple
         env=dict(plugin.environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=50,
+        timeout=TIMEOUT,
         check=False,
     )
 

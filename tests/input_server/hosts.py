@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,11 +20,11 @@ import requests
 
 from tests.apart import project
 from tests.input_server.running import PROJECT, processes
+from tests.waiting import TIMEOUT
 
 NODE = PROJECT / "tests" / "node"
 HOST_KEY = "key-of-the-host"
 VERSIONS = ("express4", "express5")
-PATIENCE = 20.0
 
 needs_node = pytest.mark.skipif(
     shutil.which("node") is None or not (NODE / "node_modules" / "express5").is_dir(),
@@ -65,9 +65,12 @@ class Host:
         self.log: list[str] = []
         self._answers: queue.Queue[Any] = queue.Queue()
         self._news = threading.Condition()
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream is not None
-            threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (self.process.stdout, self.process.stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
 
     def __enter__(self) -> Host:
         self.port = int(self.do("listen"))
@@ -75,18 +78,27 @@ class Host:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it, politely or not, and hear all that it had to say."""
+        if kill:
+            self.process.kill()
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
+        for reader in self._readers:
+            reader.join(TIMEOUT)
 
     def _read(self, stream: IO[str]) -> None:
-        for line in stream:
-            if line.startswith('{"did"'):
-                self._answers.put(json.loads(line)["gave"])
-                continue
-            with self._news:
-                self.log.append(line.rstrip("\n"))
-                self._news.notify_all()
+        with stream:
+            for line in stream:
+                if line.startswith('{"did"'):
+                    self._answers.put(json.loads(line)["gave"])
+                    continue
+                with self._news:
+                    self.log.append(line.rstrip("\n"))
+                    self._news.notify_all()
 
     def tell(self, action: str, **changes: Any) -> None:
         """Have the host do something; ``changes`` are settings that are other than before."""
@@ -99,12 +111,12 @@ class Host:
     def do(self, action: str, **changes: Any) -> Any:
         """The same, waiting until it has been done; gives what came of it."""
         self.tell(action, **changes)
-        return self._answers.get(timeout=PATIENCE)
+        return self._answers.get(timeout=TIMEOUT)
 
     def logged(self, text: str) -> str:
         """Wait for a line of the log with this text."""
         with self._news:
-            assert self._news.wait_for(lambda: any(text in line for line in self.log), PATIENCE), (
+            assert self._news.wait_for(lambda: any(text in line for line in self.log), TIMEOUT), (
                 self.log
             )
             return next(line for line in self.log if text in line)
@@ -112,16 +124,16 @@ class Host:
     def get(self, path: str, **headers: str) -> requests.Response:
         """A GET with ``_`` for ``-`` in header names."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.get(self.url + path, headers=named, timeout=PATIENCE)
+        return requests.get(self.url + path, headers=named, timeout=TIMEOUT)
 
     def servers(self) -> list[int]:
         """The processes of Python below the host, the first before its workers."""
         return processes(self.process.pid)[1:]
 
 
-def ended(pids: Iterable[int], seconds: float = 8.0) -> bool:
+def ended(pids: Iterable[int]) -> bool:
     """Wait until all these processes have ended (pidfd_open(2): ready when its process ends)."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + TIMEOUT
     for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
@@ -133,14 +145,4 @@ def ended(pids: Iterable[int], seconds: float = 8.0) -> bool:
                 return False
         finally:
             os.close(descriptor)
-    return True
-
-
-def soon(holds: Callable[[], bool], seconds: float = 8.0) -> bool:
-    """Whether something that nobody tells of becomes true in time."""
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
     return True

@@ -22,6 +22,7 @@ from input_server.handler import Asked, FileServer
 from input_server.mounts import Mount
 from input_server.reply import Reply
 from tests.apart import project
+from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "key-of-the-owner"
@@ -154,5 +155,5 @@ def serving(folder: Path, cache: Path) -> Iterator[Served]:
         yield Served(process.stdout.readline().split()[-1], folder)
     finally:
         process.stdin.close()
-        process.wait(10)
+        process.wait(TIMEOUT)
         process.stdout.close()

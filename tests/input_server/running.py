@@ -12,6 +12,7 @@ from pathlib import Path
 import requests
 
 from tests.apart import project
+from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "key-of-the-file-server"
@@ -43,10 +44,13 @@ class Running:
             encoding="utf-8",
         )
         self.log: list[str] = []
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
         assert self.process.stdout is not None
         first = self.process.stdout.readline()
-        assert first.startswith("File server on"), "".join(self.log)
+        if not first.startswith("File server on"):
+            self.stop()
+            raise AssertionError("".join(self.log))
         self.url = first.split()[-1]
         self.port = int(self.url.rpartition(":")[2]) if "http" in first else 0
         self.files = f"{self.url}/comfyui_server/pw={KEY}/files/m"
@@ -59,13 +63,14 @@ class Running:
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
-        self.log.extend(self.process.stderr)
+        with self.process.stderr:
+            self.log.extend(self.process.stderr)
 
     def get(self, path: str, **headers: str) -> requests.Response:
         """A GET with ``_`` for ``-`` in header names; ``path`` below the mount or from ``/`` on."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         address = f"{self.url}{path}" if path.startswith("/") else f"{self.files}/{path}"
-        return requests.get(address, headers=named, timeout=20)
+        return requests.get(address, headers=named, timeout=TIMEOUT)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``python -m input_server …`` beside the running server, with the same settings."""
@@ -75,20 +80,25 @@ class Running:
             env=self.environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=30,
+            timeout=TIMEOUT,
             check=False,
         )
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
 
     def stop(self) -> int:
         """End it as a supervisor does; gives its exit status."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        status = self.process.wait(20)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end, and for all that it had to say; gives its exit status."""
+        status = self.process.wait(TIMEOUT)
         assert self.process.stdout is not None
         self.process.stdout.close()
+        self._reader.join(TIMEOUT)
         return status
 
 

@@ -21,6 +21,7 @@ from input_server.mounts import ConfigError
 from input_server.urls import Route, What, parse, written
 from tests.apart import project
 from tests.input_server.running import KEY, Running
+from tests.waiting import TIMEOUT
 
 SECRET = "signing secret"
 
@@ -143,7 +144,7 @@ def test_without_the_key_every_answer_is_the_same(running: Running) -> None:
 
 def test_the_command_makes_addresses_that_open(running: Running) -> None:
     made = running.command("link", "m", "图 sub/a b.txt", "--base", running.url)
-    assert requests.get(made.stdout.strip(), timeout=10).text == "hello"
+    assert requests.get(made.stdout.strip(), timeout=TIMEOUT).text == "hello"
     assert KEY not in made.stdout
 
 
@@ -160,10 +161,10 @@ def test_a_link_is_made_as_addresses_of_results_are(running: Running) -> None:
         del running.environment["FILE_SERVER_BASE_URL"]
         del running.environment["FILE_SERVER_URL_STYLE"]
     assert link.startswith(f"{running.url}/pw=signed/files/comfyui/m/")
-    assert requests.get(link, timeout=10).text == "hello"
+    assert requests.get(link, timeout=TIMEOUT).text == "hello"
     assert gallery.startswith(f"{running.url}/pw=signed/files/comfyui/gallery/m/?")
-    assert requests.get(gallery, timeout=10).headers["Content-Type"].startswith("text/html")
-    assert requests.get(second, timeout=10).text == "hello"
+    assert requests.get(gallery, timeout=TIMEOUT).headers["Content-Type"].startswith("text/html")
+    assert requests.get(second, timeout=TIMEOUT).text == "hello"
 
 
 @pytest.mark.parametrize("gate", [False, True])
@@ -311,7 +312,7 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
         capture_output=True,
         input="",
         encoding="utf-8",
-        timeout=30,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -346,10 +347,14 @@ def test_it_does_not_start_with_what_is_not_safe_or_not_clear(
 
 
 def test_an_example_key_is_good_enough_for_this_machine_alone(tmp_path: Path) -> None:
-    done = starting(tmp_path, "--host", "127.0.0.1", COMFYUI_ACCESS_KEY="123456")
-    assert done.returncode == 0
-    warned = starting(tmp_path, "--host", "0.0.0.0", COMFYUI_ACCESS_KEY="short")
-    assert (warned.returncode, "short" in warned.stderr) == (0, True)
+    with Running(tmp_path, "--host", "127.0.0.1", COMFYUI_ACCESS_KEY="123456") as server:
+        assert server.get("/healthz").text == "ok"
+        assert server.stop() == 0
+    with Running(tmp_path, "--host", "0.0.0.0", COMFYUI_ACCESS_KEY="short") as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1")
+        assert requests.get(f"{url}/healthz", timeout=TIMEOUT).text == "ok"
+        assert server.stop() == 0
+        assert "short" in "".join(server.log)
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:

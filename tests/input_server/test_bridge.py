@@ -25,8 +25,9 @@ import requests
 from input_server import config as settings
 from tests.conftest import png
 from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
-from tests.input_server.hosts import HOST_KEY, VERSIONS, Host, ended, needs_node, soon
+from tests.input_server.hosts import HOST_KEY, VERSIONS, Host, ended, needs_node
 from tests.input_server.running import PROJECT, open_files
+from tests.waiting import TIMEOUT, wait_until
 
 PACKAGE = PROJECT / "input_server"
 GATE = f"/pw={KEY}/files/comfyui"
@@ -129,7 +130,7 @@ def test_a_file_goes_out_as_the_server_itself_would_send_it(host: Host) -> None:
 )
 def test_any_name_and_an_empty_file_are_served(host: Host, path: str, text: str) -> None:
     for method in ("GET", "HEAD"):
-        answer = requests.request(method, f"{host.url}{ROUTE}/{path}", timeout=10)
+        answer = requests.request(method, f"{host.url}{ROUTE}/{path}", timeout=TIMEOUT)
         assert answer.status_code == 200
         assert answer.headers["Content-Length"] == str(len(text.encode()))
         assert answer.content.decode() == (text if method == "GET" else "")
@@ -160,7 +161,7 @@ def test_what_is_no_file_is_passed_on(host: Host) -> None:
     assert (missing.status_code, missing.text) == (404, "Not found.")
     assert host.get("/comfyui_server/pw=wrong/files/m/name.txt").status_code == 401
     assert "comfyui_files_requests" in host.get(f"/comfyui_server/pw={KEY}/metrics").text
-    refused = requests.post(f"{host.url}{ROUTE}/m/name.txt", json={"a": 1}, timeout=10)
+    refused = requests.post(f"{host.url}{ROUTE}/m/name.txt", json={"a": 1}, timeout=TIMEOUT)
     assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
     for target in (f"{ROUTE}/m/%zz", "/comfyui_server/%zz/files/m/name.txt"):
         answer = exchange(host.port, "GET", target, {})
@@ -191,7 +192,7 @@ def test_a_large_file_arrives_whole(host: Host) -> None:
     content = secrets.token_bytes(2**20) * (LARGE // 2**20)
     path.write_bytes(content)
     seen, length = hashlib.sha256(), 0
-    with requests.get(f"{host.url}{ROUTE}/m/large.bin", stream=True, timeout=20) as answer:
+    with requests.get(f"{host.url}{ROUTE}/m/large.bin", stream=True, timeout=TIMEOUT) as answer:
         assert answer.headers["Content-Length"] == str(LARGE)
         for chunk in answer.iter_content(2**18):
             seen.update(chunk)
@@ -208,9 +209,11 @@ def test_a_gate_that_wants_a_bearer_lets_the_second_address_pass(gated: Host) ->
     assert gated.get(f"{GATE}/m/name.txt").text == "tobi"
     assert gated.get(f"{GATE}/m/absent.txt").text == "Not found."
     assert gated.get(f"{GATE}/m/nums.txt", Range="bytes=0-1").text == "12"
-    head = requests.head(f"{gated.url}{GATE}/m/name.txt", timeout=10)
+    head = requests.head(f"{gated.url}{GATE}/m/name.txt", timeout=TIMEOUT)
     assert (head.status_code, head.headers["Content-Length"]) == (200, "4")
-    posted = requests.post(f"{gated.url}{ROUTE}/m/name.txt", json=[], headers=BEARER, timeout=10)
+    posted = requests.post(
+        f"{gated.url}{ROUTE}/m/name.txt", json=[], headers=BEARER, timeout=TIMEOUT
+    )
     assert posted.status_code == 405
 
 
@@ -287,12 +290,11 @@ def test_a_host_that_is_killed_leaves_nothing_behind(place: Path, short: Path, r
         assert len(mentioning(str(short))) == 2
     else:
         host.tell("listen")
-        assert soon(lambda: bool(mentioning(str(short))))
-    host.process.kill()
-    host.process.wait(10)
+        wait_until(lambda: mentioning(str(short)))
+    host.stop(kill=True)
     # a worker that has only just begun is given five seconds (serve.py, STOP_SECONDS)
-    assert soon(lambda: not mentioning(str(short)), 8 if ready else 20)
-    assert soon(lambda: ready <= (not list(short.iterdir())))
+    wait_until(lambda: not mentioning(str(short)))
+    wait_until(lambda: ready <= (not list(short.iterdir())))
 
 
 def mentioning(text: str) -> list[str]:
@@ -338,7 +340,7 @@ def test_without_python_it_says_so_once_and_answers_503(place: Path) -> None:
             assert answer.text == "The file server is not available now."
         assert len(host.log) == 1
         assert "my own key" not in host.log[0]
-        assert requests.head(f"{host.url}{ROUTE}/m/a", timeout=10).content == b""
+        assert requests.head(f"{host.url}{ROUTE}/m/a", timeout=TIMEOUT).content == b""
 
 
 @needs_node
@@ -391,7 +393,7 @@ def test_where_no_socket_can_be_it_is_a_port_that_nobody_else_may_use(place: Pat
     with Host(place, settings_for(place), environment={"TMPDIR": str(temp)}) as host:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
         (port,) = listening_ports(host.servers())
-        around = requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/name.txt", timeout=10)
+        around = requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/name.txt", timeout=TIMEOUT)
         assert (around.status_code, around.text) == (403, "Forbidden.")
 
 
@@ -406,7 +408,7 @@ def listening_ports(pids: list[int]) -> set[int]:
 def guess(host: Host, key: str, source: str = "127.0.0.1", **headers: str) -> int:
     """The status of a request from another address of this machine."""
     link = http.client.HTTPConnection(
-        "127.0.0.1", host.port, timeout=20, source_address=(source, 0)
+        "127.0.0.1", host.port, timeout=TIMEOUT, source_address=(source, 0)
     )
     named = {name.replace("_", "-"): value for name, value in {**BEARER, **headers}.items()}
     link.request("GET", f"/comfyui_server/pw={key}/files/m/name.txt", headers=named)
@@ -463,7 +465,7 @@ class Replacer:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(TIMEOUT)
 
     def _run(self) -> None:
         while not self._stop.wait(0.002):
@@ -479,7 +481,7 @@ class Replacer:
 
 def fetch_often(host: Host, names: tuple[str, ...], times: int, versions: list[bytes]) -> None:
     """Many requests by one connection; a cut or mixed body raises."""
-    link = http.client.HTTPConnection("127.0.0.1", host.port, timeout=30)
+    link = http.client.HTTPConnection("127.0.0.1", host.port, timeout=TIMEOUT)
     for turn in range(times):
         link.request("GET", f"{ROUTE}/m/{names[turn % len(names)]}")
         answer = link.getresponse()
@@ -516,11 +518,11 @@ def test_files_that_are_replaced_arrive_whole_and_nothing_stays_open(
             for thread in clients:
                 thread.start()
             for thread in clients:
-                thread.join(50)
+                thread.join(TIMEOUT)
         assert problems == []
         assert len(versions) == 2000
         assert len(set(versions)) > 20
-        assert soon(lambda: open_files(pids) <= before + len(names) + 4, 20)
+        wait_until(lambda: open_files(pids) <= before + len(names) + 4)
 
 
 @needs_node
@@ -535,8 +537,8 @@ def test_clients_that_leave_or_stand_still_leave_nothing_open(place: Path) -> No
             leaving, standing = (begin(host, "large.bin", header) for _ in range(2))
             assert openings(pids, "large.bin") > (0 if header else 2)
             leaving.close()
-            assert soon(lambda: openings(pids, "large.bin") <= 1)  # held to be sent again
-            assert soon(lambda: connections(host.port) == 0)
+            wait_until(lambda: openings(pids, "large.bin") <= 1)  # held to be sent again
+            wait_until(lambda: connections(host.port) == 0)
             assert received(standing) < LARGE
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
 
@@ -558,15 +560,15 @@ def connections(port: int) -> int:
 
 def begin(host: Host, name: str, header: str = "") -> socket.socket:
     """A connection on which an answer has begun."""
-    wire = socket.create_connection(("127.0.0.1", host.port), timeout=20)
+    wire = socket.create_connection(("127.0.0.1", host.port), timeout=TIMEOUT)
     wire.sendall(f"GET {ROUTE}/m/{name} HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
     assert wire.recv(1000).startswith(b"HTTP/1.1 20")
     return wire
 
 
 def received(wire: socket.socket) -> int:
-    """How many bytes still come before the other side closes; less than a second after the last."""
-    wire.settimeout(1)
+    """How many bytes still come before the other side closes."""
+    wire.settimeout(TIMEOUT)
     length = 0
     with wire, suppress(ConnectionResetError):
         while chunk := wire.recv(2**20):

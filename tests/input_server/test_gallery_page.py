@@ -11,6 +11,7 @@ import requests
 
 from tests.browser import Browser, Tab, running
 from tests.input_server.looked_at import KEY, PROJECT, Served, png, prompt, serving, signed
+from tests.waiting import TIMEOUT, with_more_time
 
 MANY = 150
 NEWEST = "&lt;b&gt; 'quote' 图.png"
@@ -216,7 +217,7 @@ def test_a_copied_link_opens_the_picture_from_anywhere(tab: Tab, served: Served)
     tab.wait("document.querySelector('#toast.up')")
     copied = tab.evaluate("navigator.clipboard.readText()")
     assert copied.startswith(served.url)
-    assert requests.get(copied, timeout=10).content == (served.folder / NEWEST).read_bytes()
+    assert requests.get(copied, timeout=TIMEOUT).content == (served.folder / NEWEST).read_bytes()
 
 
 def test_without_a_clipboard_the_link_stands_there_selected(tab: Tab, served: Served) -> None:
@@ -225,7 +226,7 @@ def test_without_a_clipboard_the_link_stands_there_selected(tab: Tab, served: Se
     tab.evaluate("document.execCommand = () => false")
     tab.click("#copy")
     selected = tab.wait("getSelection().toString()")
-    assert requests.get(selected, timeout=10).content == (served.folder / NEWEST).read_bytes()
+    assert requests.get(selected, timeout=TIMEOUT).content == (served.folder / NEWEST).read_bytes()
     assert tab.evaluate("document.activeElement.readOnly")
 
 
@@ -255,12 +256,16 @@ def test_a_link_without_a_key_shows_everything_and_the_key_nowhere(
     assert KEY not in whole
     assert "pw=" not in whole
     assert "sig=" in whole
-    assert requests.get(tab.evaluate("$('open').href"), timeout=10).status_code == 200
+    assert requests.get(tab.evaluate("$('open').href"), timeout=TIMEOUT).status_code == 200
 
 
 def test_a_link_that_ends_says_so_and_asks_for_nothing_more(tab: Tab, served: Served) -> None:
-    tab.open(signed(served.url, time.time() + 4))
-    tab.wait("list.items.length && (openView(0), true)")
+    def check(seconds: float) -> None:
+        tab.open(signed(served.url, time.time() + seconds))
+        tab.wait("list.items.length || document.querySelector('#state h2')?.textContent")
+        assert tab.evaluate("list.items.length && (openView(0), true)"), "it ended before it opened"
+
+    with_more_time(check, 4, 40)
     tab.wait("document.querySelector('#state h2')?.textContent === 'This link no longer works'")
     assert tab.evaluate("!view.open && !document.querySelector('#grid li')")
     tab.evaluate("globalThis.asks = 0; fetch = async () => { asks += 1; return new Response() }; 1")

@@ -25,6 +25,7 @@ from input_server.mounts import (
 )
 from input_server.usage import Entry, walk
 from tests.input_server.running import PROJECT, Running
+from tests.waiting import TIMEOUT, wait_until
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 
@@ -41,14 +42,14 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
             "mounts", "add", "more", str(more), "--private", "--keep-newest", "3"
         )
         assert added.returncode == 0, added.stderr
-        until(lambda: server.get(path).status_code == 200)
+        wait_until(lambda: server.get(path).status_code == 200)
         assert server.get(path).headers["Cache-Control"] == "private, max-age=3600"
         listed = json.loads(server.command("mounts", "list", "--json").stdout)
         assert [mount["alias"] for mount in listed] == ["m", "more"]
         usage = json.loads(server.command("mounts", "usage", "--json").stdout)
         assert usage["more"] == {"files": 1, "bytes": 4, "quota_mb": None}
         assert server.command("mounts", "remove", "more").returncode == 0
-        until(lambda: server.get(path).status_code == 404)
+        wait_until(lambda: server.get(path).status_code == 404)
         fixed = server.command("mounts", "remove", "m")
         assert (fixed.returncode, "COMFYUI_MOUNTS" in fixed.stderr) == (2, True)
         assert server.command("mounts", "add", "gallery", str(more)).returncode == 2
@@ -57,13 +58,6 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
             refused = server.command("mounts", "add", "x", str(more), rule)
             assert (refused.returncode, rule[2:9].replace("-", "_") in refused.stderr) == (2, True)
         assert server.command("mounts", "list").returncode == 0
-
-
-def until(seen: object, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not seen():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_broken_file_leaves_the_mounts_as_they_were(
@@ -220,7 +214,7 @@ def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) 
     )
     with subprocess.Popen([sys.executable, "-c", writing, str(file)]):
         cleaner = [sys.executable, "-c", cleaning, str(file)]
-        done = subprocess.run(cleaner, cwd=PROJECT, check=False, timeout=30)
+        done = subprocess.run(cleaner, cwd=PROJECT, check=False, timeout=TIMEOUT)
         file.unlink()
     assert done.returncode == 0
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from demo.front import KEEPS, nginx_in_front
 from tests.input_server.running import KEY, Running
+from tests.waiting import TIMEOUT
 
 pytestmark = pytest.mark.skipif(
     shutil.which("nginx") is None, reason="nginx is not here; `.ci/run` installs it on Debian"
@@ -37,7 +38,7 @@ class Front:
     def get(self, path: str, key: str = KEY, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         address = f"{self.url}/comfyui_server/pw={key}/files/m/{path}"
-        return requests.get(address, headers=named, timeout=10)
+        return requests.get(address, headers=named, timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module", params=[KEEPS, 0], ids=["kept", "by X-Accel-Redirect"])
@@ -103,7 +104,7 @@ def test_copies_and_compressed_texts_come_from_their_own_folder(front: Front) ->
         f"{front.url}/comfyui_server/pw={KEY}/files/m/text.txt",
         headers={"Accept-Encoding": "gzip"},
         stream=True,
-        timeout=10,
+        timeout=TIMEOUT,
     )
     assert raw.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(raw.raw.read(decode_content=False)) == b"a line\n" * 1000
@@ -123,7 +124,7 @@ def test_a_yes_is_for_that_key_alone_and_a_no_is_pythons_own(front: Front) -> No
 
 @pytest.mark.parametrize("path", ["/protected/m/large.bin", "/protected/_cache/x", "/protected/"])
 def test_nobody_gets_in_by_another_door(front: Front, path: str) -> None:
-    assert requests.get(front.url + path, timeout=10).status_code == 404
+    assert requests.get(front.url + path, timeout=TIMEOUT).status_code == 404
 
 
 def test_a_client_does_not_say_what_nginx_keeps(front: Front) -> None:
@@ -179,7 +180,7 @@ def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
         nginx_in_front(base, server.folder, server.url) as (url, _),
     ):
         statuses = [
-            requests.get(f"{url}/comfyui_server/pw=x{n}/files/m/a", timeout=20).status_code
+            requests.get(f"{url}/comfyui_server/pw=x{n}/files/m/a", timeout=TIMEOUT).status_code
             for n in range(4)
         ]
         assert statuses == [401] * 4

@@ -12,6 +12,7 @@ import requests
 from input_server import register_routes, signing
 from tests.input_server.hostile import KEY, ROUTE, folder, replay
 from tests.input_server.registry import Registry, hosted
+from tests.waiting import TIMEOUT
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the corpus holds POSIX links and pipes")
@@ -21,7 +22,7 @@ def test_no_hostile_request_gets_what_it_wants(tmp_path: Path, raw: bool) -> Non
     config = {"COMFYUI_MOUNTS": f"m:{folder(tmp_path)}", "COMFYUI_ACCESS_KEY": KEY}
     register_routes(app, config, str(tmp_path))
     with hosted(app, raw=raw) as port:
-        first = requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/nums.txt", timeout=10).headers
+        first = requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/nums.txt", timeout=TIMEOUT).headers
         assert replay(port, ROUTE, first["ETag"], first["Last-Modified"]) == []
 
 
@@ -32,23 +33,32 @@ def test_every_route_answers_in_a_python_host(tmp_path: Path, raw: bool) -> None
     register_routes(app, config, str(tmp_path))
     with hosted(app, raw=raw) as port:
         base = f"http://127.0.0.1:{port}"
-        assert requests.get(f"{base}{ROUTE}/m/name.txt", timeout=10).text == "tobi"
+        assert requests.get(f"{base}{ROUTE}/m/name.txt", timeout=TIMEOUT).text == "tobi"
         bearer = {"Authorization": f"Bearer {KEY}"}
         address = f"{base}/comfyui_server/files/m/name.txt"
-        assert requests.get(address, headers=bearer, timeout=10).text == "tobi"
-        assert requests.get(f"{base}/pw={KEY}/files/comfyui/m/name.txt", timeout=10).text == "tobi"
-        part = requests.get(f"{base}{ROUTE}/m/nums.txt", headers={"Range": "bytes=2-4"}, timeout=10)
+        assert requests.get(address, headers=bearer, timeout=TIMEOUT).text == "tobi"
+        assert (
+            requests.get(f"{base}/pw={KEY}/files/comfyui/m/name.txt", timeout=TIMEOUT).text
+            == "tobi"
+        )
+        part = requests.get(
+            f"{base}{ROUTE}/m/nums.txt", headers={"Range": "bytes=2-4"}, timeout=TIMEOUT
+        )
         assert (part.status_code, part.text) == (206, "345")
-        gallery = requests.get(f"{base}/comfyui_server/pw={KEY}/gallery/m/", timeout=10)
+        gallery = requests.get(f"{base}/comfyui_server/pw={KEY}/gallery/m/", timeout=TIMEOUT)
         assert gallery.headers["Content-Type"].startswith("text/html")
-        listed = requests.get(f"{base}/comfyui_server/pw={KEY}/gallery/m/list", timeout=10).json()
+        listed = requests.get(
+            f"{base}/comfyui_server/pw={KEY}/gallery/m/list", timeout=TIMEOUT
+        ).json()
         assert listed["total"] > 3
-        listed = requests.get(f"{base}/pw={KEY}/files/comfyui/gallery/m/list", timeout=10).json()
+        listed = requests.get(
+            f"{base}/pw={KEY}/files/comfyui/gallery/m/list", timeout=TIMEOUT
+        ).json()
         assert listed["total"] > 3
         signed = signing.query(KEY, "files", "m", ("name.txt",), int(time.time()) + 60)
         address = f"{base}/pw=signed/files/comfyui/m/name.txt?{signed}"
-        assert requests.get(address, timeout=10).text == "tobi"
-        assert requests.get(f"{base}/metrics", timeout=10).text == "", "that is the host's own"
+        assert requests.get(address, timeout=TIMEOUT).text == "tobi"
+        assert requests.get(f"{base}/metrics", timeout=TIMEOUT).text == "", "that is the host's own"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -59,6 +69,8 @@ def test_a_python_host_keeps_no_file_open(tmp_path: Path) -> None:
     config = {"COMFYUI_MOUNTS": f"m:{tmp_path / 'm'}", "COMFYUI_ACCESS_KEY": KEY}
     register_routes(app, config, str(tmp_path))
     with hosted(app, raw=True) as port:
-        assert requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/a.txt", timeout=10).text == "text"
+        assert (
+            requests.get(f"http://127.0.0.1:{port}{ROUTE}/m/a.txt", timeout=TIMEOUT).text == "text"
+        )
     held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert not [path for path in held if path.startswith(str(tmp_path))]

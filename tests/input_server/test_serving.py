@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from input_server import register_routes
 from input_server.mounts import ConfigError, parse_mounts
 from tests.apart import project
 from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
+from tests.waiting import TIMEOUT
 
 
 class Served:
@@ -41,20 +41,29 @@ class Served:
         )
         assert self.process.stdout is not None
         self.log: list[str] = []
-        assert self.process.stderr is not None
-        threading.Thread(target=self.log.extend, args=(self.process.stderr,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
         self.url = self.process.stdout.readline().split()[-1]
         self.port = int(self.url.rpartition(":")[2])
 
     def get(self, path: str, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         address = f"{self.url}/comfyui_server/pw={KEY}/files/m/{path}"
-        return requests.get(address, headers=named, timeout=10)
+        return requests.get(address, headers=named, timeout=TIMEOUT)
 
     def stop(self) -> int:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(10)
+        status = self.process.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr:
+            self.log.extend(self.process.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +100,9 @@ def test_parts_conditions_and_heads_follow_the_rfc(served: Served) -> None:
     assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */9")
     assert served.get("nums.txt", If_None_Match=part.headers["ETag"]).status_code == 304
     url = f"{served.url}/comfyui_server/pw={KEY}/files/m/nums.txt"
-    head = requests.head(url, timeout=10)
+    head = requests.head(url, timeout=TIMEOUT)
     assert (head.content, head.headers["Content-Length"]) == (b"", "9")
-    assert requests.post(url, timeout=10).headers["Allow"] == "GET, HEAD"
+    assert requests.post(url, timeout=TIMEOUT).headers["Allow"] == "GET, HEAD"
 
 
 def test_a_changed_file_has_another_tag(served: Served) -> None:
@@ -129,11 +138,8 @@ def test_refusals_keep_the_statuses_that_users_know(served: Served, path: str, s
 def test_the_key_is_in_no_log(tmp_path: Path) -> None:
     server = Served(tmp_path, COMFYUI_ACCESS_KEY="verysecret")
     for attempt in ("pw=verysecret", "pw%3Dverysecret"):
-        requests.get(f"{server.url}/comfyui_server/{attempt}/files/m/name.txt", timeout=10)
+        requests.get(f"{server.url}/comfyui_server/{attempt}/files/m/name.txt", timeout=TIMEOUT)
     assert server.stop() == 0
-    deadline = time.monotonic() + 5
-    while len(server.log) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
     assert "pw=…/files/m/name.txt 200" in "".join(server.log)
     assert "verysecret" not in "".join(server.log)
 
@@ -144,7 +150,7 @@ def test_it_does_not_start_without_a_key() -> None:
         cwd=project(),
         capture_output=True,
         encoding="utf-8",
-        timeout=20,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 2

@@ -7,7 +7,6 @@ import io
 import os
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from input_server.opened import OpenFiles
 from input_server.pixels import Unmakeable, Wish, wish_of
 from input_server.variants import Variants
 from tests.input_server.running import KEY, Running, open_files, processes
+from tests.waiting import TIMEOUT, wait_until
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -210,8 +210,7 @@ def test_who_waits_for_a_large_copy_holds_nobody_else_up(running: Running) -> No
             pool.submit(running.get, f"noise.png?fmt=avif&q=90&w={700 - number}")
             for number in range(8)
         ]
-        while not any(one.running() for one in large):
-            time.sleep(0.01)
+        wait_until(lambda: any(one.running() for one in large))
         assert running.get("big.png?w=77").content == kept
         gallery = f"/comfyui_server/pw={KEY}/gallery/m/list"
         assert running.get(gallery).json()["total"] > 5
@@ -231,7 +230,7 @@ def test_answers_without_a_body_leave_no_copy_open(running: Running) -> None:
         assert running.get("big.png?w=66", Range="bytes=99999999-").status_code == 416
         assert running.get("text.txt", If_None_Match="*", **packed).status_code == 304
         assert running.get("moving.gif?q=50", If_None_Match="*").status_code == 304
-        requests.head(f"{running.files}/big.png?w=66", timeout=10)
+        requests.head(f"{running.files}/big.png?w=66", timeout=TIMEOUT)
     assert open_files(pids) < before + 20
 
 

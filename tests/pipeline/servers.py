@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import pytest
 import requests
 
+from tests.waiting import TIMEOUT, wait_until
+
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,11 @@ class Server:
     url: str
 
     def queue(self) -> dict[str, list[Any]]:
-        return requests.get(f"{self.url}/queue", timeout=20).json()
+        return requests.get(f"{self.url}/queue", timeout=TIMEOUT).json()
 
     def until(self, seen: Callable[[dict[str, list[Any]]], bool]) -> None:
         """Ask for the queue until it looks as wanted."""
-        end = time.monotonic() + PATIENCE
-        while not seen(self.queue()):
-            assert time.monotonic() < end, "the queue never came to look like that"
-            time.sleep(0.02)
+        wait_until(lambda: seen(self.queue()), "the queue never came to look like that")
 
 
 @pytest.fixture
@@ -53,9 +50,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.kill()
 
 
-def slow(rounds: int, color: int = 255) -> dict[str, Any]:
+def slow(rounds: int, color: int = 255, side: int = 2048) -> dict[str, Any]:
     """A run of some seconds: large pictures blurred again and again."""
-    size = {"width": 2048, "height": 2048, "batch_size": 1, "color": color}
+    size = {"width": side, "height": side, "batch_size": 1, "color": color}
     nodes: dict[str, Any] = {"0": {"class_type": "EmptyImage", "inputs": size}}
     for number in range(rounds):
         inputs = {"image": [str(number), 0], "blur_radius": 31, "sigma": 9.0}

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-KILLS, GROUPS = 200, 8
+from tests.waiting import TIMEOUT
+
+KILLS, GROUPS = 120, 8
 LONGEST = 0.6
 """Seconds; a whole call takes rather less."""
 
@@ -55,7 +57,7 @@ def test_nothing_half_written_is_left_when_a_call_is_killed(
             process.wait(random.uniform(0.1, LONGEST))
         except subprocess.TimeoutExpired:
             process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=TIMEOUT)
     for path in files_in(ready.output):
         assert path.name.startswith("k_")
         with Image.open(path) as image:

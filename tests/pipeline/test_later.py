@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.pipeline.servers import Server, slow
+from tests.waiting import with_more_time
 
 
 def at(server: Server, plugin: Any, call: dict[str, Any], **env: str) -> Any:
@@ -17,13 +18,13 @@ def at(server: Server, plugin: Any, call: dict[str, Any], **env: str) -> Any:
 
 
 def test_a_submitted_run_is_got_later(server: Server, plugin: Any) -> None:
-    plugin.workflow("short", slow(1))
+    plugin.workflow("short", slow(1, side=64))
     told = at(server, plugin, {"command": "submit", "workflow": "short"})
     prompt_id = told.result["prompt_id"]
     assert prompt_id in told.text
-    got = at(server, plugin, {"command": "result", "prompt_id": prompt_id, "wait": "30"})
+    got = at(server, plugin, {"command": "result", "prompt_id": prompt_id, "wait": "100"})
     (output,) = got.result["outputs"]
-    assert output["width"] == 2048
+    assert output["width"] == 64
     assert (plugin.output / output["file"]).is_file()
     state = at(server, plugin, {"command": "status", "prompt_id": prompt_id})
     assert state.result["state"] == "ended"
@@ -60,8 +61,12 @@ def test_an_id_that_the_server_does_not_know_is_told(ready: Any, command: str) -
 def test_what_has_not_ended_in_time_can_be_cancelled(server: Server, plugin: Any) -> None:
     plugin.workflow("slow", slow(40))
     call = {"workflow": "slow", "on_timeout": "cancel"}
-    told = at(server, plugin, call, COMFYUI_TIMEOUT="2")
-    assert "was cancelled, as asked" in told.error
+
+    def check(seconds: float) -> None:
+        told = at(server, plugin, call, COMFYUI_TIMEOUT=f"{seconds}")
+        assert "was cancelled, as asked" in told.error
+
+    with_more_time(check, 2, 10, 30)
     server.until(lambda queue: not queue["queue_running"])
 
 

@@ -11,6 +11,7 @@ import requests
 
 from comfyui_pipeline.links import DAY, Links
 from tests.input_server.running import KEY, Running
+from tests.waiting import TIMEOUT
 
 NAME = "图 sub/a #1 b.txt"
 
@@ -30,7 +31,7 @@ def test_an_address_opens_and_is_known_again(running: Running, style: str, signe
     links = Links(running.url, style, KEY, "signs", signed=signed)
     url = links.url("m", NAME, 17.9, picture=False)
     assert url is not None
-    assert requests.get(url, timeout=10).text == "here"
+    assert requests.get(url, timeout=TIMEOUT).text == "here"
     assert ("t=17" in url, KEY in url) == (True, not signed)
     rest = [
         (url.removeprefix(begin), opens)

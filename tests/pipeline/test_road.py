@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from PIL import Image
 
+from tests.waiting import TIMEOUT
+
 
 def encoded(color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> str:
     buffer = io.BytesIO()
@@ -367,7 +369,7 @@ def test_results_in_the_servers_own_folder_on_this_machine_are_not_copied(
 
 def test_ten_pictures_are_fetched_at_once(ready: Any) -> None:
     """The site answers nobody before all ten have asked; ComfyUI's login is not for it."""
-    together = threading.Barrier(10, timeout=20)
+    together = threading.Barrier(10, timeout=TIMEOUT)
     logins: list[str | None] = []
 
     class Site(BaseHTTPRequestHandler):

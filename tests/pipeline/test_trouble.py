@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.pipeline.servers import PATIENCE, Server, slow
+from tests.pipeline.servers import Server, slow
+from tests.waiting import TIMEOUT, with_more_time
 
 
 def started(plugin: Any, server: Server, **env: str) -> subprocess.Popen[bytes]:
@@ -19,7 +20,7 @@ def started(plugin: Any, server: Server, **env: str) -> subprocess.Popen[bytes]:
 
 
 def answer(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     return json.loads(out)
 
@@ -35,10 +36,10 @@ def test_a_server_that_is_killed_mid_run_ends_in_an_error(plugin: Any, server: S
 
 def test_a_queue_cleared_by_somebody_else_ends_the_call(plugin: Any, server: Server) -> None:
     blocker = {"prompt": slow(40), "prompt_id": "blocker"}
-    requests.post(f"{server.url}/prompt", json=blocker, timeout=20).raise_for_status()
+    requests.post(f"{server.url}/prompt", json=blocker, timeout=TIMEOUT).raise_for_status()
     process = started(plugin, server)
     server.until(lambda queue: bool(queue["queue_pending"]))
-    requests.post(f"{server.url}/queue", json={"clear": True}, timeout=20)
+    requests.post(f"{server.url}/queue", json={"clear": True}, timeout=TIMEOUT)
     answered = answer(process)
     assert answered["status"] == "error"
     assert "queue" in answered["error"]
@@ -51,16 +52,20 @@ def test_a_stopped_call_takes_its_run_with_it(plugin: Any, server: Server) -> No
     process.terminate()
     assert "stopped" in answer(process)["error"]
     server.until(lambda queue: not queue["queue_running"])
-    (entry,) = requests.get(f"{server.url}/history", timeout=20).json().values()
+    (entry,) = requests.get(f"{server.url}/history", timeout=TIMEOUT).json().values()
     assert entry["status"]["messages"][-1][0] == "execution_interrupted"
 
 
 def test_a_call_answers_at_its_own_limit_and_says_where_the_run_is(
     plugin: Any, server: Server
 ) -> None:
-    process = started(plugin, server, COMFYUI_TIMEOUT="2")
-    server.until(lambda queue: bool(queue["queue_running"]))
-    ((_, prompt_id, *_),) = server.queue()["queue_running"]
-    error = answer(process)["error"]
-    assert prompt_id in error
-    assert "still going on" in error
+    def check(seconds: float) -> None:
+        requests.post(f"{server.url}/interrupt", timeout=TIMEOUT)
+        server.until(lambda queue: not queue["queue_running"])
+        error = answer(started(plugin, server, COMFYUI_TIMEOUT=f"{seconds}"))["error"]
+        running = [item[1] for item in server.queue()["queue_running"]]
+        assert len(running) == 1
+        assert running[0] in error
+        assert "still going on" in error
+
+    with_more_time(check, 2, 10, 30)

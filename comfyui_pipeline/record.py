@@ -1,0 +1,109 @@
+"""What one call has queued and stored so far: what its answer names, whatever fails afterwards.
+
+A record travels with the call. Whoever has to answer in the call's place (an unforeseen error, a
+signal, the watchdog) reads it. Runs on older Pythons than the rest, as ``answer`` does.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SENT, QUEUED, ENDED, CANCELLED, GONE = "sent", "queued", "ended", "cancelled", "gone"
+"""States of a job: the request is on its way; the server has it; it ran to its end; we cancelled it;
+there is nothing of it to be had (refused, failed, lost)."""
+WORDS = {
+    SENT: "The run may have been queued at ComfyUI; get it with {command}.",
+    QUEUED: "The run may still be going on at ComfyUI; get it with {command}.",
+    ENDED: "The run has ended at ComfyUI; get it with {command}.",
+    CANCELLED: "The run was cancelled (prompt id {prompt_id}).",
+}
+MOST_FILES = 20
+"""Stored files that are named one by one."""
+MOST_JOBS = 20
+
+
+class Job:
+    """One prompt that was sent to the server; ``cancel`` asks the server to stop it."""
+
+    def __init__(self, prompt_id: str, cancel: Callable[[], None], lasting: bool) -> None:
+        self.prompt_id = prompt_id
+        self.state = SENT
+        self.cancel = cancel
+        self.lasting = lasting  # False where the server ends with this call
+
+
+class Record:
+    """The jobs and files of one call, or of one part of a batch; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parts: list[tuple[str, Record]] = []
+        self._jobs: list[Job] = []
+        self._files: dict[str, None] = {}
+
+    def part(self, label: str) -> Record:
+        """A record of its own for one part of a batch."""
+        part = Record()
+        with self._lock:
+            self._parts.append((label, part))
+        return part
+
+    def sending(self, prompt_id: str, cancel: Callable[[], None], *, lasting: bool = True) -> Job:
+        """A prompt is about to be sent under this id. The job's ``state`` is then kept up to date."""
+        job = Job(prompt_id, cancel, lasting)
+        with self._lock:
+            self._jobs.append(job)
+        return job
+
+    def stored(self, place: str) -> None:
+        """A result lies on this disk; ``place`` is its URL, or its path where it has none."""
+        with self._lock:
+            self._files[place] = None
+
+    def cancel(self) -> None:
+        """Ask the server to stop every job that may still be there, those of all parts too."""
+        for job in self._all_jobs():
+            if job.state in (SENT, QUEUED):
+                job.state = CANCELLED
+                job.cancel()
+
+    def remains(self, said: str = "") -> str:
+        """What an answer has to add so that nothing is lost; "" when ``said`` names it already."""
+        parts = [(f"{label}: ", part) for label, part in self._copy_of_parts()]
+        texts = [
+            f"{label}{words}"
+            for label, part in [("", self), *parts]
+            if (words := part._own_words(said))
+        ]
+        return " ".join(texts)
+
+    def _own_words(self, said: str) -> str:
+        with self._lock:
+            jobs, files = list(self._jobs), list(self._files)
+        texts = [_words(job) for job in jobs[-MOST_JOBS:] if job.prompt_id not in said]
+        unsaid = [file for file in files if file not in said]
+        if unsaid:
+            more = f" and {len(unsaid) - MOST_FILES} more" if len(unsaid) > MOST_FILES else ""
+            texts.append(f"Stored before that: {', '.join(unsaid[:MOST_FILES])}{more}.")
+        return " ".join(text for text in texts if text)
+
+    def _copy_of_parts(self) -> list[tuple[str, Record]]:
+        with self._lock:
+            return list(self._parts)
+
+    def _all_jobs(self) -> list[Job]:
+        with self._lock:
+            jobs = list(self._jobs)
+        return jobs + [job for _, part in self._copy_of_parts() for job in part._all_jobs()]
+
+
+def _words(job: Job) -> str:
+    if not job.lasting:
+        return ""
+    command = json.dumps({"command": "result", "prompt_id": job.prompt_id})
+    return WORDS.get(job.state, "").format(command=command, prompt_id=job.prompt_id)

@@ -1,0 +1,139 @@
+"""Bodies that are being sent: how many at once, and how much memory they may take.
+
+A client that reads slowly holds the chunks that wait for it. A body therefore begins with small
+chunks, and they grow while its client keeps up and the budget of all bodies allows it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+SMALLEST, FIRST, LARGEST = 8 * 1024, 16 * 1024, 256 * 1024
+"""Bytes of a chunk."""
+BUFFERED = 7
+"""Chunks of one body in memory at most: granian's channel holds 4 and one more waits for a place in
+it (its ``src/asgi/io.rs``), one is being written, and one is being read."""
+CHANNEL = 4
+BUDGET = 24 * 2**20
+"""Bytes of chunks of all bodies together; beyond it each body gets the smallest chunks."""
+LIMIT, LIMIT_PER_CLIENT = 1024, 768
+"""Bodies sent in chunks at once. One client alone cannot take every place."""
+NATIVE_LIMIT = 32
+"""Bodies sent by native code at once; each holds about 300 KB while its client does not read."""
+PROMPT_SECONDS, SLOW_SECONDS = 0.05, 1.0
+"""Chunks grow for a client that takes one this soon, and are the smallest for one that is slower."""
+RECOUNT_PAUSE = 20
+"""Counting native bodies takes at most one part in so many of the time."""
+
+
+class TooManyBodies(Exception):
+    """Too many bodies are being sent, in all or to this client."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """A body that is being sent in chunks of ``size`` bytes. ``reserved``: its part of the budget."""
+
+    size: int = FIRST
+    reserved: int = 0
+
+    def waited(self, seconds: float) -> None:
+        """Adapt to how long the client took for a chunk."""
+        if seconds > SLOW_SECONDS:
+            self.size = SMALLEST
+        elif 0 < seconds < PROMPT_SECONDS:
+            self.size = min(self.size * 2, LARGEST)
+
+
+class Streams:
+    """The bodies that one worker sends in chunks. Not thread-safe: for use in its event loop.
+
+    ``workers``: how many of them share the budget. Connections are not spread evenly, so each may
+    have twice its part of LIMIT and LIMIT_PER_CLIENT.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        share = min(1.0, 2 / workers)
+        self._free = BUDGET // workers
+        self._limit = int(LIMIT * share)
+        self._limit_per_client = int(LIMIT_PER_CLIENT * share)
+        self._clients: Counter[str] = Counter()
+        self._count = 0
+
+    @contextmanager
+    def open(self, client: str) -> Iterator[Stream]:
+        """A place, for as long as the block lasts. Raises TooManyBodies when there is none."""
+        if self._count >= self._limit or self._clients[client] >= self._limit_per_client:
+            raise TooManyBodies
+        stream = Stream()
+        self._count += 1
+        self._clients[client] += 1
+        try:
+            yield stream
+        finally:
+            self._free += stream.reserved
+            self._count -= 1
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+
+    def chunk(self, stream: Stream) -> int:
+        """Bytes that the next chunk of this body should have."""
+        free = (self._free + stream.reserved) // BUFFERED // SMALLEST * SMALLEST
+        size = max(SMALLEST, min(stream.size, free))
+        self._free += stream.reserved - size * BUFFERED
+        stream.reserved = size * BUFFERED
+        return size
+
+
+class NativeBodies:
+    """Bodies that native code is sending from files which it opened itself (Linux).
+
+    Nobody reports their end, so the open descriptors are counted when there may be too many.
+    ``own``: gives how many plain files this process has open apart from those.
+    """
+
+    def __init__(self, limit: int, own: Callable[[], int]) -> None:
+        self._limit = limit
+        self._own = own
+        self._count = 0
+        self._not_before = 0.0
+
+    def admit(self) -> bool:
+        """Whether one more may be sent; it counts from now on."""
+        if self._count >= self._limit:
+            self._recount()
+        if self._count >= self._limit:
+            return False
+        self._count += 1
+        return True
+
+    def _recount(self) -> None:
+        begun = time.monotonic()
+        if begun < self._not_before:
+            return
+        self._count = max(0, plain_files() - self._own())
+        ended = time.monotonic()
+        self._not_before = ended + (ended - begun) * RECOUNT_PAUSE
+
+
+def plain_files() -> int:
+    """How many descriptors of this process mean plain files; very many when that cannot be seen."""
+    try:
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - numbers
+    except OSError:
+        return 2**31
+    return sum(map(_is_plain, descriptors))
+
+
+def _is_plain(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:  # closed meanwhile
+        return False
