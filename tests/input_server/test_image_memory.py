@@ -303,6 +303,7 @@ def variant(folder: Path, name: str, wish: Wish) -> Image.Image:
     return Image.open(io.BytesIO(content))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says that it is odd
 def test_odd_exif_hinders_no_thumbnail(tmp_path: Path) -> None:
     for number, exif in enumerate((b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"x" * 40)):
         content = saved((40, 30), "JPEG")
