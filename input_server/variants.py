@@ -51,7 +51,7 @@ class Variants:
         *,
         memory: MemoryBudget | None = None,
     ) -> None:
-        self._memory = memory or MemoryBudget(IMAGE_MB * 2**20)
+        self.memory = memory or MemoryBudget(IMAGE_MB * 2**20)
         self.folder = folder.resolve()
         self._mode = mode
         self._most = most_mb * 2**20
@@ -100,7 +100,7 @@ class Variants:
     def _make(self, file: OpenFile, form: str, wish: Wish) -> bytes:
         """The copy's bytes; none where the file itself is better, so that this too is kept."""
         try:
-            content = copy_of(file, form, wish, self._memory)
+            content = copy_of(file, form, wish, self.memory)
         except Unmakeable:
             if wish.only_lighter:
                 return b""
@@ -121,7 +121,7 @@ class Variants:
 
     def _gzip(self, file: OpenFile) -> bytes:
         try:
-            with self._memory.reserve(2 * file.size):
+            with self.memory.reserve(2 * file.size):
                 return gzip.compress(file.read(0, file.size), 6, mtime=0)
         except OverBudget:
             raise Unmakeable("This text is too large to be compressed.", 413) from None
