@@ -20,7 +20,7 @@ from .content import headers_of, is_text
 from .memory import IMAGE_MB, MemoryBudget, OverBudget
 from .opened import OpenFile, open_file
 from .paths import Missing
-from .pixels import FORMATS, Unmakeable, Wish, copy_of, fitting_form, readers
+from .pixels import FORMATS, HEIF_KINDS, Unmakeable, Wish, copy_of, fitting_form, readers
 from .render_queue import Requester
 from .whole import write_whole
 
@@ -72,6 +72,10 @@ class Variants:
         if file.kind not in readers():
             if wish.only_lighter:
                 return file
+            if file.kind in HEIF_KINDS:
+                raise Unmakeable(
+                    "HEIC cannot be read here: the package pillow-heif is missing.", 415
+                )
             raise Unmakeable("Only pictures can be made smaller.")
         form = fitting_form(file.kind, wish)
         pillow, kind, ending = FORMATS[form]

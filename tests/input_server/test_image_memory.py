@@ -330,13 +330,28 @@ def test_heic_without_its_reader_or_broken_is_an_icon_and_nothing_breaks(
         plain = server.get(name)
         assert plain.content == heic(brand)
         assert plain.headers["Content-Type"] in ("image/heic", "image/heif")
-        assert server.get(f"{name}?w=100").status_code in (400, 415, 422)
+        assert server.get(f"{name}?w=100").status_code in (415, 422)
         assert server.get(f"{name}?q=80").content == heic(brand)
         gallery = f"/comfyui_server/pw={KEY}/gallery/m/"
         (item,) = server.get(f"{gallery}list").json()["items"]
         assert (item["name"], item["kind"]) == (name, "image")
         info = server.get(f"{gallery}info?path={name}")
         assert (info.status_code, info.json()["width"]) == (200, None)
+
+
+def test_heic_without_its_reader_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("input_server.variants.readers", lambda: pixels.READERS)
+    file = file_of(tmp_path, "a.heic", heic(b"heic"))
+    copies = Variants(tmp_path / "copies", 1)
+    try:
+        with pytest.raises(Unmakeable, match="pillow-heif") as told:
+            copies.picture(file, "a.heic", Wish(100))
+        assert told.value.status == 415
+        assert copies.picture(file, "a.heic", Wish(lighter=True)) is file
+    finally:
+        os.close(file.descriptor)
 
 
 def test_heic_has_thumbnails_where_it_can_be_read(tmp_path: Path) -> None:
