@@ -14,10 +14,13 @@ from typing import IO
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of a process that has ended: its peak in MB, and how long it took in seconds."""
+    """Of a process that has ended: its peak in MB, how long it took and how long it computed, both in
+    seconds.
+    """
 
     peak: float
     seconds: float
+    computed: float
 
 
 def run(
@@ -39,7 +42,8 @@ def run(
     _, status, usage = os.wait4(child.pid, 0)
     killer.cancel()
     child.returncode = os.waitstatus_to_exitcode(status)
-    return Usage(usage.ru_maxrss / 1024, time.perf_counter() - begun)
+    computed = usage.ru_utime + usage.ru_stime
+    return Usage(usage.ru_maxrss / 1024, time.perf_counter() - begun, computed)
 
 
 def used(processes: Iterable[int]) -> float:
