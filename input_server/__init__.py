@@ -38,7 +38,7 @@ def register_routes(
     base = Path(project_base_path) if project_base_path else None
     config = read(plugin_config or {}, base)
     server = FileServer(config)
-    server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
+    server.pages["gallery"] = Gallery(server.mounts, config.signing_key, server.variants.memory)
     register(app, server, log=config.access_log)
     for warning in short_keys(config):
         tell(warning)

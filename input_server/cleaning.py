@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import signal
 import threading
 import time
@@ -19,6 +21,9 @@ SPARED_SECONDS = 3600.0
 """A file younger than this is never touched: somebody may just be looking at it, or writing it."""
 FIRST_SECONDS, EVERY_SECONDS = 60.0, 3600.0
 DAY = 24 * 3600.0
+ASIDE = ".removing-"
+"""How the name begins to which a file is moved just before it is removed; such names are not served."""
+CHANGED = "it has changed meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,12 @@ class Plan:
         return sum(removal.entry.size for removal in self.removals)
 
 
-def plans(mounts: Iterable[Mount], now: float) -> Iterator[Plan]:
-    """A plan for each mount; what lies in a read-only one stays, by whichever name."""
+def plans(mounts: Iterable[Mount], now: float, beside: Iterable[Mount] = ()) -> Iterator[Plan]:
+    """A plan for each mount; what lies in a read-only one, of these or ``beside``, stays by whichever
+    name.
+    """
     listed = list(mounts)
-    spared = [mount.folder for mount in listed if mount.read_only]
+    spared = [mount.folder for mount in (*listed, *beside) if mount.read_only]
     return (plan(mount, now, spared=spared) for mount in listed)
 
 
@@ -108,6 +115,7 @@ def carry_out(planned: Plan, log: Callable[[str], None]) -> tuple[int, int]:
     Each removal is logged, and each file that was left after all.
     """
     _outlive_leases()
+    _remove_left_over(planned.mount.folder)
     files = freed = 0
     for removal in planned.removals:
         told = f"{planned.mount.alias}/{removal.entry.path} ({removal.entry.size} bytes)"
@@ -120,6 +128,15 @@ def carry_out(planned: Plan, log: Callable[[str], None]) -> tuple[int, int]:
     return files, freed
 
 
+def _remove_left_over(folder: Path) -> None:
+    """Remove what a process that was killed had moved aside; what is younger may be in use."""
+    with suppress(OSError):
+        for path in folder.glob(f"{ASIDE}*"):
+            with suppress(OSError):
+                if time.time() - path.lstat().st_mtime >= SPARED_SECONDS:
+                    path.unlink()
+
+
 def _remove(mount: Mount, entry: Entry) -> str:
     """Why it was not removed; "" when it was."""
     try:
@@ -127,24 +144,77 @@ def _remove(mount: Mount, entry: Entry) -> str:
         if path != root.joinpath(*entry.names):
             return "a link lies on its way"
         with reached(path, root) as (name, folder):
-            return _unlink(name, folder, entry)
+            problem = _why_not(name, folder, entry)
+            return problem or _take_out(name, folder, root, entry)
     except (Missing, FileNotFoundError):
         return "it is gone"
     except (Refused, OSError) as problem:
         return str(getattr(problem, "strerror", None) or "it lies outside")
 
 
-def _unlink(name: str, folder: int | None, entry: Entry) -> str:
+def _why_not(name: str, folder: int | None, entry: Entry) -> str:
     seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    same = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
-    if same != (entry.inode, entry.size, entry.mtime_ns):
-        return "it has changed meanwhile"
+    if not _is_same(seen, entry):
+        return CHANGED
     if time.time() - seen.st_mtime < SPARED_SECONDS:
         return "it is younger than an hour"
     if _is_written(name, folder):
         return "it is being written"
-    os.unlink(name, dir_fd=folder)
     return ""
+
+
+def _is_same(seen: os.stat_result, entry: Entry) -> bool:
+    found = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    return found == (entry.inode, entry.size, entry.mtime_ns)
+
+
+def _take_out(name: str, folder: int | None, root: Path, entry: Entry) -> str:
+    """Remove what bears a name, if it still is what was planned. It is moved aside before that is seen:
+    another file could otherwise take the name between the look and the removal, and be lost.
+    """
+    aside = root / f"{ASIDE}{secrets.token_hex(8)}"
+    try:
+        os.rename(name, aside, src_dir_fd=folder)
+    except OSError as problem:
+        if problem.errno not in (errno.EXDEV, errno.EACCES, errno.EROFS):
+            raise
+        os.unlink(name, dir_fd=folder)  # another file system below, or a folder that is not ours
+        return ""
+    if _is_same(aside.lstat(), entry):
+        aside.unlink()
+        return ""
+    _put_back(aside, name, folder)
+    return CHANGED
+
+
+def _put_back(aside: Path, name: str, folder: int | None) -> None:
+    """Give a file its name again, or one beside it where an even newer file has that."""
+    stem, dot, ending = name.rpartition(".")
+    beside = f"{stem or ending}.{secrets.token_hex(4)}{dot}{ending if stem else ''}".rstrip(".")
+    for wanted in (name, beside):
+        with suppress(FileExistsError):
+            _rename_new(aside, wanted, folder)
+            return
+
+
+def _rename_new(path: Path, name: str, folder: int | None) -> None:
+    """Rename a file to a name that none has. Raises OSError, FileExistsError where one has it."""
+    if os.name == "nt":
+        path.rename(name)
+        return
+    try:
+        os.link(path, name, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except (
+        OSError
+    ):  # a file system without links: then what has the name since is looked for at least
+        with suppress(FileNotFoundError):
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+            raise FileExistsError from None
+        os.rename(path, name, dst_dir_fd=folder)
+        return
+    path.unlink()
 
 
 def _is_written(name: str, folder: int | None) -> bool:
@@ -179,6 +249,19 @@ def _outlive_leases() -> None:
             signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
+def clean_all(mounts: Iterable[Mount], log: Callable[[str], None]) -> None:
+    """Carry out every mount's plan once; what goes wrong with one is logged and hinders no other."""
+    listed = list(mounts)
+    for mount in listed:
+        try:
+            (planned,) = plans([mount], time.time(), listed)
+            if planned.removals:
+                carry_out(planned, log)
+        except (OSError, RuntimeError, ValueError) as problem:
+            with suppress(OSError, ValueError):
+                log(f"{mount.alias} was not cleaned: {problem}")
+
+
 def clean_now_and_then(mounts: MountTable, log: Callable[[str], None]) -> None:
     """A thread that carries out every mount's plan once an hour, for as long as the process lives.
 
@@ -189,9 +272,7 @@ def clean_now_and_then(mounts: MountTable, log: Callable[[str], None]) -> None:
     def work() -> None:
         time.sleep(FIRST_SECONDS)
         while True:
-            for planned in plans(mounts, time.time()):
-                if planned.removals:
-                    carry_out(planned, log)
+            clean_all(mounts, log)
             time.sleep(EVERY_SECONDS)
 
     threading.Thread(target=work, name="cleaning", daemon=True).start()

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from . import signing
 from .access import Grant
 from .content import TYPES
+from .memory import MemoryBudget
 from .mounts import Mount, MountTable
 from .newest import CURSOR, Newest, Texts, folded, kind_of, page_of, place_of
 from .opened import open_file
@@ -48,10 +49,13 @@ POLICY = (
 
 
 class Gallery:
-    """Answers below ``…/gallery/<alias>``; thread-safe."""
+    """Answers below ``…/gallery/<alias>``; thread-safe. ``memory``: what long prompts may take."""
 
-    def __init__(self, mounts: MountTable, signing_key: str) -> None:
+    def __init__(
+        self, mounts: MountTable, signing_key: str, memory: MemoryBudget | None = None
+    ) -> None:
         self._mounts = mounts
+        self._memory = memory
         self._signing_key = signing_key
         self._newest = Newest()
         self._texts = Texts()
@@ -74,7 +78,7 @@ class Gallery:
             path = query.get("path", "")
             if not path:
                 return plain(400, "path has to be the name of a file.", "wrong query")
-            return _json(_told(_info(mount, path.split("/"))))
+            return _json(_told(_info(mount, path.split("/"), self._memory)))
         raise Missing
 
     def _addresses(self, route: Route, grant: Grant) -> Addresses:
@@ -117,7 +121,7 @@ class Gallery:
         absent = [word for word in words if word not in path]
         if not absent or TYPES[_suffix(entry.names[-1])] not in TELLING:
             return not absent
-        text = self._texts.of(mount.folder, entry, lambda: _search_text(mount, entry))
+        text = self._texts.of(mount.folder, entry, lambda: _search_text(mount, entry, self._memory))
         return all(word in text for word in absent)
 
 
@@ -169,20 +173,20 @@ def _item(entry: Entry, addresses: Addresses) -> dict[str, Any]:
     }
 
 
-def _info(mount: Mount, names: list[str]) -> Info:
+def _info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> Info:
     """What a file tells. Raises Missing and Refused, as for the file itself."""
     judge(names)
     path, root = locate(mount.folder, names)
     file = open_file(path, root, names[-1], held=False)
     try:
-        return info_of(file)
+        return info_of(file, memory)
     finally:
         os.close(file.descriptor)
 
 
-def _search_text(mount: Mount, entry: Entry) -> str:
+def _search_text(mount: Mount, entry: Entry, memory: MemoryBudget | None) -> str:
     try:
-        return _info(mount, list(entry.names)).search_text
+        return _info(mount, list(entry.names), memory).search_text
     except (Missing, Refused):  # it has gone since the walk
         return ""
 

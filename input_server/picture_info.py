@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from .memory import MemoryBudget, OverBudget
 from .opened import OpenFile
-from .picture_texts import read
+from .picture_texts import Embedded, read
 
 LONGEST_TEXT = 20_000
 """Characters of all positive or all negative texts together."""
@@ -30,6 +31,10 @@ TEXTUAL = re.compile("text|prompt|string|caption|wildcard", re.IGNORECASE)
 WEIGHTS = re.compile(r".+\.(safetensors|sft|ckpt|gguf|pth?|bin|onnx)", re.IGNORECASE)
 NAMED = re.compile(r"\w*(ckpt|net|lora|vae|clip|model|encoder)_name\d?", re.IGNORECASE)
 """Inputs of loaders, such as ckpt_name, unet_name, lora_name or clip_name1."""
+
+SHORT_PROMPT, PARSED = 2**16, 28
+"""Characters up to which a prompt is parsed at once, and the bytes that each may become."""
+MOST_DIGITS = 40
 
 Nodes = Mapping[str, Mapping[str, Any]]
 """Node id -> its inputs: values, and links to other nodes as [id, output]."""
@@ -62,10 +67,24 @@ class Info:
         return "\n".join((*seeds, *self.models, self.positive, self.negative))
 
 
-def info_of(file: OpenFile) -> Info:
-    """What a file tells; an empty Info for a broken file or another kind. Never raises."""
+def info_of(file: OpenFile, memory: MemoryBudget | None = None) -> Info:
+    """What a file tells; an empty Info for a broken file or another kind. Never raises.
+
+    Waits for its share of ``memory`` where the prompt is long; one that would take more counts as none.
+    """
     found = read(file)
-    nodes = _nodes(found.texts.get("prompt", ""))
+    prompt = found.texts.get("prompt", "")
+    if memory is None or len(prompt) < SHORT_PROMPT:
+        return _info(found, prompt)
+    try:
+        with memory.reserve(PARSED * len(prompt)):
+            return _info(found, prompt)
+    except OverBudget:
+        return _info(found, "")
+
+
+def _info(found: Embedded, prompt: str) -> Info:
+    nodes = _nodes(prompt)
     positive, negative = _texts(nodes)
     return Info(
         found.width,
@@ -85,8 +104,8 @@ def info_of(file: OpenFile) -> Info:
 
 def _nodes(text: str) -> Nodes:
     try:
-        document = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
+        document = json.loads(text, parse_int=_parsed) if text else {}
+    except (ValueError, RecursionError, MemoryError):
         return {}
     entries = document.items() if isinstance(document, dict) else ()
     return {
@@ -94,6 +113,11 @@ def _nodes(text: str) -> Nodes:
         for node_id, node in islice(entries, MOST_NODES)
         if isinstance(node, dict) and isinstance(node.get("inputs"), dict)
     }
+
+
+def _parsed(digits: str) -> int | None:
+    """A whole number; None for one that no machine makes, which would take its time."""
+    return int(digits) if len(digits) <= MOST_DIGITS else None
 
 
 def _source(value: Any) -> str | None:

@@ -250,8 +250,8 @@ def costs(image: Image, file: OpenFile, form: str, wish: Wish) -> tuple[int, int
     whole = image.width * image.height
     final = _final_size(image, wish)
     beside = 0 if image.format == "GIF" else DECODING.get(image.format or "", 0)
-    if image.format == "JPEG" and not buffers_whole(file):
-        beside = 0
+    if image.format == "JPEG":  # two bytes for each component
+        beside = max(beside, 2 * len(image.getbands())) if buffers_whole(file) else 0
     _decode_less(image, wish)
     decoded = image.width * image.height
     factor = _factor(image, final)

@@ -185,7 +185,7 @@ def make_app(config: Config, secret: str = "") -> App:
     metrics = Metrics(remembering(server.mounts))
     server.variants.copied = metrics.copied
     server.pages["metrics"] = metrics
-    server.pages["gallery"] = Gallery(server.mounts, config.signing_key)
+    server.pages["gallery"] = Gallery(server.mounts, config.signing_key, server.variants.memory)
     return App(
         server,
         metrics,

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,9 @@ def measured(mount: Mount) -> tuple[int, int]:
 def remembering(
     mounts: MountTable, seconds: float = 60.0
 ) -> Callable[[], Mapping[str, tuple[int, int]]]:
-    """Measures every mount, and again only when the figures are older than that."""
+    """Measures every mount, and again only when the figures are older than that. One that cannot be
+    measured just now keeps the figures that it had.
+    """
     lock = threading.Lock()
     kept: dict[str, tuple[int, int]] = {}
     moment = [-seconds]
@@ -81,8 +84,14 @@ def remembering(
     def figures() -> Mapping[str, tuple[int, int]]:
         with lock:
             if time.monotonic() - moment[0] >= seconds:
+                found = {}
+                for mount in mounts:
+                    with suppress(OSError):
+                        found[mount.alias] = measured(mount)
+                    if mount.alias in kept:
+                        found.setdefault(mount.alias, kept[mount.alias])
                 kept.clear()
-                kept.update({mount.alias: measured(mount) for mount in mounts})
+                kept.update(found)
                 moment[0] = time.monotonic()
             return dict(kept)
 

@@ -20,7 +20,7 @@ from .content import headers_of, is_text
 from .memory import IMAGE_MB, MemoryBudget, OverBudget
 from .opened import OpenFile, open_file
 from .paths import Missing
-from .pixels import FORMATS, Unmakeable, Wish, copy_of, fitting_form, readers
+from .pixels import FORMATS, HEIF_KINDS, Unmakeable, Wish, copy_of, fitting_form, readers
 from .render_queue import Requester
 from .whole import write_whole
 
@@ -51,7 +51,7 @@ class Variants:
         *,
         memory: MemoryBudget | None = None,
     ) -> None:
-        self._memory = memory or MemoryBudget(IMAGE_MB * 2**20)
+        self.memory = memory or MemoryBudget(IMAGE_MB * 2**20)
         self.folder = folder.resolve()
         self._mode = mode
         self._most = most_mb * 2**20
@@ -72,6 +72,10 @@ class Variants:
         if file.kind not in readers():
             if wish.only_lighter:
                 return file
+            if file.kind in HEIF_KINDS:
+                raise Unmakeable(
+                    "HEIC cannot be read here: the package pillow-heif is missing.", 415
+                )
             raise Unmakeable("Only pictures can be made smaller.")
         form = fitting_form(file.kind, wish)
         pillow, kind, ending = FORMATS[form]
@@ -100,7 +104,7 @@ class Variants:
     def _make(self, file: OpenFile, form: str, wish: Wish) -> bytes:
         """The copy's bytes; none where the file itself is better, so that this too is kept."""
         try:
-            content = copy_of(file, form, wish, self._memory)
+            content = copy_of(file, form, wish, self.memory)
         except Unmakeable:
             if wish.only_lighter:
                 return b""
@@ -121,7 +125,7 @@ class Variants:
 
     def _gzip(self, file: OpenFile) -> bytes:
         try:
-            with self._memory.reserve(2 * file.size):
+            with self.memory.reserve(2 * file.size):
                 return gzip.compress(file.read(0, file.size), 6, mtime=0)
         except OverBudget:
             raise Unmakeable("This text is too large to be compressed.", 413) from None

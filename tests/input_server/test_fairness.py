@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +38,7 @@ from input_server.render_queue import (
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
 from tests.input_server.running import KEY, Running
+from tests.waiting import TIMEOUT, wait_until
 
 FLOODER, OTHER = "203.0.113.7", "203.0.113.8"
 bounded = settings(
@@ -75,7 +75,7 @@ def check_the_other_is_first(url: str) -> None:
     """While a client has many copies rendered by one link, another gets one at once."""
 
     def get(path: str, client: str) -> requests.Response:
-        return requests.get(url + path, headers={"X-Forwarded-For": client}, timeout=50)
+        return requests.get(url + path, headers={"X-Forwarded-For": client}, timeout=TIMEOUT)
 
     flood_link, own_link = link("large.png"), link("small.png")
     with ThreadPoolExecutor(len(VARIANTS)) as pool:
@@ -147,7 +147,7 @@ def test_only_the_client_that_has_too_many_waiting_is_refused(server: FileServer
 
         def get(client: str, path: str = PATH) -> requests.Response:
             url = f"http://127.0.0.1:{port}{path}"
-            return requests.get(url, headers={"X-Forwarded-For": client}, timeout=20)
+            return requests.get(url, headers={"X-Forwarded-For": client}, timeout=TIMEOUT)
 
         refused = get(FLOODER)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
@@ -361,7 +361,7 @@ def test_memory_is_given_out_up_to_its_total_and_waited_for() -> None:
         with memory.reserve(60), memory.reserve(40):
             waiting = pool.submit(hold, memory, 100)
             assert not waiting.done()
-        waiting.result(20)
+        waiting.result(TIMEOUT)
     with memory.reserve(100):
         pass
 
@@ -382,11 +382,11 @@ def test_small_ones_pass_a_large_one_but_not_for_ever() -> None:
     with ThreadPoolExecutor(16) as pool:
         with memory.reserve(50):
             large = pool.submit(run, 90, "large")
-            until(lambda: len(memory._waiting) == 1)
+            wait_until(lambda: len(memory._waiting) == 1)
             for number in range(8):
-                pool.submit(run, 10, f"small {number}").result(20)
+                pool.submit(run, 10, f"small {number}").result(TIMEOUT)
             late = pool.submit(run, 10, "late")
-            until(lambda: len(memory._waiting) == 2)
+            wait_until(lambda: len(memory._waiting) == 2)
             assert not late.done()
         wait_for(large, late)
     assert order[8:] in (["large", "late"], ["late", "large"])
@@ -395,11 +395,4 @@ def test_small_ones_pass_a_large_one_but_not_for_ever() -> None:
 
 def wait_for(*jobs: Future[None]) -> None:
     for job in jobs:
-        job.result(20)
-
-
-def until(seen: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not seen():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+        job.result(TIMEOUT)

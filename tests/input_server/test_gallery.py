@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -19,8 +20,10 @@ import requests
 
 from input_server import newest, signing
 from input_server.access import Key
+from input_server.mounts import Mount, MountTable
 from input_server.newest import Newest, Texts, cursor_of, page_of, place_of
-from input_server.usage import Entry
+from input_server.paths import Exhausted
+from input_server.usage import Entry, remembering
 from tests.input_server.looked_at import (
     KEY,
     SIGNING_KEY,
@@ -401,3 +404,58 @@ def test_many_may_search_at_once(searched: Shown) -> None:
         answers = list(pool.map(lambda q: searched.names(f"list?q={q}"), queries))
     assert answers[:4] * 8 == answers
     assert answers[:2] == [["two.png", "foxes/three.png", "fox.txt"], ["one.png"]]
+
+
+# When the system lacks something
+
+
+def lacking(number: int) -> Any:
+    def scandir(_path: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    return scandir
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_list_that_cannot_be_read_for_want_of_descriptors_is_not_empty(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    png(shown.folder / "a.png", prompt())
+    page = f"/comfyui_server/pw={KEY}/gallery/m/"
+    with monkeypatch.context() as patch:
+        patch.setattr("input_server.usage.os.scandir", lacking(number))
+        reply = shown.ask(f"{page}list")
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "5")
+        assert shown.ask(f"{page}list").status == 503, "nothing of it is kept"
+    assert shown.names() == ["a.png"]
+
+
+def test_a_search_that_cannot_open_a_picture_forgets_nothing(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png(shown.folder / "a.png", prompt("a lighthouse"))
+
+    def short(*_: object, **__: object) -> Any:
+        raise Exhausted(errno.EMFILE, "Too many open files")
+
+    page = f"/comfyui_server/pw={KEY}/gallery/m/"
+    with monkeypatch.context() as patch:
+        patch.setattr("input_server.gallery.open_file", short)
+        assert shown.ask(f"{page}list?q=lighthouse").status == 503
+        assert shown.ask(f"{page}info?path=a.png").status == 503
+    assert shown.names("list?q=lighthouse") == ["a.png"]
+
+
+def test_figures_stay_as_they_were_where_a_mount_cannot_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png(tmp_path / "m" / "a.png")
+    table = MountTable((Mount("m", tmp_path / "m"),), tmp_path / "absent.json", print)
+    figures = remembering(table, seconds=0)
+    before = figures()
+    assert before["m"][0] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("input_server.usage.os.scandir", lacking(errno.EMFILE))
+        assert figures() == before
+    png(tmp_path / "m" / "b.png")
+    assert figures()["m"][0] == 2

@@ -19,9 +19,10 @@ from input_server import register_routes, signing
 from input_server.access import Access, Asker, Denied, Key
 from input_server.guard import DenyList, Guard, Policy, networks
 from input_server.urls import Route
-from tests.input_server.hosts import Host, needs_node, soon
+from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
 from tests.input_server.running import KEY, Running
+from tests.waiting import TIMEOUT, wait_until
 
 SECRET = "signing secret"
 GUARDED = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1"}
@@ -147,7 +148,7 @@ def test_a_socket_for_both_families_knows_ipv4_clients_by_their_ipv4_addresses(
             assert server.get(f"/comfyui_server/pw=no{number}/files/m/a.txt").status_code == 401
         assert server.get("a.txt").text == "x", "exempt"
         deny.write_text("127.0.0.1\n", "utf-8")
-        assert soon(lambda: server.get("a.txt").status_code == 403)
+        wait_until(lambda: server.get("a.txt").status_code == 403)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no Unix sockets in Python")
@@ -189,7 +190,9 @@ def test_in_a_python_host_the_client_that_guesses_is_locked_out(
 
         def ask(key: str, client: str) -> int:
             url = f"http://127.0.0.1:{port}/comfyui_server/pw={key}/files/m/a.txt"
-            return requests.get(url, headers={"X-Forwarded-For": client}, timeout=20).status_code
+            return requests.get(
+                url, headers={"X-Forwarded-For": client}, timeout=TIMEOUT
+            ).status_code
 
         assert [ask("old", f"10.0.0.{n}") for n in range(5)] == [401] * 5
         new = 3 if trusted else 2
@@ -197,7 +200,7 @@ def test_in_a_python_host_the_client_that_guesses_is_locked_out(
         assert ask(KEY, CLIENT) == 429
         assert ask(KEY, OTHER) == (200 if trusted else 429)
         link = f"http://127.0.0.1:{port}{signed(KEY)}"
-        assert requests.get(link, headers={"X-Forwarded-For": CLIENT}, timeout=20).text == "x"
+        assert requests.get(link, headers={"X-Forwarded-For": CLIENT}, timeout=TIMEOUT).text == "x"
     told = capsys.readouterr().err
     assert told.count("locked out") == 1
     assert (CLIENT if trusted else "127.0.0.1") in told
@@ -232,7 +235,7 @@ def test_through_the_bridge_the_client_that_guesses_is_locked_out(
         assert host.get(signed(KEY), X_Forwarded_For=CLIENT).text == "x"
         line = host.logged("locked out")
         assert (CLIENT if trusted else "127.0.0.1") in line
-        assert soon(lambda: len([one for one in host.log if "locked out" in one]) == 1)
+        assert len([one for one in host.log if "locked out" in one]) == 1
         assert not [one for one in host.log if "guess" in one]
 
 

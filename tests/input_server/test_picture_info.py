@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 import zlib
@@ -12,7 +13,11 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from input_server import picture_texts
+from input_server import picture_info, picture_texts
+from input_server.memory import MemoryBudget
+from input_server.opened import open_file
+from input_server.paths import locate
+from input_server.picture_info import info_of
 from tests.input_server.looked_at import (
     EDITOR,
     KEY,
@@ -341,3 +346,69 @@ def test_odd_paths_under_a_right_key_lock_nobody_out(shown: Shown) -> None:
     answers = {shown.ask(target, peer="203.0.113.9").status for _ in range(200)}
     assert answers == {403}, "whoever has the key does not guess it"
     assert shown.ask(f"{PAGE}list", peer="203.0.113.9").status == 200
+
+
+# Texts that would take time or memory
+
+BOMBS = {
+    "lists": "[" + "[]," * 1_000_000 + "[]]",
+    "deep": '{"1":' * 200_000 + "1" + "}" * 200_000,
+    "digits": '{"1": {"inputs": {"seed": ' + "9" * 1_000_000 + "}}}",
+    "many inputs": json.dumps({"1": {"inputs": {f"text{n}": "x" for n in range(100_000)}}}),
+    "spaces": json.dumps({"1": {"inputs": {"text": " " * 1_000_000, "ckpt_name": "a." * 400_000}}}),
+    "names": json.dumps({"1": {"inputs": {"a" * 1_000_000: "b", "c" * 900_000: "d"}}}),
+    "chain": json.dumps({str(n): {"inputs": {"positive": [str(n + 1), 0]}} for n in range(60_000)}),
+    "infinite": '{"1": {"inputs": {"cfg": 1e999, "steps": NaN, "seed": -Infinity}}}',
+    "nul": '{"1": {"inputs": {"text": "' + "\\u0000" * 100_000 + '"}}}',
+}
+
+
+@pytest.mark.parametrize("which", BOMBS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_text_that_would_take_long_or_much_is_bounded(
+    shown: Shown, which: str, packed: bool
+) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", BOMBS[which], zip=packed)
+    Image.new("RGB", (20, 10)).save(shown.folder / "a.png", pnginfo=info)
+    told = shown.json("info?path=a.png")
+    assert (told["width"], told["height"]) == (20, 10)
+    assert len(json.dumps(told)) < 100_000
+    assert shown.names("list?q=nowhere") == []
+
+
+def test_one_number_with_many_digits_hides_nothing_else(shown: Shown) -> None:
+    inputs = {"seed": 12, "text": "a lighthouse"}
+    text = json.dumps({"1": {"inputs": inputs}}).replace("12", "12, " + '"noise": ' + "9" * 6000)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", text)
+    Image.new("RGB", (20, 10)).save(shown.folder / "a.png", pnginfo=info)
+    assert shown.json("info?path=a.png")["seeds"] == ["12"]
+
+
+def test_long_prompts_share_the_memory_of_pictures(tmp_path: Path) -> None:
+    text = json.dumps({"1": {"inputs": {"seed": 7, "text": "x" * 70_000}}})
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", text)
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png", pnginfo=info)
+    path, root = locate(tmp_path, ["a.png"])
+    file = open_file(path, root, "a.png", held=False)
+    try:
+        assert info_of(file, MemoryBudget(2**20)).seeds == ()
+        assert info_of(file, MemoryBudget(2**20)).width == 20
+        assert info_of(file, MemoryBudget(2**23)).seeds == (7,)
+    finally:
+        os.close(file.descriptor)
+
+
+WORST = ("a." * 500_000, "_name" * 200_000, "." * 1_000_000, "prompt" * 160_000, " " * 1_000_000)
+
+
+@pytest.mark.parametrize("text", WORST, ids=[text[:6] for text in WORST])
+def test_no_pattern_takes_more_than_linear_time(text: str) -> None:
+    for word in (text, text + "!", text + "\n"):
+        picture_info.TEXTUAL.search(word)
+        picture_info.WEIGHTS.fullmatch(word)
+        picture_info.NAMED.fullmatch(word)
+    picture_texts.EXIF_NAME.match(text.encode())
+    picture_texts.EXIF_NAME.match(b"\0" * 1_000_000 + b"x")

@@ -1,0 +1,367 @@
+"""What a picture may cost: its header says how much, a worker has so much in all."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from input_server import pixels
+from input_server.memory import IMAGE_MB, MemoryBudget
+from input_server.mounts import Mount
+from input_server.opened import OpenFile, OpenFiles
+from input_server.pixels import ENCODING, Unmakeable, Wish, copy_of
+from input_server.variants import Variants
+from tests.input_server.running import KEY, Running, processes
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+BUDGET = MemoryBudget(IMAGE_MB * 2**20)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
+
+
+def flat_png(width: int, height: int, depth: int, color: int) -> bytes:
+    """A PNG of one colour in a few bytes, whatever its size (PNG 3rd edition, 11.2.1)."""
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    row = bytes(1 + (width * samples * depth + 7) // 8)
+    packer = zlib.compressobj(1)
+    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(3)) if color == 3 else b""
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + palette
+        + chunk(b"IDAT", packed)
+        + chunk(b"IEND", b"")
+    )
+
+
+def texts_png(count: int) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    for number in range(count):
+        info.add_text(f"k{number}", "x" * 1_000_000, zip=True)
+    buffer = io.BytesIO()
+    Image.new("RGB", (200, 200)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def saved(size: tuple[int, int], form: str, mode: str = "RGB", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, form, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "deep.png": lambda: flat_png(8000, 8000, 16, 0),
+    "colours.png": lambda: flat_png(8000, 8000, 16, 2),
+    "clear.png": lambda: flat_png(7000, 7000, 8, 6),
+    "grey.png": lambda: flat_png(13000, 13000, 8, 0),
+    "texts.png": lambda: texts_png(60),
+    "progressive.jpg": lambda: saved((6600, 6600), "JPEG", progressive=True, subsampling=0),
+    "baseline.jpg": lambda: saved((6600, 6600), "JPEG"),
+    "large.webp": lambda: saved((4400, 4400), "WEBP"),
+    "large.avif": lambda: saved((3000, 3000), "AVIF"),
+    "large.gif": lambda: saved((5000, 5000), "GIF", "P"),
+    "large.tif": lambda: saved((4000, 4000), "TIFF", compression="tiff_lzw"),
+}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("memory") / "m"
+    folder.mkdir()
+    for name, content in HOSTILE.items():
+        (folder / name).write_bytes(content())
+    Image.new("RGB", (400, 300), (9, 200, 9)).save(folder / "usual.png")
+    with Running(folder) as server:
+        yield server
+
+
+def peak(pid: int) -> int:
+    """Bytes of memory that a process had at the most."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+@LINUX
+def test_a_worker_stays_below_300_mb_whatever_it_renders(running: Running) -> None:
+    queries = ("w=320&fmt=webp&q=auto", "w=900&fmt=png", "q=70")
+    asked = [f"{name}?{query}" for query in queries for name in HOSTILE]
+    random.Random(13).shuffle(asked)
+    with ThreadPoolExecutor(12) as pool:
+        answers = dict(zip(asked, pool.map(running.get, asked), strict=True))
+    assert {answer.status_code for answer in answers.values()} == {200, 413}
+    for name in HOSTILE:
+        lighter = answers[f"{name}?q=70"]
+        assert lighter.status_code == 200, "the file itself would do"
+    assert max(map(peak, processes(running.process.pid))) < 300 * 2**20
+    assert running.get("usual.png?w=100").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["deep.png", "progressive.jpg", "baseline.jpg", "large.gif"])
+def test_what_fits_has_a_thumbnail(running: Running, name: str) -> None:
+    expected = 413 if name == "progressive.jpg" else 200
+    assert running.get(f"{name}?w=320&fmt=webp").status_code == expected
+
+
+def test_above_the_limit_the_answer_says_so_and_the_file_itself_comes(running: Running) -> None:
+    refused = running.get("large.webp?w=320")
+    assert (refused.status_code, refused.text) == (
+        413,
+        "This picture is too large to be made smaller.",
+    )
+    original = (running.folder / "large.webp").read_bytes()
+    assert running.get("large.webp?q=50").content == original
+    assert running.get("large.webp").content == original
+
+
+def test_the_limit_is_a_setting(tmp_path: Path) -> None:
+    with Running(tmp_path / "m", INPUT_SERVER_IMAGE_MB="12") as server:
+        (server.folder / "a.png").write_bytes(flat_png(2000, 1000, 8, 0))
+        (server.folder / "b.png").write_bytes(flat_png(2000, 2000, 8, 2))
+        assert server.get("a.png?w=100").status_code == 200
+        assert server.get("b.png?w=100").status_code == 413
+        assert server.get("b.png?quality=10").status_code == 200
+        assert "too large" in server.get("a.png?w=2000&fmt=webp").text
+
+
+# -- the estimate ----------------------------------------------------------------------------------
+
+
+def file_of(folder: Path, name: str, content: bytes) -> OpenFile:
+    (folder / name).write_bytes(content)
+    return OpenFiles(0).find(Mount("m", folder), (name,))
+
+
+def cost(folder: Path, content: bytes, name: str = "a.png", **wish: object) -> tuple[int, int]:
+    file = file_of(folder, name, content)
+    try:
+        form = str(wish.pop("form", "WEBP"))
+        return pixels._checked_costs(file, form, Wish(**wish))  # type: ignore[arg-type]
+    finally:
+        os.close(file.descriptor)
+
+
+@pytest.mark.parametrize(
+    ("depth", "color", "bytes_of_a_pixel"),
+    [(8, 0, 1), (16, 0, 2), (8, 2, 4), (16, 2, 4), (1, 0, 1)],
+)
+def test_a_decoded_pixel_costs_what_its_mode_takes(
+    tmp_path: Path, depth: int, color: int, bytes_of_a_pixel: int
+) -> None:
+    content = flat_png(1000, 2000, depth, color)
+    reading, writing = cost(tmp_path, content, width=1)
+    assert 0 <= reading - len(content) - 2_000_000 * bytes_of_a_pixel < 100_000
+    assert writing == len(content) + 2 * (8 + ENCODING["WEBP"][0])
+
+
+def test_texts_of_a_png_count_as_they_unpack(tmp_path: Path) -> None:
+    bare, full = (cost(tmp_path, texts_png(count), width=10)[0] for count in (0, 20))
+    assert 20 * 10**6 < full - bare < 21 * 2**20
+    most = cost(tmp_path, texts_png(64) + b"x", width=10)[0]
+    assert most - bare <= 65 * 2**20
+
+
+def test_a_baseline_jpeg_costs_what_is_decoded_of_it(tmp_path: Path) -> None:
+    baseline = cost(tmp_path, saved((4000, 4000), "JPEG"), "a.jpg", width=500)
+    progressive = cost(tmp_path, saved((4000, 4000), "JPEG", progressive=True), "b.jpg", width=500)
+    assert baseline[0] < 8 * 2**20
+    assert progressive[0] > 16_000_000 * 6
+
+
+def test_a_jpeg_whose_components_come_one_after_the_other_counts_as_progressive(
+    tmp_path: Path,
+) -> None:
+    content = saved((2000, 2000), "JPEG")
+    at = content.index(b"\xff\xda")
+    split = content[: at + 4] + b"\1" + content[at + 5 :]
+    assert cost(tmp_path, split, "a.jpg", width=100)[0] > 4_000_000 * 6
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, 0), (99, 422), (80, 0)])
+def test_many_scans_are_refused(tmp_path: Path, count: int, status: int) -> None:
+    content = saved((64, 64), "JPEG", progressive=True)
+    assert content.count(b"\xff\xda") == 10
+    marks = b"\xff\xda" * count
+    comment = b"\xff\xfe" + struct.pack(">H", len(marks) + 2) + marks
+    file = file_of(tmp_path, "a.jpg", content[:2] + comment + content[2:])
+    found = 0
+    try:
+        copy_of(file, "WEBP", Wish(10), BUDGET)
+    except Unmakeable as problem:
+        found = problem.status
+    finally:
+        os.close(file.descriptor)
+    assert found == status
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "YCbCr"]),
+    form=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"]),
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    orientation=st.integers(0, 9),
+    wish=st.builds(
+        Wish,
+        width=st.none() | st.integers(1, 100),
+        height=st.none() | st.integers(1, 100),
+        quality=st.none() | st.integers(1, 100),
+    ),
+    target=st.sampled_from(["WEBP", "JPEG", "PNG", "AVIF"]),
+    cut=st.none() | st.integers(0, 300),
+)
+def test_whatever_the_picture_a_copy_comes_or_it_is_said_why_not(
+    tmp_path: Path,
+    mode: str,
+    form: str,
+    size: tuple[int, int],
+    orientation: int,
+    wish: Wish,
+    target: str,
+    cut: int | None,
+) -> None:
+    image = Image.linear_gradient("L").resize(size)
+    image = Image.new("I;16", size, 30000) if mode == "I;16" else image.convert("RGB").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    try:
+        if form in ("GIF", "BMP"):
+            image.save(buffer, form)
+        else:
+            image.save(buffer, form, exif=exif)
+    except (OSError, ValueError):
+        return  # this format does not have that mode
+    ending = {"JPEG": "jpg", "TIFF": "tif"}.get(form, form.lower())
+    file = file_of(tmp_path, f"a.{ending}", buffer.getvalue()[:cut])
+    try:
+        content = copy_of(file, target, wish, BUDGET)
+    except Unmakeable as problem:
+        assert (cut is not None, problem.status) == (True, 422)  # noqa: PT017
+        return
+    except KeyError:
+        assert cut is not None  # so short that it is no picture
+        return
+    finally:
+        os.close(file.descriptor)
+    turned = orientation in range(5, 9) and form not in ("GIF", "BMP")
+    width, height = size[::-1] if turned else size
+    with Image.open(io.BytesIO(content)) as made:
+        assert made.width <= min(wish.width or width, width)
+        assert made.height <= min(wish.height or height, height)
+        share = min((wish.width or width) / width, (wish.height or height) / height, 1)
+        assert abs(made.width - width * share) <= 1
+        assert abs(made.height - height * share) <= 1
+
+
+def test_a_palette_and_a_clear_colour_keep_their_looks(tmp_path: Path) -> None:
+    image = Image.new("P", (400, 400), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.paste(0, (0, 0, 200, 400))
+    image.save(tmp_path / "a.png", transparency=0)
+    made = variant(tmp_path, "a.png", Wish(40, form="png")).convert("RGBA")
+    assert made.getpixel((5, 20))[3] == 0
+    assert made.getpixel((35, 20)) == (0, 0, 255, 255)
+    keyed = Image.new("RGB", (400, 400), (1, 2, 3))
+    keyed.paste((9, 9, 250), (200, 0, 400, 400))
+    keyed.save(tmp_path / "b.png", transparency=(1, 2, 3))
+    made = variant(tmp_path, "b.png", Wish(40, form="webp")).convert("RGBA")
+    assert made.getpixel((5, 20))[3] == 0
+    assert made.getpixel((35, 20))[3] == 255
+
+
+def variant(folder: Path, name: str, wish: Wish) -> Image.Image:
+    file = OpenFiles(0).find(Mount("m", folder), (name,))
+    made = Variants(folder / "copies", 10).picture(file, name, wish)
+    content = made.read(0, made.size)
+    for one in (file, made):
+        os.close(one.descriptor)
+    return Image.open(io.BytesIO(content))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says that it is odd
+def test_odd_exif_hinders_no_thumbnail(tmp_path: Path) -> None:
+    for number, exif in enumerate((b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"x" * 40)):
+        content = saved((40, 30), "JPEG")
+        segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+        (tmp_path / f"{number}.jpg").write_bytes(content[:2] + segment + content[2:])
+        assert variant(tmp_path, f"{number}.jpg", Wish(20)).size == (20, 15)
+
+
+# -- HEIC ------------------------------------------------------------------------------------------
+
+
+def heic(brand: bytes) -> bytes:
+    """A head of that brand, with nothing behind it (ISO 14496-12, 4.3)."""
+    return struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"mif1heic" + bytes(40)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"msf1", b"hevc"])
+@pytest.mark.parametrize("name", ["a.heic", "b.heif"])
+def test_heic_without_its_reader_or_broken_is_an_icon_and_nothing_breaks(
+    tmp_path: Path, brand: bytes, name: str
+) -> None:
+    with Running(tmp_path / "m") as server:
+        (server.folder / name).write_bytes(heic(brand))
+        plain = server.get(name)
+        assert plain.content == heic(brand)
+        assert plain.headers["Content-Type"] in ("image/heic", "image/heif")
+        assert server.get(f"{name}?w=100").status_code in (415, 422)
+        assert server.get(f"{name}?q=80").content == heic(brand)
+        gallery = f"/comfyui_server/pw={KEY}/gallery/m/"
+        (item,) = server.get(f"{gallery}list").json()["items"]
+        assert (item["name"], item["kind"]) == (name, "image")
+        info = server.get(f"{gallery}info?path={name}")
+        assert (info.status_code, info.json()["width"]) == (200, None)
+
+
+def test_heic_without_its_reader_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("input_server.variants.readers", lambda: pixels.READERS)
+    file = file_of(tmp_path, "a.heic", heic(b"heic"))
+    copies = Variants(tmp_path / "copies", 1)
+    try:
+        with pytest.raises(Unmakeable, match="pillow-heif") as told:
+            copies.picture(file, "a.heic", Wish(100))
+        assert told.value.status == 415
+        assert copies.picture(file, "a.heic", Wish(lighter=True)) is file
+    finally:
+        os.close(file.descriptor)
+
+
+def test_heic_has_thumbnails_where_it_can_be_read(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not required")
+    heif.register_heif_opener()
+    with Running(tmp_path / "m") as server:
+        Image.new("RGB", (400, 200), (250, 0, 0)).save(server.folder / "a.heic", "HEIF")
+        made = Image.open(io.BytesIO(server.get("a.heic?w=100").content))
+        assert (made.format, made.size) == ("JPEG", (100, 50))
+        gallery = f"/comfyui_server/pw={KEY}/gallery/m/list"
+        (item,) = server.get(gallery).json()["items"]
+        assert item["thumb"] is not None
+        assert "w=2048" in item["view"]
