@@ -27,7 +27,7 @@ from input_server.opened import OpenFile, OpenFiles
 from input_server.reply import Piece, Reply
 from input_server.sending import send_chunks
 from input_server.serve import UNSENT, listen
-from input_server.streams import Busy, NativeBodies, Stream, Streams, plain_files
+from input_server.streams import NativeBodies, Stream, Streams, TooManyBodies, plain_files
 from tests.input_server.running import KEY, Running, memory, processes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -211,11 +211,11 @@ def test_places_are_limited_in_all_and_for_each_client(workers: int, limit: int,
     with contextlib.ExitStack() as stack:
         for _ in range(mine):
             stack.enter_context(places.open("one"))
-        with pytest.raises(Busy), places.open("one"):
+        with pytest.raises(TooManyBodies), places.open("one"):
             pass
         for number in range(limit - mine):
             stack.enter_context(places.open(f"other {number}"))
-        with pytest.raises(Busy), places.open("new"):
+        with pytest.raises(TooManyBodies), places.open("new"):
             pass
     with places.open("one"):
         pass
