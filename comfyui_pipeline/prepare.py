@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from comfyui_pipeline import json_text, opening
+from comfyui_pipeline import json_text, opening, threads
 from comfyui_pipeline.engine.base import Engine, Files, Job
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.media import kinds, names, place
