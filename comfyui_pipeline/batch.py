@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from comfyui_pipeline import bounds
+from comfyui_pipeline import bounds, threads
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.record import Record
 from comfyui_pipeline.tool_call import ToolCall
@@ -42,7 +42,9 @@ def batch(
 
     pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(parts)))
     try:
-        told = list(pool.map(one, parts, records))
+        jobs = [pool.submit(one, part, own) for part, own in zip(parts, records, strict=True)]
+        threads.finished(jobs)
+        told = [job.result() for job in jobs]
     except BaseException:  # nobody waits for the parts that still run
         pool.shutdown(wait=False, cancel_futures=True)
         record.cancel()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from comfyui_pipeline import bounds
+from comfyui_pipeline import bounds, threads
 from comfyui_pipeline.engine.base import Files, Output
 from comfyui_pipeline.errors import EngineError, MediaError, OutputGone, ToolError
 from comfyui_pipeline.links import is_servable, of_file
@@ -97,6 +97,7 @@ class Collector:
         for output in wanted:
             name = output.filename or f"the text of node {output.node_id}"
             try:
+                threads.finished([self._jobs[output]], until)
                 delivered += self._jobs[output].result(max(0.0, until - time.monotonic()))
             except ToolError as error:
                 failed[name] = error

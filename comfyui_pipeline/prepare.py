@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from comfyui_pipeline import json_text, opening
+from comfyui_pipeline import json_text, opening, threads
 from comfyui_pipeline.engine.base import Engine, Files, Job
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.media import kinds, names, place
@@ -235,7 +235,10 @@ def _side_by_side(bring: Callable[[Item], Made], items: Sequence[Item]) -> list[
         return []
     pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(items)))
     try:
-        return list(pool.map(bring, items))
+        futures = [pool.submit(bring, item) for item in items]
+        threads.finished(futures)
+        done = [future for future in futures if future.done()]  # of which one may have failed
+        return [future.result() for future in (done if len(done) < len(futures) else futures)]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

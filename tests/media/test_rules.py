@@ -62,6 +62,8 @@ def test_a_folder_is_made_safe(folder: str, safe: str) -> None:
         ("word " * 20, "word_word_word_word_word_word_word_word"),
         ("a-b--c", "a-b-_c"),
         ("nul", "_nul"),
+        ("abcdefgh " + "x" * 50, "abcdefgh_" + "x" * 31),
+        ("a" * 21 + " " + "x" * 50, "a" * 21),
     ],
 )
 def test_a_prefix_is_made_of_words(text: str, prefix: str) -> None:
