@@ -1,6 +1,7 @@
 """Long texts of the kinds that make a careless pattern or loop take the square of their length.
 
-A program of its own, since a C loop holds the interpreter: ``pumps.py GROUP CHARACTERS [SHARD SHARDS]`` tries every place of a group with every kind of text and prints each before it begins.
+A program of its own, since a C loop holds the interpreter: ``pumps.py GROUP CHARACTERS [SHARD SHARDS]``
+tries every place of a group with every kind of text, and prints each before it begins.
 """
 
 from __future__ import annotations
