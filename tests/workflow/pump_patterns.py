@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-CHARACTERS = 40_000
+CHARACTERS = 60_000
 COMMON = (
     " ",
     "\t",
@@ -38,8 +38,12 @@ COMMON = (
 
 def pieces(pattern: str) -> list[str]:
     """Texts that the pattern may get stuck on: what it spells out, alone and beside one another."""
-    spelled = re.sub(r"\\[wWdDsSbBAZ]|[\[\](){}|?*+^$.]", " ", pattern.replace("\\\\", "\0"))
-    words = [word.replace("\\", "").replace("\0", "\\") for word in spelled.split()]
+    kept = re.sub(r"\\([^\w\s])", lambda found: chr(0xE000 + ord(found[1])), pattern)
+    spelled = re.sub(r"\\[wWdDsSbBAZ]|[\[\](){}|?*+^$.\\]", " ", kept)
+    words = [
+        "".join(chr(ord(c) - 0xE000) if "\ue000" <= c <= "\ue0ff" else c for c in word)
+        for word in spelled.split()
+    ]
     units = [*COMMON, *(word for word in words if word)]
     units += [first + second for first in units[20:28] for second in (" ", "a", "9", ".")]
     return list(dict.fromkeys(units))

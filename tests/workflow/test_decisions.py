@@ -315,6 +315,10 @@ def test_pictures_and_masks_are_told_apart() -> None:
     nodes = base()
     assert places(roles.of_argument(built(nodes), "image")) == [("4", "image")]
     assert places(roles.of_argument(built(nodes), "mask")) == [("10", "image")]
+    nodes["n"] = node("LoadImage", image="other.png")
+    nodes["i"] = node("InvertMask", mask=["n", 1])
+    assert places(roles.of_argument(built(nodes), "mask")) == [("10", "image")]
+    del nodes["n"], nodes["i"]
     nodes["8"]["inputs"]["mask"] = ["m", 1]
     nodes["m"] = node("LoadImage", image="mask.png")
     del nodes["10"]
@@ -391,6 +395,8 @@ def test_titles_mean_nodes_by_spelling_role_class_and_likeness() -> None:
             if made[i]["inputs"].get("text") == "new" or made[i]["inputs"].get("steps") == 7
         ]
 
+    size = ToolCall("run", params=(Param({"width": 128}, node_title="size"),))
+    assert changed(base(), size)["11"]["inputs"]["width"] == 128
     assert touched("positive prompt") == ["2"]
     assert touched("negative") == ["3"]
     assert touched("Negtive Prompt") == ["3"]
