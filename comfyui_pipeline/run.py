@@ -7,6 +7,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,7 +63,8 @@ def run(
     stopped = False
     if not result.complete and call.cancel_late:
         record.cancel()
-        stopped = stops(engine, result.prompt_id, SURE_SECONDS)
+        with suppress(EngineError):  # what has come out matters more than how the run ended
+            stopped = stops(engine, result.prompt_id, SURE_SECONDS)
     return tell(going, ready, result, collected, stopped=stopped)
 
 
