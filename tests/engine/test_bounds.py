@@ -281,3 +281,21 @@ DEEP = json.loads("[" * 400 + "]" * 400)
 def test_frames_of_odd_contents_are_passed_over(engine: ComfyUI, fake: Any, message: Any) -> None:
     fake.script.frames, fake.script.history = [message, EXECUTED, SUCCESS, END], GOOD
     assert run(engine).complete
+
+
+def test_what_is_unpacked_comes_in_pieces_of_a_bounded_size(engine: ComfyUI, fake: Any) -> None:
+    packed = gzip.compress(b"\0" * 20 * 2**20)
+    fake.script.raw = {"/view": raw(packed, "Content-Encoding: gzip")}
+    with engine.files.fetch(Output("9", "images", "a.bin")) as incoming:
+        sizes = [len(piece) for piece in incoming.chunks]
+    assert sum(sizes) == 20 * 2**20
+    assert max(sizes) <= http.PIECE
+    assert incoming.length is None
+
+
+def test_a_redirect_is_not_followed(engine: ComfyUI, fake: Any) -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: /embeddings\r\nContent-Length: 0\r\n\r\n"
+    fake.script.raw = {"/queue": head}
+    with pytest.raises(ServerUnreachable, match=r"elsewhere .302."):
+        engine.queue_state()
+    assert "/embeddings" not in fake.script.asked

@@ -501,3 +501,28 @@ def test_progress_says_the_node_and_finite_numbers() -> None:
     data = {"node": "9", "value": float("nan"), "max": float("inf"), "prompt_id": "my-id"}
     assert listener.take(json.dumps({"type": "progress", "data": data}))
     assert heard == [Progress("running", "9", 0.0, None)]
+
+
+def test_a_socket_that_breaks_again_and_again_is_opened_after_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, opened = Clock(), list[float]()
+    monkeypatch.setattr(subscription, "time", clock)
+
+    class Broken:
+        until = 0.0
+
+        def recv(self) -> str:
+            raise OSError
+
+        def hang_up(self) -> None:
+            return
+
+    def connect() -> Any:
+        opened.append(clock.now - 1000)
+        return Broken()
+
+    made = subscription.Subscription(connect, lambda text: None)
+    while clock.now < 1040:
+        assert made.next(clock.now + 100) is None
+    assert opened[:7] == pytest.approx([0, 0.5, 1.5, 3.5, 7.5, 15.5, 23.5])

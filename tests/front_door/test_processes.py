@@ -512,3 +512,9 @@ def test_a_manifest_that_is_none_means_the_hosts_own_limit(tmp_path: Path) -> No
     assert limits.host_limit(tmp_path) == 60.0
     (tmp_path / limits.MANIFEST).write_text("[" * 99_999, "utf-8")
     assert limits.host_limit(tmp_path) == 60.0
+
+
+def test_of_two_answers_the_last_one_counts() -> None:
+    first, last = answer.failure("first"), answer.failure("last")
+    printed = json.dumps(first).encode() + b"\n" + json.dumps(last).encode() + b"\n"
+    assert answer.last_answer(printed) == last
