@@ -247,9 +247,9 @@ def _worker(base: Path, project: Path, heavy: Mapping[str, Path]) -> Iterator[bo
             statuses = Counter(clients.map(_fetch, urls))
             seconds = time.perf_counter() - begun
             peak = max(map(memory.peak, processes))
-            told = ", ".join(f"{many} x {status}" for status, many in sorted(statuses.items()))
+            counts = ", ".join(f"{many} x {status}" for status, many in sorted(statuses.items()))
             fine = peak <= WORKER_MB
-            _line(f"thumbnails of {side}: {told}", f"{peak:8.0f}  {seconds:8.1f}", fine)
+            _line(f"thumbnails of {side}: {counts}", f"{peak:8.0f}  {seconds:8.1f}", fine)
             yield fine
 
 
