@@ -16,16 +16,22 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 @contextmanager
 def shared_figures(workers: int) -> Iterator[None]:
-    """A folder for that, for as long as the block lasts; none for a single worker."""
+    """A folder for that, for as long as the block lasts; none for a single worker. The environment is
+    the same afterwards: a process that starts later must not look for a folder that is gone.
+    """
     if workers < 2:
         yield
         return
-    folder = tempfile.mkdtemp(prefix="comfyui-files-")
-    os.environ[SHARED] = folder
+    before = os.environ.get(SHARED)
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="comfyui-files-")
     try:
         yield
     finally:
         remove_shared(workers)
+        if before is None:
+            del os.environ[SHARED]
+        else:
+            os.environ[SHARED] = before
 
 
 def remove_shared(workers: int) -> None:

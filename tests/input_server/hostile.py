@@ -16,6 +16,8 @@ CORPUS = PROJECT / "tests" / "data" / "hostile" / "requests.jsonl"
 KEY = "KEY"
 ROUTE = f"/comfyui_server/pw={KEY}/files"
 CANARY = "CANARY-SECRET"
+LONG_AGO = 1_700_000_000
+"""When its files changed: within a second of that no date is a strong validator (RFC 9110, 8.8.2.2)."""
 
 
 def folder(base: Path) -> Path:
@@ -47,6 +49,7 @@ def folder(base: Path) -> Path:
         path = base / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
+        os.utime(path, (LONG_AGO, LONG_AGO))
     if sys.platform != "win32":
         (inside / "link_out.txt").symlink_to("../outside/secret.txt")
         (inside / "linkdir").symlink_to("../outside")

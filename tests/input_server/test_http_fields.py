@@ -355,6 +355,17 @@ def test_a_date_with_two_digits_of_a_year_is_at_most_fifty_years_ahead() -> None
 
 
 @pytest.mark.parametrize(
+    "form",
+    ["Sun, 06 Nov 1994 08:49:{} GMT", "Sunday, 06-Nov-94 08:49:{} GMT", "Sun Nov  6 08:49:{} 1994"],
+)
+def test_a_minute_has_a_leap_second_and_no_more(form: str) -> None:
+    """RFC 9110, 5.6.7: ``second = 2DIGIT``, of which 60 is a leap second."""
+    last = datetime(1994, 11, 6, 8, 49, 59, tzinfo=timezone.utc)
+    seconds = ("59", "60", "61", "99")
+    assert [ranges.date(form.format(text)) for text in seconds] == [last, last, None, None]
+
+
+@pytest.mark.parametrize(
     ("field", "takes"),
     [
         ("gzip", True),
@@ -454,6 +465,16 @@ def test_the_longest_range_and_the_most_parts_are_the_whole_file(app: Any) -> No
     for length, found in ((200, ((0, 1),)), (201, None)):
         field = f"bytes={'0-0':>{length}}"
         assert ranges.spans({"range": field}, 9, '"x"', CHANGED) == found
+
+
+def test_parts_that_are_the_whole_file_together_are_parts_and_those_beyond_are_not(
+    app: Any,
+) -> None:
+    half = SIZE // 2
+    for begin, status in ((half, 206), (half - 1, 200)):
+        field = f"bytes=0-{half - 1}, {begin}-"
+        assert ask(app, "GET", {"Range": field}).status == status
+    assert ranges.spans({"range": "bytes=0-4, 5-"}, 9, '"x"', CHANGED) == ((0, 5), (5, 4))
 
 
 # -- figures on loopback ---------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,7 +23,6 @@ from input_server.mounts import ConfigError, Mount
 from input_server.opened import OpenFiles
 from input_server.reply import Reply, plain
 from input_server.urls import parse
-from input_server.variants import Unmade
 from tests.input_server.running import KEY
 
 
@@ -187,28 +185,6 @@ async def ask(app: App, query: str = "") -> int:
     }
     await app(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
     return int(sent[0]["status"])
-
-
-def test_sixty_four_copies_may_be_waited_for_and_no_more(tmp_path: Path) -> None:
-    go = threading.Event()
-
-    def answer(_asked: Asked, *, make: bool = True) -> Reply:
-        if not make:
-            raise Unmade
-        go.wait(50)
-        return plain(200, "made", "ok")
-
-    app = application(tmp_path, answer)
-
-    async def all_of_them() -> list[int]:
-        waiting = [asyncio.ensure_future(ask(app, "w=10")) for _ in range(65)]
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        go.set()
-        assert [task.result() for task in done] == [503]
-        return sorted(await asyncio.gather(*waiting))
-
-    assert asyncio.run(all_of_them()) == [200] * 64 + [503]
-    assert asyncio.run(ask(app, "w=10")) == 200
 
 
 def test_sixty_four_answers_may_be_kept_waiting_and_no_more(

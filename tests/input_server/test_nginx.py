@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -38,9 +38,17 @@ class Front:
     url: str
 
     def get(self, path: str, key: str = KEY, **headers: str) -> requests.Response:
+        return self._ask("GET", path, key, headers)
+
+    def head(self, path: str, key: str = KEY, **headers: str) -> requests.Response:
+        return self._ask("HEAD", path, key, headers)
+
+    def _ask(
+        self, method: str, path: str, key: str, headers: Mapping[str, str]
+    ) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         address = f"{self.url}/comfyui_server/pw={key}/files/m/{path}"
-        return requests.get(address, headers=named, timeout=TIMEOUT)
+        return requests.request(method, address, headers=named, timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module", params=[KEEPS, 0], ids=["kept", "by X-Accel-Redirect"])
@@ -96,6 +104,20 @@ def test_nginx_itself_does_parts_and_conditions(front: Front) -> None:
         assert (part.status_code, part.content) == (206, whole.content[1000000:1000010])
         assert front.get("large.bin", Range="bytes=4000000-").status_code == 416
         assert front.get("large.bin", If_None_Match=whole.headers["ETag"]).status_code == 304
+
+
+@pytest.mark.parametrize("name", ["large.bin", ODD])
+@pytest.mark.parametrize("field", ["bytes=0-9", "bytes=99999999-", "lines=1"])
+def test_for_a_head_a_range_means_nothing(front: Front, name: str, field: str) -> None:
+    """RFC 9110, 14.2."""
+    size = len(front.get(name).content)
+    wanted = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
+    for _ in range(3):
+        answer = front.head(name, Range=field)
+        assert (answer.status_code, answer.headers.get("Content-Range")) == (200, None)
+        assert {field: answer.headers[field] for field in wanted} == wanted
+        assert answer.headers["Last-Modified"] == front.get(name).headers["Last-Modified"]
+    assert front.head(name, key="wrong", Range=field).status_code == 401
 
 
 def test_copies_and_compressed_texts_come_from_their_own_folder(front: Front) -> None:

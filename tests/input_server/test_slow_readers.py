@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import socket
@@ -254,7 +255,9 @@ def test_nothing_is_sent_natively_where_descriptors_cannot_be_counted(
 # -- over the interface ----------------------------------------------------------------------------
 
 
-def application(base: Path, places: Streams) -> tuple[App, Path]:
+def application(
+    base: Path, places: Streams, native: NativeBodies | None = None
+) -> tuple[App, Path]:
     (base / "m").mkdir()
     config = read(
         {
@@ -264,7 +267,8 @@ def application(base: Path, places: Streams) -> tuple[App, Path]:
         },
         base,
     )
-    return App(FileServer(config, by_asgi=True), Metrics(dict), streams=places), base / "m"
+    server = FileServer(config, by_asgi=True)
+    return App(server, Metrics(dict), streams=places, native=native), base / "m"
 
 
 def ask(app: App, name: str, client: str = "192.0.2.1") -> list[dict[str, Any]]:
@@ -311,6 +315,26 @@ def test_small_files_are_one_message_and_others_several(tmp_path: Path) -> None:
         assert b"".join(message["body"] for message in bodies) == (folder / "a.bin").read_bytes()
         if hasattr(os, "RWF_NOWAIT"):
             assert (len(bodies) == 1) == (size == 65_536)
+
+
+@LINUX
+def test_without_a_free_descriptor_a_file_is_sent_in_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Native code opens the file once more, and answers with 404 where it cannot."""
+    app, folder = application(tmp_path, Streams(), NativeBodies(8, lambda: 0))
+    content = os.urandom(100_000)
+    (folder / "a.bin").write_bytes(content)
+    start, named = ask(app, "a.bin")
+    assert (start["status"], named["type"]) == (200, "http.response.pathsend")
+
+    def refuse(_descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.dup", refuse)
+    start, *bodies = ask(app, "a.bin")
+    assert start["status"] == 200
+    assert b"".join(message["body"] for message in bodies) == content
 
 
 def opened(folder: Path, content: bytes) -> OpenFile:
