@@ -8,6 +8,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
+import stat
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
@@ -33,8 +37,10 @@ from input_server.mounts import Clean, Mount, MountTable
 from input_server.paths import Refused, judge
 from input_server.pixels import Wish
 from input_server.reply import Reply
+from input_server.serve import listen_unix
 from input_server.usage import walk
 from input_server.variants import Variants
+from tests.input_server.hosts import Host, needs_node
 from tests.input_server.looked_at import KEY, node, png, prompt
 
 HOUR, DAY = 3600.0, 24 * 3600.0
@@ -240,6 +246,19 @@ def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixt
     assert "absent.txt" in told
     assert KEY not in told
     assert "s3cret" not in told
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or os.name == "nt", reason="needs Unix sockets")
+def test_a_unix_socket_is_for_its_user_alone() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # a short path, as a socket needs
+        path = Path(folder) / "s"
+        before = os.umask(0)
+        try:
+            with listen_unix(path):
+                mode = stat.S_IMODE(path.lstat().st_mode)
+        finally:
+            os.umask(before)
+    assert mode == 0o600
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -459,3 +478,54 @@ def test_a_head_counts_no_bytes() -> None:
         metrics.note(sent, method, metrics.now())
     body = metrics.answer(None, {}, None).body.decode()  # type: ignore[arg-type]
     assert "comfyui_files_sent_bytes_total 5.0" in body
+
+
+# -- the bridge ------------------------------------------------------------------------------------
+
+ECHO = """
+import json, os, socketserver, sys, threading
+from http.server import BaseHTTPRequestHandler
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *_): pass
+    def address_string(self): return ""
+    def do_GET(self):
+        body = json.dumps(dict(self.headers.items())).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Sendfile-Stamp", "secret place")
+        self.end_headers()
+        self.wfile.write(body)
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+server = Server(sys.argv[sys.argv.index("--unix") + 1], Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print("File server on a socket", flush=True)
+while os.read(0, 4096): pass
+"""
+"""In the place of the Python server: tells in its answer with which headers it was asked."""
+
+
+@needs_node
+@pytest.mark.skipif(os.name == "nt", reason="a shell script and a Unix socket")
+def test_the_bridge_passes_on_no_cookie_and_tells_no_place(tmp_path: Path) -> None:
+    (tmp_path / "echo.py").write_text(ECHO, "utf-8")
+    python = tmp_path / "python"
+    script = f"#!/bin/sh\nexec '{sys.executable}' '{tmp_path / 'echo.py'}' \"$@\"\n"
+    python.write_text(script, "utf-8")
+    python.chmod(0o755)
+    with tempfile.TemporaryDirectory() as short:
+        environment = {"TMPDIR": short}
+        config = {"COMFYUI_ACCESS_KEY": KEY, "INPUT_SERVER_PYTHON": str(python)}
+        with Host(tmp_path, config, environment=environment) as host:
+            sent = {"Cookie": "session=s3cret", "X_Bridge_Client": "1.2.3.4", "X_Other": "kept"}
+            answer = host.get(f"{FILES}/m/a.txt", **sent)
+    asked = {name.lower(): value for name, value in answer.json().items()}
+    assert asked["x-other"] == "kept"
+    assert asked["x-bridge-client"] == "127.0.0.1"
+    assert "cookie" not in asked
+    assert asked["x-bridge-secret"] not in str(answer.headers)
+    assert not [name for name in answer.headers if name.lower().startswith("x-sendfile")]
