@@ -1,0 +1,219 @@
+"""Decisions around a call that a small change could reverse unnoticed: each has a test that notices."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline import bounds, report, run, settings
+from comfyui_pipeline.collect import Collected
+from comfyui_pipeline.engine.base import Job, RunResult
+from comfyui_pipeline.links import DAY, Links
+from comfyui_pipeline.media import preview
+from comfyui_pipeline.media.memory import ImageMemory
+from comfyui_pipeline.prepare import Ready, Stopwatch
+from comfyui_pipeline.record import CANCELLED, ENDED, GONE, QUEUED, SENT, Record
+from comfyui_pipeline.report import Delivered
+from comfyui_pipeline.tool_call import ToolCall
+from comfyui_pipeline.workflow import graph
+from tests.conftest import png
+from tests.pipeline.servers import Server, slow
+
+
+def test_of_the_hosts_folder_only_its_fetched_files_may_be_read(ready: Any, tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    for name in (".file_cache/a.png", "secret.png", "Plugin/x/b.png"):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / name).write_bytes(png(8, 8))
+    call = {"workflow": "invert_image"}
+    env = {"PROJECT_BASE_PATH": str(host)}
+    taken = ready.call({**call, "image": str(host / ".file_cache" / "a.png")}, **env)
+    assert taken.result["complete"] is True
+    for name in ("secret.png", "Plugin/x/b.png"):
+        refused = ready.call({**call, "image": str(host / name)}, **env)
+        assert refused.json["status"] == "error", name
+
+
+def test_what_the_environment_says_beats_the_file_unless_it_is_empty(tmp_path: Path) -> None:
+    text = "\ufeffCOMFYUI_TIMEOUT=7\nCOMFYUI_CLIENT_ID=file\nFILE_SERVER_ACCESS_KEY=k\n"
+    (tmp_path / "config.env").write_text(text, "utf-8")
+    given = {"COMFYUI_TIMEOUT": "8", "COMFYUI_CLIENT_ID": " \t"}
+    chosen = settings.load(tmp_path, given)
+    assert (chosen.timeout, chosen.client_prefix, chosen.links.access_key) == (8, "file", "k")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://me:s3cret@x", "http://me:s3cret@x:0", "http://me:s3cret@ x"]
+)
+def test_a_password_is_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(settings.SettingsError, match="COMFYUI_BASE_URL") as caught:
+        settings.load(tmp_path, {"COMFYUI_BASE_URL": url})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_signed_address_never_ends_sooner_than_is_set() -> None:
+    for hours in (1, 23, 24, 25, 720):
+        links = Links("http://x", "server", "", "signs", signed=True, seconds=hours * 3600)
+        for url in (links.url("m", "a.png", 1, picture=True), links.gallery("m")):
+            ends = int(str(url).partition("exp=")[2].partition("&")[0])
+            assert 0 <= ends - time.time() - hours * 3600 <= DAY
+            assert ends % DAY == 0
+
+
+# -- results ---------------------------------------------------------------------------------------
+
+
+def delivered(place: Path, node: str = "9", **fields: Any) -> Delivered:
+    place.write_bytes(png(8, 8))
+    usual = {"kind": "image", "file": place.name, "path": str(place), "bytes": 10}
+    return Delivered(node, "", **{**usual, **fields})
+
+
+def told(folder: Path, *outputs: Delivered, cached: tuple[str, ...] = ()) -> Any:
+    """The answer for a run that gave these."""
+    prompt = {o.node_id: {"class_type": "SaveImage", "inputs": {}} for o in outputs}
+    job = Job(prompt, "the-id")
+    ready = Ready("it", job, graph.build(prompt, {}), (), (), {}, ())
+    chosen = settings.load(folder, {"FILE_SERVER_ACCESS_KEY": "k"})
+    call = ToolCall("run", workflow="it")
+    going = run.Going(call, chosen, None, time.monotonic(), 0.0, Stopwatch(), Record())  # type: ignore[arg-type]
+    from comfyui_pipeline.engine.base import Output
+
+    results = tuple(Output(o.node_id, "images", str(o.file)) for o in outputs)
+    result = RunResult("the-id", results, complete=True, cached=frozenset(cached))
+    return run.tell(going, ready, result, Collected(outputs))
+
+
+def test_a_run_counts_as_cached_only_when_all_of_its_outputs_were(tmp_path: Path) -> None:
+    both = delivered(tmp_path / "a.png", "1"), delivered(tmp_path / "b.png", "2")
+    for cached, said in (((), False), (("1",), False), (("1", "2"), True), (("x",), False)):
+        answer = told(tmp_path, *both, cached=cached)
+        assert ("gave its earlier result" in answer["content"][0]["text"]) is said, cached
+
+
+def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
+    saved = delivered(tmp_path / "a.png")
+    beside = delivered(tmp_path / "b.png", preview=True)
+    for outputs, count in (((beside, saved), 1), ((beside,), 1), ((saved, saved), 2)):
+        shown = [p for p in told(tmp_path, *outputs)["content"] if p["type"] == "image_url"]
+        assert len(shown) == count
+    only = preview.show([tmp_path / "a.png"], full=False, memory=ImageMemory())
+    pictures = told(tmp_path, beside, saved)["content"][1:]
+    assert [picture["image_url"]["url"] for picture in pictures] == list(only.pictures)
+
+
+@pytest.mark.parametrize("name", ["a](http://evil) ![b.png", "a`b\\c.png", "a\r\n# b.png"])
+def test_a_file_name_is_no_markdown(tmp_path: Path, name: str) -> None:
+    one = Delivered("9", "", "image", name, str(tmp_path / "x"), "http://u", 10)
+    line = told(tmp_path, one)["content"][0]["text"].splitlines()[1]
+    assert line.startswith("![")
+    assert line[2:].partition("]")[2].startswith("(http://u) ")
+    assert not set(line[2:].partition("]")[0]) & set("[]`\\")
+
+
+def test_an_output_that_is_not_here_makes_the_answer_incomplete() -> None:
+    base: dict[str, Any] = {"workflow": "it", "prompt_id": "i", "complete": True, "outputs": ()}
+    more: dict[str, Any] = {"changes": (), "guesses": (), "seeds": {}, "node_errors": {}}
+    for failed in ({}, {"a.png": "gone"}):
+        fields = {**base, **more, "notes": (), "cached": False, "failed": failed}
+        assert report.tell(report.Report(**fields))["complete"] is not bool(failed)
+
+
+def test_what_is_kept_of_a_long_answer_holds_no_address_with_a_key() -> None:
+    kept: list[bytes] = []
+    outputs = [{"file": f"{n}.png", "url": f"http://x/pw=s3cret/{n}"} for n in range(2000)]
+    result = {"content": [{"type": "text", "text": "t"}], "outputs": outputs}
+
+    def save(content: bytes) -> str:
+        kept.append(content)
+        return "place"
+
+    answer = bounds.bounded(result, save)
+    assert answer["all_fields"] == "place"
+    assert b"1999.png" in kept[0]
+    assert b"s3cret" not in kept[0]
+
+
+def test_files_of_another_size_are_not_those_of_the_server(
+    ready: Any, comfyui: Any, tmp_path: Path
+) -> None:
+    """A folder with files of the same names, such as a copy from last week."""
+    nodes = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 16, "height": 8, "batch_size": 1, "color": 4711},
+        },
+        "2": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["1", 0], "filename_prefix": "protected/size"},
+        },
+    }
+    name = ready.workflow("sized", nodes)
+    other = tmp_path / "other"
+    (other / "protected").mkdir(parents=True)
+    for number in range(1, 30):
+        (other / "protected" / f"size_{number:05}_.png").write_bytes(png(64, 64))
+    call = {"workflow": name, "seed": None}
+    (output,) = ready.call(call, COMFYUI_SERVER_OUTPUT_DIR=str(other)).result["outputs"]
+    assert (output["width"], output["height"]) == (16, 8)
+    assert Path(output["path"]).is_relative_to(ready.output)
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "asked"),
+    [(SENT, True), (QUEUED, True), (ENDED, False), (CANCELLED, False), (GONE, False)],
+)
+def test_a_stopped_call_cancels_whatever_may_still_be_there(state: str, asked: bool) -> None:
+    record, stopped = Record(), list[str]()
+    jobs = [
+        record.sending("own", lambda: stopped.append("own")),
+        record.part("Part 1").sending("a part's", lambda: stopped.append("a part's")),
+    ]
+    for job in jobs:
+        job.state = state
+    record.cancel()
+    assert stopped == (["own", "a part's"] if asked else [])
+    assert [job.state for job in jobs] == [CANCELLED if asked else state] * 2
+
+
+def test_a_result_is_waited_for_as_long_as_the_call_says(server: Server, plugin: Any) -> None:
+    plugin.workflow("some time", slow(3, side=1024))
+    env = {"COMFYUI_BASE_URL": server.url}
+    queued = plugin.call({"command": "submit", "workflow": "some time"}, **env)
+    ident = queued.result["prompt_id"]
+    got = plugin.call({"command": "result", "prompt_id": ident, "wait": "500"}, **env)
+    assert got.result["complete"] is True
+    assert len(got.result["outputs"]) == 1
+
+
+def test_an_error_is_no_failed_process_unless_that_is_asked_for(plugin: Any) -> None:
+    for call in ({"info": "weather"}, b"{", {"workflow": "nothing of that name"}):
+        for arguments, status in (((), 0), (("--exit-code",), 1)):
+            answered = plugin.call(call, *arguments)
+            assert (answered.json["status"], answered.status) == ("error", status)
+
+
+def test_nothing_but_the_answer_is_on_stdout(ready: Any, picture: str) -> None:
+    """Whatever a package prints goes to stderr."""
+    noisy = ready.folder / "noisy"
+    noisy.mkdir()
+    (noisy / "sitecustomize.py").write_text(
+        "import threading\n"
+        "def late():\n"
+        "    import sys, time\n"
+        "    while 'comfyui_pipeline.front_door' not in sys.modules: time.sleep(0.01)\n"
+        "    import os; os.write(1, b'noise of a library\\n')\n"
+        "threading.Thread(target=late, daemon=True).start()\n",
+        "utf-8",
+    )
+    answered = ready.call({"workflow": "invert_image", "image": picture}, PYTHONPATH=str(noisy))
+    assert answered.stdout.count(b"\n") == 1
+    assert json.loads(answered.stdout)["status"] == "success"
+    assert "noise of a library" in answered.stderr
