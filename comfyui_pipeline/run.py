@@ -220,7 +220,7 @@ def _run(going: Going, ready: Ready, job: Job) -> tuple[RunResult, Collected]:
         _cancel_if_asked(going)
         raise
     except BaseException:  # the call was stopped
-        going.record.cancel()
+        going.record.stop()
         raise
     if result.complete:
         sent.state = ENDED

@@ -134,26 +134,31 @@ class ComfyUI:
         """What the server answers to a GET. Raises EngineError's children."""
         return self._http.value(self._http.get(path), path, read)
 
-    def cancel(self, prompt_id: str) -> None:
+    def cancel(self, prompt_id: str) -> bool:
         """Delete it while it waits, interrupt it when it runs; other runs are never touched.
 
-        By ``/api/jobs/<id>/cancel`` where the server has it, which does both at once.
+        By ``/api/jobs/<id>/cancel`` where the server has it, which does both at once. Gives whether
+        the server took the requests.
         """
         try:
             path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
             reply = self._http.once("POST", path, json={}, seconds=CANCEL_SECONDS)
             if reply.status == 200 and string_map(self._http.json(reply, path)).get("cancelled"):
-                return
+                return True
         except EngineError as error:
             self._log(f"could not cancel at once: {error}")
+        taken = True
         for path, body in (
             ("/queue", {"delete": [prompt_id]}),
             ("/interrupt", {"prompt_id": prompt_id}),
         ):
             try:
-                self._http.once("POST", path, json=body, seconds=CANCEL_SECONDS)
+                reply = self._http.once("POST", path, json=body, seconds=CANCEL_SECONDS)
+                taken = taken and reply.status < 400
             except EngineError as error:
+                taken = False
                 self._log(f"could not cancel: {error}")
+        return taken
 
     def _connect(self, client_id: str) -> Socket:
         """An open socket. Raises Late, WebSocketException, OSError, ValueError."""

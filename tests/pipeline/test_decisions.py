@@ -62,8 +62,9 @@ class Engine:
 
         return _Run(job.prompt_id, wait)
 
-    def cancel(self, prompt_id: str) -> None:
+    def cancel(self, prompt_id: str) -> bool:
         self.cancelled.append(prompt_id)
+        return True
 
     def state(self, _prompt_id: str) -> RunState:
         stage: Any = self.stages.pop(0) if len(self.stages) > 1 else self.stages[0]
