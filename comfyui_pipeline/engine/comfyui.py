@@ -32,6 +32,7 @@ from comfyui_pipeline.engine.subscription import Socket, Subscription
 from comfyui_pipeline.engine.timed import within
 from comfyui_pipeline.engine.waiting import Patience, QueuedRun
 from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
+from comfyui_pipeline.limits import AFTER_SECONDS
 
 SOCKET_SECONDS = 5.0
 """How long opening a socket may take; the run is asked for meanwhile by nobody."""
@@ -56,10 +57,11 @@ class ComfyUI:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
         deadline: float = math.inf,
+        after: float = AFTER_SECONDS,
         patience: Patience | None = None,
         log: Callable[[str], None],
     ) -> None:
-        self._http = Http(base_url, timeout, log, headers, deadline)
+        self._http = Http(base_url, timeout, log, headers, deadline, after)
         self.files = ServerFiles(self._http)
         self._headers = dict(headers or {})
         self._prefix = client_prefix

@@ -558,3 +558,41 @@ def test_of_two_answers_the_last_one_counts() -> None:
     first, last = answer.failure("first"), answer.failure("last")
     printed = json.dumps(first).encode() + b"\n" + json.dumps(last).encode() + b"\n"
     assert answer.last_answer(printed) == last
+
+
+@pytest.mark.parametrize(
+    ("limit", "timeout", "seconds"),
+    [(60, 10, 12), (60, 45, 12), (60, 50, 7), (60, 55, 2), (5, 5, 0)],
+)
+def test_what_comes_after_the_deadline_ends_before_the_watchdog(
+    limit: float, timeout: float, seconds: float
+) -> None:
+    assert limits.seconds_after(limit, timeout) == seconds
+    if timeout <= limit - 5:  # the highest that is taken
+        assert timeout + seconds + limits.WORDING_SECONDS <= limit - limits.HOST_MARGIN
+
+
+@pytest.mark.parametrize("slow", ["/api/jobs", "/view"])
+def test_with_the_highest_timeout_the_pipeline_answers_and_not_the_watchdog(
+    plugin: Any, fake: Any, slow: str
+) -> None:
+    """A server that is silent once the time is over: as the run is cancelled, or a result fetched."""
+    name = plugin.workflow("it", RUN)
+
+    def check(limit: float) -> None:
+        fake.stop()
+        fake.start()
+        fake.script.slow = {slow: "silent"}
+        fake.script.never_ends = slow != "/view"
+        picture = {"filename": "a.png", "subfolder": "", "type": "output"}
+        done = {"status_str": "success", "messages": [["execution_success", {}]]}
+        outputs = {"2": {"images": [picture]}}
+        fake.script.history = {"ID": {"outputs": outputs, "status": done}}
+        hurried(plugin, limit)
+        env = {"COMFYUI_BASE_URL": fake.url, "COMFYUI_TIMEOUT": f"{limit - 5:g}"}
+        call = {"workflow": name, "on_timeout": "cancel"}
+        error = plugin.call(call, **env).error
+        assert "something on the way does not answer" not in error
+        assert fake.script.posted[0]["prompt_id"] in error
+
+    with_more_time(check, 10, 30, 60)

@@ -16,6 +16,7 @@ from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.engine.base import Incoming, Job, Output, RunResult, RunState
 from comfyui_pipeline.engine.http import LostReply, Refused
 from comfyui_pipeline.errors import (
+    CallStopped,
     EngineError,
     MediaError,
     OutputGone,
@@ -146,12 +147,17 @@ class Signal(BaseException):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Signal()])
 def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseException) -> None:
-    for engine in (Engine(error), Engine(refuses=error)):
+    for engine, remains in (
+        (Engine(error), "The run was cancelled (prompt id the-id)."),
+        (Engine(refuses=error), "The run may have been queued at ComfyUI"),
+    ):
         record = Record()
         with pytest.raises(type(error)):
             performed(engine, record)
         assert engine.cancelled == ["the-id"]
-        assert record.remains() == "The run was cancelled (prompt id the-id)."
+        assert record.remains().startswith(remains)
+        with pytest.raises(CallStopped):
+            record.sending("another", lambda: True)
 
 
 @pytest.mark.parametrize(
