@@ -47,7 +47,7 @@ def batch(
         told = [job.result() for job in jobs]
     except BaseException:  # nobody waits for the parts that still run
         pool.shutdown(wait=False, cancel_futures=True)
-        record.cancel()
+        record.stop()
         raise
     pool.shutdown()
     failed = [answer for answer in told if isinstance(answer, ToolError)]

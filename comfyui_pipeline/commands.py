@@ -110,6 +110,7 @@ def _engine(settings: Settings, started: float) -> Iterator[Engine]:
             settings.client_prefix,
             headers=settings.auth,
             deadline=started + settings.timeout,
+            after=settings.after,
             patience=Patience(silence=settings.silence),
             log=_to_stderr,
         )

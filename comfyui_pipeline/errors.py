@@ -2,6 +2,7 @@
 
     ToolError                   anything we can explain
     ├── CallError               the call itself: JSON, a key, a value, a command
+    ├── CallStopped             a signal ended the call before this was done
     ├── SettingsError           config.env or the environment
     ├── WorkflowError           the workflow file: not there, not readable, not runnable
     │   └── PatchError          a change that does not fit the workflow
@@ -43,6 +44,10 @@ class ToolError(Exception):
 
 class CallError(ToolError):
     """The call itself is wrong: not JSON, an unknown command, a value of the wrong type."""
+
+
+class CallStopped(ToolError):
+    """A signal ended the call; nothing further is sent to the server."""
 
 
 class SettingsError(ToolError):

@@ -32,8 +32,6 @@ PLUGIN_FOLDER = Path(__file__).resolve().parent.parent
 CONFIG_FILE = "config.env"
 GRACE = 15.0
 """Seconds between the pipeline's own deadline and the moment the watchdog answers in its place."""
-HOST_MARGIN = 2.0
-"""Seconds before the host's limit at which the watchdog answers in any case."""
 READING_MARGIN = 2.0
 """Seconds before that moment at which a call that is still incomplete is given up."""
 EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow"}'
@@ -62,7 +60,7 @@ def _envelope(
     reader: CallReader, answer: Answer, argv: Sequence[str], started: float, signals: Signals
 ) -> Envelope:
     limit = limits.host_limit(PLUGIN_FOLDER)
-    watchdog = Watchdog(answer, started + limit - HOST_MARGIN)
+    watchdog = Watchdog(answer, started + limit - limits.HOST_MARGIN)
     try:
         raw = _read(reader, watchdog.moment - READING_MARGIN)
         outcome = packages.other_python(PLUGIN_FOLDER) or _perform(

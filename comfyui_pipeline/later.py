@@ -101,7 +101,7 @@ def result(
     deadline = min(started + settings.timeout, time.monotonic() + max(call.wait, 5.0))
     graph = graphs.build(job.prompt, {})
     going = run.Going(call, settings, engine, started, deadline, Stopwatch(), record)
-    known = record.sending(call.prompt_id, lambda: None)
+    known = record.sending(call.prompt_id, lambda: False)
     known.state = QUEUED
     try:
         ended, collected = run.follow(going, engine.follow(job), graph)

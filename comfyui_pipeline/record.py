@@ -10,8 +10,11 @@ import json
 import threading
 from typing import TYPE_CHECKING
 
+from comfyui_pipeline.errors import CallStopped
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
 
 SENT, QUEUED, ENDED, CANCELLED, GONE = "sent", "queued", "ended", "cancelled", "gone"
 """States of a job: the request is on its way; the server has it; it ran to its end; we cancelled it;
@@ -28,9 +31,12 @@ MOST_JOBS = 20
 
 
 class Job:
-    """One prompt that was sent to the server; ``cancel`` asks the server to stop it."""
+    """One prompt that was sent to the server.
 
-    def __init__(self, prompt_id: str, cancel: Callable[[], None], lasting: bool) -> None:
+    ``cancel`` asks the server to stop it, and gives whether the server took that request.
+    """
+
+    def __init__(self, prompt_id: str, cancel: Callable[[], bool], lasting: bool) -> None:
         self.prompt_id = prompt_id
         self.state = SENT
         self.cancel = cancel
@@ -45,6 +51,7 @@ class Record:
         self._parts: list[tuple[str, Record]] = []
         self._jobs: list[Job] = []
         self._files: dict[str, None] = {}
+        self._stopped = False
 
     def part(self, label: str) -> Record:
         """A record of its own for one part of a batch."""
@@ -53,10 +60,15 @@ class Record:
             self._parts.append((label, part))
         return part
 
-    def sending(self, prompt_id: str, cancel: Callable[[], None], *, lasting: bool = True) -> Job:
-        """A prompt is about to be sent under this id. The job's ``state`` is then kept up to date."""
+    def sending(self, prompt_id: str, cancel: Callable[[], bool], *, lasting: bool = True) -> Job:
+        """A prompt is about to be sent under this id. The job's ``state`` is then kept up to date.
+
+        Raises CallStopped once the call has been stopped: nobody would cancel that one.
+        """
         job = Job(prompt_id, cancel, lasting)
         with self._lock:
+            if self._stopped:
+                raise CallStopped("The call was stopped before this was queued.")
             self._jobs.append(job)
         return job
 
@@ -66,11 +78,20 @@ class Record:
             self._files[place] = None
 
     def cancel(self) -> None:
-        """Ask the server to stop every job that may still be there, those of all parts too."""
-        for job in self._all_jobs():
-            if job.state in (SENT, QUEUED):
-                job.state = CANCELLED
-                job.cancel()
+        """Ask the server to stop every job that may still be there, those of all parts too.
+
+        Side by side, as a server that hangs takes its time for each. A job whose request fails, or
+        which the server may not even have yet, keeps its state.
+        """
+        with _threads() as pool:
+            pool.map(_cancel, [job for job in self._all_jobs() if job.state in (SENT, QUEUED)])
+
+    def stop(self) -> None:
+        """The call is stopped: cancel its jobs, and let nothing further be sent."""
+        for record in self._and_parts():
+            with record._lock:
+                record._stopped = True
+        self.cancel()
 
     def remains(self, said: str = "") -> str:
         """What an answer has to add so that nothing is lost; "" when ``said`` names it already."""
@@ -96,10 +117,27 @@ class Record:
         with self._lock:
             return list(self._parts)
 
+    def _and_parts(self) -> list[Record]:
+        return [self, *(part for _, own in self._copy_of_parts() for part in own._and_parts())]
+
     def _all_jobs(self) -> list[Job]:
-        with self._lock:
-            jobs = list(self._jobs)
-        return jobs + [job for _, part in self._copy_of_parts() for job in part._all_jobs()]
+        jobs = []
+        for record in self._and_parts():
+            with record._lock:
+                jobs += record._jobs
+        return jobs
+
+
+def _threads() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(MOST_JOBS)
+
+
+def _cancel(job: Job) -> None:
+    known = job.state == QUEUED
+    if job.cancel() and known and job.state == QUEUED:
+        job.state = CANCELLED
 
 
 def _words(job: Job) -> str:

@@ -24,6 +24,9 @@ GUARD = "COMFYUI_PLUGIN_OWN_PYTHON"
 value: the seconds that the call had taken by then, which count for that Python's limits too."""
 MARGIN_SECONDS = 1.0
 """How long before the host's limit that Python is given up."""
+PERHAPS = (
+    'If it had queued a run, that may still be going on at ComfyUI: look with {"info": "queue"}.'
+)
 
 
 def is_relayed() -> bool:
@@ -60,6 +63,7 @@ def relay(
     environment = dict(os.environ)
     environment[GUARD] = f"{begun - started:.3f}"
     command = [str(python), str(project / "comfyui_plugin.py"), *argv]
+    late = False
     left = max(1.0, host_deadline - MARGIN_SECONDS - begun)
     with signals.forwarded() as forward_to:
         try:
@@ -72,13 +76,18 @@ def relay(
         try:
             printed, _ = child.communicate(raw, timeout=left)
         except subprocess.TimeoutExpired:
+            late = True
             child.kill()
             printed, _ = child.communicate()
     envelope = last_answer(printed)
     if envelope is not None:
         return envelope
     if signals.received is not None:
-        return failure("The call was stopped before it was done.")
+        return failure(f"The call was stopped before it was done. {PERHAPS}")
+    if late:
+        return failure(
+            f"The project's own Python gave no answer within this call's time limit. {PERHAPS}"
+        )
     return _no_answer(f"ended without an answer (exit status {child.returncode})")
 
 

@@ -48,6 +48,11 @@ class Going:
     watch: Stopwatch
     record: Record
 
+    @property
+    def last(self) -> float:
+        """When the call has to have everything that its answer holds."""
+        return self.started + self.settings.timeout + self.settings.after
+
 
 def run(
     call: ToolCall, settings: Settings, engine: Engine, started: float, record: Record
@@ -134,9 +139,10 @@ def follow(going: Going, queued: Run, graph: graphs.Graph) -> tuple[RunResult, C
             with queued, going.watch.time("wait"):
                 result = queued.wait(going.deadline, _harmless(progress), _harmless(collector.take))
         except RunFailed as error:
-            raise _with_results(error, collector.here(FETCH_SECONDS)) from error
+            here = collector.here(min(FETCH_SECONDS, going.last - time.monotonic()))
+            raise _with_results(error, here) from error
         with going.watch.time("fetch"):
-            until = max(going.deadline, time.monotonic()) + FETCH_SECONDS
+            until = min(max(going.deadline, time.monotonic()) + FETCH_SECONDS, going.last)
             previews = going.call.previews
             return result, collector.collect(result.outputs, until, previews=previews)
 
@@ -220,7 +226,7 @@ def _run(going: Going, ready: Ready, job: Job) -> tuple[RunResult, Collected]:
         _cancel_if_asked(going)
         raise
     except BaseException:  # the call was stopped
-        going.record.cancel()
+        going.record.stop()
         raise
     if result.complete:
         sent.state = ENDED

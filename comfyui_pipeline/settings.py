@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfyui_pipeline.errors import SettingsError
-from comfyui_pipeline.limits import MANIFEST, host_limit
+from comfyui_pipeline.limits import MANIFEST, host_limit, seconds_after
 from comfyui_pipeline.links import Links
 from comfyui_pipeline.media.memory import DEFAULT_MB, ImageMemory
 from comfyui_pipeline.numbers import whole_number
@@ -50,6 +50,7 @@ class Settings:
     auth: Mapping[str, str] = field(repr=False)
     partner_key: str = field(repr=False)
     timeout: float
+    after: float  # seconds after it in which results may be fetched and a run be cancelled
     silence: float
     return_image: str
     debug: bool
@@ -82,6 +83,7 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
     host = value("PROJECT_BASE_PATH")
     attachments = value("COMFYUI_ATTACHMENTS_DIR")
     limit = host_limit(plugin)
+    timeout = _seconds(value("COMFYUI_TIMEOUT"), limit)
     output = Path(value("COMFYUI_OUTPUT_DIR") or plugin / "output").expanduser()
     server_output = _folder("COMFYUI_SERVER_OUTPUT_DIR", value("COMFYUI_SERVER_OUTPUT_DIR"))
     return Settings(
@@ -102,7 +104,8 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         download_allow=tuple(_list(value("DOWNLOAD_ALLOW"))),
         auth=_auth(value("COMFYUI_AUTH")),
         partner_key=value("COMFYUI_API_KEY"),
-        timeout=_seconds(value("COMFYUI_TIMEOUT"), limit),
+        timeout=timeout,
+        after=seconds_after(limit, timeout),
         silence=_silence(value("COMFYUI_SILENCE_TIMEOUT")),
         return_image=_word("COMFYUI_RETURN_IMAGE", value("COMFYUI_RETURN_IMAGE"), RETURN_IMAGE),
         debug=_yes("DebugMode", value("DebugMode", "false")),

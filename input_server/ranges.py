@@ -16,9 +16,9 @@ LONGEST_TAGS = 8192
 MOST_PARTS = 8
 TAG = re.compile(r'[ \t,]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|$)')
 """An entity tag in a list (RFC 9110, 8.8.3); headers are read as Latin-1."""
-MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-MONTH = f"({'|'.join(MONTHS)})"
+MONTH = "(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+MONTHS = MONTH.strip("()").split("|")
 CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
 FIXDATE = re.compile(rf"{DAY}, ([0-9]{{2}}) {MONTH} ([0-9]{{4}}) {CLOCK} GMT")
 RFC850 = re.compile(rf"{DAY}[a-z]{{3,6}}, ([0-9]{{2}})-{MONTH}-([0-9]{{2}}) {CLOCK} GMT")

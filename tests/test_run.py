@@ -196,3 +196,29 @@ def test_packages_of_node_are_installed_once_where_there_is_npm(runner: Runner) 
         assert runner.main("test", "-n0") == 0
         shutil.rmtree(runner.folder / "tests" / "node" / "node_modules")
     assert len(runner.ran("npm install")) == 3
+
+
+def test_an_old_python_is_refused_before_anything_is_installed(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
+    assert runner.main("setup") == 2
+    assert runner.started == []
+    assert "Python 3.10 or newer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_npm_counts_as_done_only_when_it_says_so_and_the_folder_is_there(
+    runner: Runner, fails: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """npm may fail with the folder there, and end well without making it."""
+    runner.module.shutil.which = lambda _: "npm"
+    stamp = runner.folder / "tests" / "node" / "node_modules" / ".installed"
+    if fails:
+        runner.statuses["npm"] = 1
+    else:
+        runner.module.subprocess.run = lambda command, **kind: SimpleNamespace(returncode=0)
+    runner.module.set_up_node()
+    assert not stamp.exists()
+    assert stamp.parent.is_dir() == fails
+    assert "npm could not install it" in capsys.readouterr().err

@@ -174,8 +174,11 @@ class Engine(Protocol):
         """The files of its folders."""
         ...
 
-    def cancel(self, prompt_id: str) -> None:
-        """Take this run out of the queue, or interrupt it when it is the one running."""
+    def cancel(self, prompt_id: str) -> bool:
+        """Take this run out of the queue, or interrupt it when it is the one running.
+
+        Gives whether the server took that request.
+        """
         ...
 
     def models(self, folder: str) -> list[str]:

@@ -32,6 +32,7 @@ from comfyui_pipeline.engine.subscription import Socket, Subscription
 from comfyui_pipeline.engine.timed import within
 from comfyui_pipeline.engine.waiting import Patience, QueuedRun
 from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
+from comfyui_pipeline.limits import AFTER_SECONDS
 
 SOCKET_SECONDS = 5.0
 """How long opening a socket may take; the run is asked for meanwhile by nobody."""
@@ -56,10 +57,11 @@ class ComfyUI:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
         deadline: float = math.inf,
+        after: float = AFTER_SECONDS,
         patience: Patience | None = None,
         log: Callable[[str], None],
     ) -> None:
-        self._http = Http(base_url, timeout, log, headers, deadline)
+        self._http = Http(base_url, timeout, log, headers, deadline, after)
         self.files = ServerFiles(self._http)
         self._headers = dict(headers or {})
         self._prefix = client_prefix
@@ -134,26 +136,31 @@ class ComfyUI:
         """What the server answers to a GET. Raises EngineError's children."""
         return self._http.value(self._http.get(path), path, read)
 
-    def cancel(self, prompt_id: str) -> None:
+    def cancel(self, prompt_id: str) -> bool:
         """Delete it while it waits, interrupt it when it runs; other runs are never touched.
 
-        By ``/api/jobs/<id>/cancel`` where the server has it, which does both at once.
+        By ``/api/jobs/<id>/cancel`` where the server has it, which does both at once. Gives whether
+        the server took the requests.
         """
         try:
             path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
             reply = self._http.once("POST", path, json={}, seconds=CANCEL_SECONDS)
             if reply.status == 200 and string_map(self._http.json(reply, path)).get("cancelled"):
-                return
+                return True
         except EngineError as error:
             self._log(f"could not cancel at once: {error}")
+        taken = True
         for path, body in (
             ("/queue", {"delete": [prompt_id]}),
             ("/interrupt", {"prompt_id": prompt_id}),
         ):
             try:
-                self._http.once("POST", path, json=body, seconds=CANCEL_SECONDS)
+                reply = self._http.once("POST", path, json=body, seconds=CANCEL_SECONDS)
+                taken = taken and reply.status < 400
             except EngineError as error:
+                taken = False
                 self._log(f"could not cancel: {error}")
+        return taken
 
     def _connect(self, client_id: str) -> Socket:
         """An open socket. Raises Late, WebSocketException, OSError, ValueError."""

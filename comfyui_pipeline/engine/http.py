@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from comfyui_pipeline.engine.timed import Late, within
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
+from comfyui_pipeline.limits import AFTER_SECONDS
 
 TRIES = 3
 FIRST_WAIT = 0.25
@@ -28,9 +29,6 @@ GATEWAY = BUSY | frozenset(range(520, 528)) | {530}
 """What a proxy answers when ComfyUI behind it does not: RFC 9110 15.6, and Cloudflare's 52x, 530."""
 SIDE_BY_SIDE = 8
 CONNECT_SECONDS = 5.0
-AFTER_SECONDS = 12.0
-"""How long after the call's deadline results may still be fetched and a run be cancelled. The
-watchdog answers 15 s after it (``front_door.GRACE``)."""
 MAX_BODY = 64 * 2**20
 """Bytes of one JSON response, decompressed. The largest known, ``/object_info`` of a server with
 hundreds of custom nodes, has about 20 MB."""
@@ -71,8 +69,8 @@ class Http:
     """One server. Loopback addresses are never reached through a proxy.
 
     ``timeout``: seconds until a response has to begin. ``deadline``: when the call has to be over
-    (``time.monotonic()``): no request lasts beyond it, or beyond AFTER_SECONDS after it where it is
-    begun later than that.
+    (``time.monotonic()``): no request lasts beyond it, or beyond ``after`` seconds after it
+    where it is begun later than that.
     """
 
     def __init__(
@@ -82,11 +80,13 @@ class Http:
         log: Callable[[str], None],
         headers: Mapping[str, str] | None = None,
         deadline: float = math.inf,
+        after: float = AFTER_SECONDS,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._log = log
         self._deadline = deadline
+        self._after = after
         self._session = requests.Session()
         self._session.trust_env = not is_loopback(base_url)
         self._session.headers["Accept-Encoding"] = "identity"
@@ -124,9 +124,9 @@ class Http:
     def stream(self, path: str, **kind: Any) -> Iterator[Streamed]:
         """GET a file: the response, whose body may be larger than what fits into memory.
 
-        Opening it is tried again as with ``get``. It may take until AFTER_SECONDS after the deadline.
+        Opening it is tried again as with ``get``. It may take until ``after`` seconds after the deadline.
         """
-        end = self._deadline + AFTER_SECONDS
+        end = self._deadline + self._after
         response = self._repeated(
             lambda: self._open("GET", path, end, kind), lambda response: response.status_code
         )
@@ -148,7 +148,7 @@ class Http:
     def end(self, seconds: float) -> float:
         """When a request that begins now has to be over, given its own limit."""
         now = time.monotonic()
-        last = self._deadline if now < self._deadline else self._deadline + AFTER_SECONDS
+        last = self._deadline if now < self._deadline else self._deadline + self._after
         return min(now + seconds, last)
 
     def json(self, reply: Reply, path: str) -> Any:

@@ -173,6 +173,8 @@ def _invalid(shown: str) -> DownloadRefused:
 def next_hop(url: str, target: str) -> str:
     """Where a redirect leads. Raises DownloadRefused for no URL, and from https to plain http."""
     try:
+        if len(target) > MAX_URL:  # reading it takes time with the square of its length
+            raise ValueError
         following = urljoin(url, target)
         urlsplit(following)
     except ValueError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import front_door
+from comfyui_pipeline import front_door, limits
 from comfyui_pipeline.engine import (
     comfyui,
     http,
@@ -128,8 +128,8 @@ def test_the_limits_are_those_that_were_chosen() -> None:
     assert (http.TRIES, http.FIRST_WAIT, http.SIDE_BY_SIDE) == (3, 0.25, 8)
     assert {502, 503, 504} == http.BUSY
     assert {502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530} == http.GATEWAY
-    assert http.AFTER_SECONDS == 12.0 < front_door.GRACE
-    assert (front_door.GRACE, front_door.HOST_MARGIN, front_door.READING_MARGIN) == (15, 2, 2)
+    assert limits.AFTER_SECONDS == 12.0 < front_door.GRACE
+    assert (front_door.GRACE, limits.HOST_MARGIN, front_door.READING_MARGIN) == (15, 2, 2)
     assert (waiting.LOOK_SECONDS, comfyui.SOCKET_SECONDS, comfyui.CANCEL_SECONDS) == (5, 5, 5)
     assert {500, 502, 503, 504} == subscription.TEMPORARY
     assert (subscription.FIRST_PAUSE, subscription.LONGEST_PAUSE) == (0.5, 8.0)

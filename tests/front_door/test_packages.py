@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import subprocess
 import sys
 import sysconfig
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import packages
+from comfyui_pipeline import packages, relay
+from comfyui_pipeline.signals import Signals
 from tests.waiting import TIMEOUT
 
 BARE = (sys.executable, "-I", "-S")
@@ -80,9 +82,20 @@ def test_run_py_says_its_commands_when_it_is_given_none() -> None:
 
 def found_beside(folder: Path, monkeypatch: pytest.MonkeyPatch, *lacking: str) -> Path | None:
     """What ``prepare`` gives for a project whose packages, but for those, are importable."""
-    monkeypatch.setattr(
-        packages.importlib.util, "find_spec", lambda name: None if name in lacking else object()
-    )
+    there = folder / "there"
+    for name, (_, file) in packages.NEEDED.items():
+        if name not in lacking:
+            (there / name).mkdir(parents=True, exist_ok=True)
+            (there / name / file).touch()
+
+    def found(name: str) -> Any:
+        if name in lacking:
+            return None
+        spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(there / name)]
+        return spec
+
+    monkeypatch.setattr(packages.importlib.util, "find_spec", found)
     monkeypatch.setattr(sys, "path", list(sys.path))
     return packages.prepare(folder)
 
@@ -106,7 +119,7 @@ def test_a_python_that_we_started_starts_no_other(
     python.parent.mkdir(parents=True)
     python.touch()
     assert found_beside(tmp_path, monkeypatch, "PIL") == python
-    monkeypatch.setenv(packages.GUARD, "1")
+    monkeypatch.setenv(relay.GUARD, "1")
     with pytest.raises(packages.Missing, match="lacks PIL"):
         found_beside(tmp_path, monkeypatch, "PIL")
 
@@ -147,15 +160,39 @@ def test_and_they_are_found_first(
     assert (sys.path[0] == str(folder)) is lent
 
 
+def test_only_an_old_python_looks_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert packages.other_python(tmp_path) is None
+    for version, old in [((3, 10, 0), False), ((3, 9, 99), True), ((4, 0, 0), False)]:
+        monkeypatch.setattr(sys, "version_info", (*version, "final", 0))
+        if not old:
+            assert packages.other_python(tmp_path) is None
+            continue
+        with pytest.raises(packages.Missing, match=r"needs Python 3\.10 or newer.* 3\.9\."):
+            packages.other_python(tmp_path)
+
+
+def relayed(folder: Path, python: Path, seconds: float = TIMEOUT) -> Any:
+    now = time.monotonic()
+    return relay.relay(python, folder, b"call", ["-x"], Signals(), now + seconds, now - 7)
+
+
 def test_a_python_that_answers_in_our_place_gets_the_call_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "comfyui_plugin.py").write_text(
-        "import os, sys\n"
-        f"sys.stdout.write(sys.stdin.read() + repr(sys.argv[1:]) + os.environ[{packages.GUARD!r}])",
+        "import json, os, sys\n"
+        f"told = [sys.stdin.read(), sys.argv[1:], float(os.environ[{relay.GUARD!r}])]\n"
+        "print(json.dumps({'status': 'error', 'error': told}))",
         "utf-8",
     )
-    deadline = time.monotonic() + TIMEOUT
-    python = Path(sys.executable)
-    assert packages.run_with(python, tmp_path, b"call", ["-x"], deadline) == b"call['-x']1"
-    assert packages.run_with(tmp_path / "none", tmp_path, b"", [], deadline) == b""
+    text, argv, seconds = relayed(tmp_path, Path(sys.executable))["error"]
+    assert (text, argv) == ("call", ["-x"])
+    assert 7 <= seconds < TIMEOUT
+    assert "could not be started" in relayed(tmp_path, tmp_path / "none")["error"]
+
+
+def test_a_python_that_does_not_answer_in_time_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "comfyui_plugin.py").write_text("import time; time.sleep(1000)", "utf-8")
-    assert packages.run_with(python, tmp_path, b"", [], time.monotonic() - 5) == b""
+    error = relayed(tmp_path, Path(sys.executable), 0)["error"]
+    assert "no answer within this call's time limit" in error
+    assert "may still be going on" in error

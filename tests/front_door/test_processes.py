@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import select
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 
 from comfyui_pipeline import answer, limits, relay
 from comfyui_pipeline.stdin import CallReader, Incomplete, ObjectScanner
+from tests.waiting import wait_until, with_more_time
 
 PROJECT = Path(__file__).resolve().parents[2]
 INFO = b'{"info": "workflows"}'
@@ -146,10 +149,13 @@ def test_silence_in_an_incomplete_call_ends_it_before_the_limit() -> None:
 
 
 def test_the_limit_ends_an_incomplete_call_before_the_silence() -> None:
-    waiting, write_end = reader(b'{"a": ')
-    with pytest.raises(Incomplete, match="within this call's time limit"):
-        waiting.read(0.0, quiet=60)
-    os.close(write_end)
+    def check(seconds: float) -> None:
+        waiting, write_end = reader(b'{"a": ')
+        with pytest.raises(Incomplete, match="within this call's time limit"):
+            waiting.read(time.monotonic() + seconds, quiet=600)
+        os.close(write_end)
+
+    with_more_time(check, 0.1, 3, 30)
 
 
 def pieces(text: bytes, cuts: list[int]) -> bool:
@@ -254,12 +260,13 @@ def test_a_stdin_that_does_not_block_is_waited_for(plugin: Any) -> None:
 
 @posix
 def test_a_stdout_that_does_not_block_gets_all_of_a_long_answer(plugin: Any) -> None:
-    text = (PROJECT / "workflows" / "invert_image.json").read_text("utf-8")
-    for number in range(400):
-        name = f"a_workflow_with_a_rather_long_name_{number:04}" + "x" * 150
-        (plugin.folder / "workflows" / f"{name}.json").write_text(text, "utf-8")
+    """The pipe is full when the answer is written, and is read a little at a time."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(write_end, b" " * 4096)
     process = begin(plugin, stdout=write_end)
     os.close(write_end)
     with process, os.fdopen(read_end, "rb") as out:
@@ -267,10 +274,11 @@ def test_a_stdout_that_does_not_block_gets_all_of_a_long_answer(plugin: Any) -> 
         process.stdin.write(INFO)
         process.stdin.close()
         process.stdin = None
-        assert out.peek(1)
-        document = out.read()
-    assert len(document) > 65536
-    assert json.loads(document)["status"] == "success"
+        assert process.stderr is not None
+        select.select([process.stderr], [], [], 1.0)  # until it has met the full pipe
+        document = b"".join(iter(lambda: out.read(1000), b""))
+    assert len(document) > filled + 1000
+    assert json.loads(document[filled:])["status"] == "success"
     assert process.returncode == 0
 
 
@@ -348,8 +356,38 @@ def test_a_signal_in_a_run_cancels_it_and_is_answered(
     assert fake.script.release.wait(50)  # it is queued
     process.send_signal(getattr(signal, name))
     process.send_signal(signal.SIGTERM)  # a second one does not break off what the first began
-    assert "stopped" in answered(process)["error"]
-    assert fake.script.posted[0]["prompt_id"] in fake.script.cancelled
+    error = answered(process)["error"]
+    (posted,) = fake.script.posted
+    assert "stopped" in error
+    assert posted["prompt_id"] in error
+    assert posted["prompt_id"] in fake.script.cancelled
+
+
+@posix
+@pytest.mark.parametrize("relayed", [False, True], ids=["itself", "by the .venv's Python"])
+@pytest.mark.parametrize("refused", [False, True], ids=["cancelled", "refused"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_stopped_call_says_of_each_run_whether_it_was_cancelled(
+    plugin: Any, fake: Any, relayed: bool, refused: bool, parts: int
+) -> None:
+    fake.script.never_ends = True
+    if refused:
+        fake.script.broken = {"/interrupt": (500, b""), "/api/jobs": (500, b"")}
+    name = plugin.workflow("it", RUN)
+    call = {f"workflow{n}": name for n in range(1, parts + 1)} if parts > 1 else {"workflow": name}
+    python = [sys.executable]
+    if relayed:
+        other_python(plugin, f'exec "{sys.executable}" "$@"')
+        python = [sys.executable, "-I", "-S"]
+    process = begin(plugin, *python, "comfyui_plugin.py", env={"COMFYUI_BASE_URL": fake.url})
+    write(process, json.dumps(call).encode())
+    wait_until(lambda: fake.script.asked.count("/queue") >= parts)
+    process.send_signal(signal.SIGTERM)
+    error = answered(process)["error"]
+    for posted in fake.script.posted:
+        assert posted["prompt_id"] in error
+    assert error.count("was cancelled") == (0 if refused else parts)
+    assert error.count("still be going on") == (parts if refused else 0)
 
 
 @posix
@@ -402,11 +440,13 @@ def test_that_python_counts_the_time_that_was_used_before_it(monkeypatch: Any) -
 
 FOR_OLD_PYTHONS = [
     "answer",
+    "bounds",
     "errors",
     "front_door",
     "limits",
     "numbers",
     "packages",
+    "record",
     "relay",
     "signals",
     "stdin",
@@ -518,3 +558,41 @@ def test_of_two_answers_the_last_one_counts() -> None:
     first, last = answer.failure("first"), answer.failure("last")
     printed = json.dumps(first).encode() + b"\n" + json.dumps(last).encode() + b"\n"
     assert answer.last_answer(printed) == last
+
+
+@pytest.mark.parametrize(
+    ("limit", "timeout", "seconds"),
+    [(60, 10, 12), (60, 45, 12), (60, 50, 7), (60, 55, 2), (5, 5, 0)],
+)
+def test_what_comes_after_the_deadline_ends_before_the_watchdog(
+    limit: float, timeout: float, seconds: float
+) -> None:
+    assert limits.seconds_after(limit, timeout) == seconds
+    if timeout <= limit - 5:  # the highest that is taken
+        assert timeout + seconds + limits.WORDING_SECONDS <= limit - limits.HOST_MARGIN
+
+
+@pytest.mark.parametrize("slow", ["/api/jobs", "/view"])
+def test_with_the_highest_timeout_the_pipeline_answers_and_not_the_watchdog(
+    plugin: Any, fake: Any, slow: str
+) -> None:
+    """A server that is silent once the time is over: as the run is cancelled, or a result fetched."""
+    name = plugin.workflow("it", RUN)
+
+    def check(limit: float) -> None:
+        fake.stop()
+        fake.start()
+        fake.script.slow = {slow: "silent"}
+        fake.script.never_ends = slow != "/view"
+        picture = {"filename": "a.png", "subfolder": "", "type": "output"}
+        done = {"status_str": "success", "messages": [["execution_success", {}]]}
+        outputs = {"2": {"images": [picture]}}
+        fake.script.history = {"ID": {"outputs": outputs, "status": done}}
+        hurried(plugin, limit)
+        env = {"COMFYUI_BASE_URL": fake.url, "COMFYUI_TIMEOUT": f"{limit - 5:g}"}
+        call = {"workflow": name, "on_timeout": "cancel"}
+        error = plugin.call(call, **env).error
+        assert "something on the way does not answer" not in error
+        assert fake.script.posted[0]["prompt_id"] in error
+
+    with_more_time(check, 10, 30, 60)

@@ -323,6 +323,18 @@ def test_what_is_no_url_is_said_so_first_and_behind_a_redirect(site: str, url: s
             download(f"{site}/to?{quote(url)}", ALLOWED)
 
 
+@pytest.mark.timeout(60)
+def test_a_redirect_of_millions_of_letters_is_refused_without_being_read() -> None:
+    for begin in ("http://a.example/", "//", "http://[", "../"):
+        with pytest.raises(DownloadRefused, match="redirects to what is not a valid URL"):
+            next_hop("https://a.example/", begin + "\t/" * 2_000_000)
+    longest = "https://a.example/"
+    longest += "x" * (MAX_URL - len(longest))
+    assert next_hop("https://b.example/", longest) == longest
+    with pytest.raises(DownloadRefused, match="redirects to what is not a valid URL"):
+        next_hop("https://b.example/", longest + "x")
+
+
 @pytest.mark.parametrize(
     "target", ["ftp://127.0.0.1/x", "data:image/png;base64,AAAA", "javascript:1"]
 )

@@ -352,3 +352,20 @@ def test_a_batch_of_failures_names_each(tmp_path: Path) -> None:
     told = bounds.error_text(str(caught.value))
     assert all(f"Part {number}: {number} failed" in told for number in range(1, 5))
     assert bounds.size(told) <= bounds.MOST
+
+
+def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: Any) -> None:
+    nodes = {
+        str(number): {
+            "class_type": "PrimitiveString" if number % 2 else "Unknown",
+            "inputs": {"value": "words é “ " * 100, "other": [str(number - 1), 0]},
+            "_meta": {"title": f"Title {number} " + "t" * 200},
+        }
+        for number in range(2_000)
+    }
+    name = ready.workflow("large", nodes)
+    for full in ("false", "true"):
+        answered = ready.call({"command": "describe", "workflow": name, "full": full})
+        assert "Title 1" in answered.text
+        assert len(answered.stdout) <= bounds.MOST + 200  # and what the envelope takes
+        assert "nodes" in answered.result["truncated"]

@@ -10,6 +10,7 @@ import pytest
 
 from comfyui_pipeline import batch
 from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.record import QUEUED, Record
 from tests.waiting import TIMEOUT
 
 
@@ -18,14 +19,14 @@ def answer(text: str, *pictures: str, **fields: Any) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text}, *shown], **fields}
 
 
-def perform(part: Any) -> Any:
+def perform(part: Any, record: Record) -> Any:
     if isinstance(part, Exception):
         raise part
     return part
 
 
 def run(*parts: Any) -> dict[str, Any]:
-    return batch.batch(parts, perform)
+    return batch.batch(parts, perform, Record())
 
 
 def test_every_part_is_numbered_and_has_its_own_fields() -> None:
@@ -44,6 +45,24 @@ def test_every_part_is_numbered_and_has_its_own_fields() -> None:
 
 def test_without_a_failure_none_is_told() -> None:
     assert run(answer("one"), answer("two"))["content"][0]["text"] == "Part 1: one\n\nPart 2: two"
+
+
+def test_the_error_of_a_part_names_what_that_part_has_queued_and_stored() -> None:
+    def perform(part: Any, record: Record) -> Any:
+        if part == "good":
+            return answer("fine")
+        record.sending(f"id-{part}", lambda: True).state = QUEUED
+        record.stored(f"/{part}.png")
+        raise ToolError("no.") if part == "expected" else ValueError("s3cret")
+
+    parts: Any = ["good", "expected", "unforeseen"]
+    made = batch.batch(parts, perform, Record())
+    text = made["content"][0]["text"]
+    for part in parts[1:]:
+        assert f'"prompt_id": "id-{part}"' in text
+        assert f"/{part}.png" in text
+    assert "s3cret" not in text
+    assert "expected" not in made["parts"][2]["error"]
 
 
 def test_only_when_all_fail_the_call_fails() -> None:
@@ -79,13 +98,13 @@ def test_pictures_come_as_far_as_a_megabyte_holds_them(
 def test_four_parts_go_on_at_once_and_a_fifth_waits() -> None:
     begun, go = threading.Semaphore(0), threading.Event()
 
-    def perform(part: Any) -> Any:
+    def perform(part: Any, record: Record) -> Any:
         begun.release()
         go.wait(TIMEOUT)
         return answer("x")
 
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(batch.batch, list(range(8)), perform)  # type: ignore[arg-type]
+        made = pool.submit(batch.batch, list(range(8)), perform, Record())  # type: ignore[arg-type]
         assert all(begun.acquire(timeout=TIMEOUT) for _ in range(4))
         fifth = begun.acquire(timeout=0.3)
         go.set()

@@ -16,6 +16,7 @@ from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.engine.base import Incoming, Job, Output, RunResult, RunState
 from comfyui_pipeline.engine.http import LostReply, Refused
 from comfyui_pipeline.errors import (
+    CallStopped,
     EngineError,
     MediaError,
     OutputGone,
@@ -62,8 +63,9 @@ class Engine:
 
         return _Run(job.prompt_id, wait)
 
-    def cancel(self, prompt_id: str) -> None:
+    def cancel(self, prompt_id: str) -> bool:
         self.cancelled.append(prompt_id)
+        return True
 
     def state(self, _prompt_id: str) -> RunState:
         stage: Any = self.stages.pop(0) if len(self.stages) > 1 else self.stages[0]
@@ -145,12 +147,17 @@ class Signal(BaseException):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Signal()])
 def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseException) -> None:
-    for engine in (Engine(error), Engine(refuses=error)):
+    for engine, remains in (
+        (Engine(error), "The run was cancelled (prompt id the-id)."),
+        (Engine(refuses=error), "The run may have been queued at ComfyUI"),
+    ):
         record = Record()
         with pytest.raises(type(error)):
             performed(engine, record)
         assert engine.cancelled == ["the-id"]
-        assert record.remains() == "The run was cancelled (prompt id the-id)."
+        assert record.remains().startswith(remains)
+        with pytest.raises(CallStopped):
+            record.sending("another", lambda: True)
 
 
 @pytest.mark.parametrize(

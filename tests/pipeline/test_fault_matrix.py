@@ -346,7 +346,10 @@ CASES = [
     Case(
         "only a text",
         "Text from node 9",
-        set={"history": history("execution_success", outputs={"9": {"text": ["some words"]}})},
+        set={
+            "frames": [NODE, SUCCESS, END],
+            "history": history("execution_success", outputs={"9": {"text": ["some words"]}}),
+        },
     ),
     Case(
         "outputs of odd shapes",

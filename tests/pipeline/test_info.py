@@ -153,3 +153,24 @@ def test_workflows_are_listed_with_what_can_be_changed_in_them(tmp_path: Path) -
 
 def test_where_there_are_none_it_says_where_to_put_some(tmp_path: Path) -> None:
     assert text(info.workflows(tmp_path)).startswith("No workflows: put files saved from ComfyUI")
+
+
+def test_a_workflow_behind_a_url_is_fetched_within_the_calls_own_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from types import SimpleNamespace
+
+    from comfyui_pipeline import opening
+
+    asked: list[float] = []
+
+    def find(call: Any, settings: Any, deadline: float) -> Any:
+        asked.append(deadline)
+        raise TimeoutError
+
+    monkeypatch.setattr(opening, "find", find)
+    settings: Any = SimpleNamespace(timeout=30.0)
+    nothing: Any = None
+    with pytest.raises(TimeoutError):
+        info.describe(nothing, settings, nothing, 100.0)
+    assert asked == [130.0]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from comfyui_pipeline import batch, errors, tool_call
+from comfyui_pipeline import tool_call
 from comfyui_pipeline.errors import PatchError, ToolError
 from comfyui_pipeline.tool_call import Param, ToolCall
 from comfyui_pipeline.workflow import (
@@ -675,68 +674,3 @@ def test_a_key_near_a_known_one_is_doubted_and_others_are_not() -> None:
         "promt",
         "negativ_prompt",
     }
-
-
-# -- batches ---------------------------------------------------------------------------------------
-
-
-def part(number: int) -> ToolCall:
-    return ToolCall("run", workflow=str(number))
-
-
-def picture(size: int) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": "x" * size}}
-
-
-def test_four_parts_run_at_a_time_and_never_five() -> None:
-    together = threading.Barrier(4)
-    running: list[int] = []
-    most: list[int] = []
-    lock = threading.Lock()
-
-    def perform(call: ToolCall) -> dict[str, Any]:
-        with lock:
-            running.append(1)
-            most.append(len(running))
-        together.wait(20)
-        with lock:
-            running.pop()
-        return {"content": [{"type": "text", "text": call.workflow}]}
-
-    result = batch.batch([part(n) for n in range(8)], perform)
-    assert max(most) <= 4
-    assert result["content"][0]["text"].startswith("Part 1: 0\n\nPart 2: 1")
-
-
-def test_pictures_of_a_batch_fit_a_megabyte_in_all() -> None:
-    sizes = {"0": 1024 * 1024 - 10, "1": 11, "2": 10, "3": 1}
-
-    def perform(call: ToolCall) -> dict[str, Any]:
-        return {
-            "content": [{"type": "text", "text": "t"}, picture(sizes[call.workflow])],
-            "n": call.workflow,
-        }
-
-    result = batch.batch([part(n) for n in range(4)], perform)
-    kept = [len(p["image_url"]["url"]) for p in result["content"] if p["type"] != "text"]
-    assert kept == [1024 * 1024 - 10, 10]
-    assert [p["n"] for p in result["parts"]] == ["0", "1", "2", "3"]
-    assert all(p["status"] == "success" and "content" not in p for p in result["parts"])
-
-
-def test_a_failed_part_is_told_first_and_only_when_all_fail_is_it_an_error() -> None:
-    def perform(call: ToolCall) -> dict[str, Any]:
-        if call.workflow == "1":
-            raise errors.CallError("It is wrong.", "Do this.")
-        if call.workflow == "2":
-            raise ValueError("secret")
-        return {"content": [{"type": "text", "text": "fine"}]}
-
-    result = batch.batch([part(n) for n in range(3)], perform)
-    text = result["content"][0]["text"]
-    assert text.startswith("2 of 3 parts FAILED.")
-    assert "Part 2 FAILED: It is wrong. Do this." in text
-    assert "secret" not in text
-    assert [p["status"] for p in result["parts"]] == ["success", "error", "error"]
-    with pytest.raises(ToolError, match=r"Part 1: It is wrong\. Do this\."):
-        batch.batch([part(1)], perform)
