@@ -6,6 +6,7 @@ ends connections that take nothing (``TCP_USER_TIMEOUT``, tcp(7)).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -173,9 +174,29 @@ def serve(
         respawn_failed_workers=True,
     )
     try:
-        server.serve(target_loader=partial(make_app, config, secret), wrap_loader=False)
+        server.serve(target_loader=partial(_worker_app, config, secret), wrap_loader=False)
     finally:
         listener.close()
+
+
+def _worker_app(config: Config, secret: str) -> App:
+    """The same as ``make_app``, in the process of a worker and before it begins to serve."""
+    _take_signals_at_once()
+    return make_app(config, secret)
+
+
+def _take_signals_at_once() -> None:
+    """Let granian handle signals itself, as it does where the loop cannot (its ``_signals.py``).
+
+    asyncio hears of one by a byte in a socket. Under load that socket is full, and the byte is lost: the
+    worker would not stop, and be killed after ``STOP_SECONDS``.
+    """
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    loop = asyncio.get_event_loop()  # granian has set it, it does not run yet
+    loop.add_signal_handler = refuse  # type: ignore[method-assign, assignment]
 
 
 def make_app(config: Config, secret: str = "") -> App:

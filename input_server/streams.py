@@ -24,7 +24,7 @@ BUDGET = 24 * 2**20
 """Bytes of chunks of all bodies together; beyond it each body gets the smallest chunks."""
 LIMIT, LIMIT_PER_CLIENT = 1024, 768
 """Bodies sent in chunks at once. One client alone cannot take every place."""
-NATIVE_LIMIT = 32
+NATIVE_LIMIT = 96
 """Bodies sent by native code at once; each holds about 300 KB while its client does not read."""
 PROMPT_SECONDS, SLOW_SECONDS = 0.05, 1.0
 """Chunks grow for a client that takes one this soon, and are the smallest for one that is slower."""

@@ -131,7 +131,7 @@ def test_half_of_the_descriptors_are_for_connections(
 
 @pytest.mark.parametrize(
     ("descriptors", "workers", "limit"),
-    [(1023, 1, None), (1024, 1, 32), (1024, 2, 16), (1024, 16, 8)],
+    [(1023, 1, None), (1024, 1, 96), (1024, 2, 48), (1024, 16, 8)],
 )
 def test_native_code_sends_few_files_and_none_where_descriptors_are_few(
     tmp_path: Path,

@@ -418,6 +418,19 @@ def test_a_body_whose_client_keeps_up_gives_others_a_turn(tmp_path: Path) -> Non
 
 
 @LINUX
+def test_a_loaded_worker_hears_that_it_should_stop(tmp_path: Path) -> None:
+    """It ends by itself, and is not killed for not having heard the signal."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Running(tmp_path / "m"))
+        (server.folder / "small.txt").write_text("small", "utf-8")
+        wires = [stack.enter_context(server.connect()) for _ in range(900)]
+        for wire in wires:
+            wire.sendall(request("small.txt") * 30)
+        assert server.stop() == 0
+        assert "wakeup" not in "".join(server.log)
+
+
+@LINUX
 def test_clients_that_leave_cost_nothing_more(running: Running) -> None:
     """The server does not read on for them: 200 times 200 MB would take far longer than this may."""
     wires = [reader(running.port, request("200.bin", PART)) for _ in range(200)]
