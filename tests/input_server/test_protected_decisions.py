@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from PIL import Image
 
 from input_server import cleaning, newest, picture_info, signing, urls
@@ -40,8 +42,10 @@ from input_server.reply import Reply
 from input_server.serve import listen_unix
 from input_server.usage import walk
 from input_server.variants import Variants
+from tests.apart import project
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.looked_at import KEY, node, png, prompt
+from tests.waiting import TIMEOUT
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 FILES = f"/comfyui_server/pw={KEY}/files"
@@ -137,6 +141,14 @@ def test_what_could_run_a_script_is_a_download_in_a_sandbox(kind: str, where: st
     policy = headers["Content-Security-Policy"].split("; ")
     assert "default-src 'none'" in policy
     assert ("sandbox" in policy) is (not kind.startswith("video/"))
+
+
+def test_only_download_1_makes_a_download(decided: Any) -> None:
+    ask = decided()
+    (ask.folder / "a.txt").write_text("text", "utf-8")
+    for query, where in (("", "inline"), ("?download=0", "inline"), ("?download=1", "attachment")):
+        told = ask(f"a.txt{query}").headers["Content-Disposition"]
+        assert told.startswith(f"{where};"), query
 
 
 def test_a_304_of_a_text_says_that_it_depends_on_the_coding(decided: Any) -> None:
@@ -444,7 +456,12 @@ def test_a_signed_address_has_copies_of_few_sizes_and_a_key_any(decided: Any) ->
 def test_a_copy_is_never_larger_than_its_picture(decided: Any) -> None:
     ask = decided()
     Image.effect_noise((40, 30), 50).save(ask.folder / "a.png")
-    for query, size in (("w=400", (40, 30)), ("h=3000", (40, 30)), ("w=20&h=4000", (20, 15))):
+    for query, size in (
+        ("w=400", (40, 30)),
+        ("h=3000", (40, 30)),
+        ("w=400&h=400", (40, 30)),
+        ("w=20&h=4000", (20, 15)),
+    ):
         assert shown(ask(f"a.png?{query}&fmt=png")).size == size
 
 
@@ -529,3 +546,37 @@ def test_the_bridge_passes_on_no_cookie_and_tells_no_place(tmp_path: Path) -> No
     assert "cookie" not in asked
     assert asked["x-bridge-secret"] not in str(answer.headers)
     assert not [name for name in answer.headers if name.lower().startswith("x-sendfile")]
+
+
+def test_a_server_behind_a_bridge_answers_whoever_knows_its_secret_alone(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.txt").write_text("text", "utf-8")
+    settings = {
+        "COMFYUI_ACCESS_KEY": KEY,
+        "COMFYUI_MOUNTS": f"m:{tmp_path / 'm'}",
+        "COMFYUI_MOUNTS_FILE": str(tmp_path / "mounts.json"),
+        "INPUT_SERVER_CACHE_DIR": str(tmp_path / "copies"),
+    }
+    command = ["-m", "input_server", "--bridge", "--port", "0", "--stop-with-stdin"]
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=project(),
+        env={**os.environ, **settings},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("the-secret\n")
+        process.stdin.flush()
+        base = process.stdout.readline().split()[-1]
+        answers = {}
+        for secret in ("", "the-secre", "the-secret2", "THE-SECRET", "the-secret"):
+            headers = {"X-Bridge-Secret": secret, "X-Bridge-Client": "192.0.2.1"}
+            answer = requests.get(f"{base}{FILES}/m/a.txt", headers=headers, timeout=TIMEOUT)
+            answers[secret] = (answer.status_code, "X-Sendfile" in answer.headers)
+        process.stdin.close()
+        process.wait(TIMEOUT)
+    assert answers.pop("the-secret") == (200, True)
+    assert set(answers.values()) == {(403, False)}
