@@ -368,6 +368,20 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
     assert told == ["left m/a.txt (1 bytes): it has changed meanwhile"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+def test_what_lies_behind_a_link_by_now_stays(tmp_path: Path) -> None:
+    kept = old(tmp_path / "m" / "sub" / "a.txt")
+    mount = Mount("m", tmp_path / "m", clean=Clean(most_files=0))
+    planned = plan(mount, time.time())
+    assert len(planned.removals) == 1
+    (tmp_path / "m" / "sub").rename(tmp_path / "m" / "kept")
+    (tmp_path / "m" / "sub").symlink_to(tmp_path / "m" / "kept")
+    told: list[str] = []
+    assert carry_out(planned, told.append) == (0, 0)
+    assert (tmp_path / "m" / "kept" / kept.name).exists()
+    assert told == ["left m/sub/a.txt (1 bytes): a link lies on its way"]
+
+
 # -- the gallery -----------------------------------------------------------------------------------
 
 
