@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,16 +21,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from PIL import Image
 
-from input_server import cleaning, newest, picture_info, signing, urls
+from input_server import cleaning, guard, newest, picture_info, signing, urls
 from input_server.access import without_key
 from input_server.cleaning import carry_out, plan
 from input_server.config import Config, read, short_keys
 from input_server.content import headers_of
 from input_server.express import register
 from input_server.gallery import Gallery
-from input_server.guard import LOOK_SECONDS, DenyList, Guard, Policy
+from input_server.guard import DenyList, Guard, Policy
 from input_server.handler import Asked, FileServer
 from input_server.link import MOST_HOURS
 from input_server.metrics import Metrics
@@ -40,8 +42,10 @@ from input_server.reply import Reply
 from input_server.serve import listen_unix
 from input_server.usage import walk
 from input_server.variants import Variants
+from tests.apart import project
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.looked_at import KEY, node, png, prompt
+from tests.waiting import TIMEOUT
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 FILES = f"/comfyui_server/pw={KEY}/files"
@@ -139,6 +143,14 @@ def test_what_could_run_a_script_is_a_download_in_a_sandbox(kind: str, where: st
     assert ("sandbox" in policy) is (not kind.startswith("video/"))
 
 
+def test_only_download_1_makes_a_download(decided: Any) -> None:
+    ask = decided()
+    (ask.folder / "a.txt").write_text("text", "utf-8")
+    for query, where in (("", "inline"), ("?download=0", "inline"), ("?download=1", "attachment")):
+        told = ask(f"a.txt{query}").headers["Content-Disposition"]
+        assert told.startswith(f"{where};"), query
+
+
 def test_a_304_of_a_text_says_that_it_depends_on_the_coding(decided: Any) -> None:
     ask = decided()
     (ask.folder / "a.txt").write_text("a line\n" * 1000, "utf-8")
@@ -148,13 +160,13 @@ def test_a_304_of_a_text_says_that_it_depends_on_the_coding(decided: Any) -> Non
     assert reply.headers["Cache-Control"] == "public, max-age=3600"
 
 
-def test_a_date_of_the_last_second_makes_no_part(decided: Any) -> None:
+def test_a_date_that_is_not_a_second_old_makes_no_part(decided: Any) -> None:
     """RFC 9110, 8.8.2.2: the file may have changed twice in that second."""
     ask = decided()
     path = ask.folder / "a.txt"
     path.write_text("0123456789", "utf-8")
-    for age, status in ((0, 200), (10, 206)):
-        moment = int(time.time()) - age
+    for age, status in ((-HOUR, 200), (HOUR, 206)):
+        moment = int(time.time() - age)
         os.utime(path, (moment, moment))
         told = formatdate(moment, usegmt=True)
         assert ask("a.txt", Range="bytes=0-1", If_Range=told).status == status
@@ -199,21 +211,20 @@ def test_a_denied_network_stays_denied_when_its_file_is_gone(
     told: list[str] = []
     deny = DenyList(file, told.append)
     file.unlink()
-    late = time.monotonic() + 2 * LOOK_SECONDS
-    monkeypatch.setattr("input_server.guard.time.monotonic", lambda: late)
+    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.0)
     assert deny.holds("192.0.2.9")
     assert len(told) == 1
     assert deny.holds("192.0.2.9")
 
 
 def test_a_site_is_locked_out_after_four_times_the_keys_of_a_client() -> None:
-    guard = Guard(Policy(limit=10, seconds=60), clock=lambda: 0.0)
+    counting = Guard(Policy(limit=10, seconds=60), clock=lambda: 0.0)
     for number in range(39):
-        guard.wrong_key(f"2001:db8:1:{number:x}::1", f"key {number}")
-    assert guard.shut_for("2001:db8:1:ffff::1") == 0
-    guard.wrong_key("2001:db8:1:aaaa::1", "the fortieth")
-    assert guard.shut_for("2001:db8:1:ffff::1") == 60
-    assert guard.shut_for("2001:db8:2::1") == 0
+        counting.wrong_key(f"2001:db8:1:{number:x}::1", f"key {number}")
+    assert counting.shut_for("2001:db8:1:ffff::1") == 0
+    counting.wrong_key("2001:db8:1:aaaa::1", "the fortieth")
+    assert counting.shut_for("2001:db8:1:ffff::1") == 60
+    assert counting.shut_for("2001:db8:2::1") == 0
 
 
 def test_a_signed_link_beyond_a_year_is_not_believed() -> None:
@@ -356,6 +367,20 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
     assert told == ["left m/a.txt (1 bytes): it has changed meanwhile"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+def test_what_lies_behind_a_link_by_now_stays(tmp_path: Path) -> None:
+    kept = old(tmp_path / "m" / "sub" / "a.txt")
+    mount = Mount("m", tmp_path / "m", clean=Clean(most_files=0))
+    planned = plan(mount, time.time())
+    assert len(planned.removals) == 1
+    (tmp_path / "m" / "sub").rename(tmp_path / "m" / "kept")
+    (tmp_path / "m" / "sub").symlink_to(tmp_path / "m" / "kept")
+    told: list[str] = []
+    assert carry_out(planned, told.append) == (0, 0)
+    assert (tmp_path / "m" / "kept" / kept.name).exists()
+    assert told == ["left m/sub/a.txt (1 bytes): a link lies on its way"]
+
+
 # -- the gallery -----------------------------------------------------------------------------------
 
 
@@ -444,7 +469,12 @@ def test_a_signed_address_has_copies_of_few_sizes_and_a_key_any(decided: Any) ->
 def test_a_copy_is_never_larger_than_its_picture(decided: Any) -> None:
     ask = decided()
     Image.effect_noise((40, 30), 50).save(ask.folder / "a.png")
-    for query, size in (("w=400", (40, 30)), ("h=3000", (40, 30)), ("w=20&h=4000", (20, 15))):
+    for query, size in (
+        ("w=400", (40, 30)),
+        ("h=3000", (40, 30)),
+        ("w=400&h=400", (40, 30)),
+        ("w=20&h=4000", (20, 15)),
+    ):
         assert shown(ask(f"a.png?{query}&fmt=png")).size == size
 
 
@@ -529,3 +559,37 @@ def test_the_bridge_passes_on_no_cookie_and_tells_no_place(tmp_path: Path) -> No
     assert "cookie" not in asked
     assert asked["x-bridge-secret"] not in str(answer.headers)
     assert not [name for name in answer.headers if name.lower().startswith("x-sendfile")]
+
+
+def test_a_server_behind_a_bridge_answers_whoever_knows_its_secret_alone(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.txt").write_text("text", "utf-8")
+    settings = {
+        "COMFYUI_ACCESS_KEY": KEY,
+        "COMFYUI_MOUNTS": f"m:{tmp_path / 'm'}",
+        "COMFYUI_MOUNTS_FILE": str(tmp_path / "mounts.json"),
+        "INPUT_SERVER_CACHE_DIR": str(tmp_path / "copies"),
+    }
+    command = ["-m", "input_server", "--bridge", "--port", "0", "--stop-with-stdin"]
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=project(),
+        env={**os.environ, **settings},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("the-secret\n")
+        process.stdin.flush()
+        base = process.stdout.readline().split()[-1]
+        answers = {}
+        for secret in ("", "the-secre", "the-secret2", "THE-SECRET", "the-secret"):
+            headers = {"X-Bridge-Secret": secret, "X-Bridge-Client": "192.0.2.1"}
+            answer = requests.get(f"{base}{FILES}/m/a.txt", headers=headers, timeout=TIMEOUT)
+            answers[secret] = (answer.status_code, "X-Sendfile" in answer.headers)
+        process.stdin.close()
+        process.wait(TIMEOUT)
+    assert answers.pop("the-secret") == (200, True)
+    assert set(answers.values()) == {(403, False)}

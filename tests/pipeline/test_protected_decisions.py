@@ -217,3 +217,14 @@ def test_nothing_but_the_answer_is_on_stdout(ready: Any, picture: str) -> None:
     assert answered.stdout.count(b"\n") == 1
     assert json.loads(answered.stdout)["status"] == "success"
     assert "noise of a library" in answered.stderr
+
+
+def test_a_part_that_fails_takes_no_other_with_it(ready: Any, picture: str) -> None:
+    good = {"workflow1": "invert_image", "image1": picture}
+    call = {**good, "workflow2": "no such", "workflow3": "invert_image", "image3": picture}
+    result = ready.call(call).result
+    assert [part["status"] for part in result["parts"]] == ["success", "error", "success"]
+    assert "1 of 3 parts FAILED" in result["content"][0]["text"]
+    failed = ready.call({"workflow1": "no such", "workflow2": "none either"})
+    assert "Part 1: " in failed.error
+    assert "Part 2: " in failed.error
