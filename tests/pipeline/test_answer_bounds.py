@@ -263,12 +263,12 @@ DELIVERED = st.builds(
     text=st.none() | LONG,
     note=st.none() | LONG,
 )
-LISTS = st.lists(LONG, max_size=40).map(tuple)
+LISTS = st.lists(LONG, max_size=12).map(tuple)
 
 
 @MANY
 @given(
-    outputs=st.lists(DELIVERED, max_size=30).map(tuple),
+    outputs=st.lists(DELIVERED, max_size=10).map(tuple),
     guesses=LISTS,
     notes=LISTS,
     errors=st.dictionaries(LONG, LONG, max_size=20),
