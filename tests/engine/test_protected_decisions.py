@@ -140,3 +140,29 @@ def test_the_size_of_a_file_is_the_whole_and_not_that_of_the_byte_asked_for(
     head = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/1234\r\nContent-Length: 1"
     fake.script.raw = {"/view": head + b"\r\n\r\nx"}
     assert engine.files.size(Output("1", "images", "a.png")) == 1234
+
+
+def test_a_mask_is_laid_over_the_picture_that_it_belongs_to() -> None:
+    sent = Sent()
+    files = ServerFiles(sent)  # type: ignore[arg-type]
+    files.upload_mask(b"layer", "masked.png", "ours", "sub/photo.png [output]")
+    fields = {
+        part.partition(b"\r\n\r\n")[0].partition(b'name="')[2].partition(b'"')[0]: (
+            part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+        )
+        for part in sent.body.split(b"--" + sent.body[2:34])[1:-1]
+    }
+    assert fields[b"overwrite"] == b"true"
+    assert (fields[b"type"], fields[b"subfolder"]) == (b"input", b"ours")
+    original = {"filename": "photo.png", "subfolder": "sub", "type": "output"}
+    assert json.loads(fields[b"original_ref"]) == original
+
+
+def test_a_run_that_is_nowhere_is_unknown_and_one_in_the_history_has_ended(
+    engine: ComfyUI, fake: Any
+) -> None:
+    assert engine.state("my-id").stage == "unknown"
+    fake.script.history = {"my-id": {"status": {}, "outputs": {}}}
+    assert engine.state("my-id").stage == "ended"
+    fake.script.queue = {"queue_running": [], "queue_pending": [[1, "my-id", {}, {}, []]]}
+    assert engine.state("my-id").stage == "queued"

@@ -203,6 +203,19 @@ def test_figures_behind_a_proxy_need_a_key(decided: Any, header: str) -> None:
     assert ask("/metrics", **headers).status == 401
 
 
+def test_a_denied_client_is_let_in_by_neither_key_nor_signature(
+    decided: Any, tmp_path: Path
+) -> None:
+    denied = tmp_path / "denied"
+    query = signing.query(KEY, "files", "m", ("a.txt",), int(time.time()) + 600)
+    for networks, status in (("192.0.2.0/24", 200), ("192.0.2.0/24\n127.0.0.1", 403)):
+        denied.write_text(networks, "utf-8")
+        ask = decided(INPUT_SERVER_DENY_FILE=str(denied))
+        (ask.folder / "a.txt").write_text("text", "utf-8")
+        assert ask("a.txt").status == status
+        assert ask(f"/comfyui_server/files/m/a.txt?{query}").status == status
+
+
 def test_a_denied_network_stays_denied_when_its_file_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import graph
 from tests.conftest import png
 from tests.pipeline.servers import Server, slow
+from tests.pipeline.test_fault_matrix import WORKFLOW
 
 
 def test_of_the_hosts_folder_only_its_fetched_files_may_be_read(ready: Any, tmp_path: Path) -> None:
@@ -63,6 +64,26 @@ def test_a_signed_address_never_ends_sooner_than_is_set() -> None:
             ends = int(str(url).partition("exp=")[2].partition("&")[0])
             assert 0 <= ends - time.time() - hours * 3600 <= DAY
             assert ends % DAY == 0
+
+
+@pytest.mark.parametrize(
+    "login",
+    ["bearer a\nX-Evil: 1", "X-Key: a\r\nX-Evil: 1", "cookie a=b\x00", "X-Key: 密", "X-K: \x7f"],
+)
+def test_no_login_adds_a_line_to_a_request(tmp_path: Path, login: str) -> None:
+    with pytest.raises(settings.SettingsError, match="COMFYUI_AUTH") as caught:
+        settings.load(tmp_path, {"COMFYUI_AUTH": login})
+    assert "Evil" not in str(caught.value)
+
+
+def test_a_mount_that_is_named_is_where_it_says(tmp_path: Path) -> None:
+    given = {"COMFYUI_MOUNTS": f"output:{tmp_path / 'served'};more:{tmp_path / 'more'}"}
+    chosen = settings.load(tmp_path, given)
+    assert dict(chosen.mounts) == {
+        "output": tmp_path / "served",
+        "more": tmp_path / "more",
+    }
+    assert dict(settings.load(tmp_path, {}).mounts) == {"output": tmp_path / "output"}
 
 
 # -- results ---------------------------------------------------------------------------------------
@@ -245,3 +266,16 @@ def test_a_part_that_fails_takes_no_other_with_it(ready: Any, picture: str) -> N
     failed = ready.call({"workflow1": "no such", "workflow2": "none either"})
     assert "Part 1: " in failed.error
     assert "Part 2: " in failed.error
+
+
+@pytest.mark.parametrize("key", ["", "partner-s3cret"])
+def test_the_key_of_paid_nodes_goes_to_the_server_beside_the_prompt(
+    plugin: Any, fake: Any, key: str
+) -> None:
+    fake.script.post = lambda count, body: (400, {"error": {"message": "no"}})
+    name = plugin.workflow("plain", WORKFLOW)
+    answered = plugin.call({"workflow": name}, COMFYUI_BASE_URL=fake.url, COMFYUI_API_KEY=key)
+    (body,) = fake.script.posted
+    assert body["extra_data"].get("api_key_comfy_org") == (key or None)
+    assert "s3cret" not in json.dumps(body["prompt"])
+    assert b"s3cret" not in answered.stdout

@@ -198,3 +198,49 @@ def test_hidden_workflows_are_not_listed(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}", "utf-8")
     assert library.names(tmp_path) == ["a", "e/g.png"]
+
+
+def test_a_drawn_seed_stays_exact_in_javascript() -> None:
+    from comfyui_pipeline import prepare
+
+    assert float(prepare.HIGHEST_DRAWN_SEED) == prepare.HIGHEST_DRAWN_SEED == 2**53 - 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("image", "images"), ("workflow", "workflow_json")],
+)
+def test_two_arguments_for_the_same_thing_are_refused(one: str, other: str) -> None:
+    from comfyui_pipeline.errors import CallError
+
+    values = {"image": "a.png", "images": ["b.png"], "workflow": "x", "workflow_json": {}}
+    call = {"workflow": "x", one: values[one], other: values[other]}
+    with pytest.raises(CallError, match=f'"{one}" and "{other}" are both given'):
+        parse(json.dumps(call).encode())
+
+
+def test_a_widget_that_holds_a_list_is_not_sent_as_a_link() -> None:
+    from comfyui_pipeline.workflow import convert
+
+    schema = {
+        "input": {"required": {"colors": ["COLORS", {}]}},
+        "output": [],
+        "output_name": [],
+        "output_node": True,
+    }
+    saved = {"id": 1, "type": "X", "inputs": [], "outputs": [], "widgets_values": [["4", 0]]}
+    document = {"nodes": [saved], "links": [], "version": 0.4}
+    made = convert.convert(document, {"X": schema}, seed=1).prompt
+    assert made["1"]["inputs"] == {"colors": {"__value__": ["4", 0]}}
+
+
+def test_a_batch_has_at_most_sixteen_parts() -> None:
+    from comfyui_pipeline.errors import CallError
+
+    def parts(count: int) -> ToolCall:
+        call = {f"workflow{number}": "x" for number in range(1, count + 1)}
+        return parse(json.dumps(call).encode())
+
+    assert len(parts(16).parts) == 16
+    with pytest.raises(CallError, match="17 parts; at most 16"):
+        parts(17)
