@@ -32,7 +32,7 @@ from .handler import FileServer
 from .metrics import Metrics
 from .opened import OpenFiles, descriptor_limit
 from .shared import remove_shared
-from .streams import NATIVE_LIMIT, NativeBodies, Streams
+from .streams import BUFFER, NATIVE_LIMIT, NativeBodies, Streams
 from .telling import tell
 from .usage import remembering
 
@@ -42,10 +42,7 @@ READERS = 1
 """Threads that read files for the sockets of a worker. More of them only take turns: with two cores
 one moves a quarter more (`run.py bench files`); on slow disks set INPUT_SERVER_WORKERS instead."""
 OPEN_FILES = 16_384
-BUFFER = 32 * 1024
-"""Bytes that granian keeps of one connection: the longest head of a request, and what it has ready to
-be sent while more of a body comes."""
-UNSENT = 128 * 1024
+UNSENT = 512 * 1024
 """Bytes that the system takes for a client which does not read (TCP_NOTSENT_LOWAT, tcp(7)); without
 a limit up to some megabytes for each."""
 NATIVE_DESCRIPTORS = 1024

@@ -14,18 +14,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-SMALLEST, FIRST, LARGEST = 8 * 1024, 16 * 1024, 256 * 1024
+SMALLEST, FIRST, LARGEST = 4 * 1024, 16 * 1024, 256 * 1024
 """Bytes of a chunk."""
-BUFFERED = 7
-"""Chunks of one body in memory at most: granian's channel holds 4 and one more waits for a place in
-it (its ``src/asgi/io.rs``), one is being written, and one is being read."""
 CHANNEL = 4
+"""Chunks of one body in granian's channel (its ``src/asgi/io.rs``)."""
+BUFFER = 256 * 1024
+"""Bytes that granian keeps of one connection: the longest head of a request, and what it has ready to be
+sent while more of a body comes. With less, a large file takes half as long again (`run.py bench files`)."""
+QUEUED = 16
+"""Chunks that it has ready at most, however small (hyper, ``MAX_BUF_LIST_BUFFERS``)."""
 BUDGET = 24 * 2**20
 """Bytes of chunks of all bodies together; beyond it each body gets the smallest chunks."""
 LIMIT, LIMIT_PER_CLIENT = 1024, 768
 """Bodies sent in chunks at once. One client alone cannot take every place."""
 NATIVE_LIMIT = 96
-"""Bodies sent by native code at once; each holds about 300 KB while its client does not read."""
+"""Bodies sent by native code at once; each holds about 500 KB while its client does not read."""
 PROMPT_SECONDS, SLOW_SECONDS = 0.05, 1.0
 """Chunks grow for a client that takes one this soon, and are the smallest for one that is slower."""
 RECOUNT_PAUSE = 20
@@ -49,6 +52,13 @@ class Stream:
             self.size = SMALLEST
         elif 0 < seconds < PROMPT_SECONDS:
             self.size = min(self.size * 2, LARGEST)
+
+
+def held(size: int) -> int:
+    """Bytes of one body in memory at most, in chunks of ``size``: those in the channel, one that waits
+    for a place in it, one that is being read, and what is ready to be sent.
+    """
+    return (CHANNEL + 2) * size + min(QUEUED * size, BUFFER + size)
 
 
 class Streams:
@@ -85,10 +95,12 @@ class Streams:
 
     def chunk(self, stream: Stream) -> int:
         """Bytes that the next chunk of this body should have."""
-        free = (self._free + stream.reserved) // BUFFERED // SMALLEST * SMALLEST
-        size = max(SMALLEST, min(stream.size, free))
-        self._free += stream.reserved - size * BUFFERED
-        stream.reserved = size * BUFFERED
+        free = self._free + stream.reserved
+        size = stream.size
+        while size > SMALLEST and held(size) > free:
+            size //= 2
+        stream.reserved = held(size)
+        self._free = free - stream.reserved
         return size
 
 

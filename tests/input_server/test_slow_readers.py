@@ -183,7 +183,7 @@ def test_beyond_the_budget_everybody_gets_the_smallest_chunks() -> None:
         reserved = [places.chunk(stream) for stream in fast]
         assert reserved[0] == streams.LARGEST
         assert reserved[-1] == streams.SMALLEST
-        smallest = streams.SMALLEST * streams.BUFFERED
+        smallest = streams.held(streams.SMALLEST)
         assert sum(stream.reserved for stream in fast) <= streams.BUDGET + 100 * smallest
     with places.open("a") as stream:
         stream.size = streams.LARGEST
@@ -201,7 +201,7 @@ def test_the_budget_holds_whatever_the_clients_do(steps: list[tuple[int, float]]
             found[which].waited(seconds)
             assert streams.SMALLEST <= size <= streams.LARGEST
             held = sum(stream.reserved for stream in found)
-            assert held <= streams.BUDGET // 8 + 10 * streams.SMALLEST * streams.BUFFERED
+            assert held <= streams.BUDGET // 8 + 10 * streams.held(streams.SMALLEST)
 
 
 @pytest.mark.parametrize(
