@@ -74,7 +74,7 @@ def test_a_server_is_started_with_these_limits(
     assert found["workers_kill_timeout"] == 5
     assert found["respawn_failed_workers"] is True
     assert found["http1_settings"].header_read_timeout == 10_000
-    assert found["http1_settings"].max_buffer_size == 32 * 1024
+    assert found["http1_settings"].max_buffer_size == 256 * 1024
     assert found["http1_settings"].pipeline_flush is False
 
 
