@@ -23,7 +23,7 @@ def main() -> int:
         return _convert()
     answer_fd = _keep_stdout()
     try:
-        from comfyui_pipeline import stdin
+        from comfyui_pipeline.process import stdin
     except (ImportError, SyntaxError) as error:
         return _cannot_start(answer_fd, error)
     if sys.stdin is not None and sys.stdin.isatty():
@@ -33,9 +33,9 @@ def main() -> int:
     # Reading begins before the other imports, so that the host never writes into a closed pipe
     # (VCPToolBox Plugin.js: an unhandled EPIPE).
     reader = stdin.CallReader()
-    from comfyui_pipeline import front_door
+    from comfyui_pipeline import stdio
 
-    return front_door.answer_call(reader, answer_fd, sys.argv[1:], STARTED)
+    return stdio.answer_call(reader, answer_fd, sys.argv[1:], STARTED)
 
 
 def _cannot_start(answer_fd: int, error: Exception) -> int:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         "demo": lambda rest: run([python(), "-m", "demo", *rest], cwd=PROJECT),
         "test": test,
         "serve": lambda rest: become([python(), "-m", "input_server", *rest]),
-        "bench": lambda rest: run([python(), "-m", "demo.bench", *rest], cwd=PROJECT),
+        "bench": lambda rest: run([python(), "-m", "benchmarks", *rest], cwd=PROJECT),
         "setup": lambda rest: 0,
     }
     return actions[command](rest)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from comfyui_pipeline import bounds, threads
+from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.call_record import Record
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.record import Record
-from comfyui_pipeline.tool_call import ToolCall
+from comfyui_pipeline.process import threads
 
 SIDE_BY_SIDE = 4
 PICTURES_TOGETHER = 1024 * 1024
@@ -52,8 +53,8 @@ def batch(
     pool.shutdown()
     failed = [answer for answer in told if isinstance(answer, ToolError)]
     if len(failed) == len(told):
-        share = bounds.MOST_ERROR // len(failed) - 20
-        texts = [bounds.cut(str(error), share) for error in failed]
+        share = truncate.MOST_ERROR // len(failed) - 20
+        texts = [truncate.cut(str(error), share) for error in failed]
         raise ToolError(" ".join(f"Part {n}: {text}" for n, text in enumerate(texts, start=1)))
     return {"content": _content(told), "parts": [_fields(answer) for answer in told]}
 
@@ -65,10 +66,10 @@ def _with_remains(why: str, record: Record) -> ToolError:
 def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, Any]]:
     """A text that numbers the parts, then the pictures of all as far as they fit."""
     texts, pictures, left = [], [], PICTURES_TOGETHER
-    share = bounds.MOST_TEXT // len(told)
+    share = truncate.MOST_TEXT // len(told)
     for number, answer in enumerate(told, start=1):
         if isinstance(answer, ToolError):
-            texts.append(f"Part {number} FAILED: {bounds.cut(str(answer), share)}")
+            texts.append(f"Part {number} FAILED: {truncate.cut(str(answer), share)}")
             continue
         for piece in answer["content"]:
             if piece["type"] == "text":
@@ -83,5 +84,5 @@ def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, An
 
 def _fields(answer: Mapping[str, Any] | ToolError) -> dict[str, Any]:
     if isinstance(answer, ToolError):
-        return {"status": "error", "error": bounds.cut(str(answer), bounds.MOST_VALUE)}
+        return {"status": "error", "error": truncate.cut(str(answer), truncate.MOST_VALUE)}
     return {"status": "success", **{k: v for k, v in answer.items() if k != "content"}}

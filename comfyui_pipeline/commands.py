@@ -8,14 +8,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline import bounds
+from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.call_record import Record
 from comfyui_pipeline.errors import SettingsError
-from comfyui_pipeline.record import Record
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.tool_call import ToolCall
 
 if TYPE_CHECKING:
-    from comfyui_pipeline.engine.base import Engine
+    from comfyui_pipeline.engine.protocol import Engine
 
 Command = Callable[[ToolCall, Settings, float, Record], Mapping[str, Any]]
 ANSWERS = "answers"
@@ -23,7 +23,7 @@ ANSWERS = "answers"
 
 
 def perform(
-    call: ToolCall, settings: Settings, started: float, record: Record, most: int = bounds.MOST
+    call: ToolCall, settings: Settings, started: float, record: Record, most: int = truncate.MOST
 ) -> Mapping[str, Any]:
     """Do what the call asks; gives the host's ``result``, of at most ``most`` bytes beside its pictures.
 
@@ -33,13 +33,13 @@ def perform(
         from comfyui_pipeline.batch import batch
 
         share = most // len(call.parts)
-        return bounds.bounded(
+        return truncate.bounded(
             batch(call.parts, partial(_part, settings, started, share), record),
             partial(_save, settings),
             most,
         )
     result = COMMANDS[call.command](call, settings, started, record)
-    return bounds.bounded(result, partial(_save, settings), most)
+    return truncate.bounded(result, partial(_save, settings), most)
 
 
 def _part(
@@ -52,24 +52,24 @@ def _save(settings: Settings, content: bytes) -> str:
     """Keep all fields of an answer as JSON; gives its URL, or its path without one. Raises MediaError."""
     import hashlib
 
-    from comfyui_pipeline.links import of_file
-    from comfyui_pipeline.media import store
+    from comfyui_pipeline.media import result_files
+    from comfyui_pipeline.result_urls import of_file
 
     name = f"answer {hashlib.sha256(content).hexdigest()[:12]}.json"
-    kept = store.store([content], settings.output_dir, ANSWERS, name)
+    kept = result_files.store([content], settings.output_dir, ANSWERS, name)
     url = of_file(settings.links, settings.output_alias, kept.relative, kept.path, "text")
     return url or str(kept.path)
 
 
 def _run(call: ToolCall, settings: Settings, started: float, record: Record) -> Mapping[str, Any]:
-    from comfyui_pipeline.run import run
+    from comfyui_pipeline.pipeline import run
 
     with _engine(settings, started) as engine:
         return run(call, settings, engine, started, record)
 
 
 def _later(call: ToolCall, settings: Settings, started: float, record: Record) -> Mapping[str, Any]:
-    from comfyui_pipeline import later
+    from comfyui_pipeline import jobs
 
     if settings.embedded:
         raise SettingsError(
@@ -77,7 +77,7 @@ def _later(call: ToolCall, settings: Settings, started: float, record: Record) -
             'Use "run", or set COMFYUI_BASE_URL to a ComfyUI.',
         )
     with _engine(settings, started) as engine:
-        return later.COMMANDS[call.command](call, settings, engine, started, record)
+        return jobs.COMMANDS[call.command](call, settings, engine, started, record)
 
 
 def _describe(

@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline import json_text, packages, settings
+from comfyui_pipeline import settings
+from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import ToolError, WorkflowError
-from comfyui_pipeline.workflow import convert, library, ui_format
+from comfyui_pipeline.process import dependencies
+from comfyui_pipeline.workflow import files
+from comfyui_pipeline.workflow.convert import document
+from comfyui_pipeline.workflow.convert import prompt as convert
 
 PLUGIN_FOLDER = Path(__file__).resolve().parent.parent
 
@@ -25,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
             chosen.out_dir.mkdir(parents=True, exist_ok=True)
         found = {path: _read(path) for path in chosen.files}
         schemas = _schemas(chosen.object_info, found)
-    except packages.Missing as missing:
+    except dependencies.Missing as missing:
         return _fail(str(missing))
     except (ToolError, OSError) as error:
         return _fail(str(error))
@@ -54,11 +58,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return chosen
 
 
-def _read(path: Path) -> library.Workflow | ToolError:
+def _read(path: Path) -> files.Workflow | ToolError:
     try:
-        if path.suffix.lower() in library.PICTURES:
+        if path.suffix.lower() in files.PICTURES:
             _need_packages()
-        return library.from_bytes(path.name, path.read_bytes())
+        return files.from_bytes(path.name, path.read_bytes())
     except OSError as error:
         return WorkflowError(f"{path} cannot be read: {error.strerror}.")
     except ToolError as error:
@@ -67,22 +71,22 @@ def _read(path: Path) -> library.Workflow | ToolError:
 
 def _need_packages() -> None:
     """Make the project's packages importable, or raise Missing."""
-    if packages.prepare(PLUGIN_FOLDER) is not None:
-        raise packages.Missing(
+    if dependencies.prepare(PLUGIN_FOLDER) is not None:
+        raise dependencies.Missing(
             "This needs the packages of the project: run it with the Python in its .venv."
         )
 
 
 def _schemas(
-    source: str | None, found: Mapping[Path, library.Workflow | ToolError]
+    source: str | None, found: Mapping[Path, files.Workflow | ToolError]
 ) -> Mapping[str, Mapping[str, Any]]:
     if source is not None and not source.lower().startswith(("http://", "https://")):
         return _from_file(Path(source))
     _need_packages()
     classes: set[str] = set()
     for flow in found.values():
-        if isinstance(flow, library.Workflow) and flow.nodes is None:
-            classes |= ui_format.read(flow.ui or {}).classes()
+        if isinstance(flow, files.Workflow) and flow.nodes is None:
+            classes |= document.read(flow.ui or {}).classes()
     if not classes:
         return {}
     from comfyui_pipeline.engine.comfyui import ComfyUI
@@ -110,7 +114,7 @@ def _from_file(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 def _one(
     path: Path,
-    flow: library.Workflow | ToolError,
+    flow: files.Workflow | ToolError,
     schemas: Mapping[str, Mapping[str, Any]],
     chosen: argparse.Namespace,
 ) -> int:

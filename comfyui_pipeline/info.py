@@ -7,13 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from comfyui_pipeline.engine.base import Engine
+from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.report import listing
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.tool_call import ToolCall
+from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow import graph as graphs
-from comfyui_pipeline.workflow import library
 
 MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
     {
@@ -32,7 +32,7 @@ TITLE = 80  # characters of a node's title in the list of workflows
 
 def workflows(folder: Path) -> Mapping[str, Any]:
     """Every workflow with the titles of the nodes that a call can change. Reads only the disk."""
-    items = [_workflow(folder, name) for name in library.names(folder)]
+    items = [_workflow(folder, name) for name in files.names(folder)]
     lines = [
         f"- {item['name']}: " + (item["problem"] or f"nodes {', '.join(item['nodes'])}")
         for item in items
@@ -45,7 +45,7 @@ def workflows(folder: Path) -> Mapping[str, Any]:
 
 def _workflow(folder: Path, name: str) -> dict[str, Any]:
     try:
-        found = library.load(folder, name)
+        found = files.load(folder, name)
     except WorkflowError as error:
         return {"name": name, "nodes": [], "problem": f"cannot be run: {error}"}
     titles = _prompt_titles(found.nodes) if found.nodes is not None else _ui_titles(found.ui or {})
@@ -73,12 +73,12 @@ def describe(
     call: ToolCall, settings: Settings, engine: Engine, started: float
 ) -> Mapping[str, Any]:
     """What a workflow does, what a call can change in it, and what this server lacks for it."""
-    from comfyui_pipeline import opening
+    from comfyui_pipeline import load
     from comfyui_pipeline.workflow import validate
     from comfyui_pipeline.workflow.describe import describe as told_of
 
-    found = opening.find(call, settings, started + settings.timeout)
-    opened = opening.read(found, settings, engine, seed=call.seed or 0)
+    found = load.find(call, settings, started + settings.timeout)
+    opened = load.read(found, settings, engine, seed=call.seed or 0)
     wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
     text, fields = told_of(opened.graph, opened.name, wrong, opened.notes, full=call.full)
     return listing(text, **fields)

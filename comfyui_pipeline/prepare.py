@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from comfyui_pipeline import json_text, opening, threads
-from comfyui_pipeline.engine.base import Engine, Files, Job
+from comfyui_pipeline import load
+from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.engine.protocol import Engine, Files, Job
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.media import kinds, names, place
-from comfyui_pipeline.media.kinds import Wanted
-from comfyui_pipeline.media.source import Places
-from comfyui_pipeline.opening import Opened
+from comfyui_pipeline.load import Opened
+from comfyui_pipeline.media import file_names, file_types, upload
+from comfyui_pipeline.media.file_types import Wanted
+from comfyui_pipeline.media.sources import Places
+from comfyui_pipeline.process import threads
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.tool_call import ToolCall
-from comfyui_pipeline.workflow import loras, patch, roles, templates, validate
+from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
 from comfyui_pipeline.workflow.graph import Graph
 
 SIDE_BY_SIDE = 10
@@ -75,9 +77,9 @@ def prepare(
     drawn = random.randint(0, HIGHEST_DRAWN_SEED)
     seed = drawn if call.seed is None else call.seed
     with watch.time("load"):
-        found = opening.find(call, settings, deadline)
+        found = load.find(call, settings, deadline)
     with watch.time("convert"):
-        opened = opening.read(found, settings, engine, seed=seed)
+        opened = load.read(found, settings, engine, seed=seed)
     opened, plan = _planned(call, settings, engine, opened, drawn)
     with watch.time("download"):
         changes, done = _bring_files(plan.changes, settings, engine, deadline, call.max_side)
@@ -109,14 +111,14 @@ def _planned(
         short["prompt"], tagged = loras.from_prompt(short["prompt"])
     words = short.get("prompt", "")
     seed = drawn if call.seed is None else call.seed
-    filled = templates.fill(opened.prompt, {**call.extras, **short, "seed": seed})
+    filled = placeholders.fill(opened.prompt, {**call.extras, **short, "seed": seed})
     opened = replace(opened, prompt=filled.nodes)
     short = {name: value for name, value in short.items() if name not in filled.used}
     wanted = tagged + loras.from_list(short.get("loras", ()))
     loras.check_count(wanted)
     if call.add_loras and len(wanted) > len(roles.lora_loaders(opened.graph)):
         opened = _with_loaders(opened, len(wanted), engine)
-    prefix = names.prefix_from_words(words.replace("%", " "))
+    prefix = file_names.prefix_from_words(words.replace("%", " "))
 
     def plan() -> patch.Plan:
         return patch.plan(
@@ -128,7 +130,7 @@ def _planned(
     except PatchError:
         if not opened.remembered:
             raise
-    opened = opening.renewed(opened, opened.remembered, settings, engine)
+    opened = load.renewed(opened, opened.remembered, settings, engine)
     return opened, plan()
 
 
@@ -149,7 +151,7 @@ def _checked(opened: Opened, settings: Settings, engine: Engine) -> tuple[Opened
     wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
     doubtful = {p.node.class_type for p in wrong if p.stale} & opened.remembered
     if doubtful:
-        opened = opening.renewed(opened, doubtful, settings, engine)
+        opened = load.renewed(opened, doubtful, settings, engine)
         wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
     return opened, validate.check(opened.graph, opened.prompt, wrong)
 
@@ -181,7 +183,7 @@ def _bring_files(
 
     The changes then hold the files' names there.
     """
-    placing = _Placing(engine.files, opening.places_of(settings), settings, deadline, max_side)
+    placing = _Placing(engine.files, load.places_of(settings), settings, deadline, max_side)
     wanted = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
     placed = dict(zip(wanted, _side_by_side(placing.file, wanted), strict=True))
     made = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
@@ -202,13 +204,13 @@ class _Placing:
     deadline: float
     max_side: int | None
 
-    def file(self, wanted: tuple[str, Wanted]) -> place.Placed:
+    def file(self, wanted: tuple[str, Wanted]) -> upload.Placed:
         value, kind = wanted
-        return place.place(
+        return upload.place(
             value,
             self.files,
             self.places,
-            opening.download_policy(self.settings, kinds.MAX_BYTES[kind]),
+            load.download_policy(self.settings, file_types.MAX_BYTES[kind]),
             wanted=kind,
             max_side=self.max_side,
             input_dir=self.settings.server_input_dir,
@@ -217,8 +219,8 @@ class _Placing:
         )
 
     def mask(self, change: patch.Change) -> str:
-        policy = opening.download_policy(self.settings)
-        return place.place_masked(
+        policy = load.download_policy(self.settings)
+        return upload.place_masked(
             change.mask or "",
             str(change.value),
             self.files,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline.engine.base import Progress
+from comfyui_pipeline.engine.protocol import Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm as Bars

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from comfyui_pipeline import bounds
+from comfyui_pipeline.bounded import truncate
 from comfyui_pipeline.workflow.patch import Change
 
 TEXTS: Mapping[str, str] = MappingProxyType(
@@ -188,7 +188,7 @@ def _output_lines(report: Report) -> Iterator[str]:
     room, listed = OUTPUTS_BYTES, 0
     for output in report.outputs[:MOST_OUTPUTS]:
         line = _output_line(output)
-        room -= bounds.size(line)
+        room -= truncate.size(line)
         if room < 0 and listed:
             break
         yield line
@@ -206,11 +206,11 @@ def _output_lines(report: Report) -> Iterator[str]:
 def _first(texts: Sequence[str], most: int = FACT_BYTES) -> Iterator[str]:
     """As many texts as fit, at least one, and how many more there are."""
     for place, text in enumerate(texts):
-        most -= bounds.size(text)
+        most -= truncate.size(text)
         if most < 0 and place:
             yield TEXTS["more_facts"].format(count=len(texts) - place)
             return
-        yield bounds.cut(text, FACT_BYTES)
+        yield truncate.cut(text, FACT_BYTES)
 
 
 def _output_line(output: Delivered) -> str:

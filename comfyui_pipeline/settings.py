@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from comfyui_pipeline.bounded.numbers import whole_number
 from comfyui_pipeline.errors import SettingsError
-from comfyui_pipeline.limits import MANIFEST, host_limit, seconds_after
-from comfyui_pipeline.links import Links
-from comfyui_pipeline.media.memory import DEFAULT_MB, ImageMemory
-from comfyui_pipeline.numbers import whole_number
+from comfyui_pipeline.media.image_memory import DEFAULT_MB, ImageMemory
+from comfyui_pipeline.process.time_limit import MANIFEST, host_limit, seconds_after
+from comfyui_pipeline.result_urls import Links
 
 CONFIG_FILE = "config.env"
 EMBEDDED = "embedded"
 RETURN_IMAGE = ("preview", "full", "none")
 DEFAULT_SILENCE = 300.0
 SERVER_OUTPUT_ALIAS = "comfyui"
-"""The mount of COMFYUI_SERVER_OUTPUT_DIR where no other holds that folder (input_server.config too)."""
+"""The mount of COMFYUI_SERVER_OUTPUT_DIR where no other holds that folder (input_server.settings too)."""
 LEAST_MB, MOST_MB = 16, 65_536
 ANSWER_MARGIN = 20.0
 """Seconds by which our own default limit stays below the host's."""

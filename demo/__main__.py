@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from demo.apart import PROJECT, installed, unset
-from demo.servers import NotReady, serving
+from devtools.isolated import PROJECT, installed, unset
+from devtools.servers import NotReady, serving
 
 CALL_SECONDS = 120
 SIDE = 256

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .express import Registry
+    from .http.express import Registry
 
 __all__ = ["register_routes"]
 
@@ -28,12 +28,12 @@ def register_routes(
     Wrong keys are shut out, but not made to wait, as that would hold up whoever calls the handler. The
     mounts' rules are carried out once an hour by a thread.
     """
-    from .cleaning import clean_now_and_then
-    from .config import read, short_keys
-    from .express import register
-    from .gallery import Gallery
-    from .handler import FileServer
-    from .telling import tell
+    from .gallery.pages import Gallery
+    from .http.express import register
+    from .http.handler import FileServer
+    from .log import tell
+    from .mounts.retention import clean_now_and_then
+    from .settings import read, short_keys
 
     base = Path(project_base_path) if project_base_path else None
     config = read(plugin_config or {}, base)

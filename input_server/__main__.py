@@ -10,12 +10,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from .commands import add_commands, perform
-from .config import PACKAGE, Config, check_public, is_loopback, read, short_keys, unserved_results
-from .guard import DenyList
-from .mounts import ConfigError
-from .shared import shared_figures
-from .telling import tell
+from .auth.lockout import DenyList
+from .cli import add_commands, perform
+from .http.metrics_folder import shared_figures
+from .log import tell
+from .mounts.table import ConfigError
+from .settings import PACKAGE, Config, check_public, is_loopback, read, short_keys, unserved_results
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def _port(text: str) -> int:
 
 
 def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
-    from .serve import listen, listen_unix, serve
+    from .http.server import listen, listen_unix, serve
 
     secret = sys.stdin.readline().strip() if chosen.bridge else ""
     if chosen.bridge and not secret:

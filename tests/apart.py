@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from input_server import config
+from input_server import settings
 
 
 def project() -> Path:
     """A copy of the project in which nothing has been set; conftest.py has put it there."""
-    return config.PACKAGE.parent
+    return settings.PACKAGE.parent

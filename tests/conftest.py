@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from demo.apart import install, unset
-from input_server import config
+from devtools.isolated import install, unset
+from input_server import settings as config
 from tests.waiting import TIMEOUT
 
 settings.register_profile(

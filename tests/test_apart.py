@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import apart
+from devtools import isolated
 
 PROJECT = Path(__file__).resolve().parent.parent
 SET = {
@@ -38,9 +38,9 @@ ONE_OF_EACH_KIND = (
 
 @pytest.mark.timeout(600)  # a run of the suite within the suite
 def test_no_test_meets_what_its_developer_has_set(tmp_path: Path) -> None:
-    checkout = apart.install(tmp_path / "checkout")
+    checkout = isolated.install(tmp_path / "checkout")
     unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
-    for name in ("tests", "demo"):
+    for name in ("tests", "demo", "benchmarks", "devtools"):
         shutil.copytree(PROJECT / name, checkout / name, ignore=unwanted)
     shutil.copy(PROJECT / "pyproject.toml", checkout)
     modules = Path("tests", "node", "node_modules")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import apart
+from devtools import isolated
 from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -30,8 +30,9 @@ HOSTILE = {
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout in use: with a ``config.env`` that would spoil everything, and a ComfyUI beside it."""
-    folder = apart.install(tmp_path / "checkout")
-    shutil.copytree(PROJECT / "demo", folder / "demo")
+    folder = isolated.install(tmp_path / "checkout")
+    for name in ("demo", "benchmarks", "devtools"):
+        shutil.copytree(PROJECT / name, folder / name)
     (tmp_path / "input").mkdir()
     given = {**HOSTILE, "COMFYUI_SERVER_INPUT_DIR": str(tmp_path / "input")}
     text = "".join(f"{name}={value}\n" for name, value in given.items())
@@ -71,10 +72,10 @@ def test_the_demo_shows_a_picture_and_fetches_it_by_its_url(checkout: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("bench_calls", "plugin resize_image"), ("bench_inputs", "10 pictures")]
+    ("name", "told"), [("calls", "plugin resize_image"), ("inputs", "10 pictures")]
 )
 def test_a_bench_measures_whatever_has_been_set(checkout: Path, name: str, told: str) -> None:
-    code = f"from demo import {name} as b; b.ROUNDS = b.MEGABYTES = 1; raise SystemExit(b.main())"
+    code = f"from benchmarks import {name} as b; b.ROUNDS = b.MEGABYTES = 1; raise SystemExit(b.main())"
     assert told in run(checkout, "-c", code)
 
 
@@ -85,4 +86,4 @@ def test_every_setting_is_known_for_one() -> None:
     text = "".join(path.read_text("utf-8") for path in examples)
     names = [*re.findall(r"^(\w+)=", text, re.MULTILINE), "PROJECT_BASE_PATH"]
     assert len(names) > 40
-    assert apart.unset({**dict.fromkeys(names, "x"), "PATH": "kept"}) == {"PATH": "kept"}
+    assert isolated.unset({**dict.fromkeys(names, "x"), "PATH": "kept"}) == {"PATH": "kept"}

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from demo import apart
+from devtools import isolated
 from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -32,7 +32,7 @@ sys.exit(run.main(["serve", "--port", "0", "--stop-with-stdin"]))
 def test_a_served_port_is_free_again_when_run_py_is_ended(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    checkout = apart.install(tmp_path / "checkout")
+    checkout = isolated.install(tmp_path / "checkout")
     shutil.copy(PROJECT / "run.py", checkout)
     with subprocess.Popen(
         [sys.executable, "-c", SERVE],
@@ -109,7 +109,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     ("argv", "started", "requirements"),
     [
         (["demo", "x"], ["-m", "demo", "x"], "requirements-serve.txt"),
-        (["bench", "files"], ["-m", "demo.bench", "files"], "requirements-serve.txt"),
+        (["bench", "files"], ["-m", "benchmarks", "files"], "requirements-serve.txt"),
         (["test", "-n0", "x"], ["-m", "pytest", "-n0", "x"], "requirements-test.txt"),
         (["setup"], None, "requirements-serve.txt"),
     ],

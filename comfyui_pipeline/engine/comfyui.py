@@ -13,8 +13,7 @@ from socket import create_connection as open_socket
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from comfyui_pipeline.engine import responses, wording
-from comfyui_pipeline.engine.base import Job, NodeSchema, RunState
+from comfyui_pipeline.engine import error_text, responses
 from comfyui_pipeline.engine.files import ServerFiles
 from comfyui_pipeline.engine.http import (
     GATEWAY,
@@ -28,11 +27,12 @@ from comfyui_pipeline.engine.http import (
     pause,
     string_map,
 )
-from comfyui_pipeline.engine.subscription import Socket, Subscription
-from comfyui_pipeline.engine.timed import within
+from comfyui_pipeline.engine.protocol import Job, NodeSchema, RunState
+from comfyui_pipeline.engine.timeouts import within
 from comfyui_pipeline.engine.waiting import Patience, QueuedRun
+from comfyui_pipeline.engine.websocket import Socket, Subscription
 from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
-from comfyui_pipeline.limits import AFTER_SECONDS
+from comfyui_pipeline.process.time_limit import AFTER_SECONDS
 
 SOCKET_SECONDS = 5.0
 """How long opening a socket may take; the run is asked for meanwhile by nobody."""
@@ -96,7 +96,7 @@ class ComfyUI:
             socket.close()
             self.cancel(job.prompt_id)
             raise
-        errors = wording.node_errors(answer.get("node_errors"))
+        errors = error_text.node_errors(answer.get("node_errors"))
         return QueuedRun(self._http, job, socket, errors, self._patience)
 
     def follow(self, job: Job) -> QueuedRun:
@@ -244,7 +244,7 @@ class ComfyUI:
     def _rejected(self, reply: Reply, job: Job) -> EngineError:
         told = string_map(self._http.document(reply, "/prompt"))
         return PromptRejected(
-            f"ComfyUI refused the workflow: {wording.rejection(job.prompt, told)}.",
+            f"ComfyUI refused the workflow: {error_text.rejection(job.prompt, told)}.",
             "Correct these inputs with params and call again.",
         )
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from comfyui_pipeline.engine.base import Incoming, Output
+from comfyui_pipeline.bounded.numbers import whole_number
 from comfyui_pipeline.engine.http import TRIES, Http, Reply, pause, string_map
+from comfyui_pipeline.engine.protocol import Incoming, Output
 from comfyui_pipeline.errors import EngineError, OutputGone, ServerUnreachable
-from comfyui_pipeline.numbers import whole_number
 
 MAX_FILE = 2**40
 """Bytes of one file that a length may state; a larger one is no length."""

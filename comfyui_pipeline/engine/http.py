@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from comfyui_pipeline.engine.timed import Late, within
+from comfyui_pipeline.engine.timeouts import Late, within
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
-from comfyui_pipeline.limits import AFTER_SECONDS
+from comfyui_pipeline.process.time_limit import AFTER_SECONDS
 
 TRIES = 3
 FIRST_WAIT = 0.25

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfyui_pipeline.bounded.numbers import finite
 from comfyui_pipeline.engine.http import some_list, string_map
-from comfyui_pipeline.numbers import finite
 
 LONGEST_ID = 200
 LONGEST_TEXT = 300

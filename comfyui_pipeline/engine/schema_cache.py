@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline.engine.base import NodeSchema
+from comfyui_pipeline.engine.protocol import NodeSchema
 
 KEPT_SECONDS = 120.0
 MAX_BYTES = 32 * 2**20

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from comfyui_pipeline.engine import results
-from comfyui_pipeline.engine.base import Job, Output, Progress, RunResult
-from comfyui_pipeline.engine.frames import Listener
+from comfyui_pipeline.engine import history as results
 from comfyui_pipeline.engine.http import Gateway, Http, LostReply, Refused
+from comfyui_pipeline.engine.messages import Listener
+from comfyui_pipeline.engine.protocol import Job, Output, Progress, RunResult
 from comfyui_pipeline.engine.responses import Entry, history, queue
-from comfyui_pipeline.engine.subscription import MAX_MESSAGE, Subscription
+from comfyui_pipeline.engine.websocket import MAX_MESSAGE, Subscription
 from comfyui_pipeline.errors import EngineError, RunLost, ServerSilent
 
 LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
+from ..bounded.numbers import whole_number
 from ..errors import DownloadRefused, MediaError
-from ..numbers import whole_number
-from .cache import DownloadCache
-from .kinds import is_web_page
-from .source import describe
+from .download_cache import DownloadCache
+from .file_types import is_web_page
+from .sources import describe
 
 if TYPE_CHECKING:
     from urllib3 import HTTPHeaderDict
     from urllib3.response import BaseHTTPResponse
 
-    from .guard import Visit
+    from .address_guard import Visit
 
 CHUNK = 64 * 1024
 MAX_URL = 4096
@@ -60,12 +60,14 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
 
     Raises DownloadRefused for what the guard does not let through, MediaError when the fetch fails.
     """
-    from . import guard
+    from . import address_guard
 
     begun = time.monotonic()
     end = begun + policy.total_seconds
     end = end if deadline is None else min(end, deadline)
-    visit = guard.Visit(guard.parse_allow(policy.allow), end, policy.connect_seconds)
+    visit = address_guard.Visit(
+        address_guard.parse_allow(policy.allow), end, policy.connect_seconds
+    )
     alarm = threading.Timer(max(0.0, end - time.monotonic()), visit.cancel)
     alarm.daemon = True
     alarm.start()
@@ -76,7 +78,7 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
             if target is None:
                 return content
             url = next_hop(url, target)
-    except guard.Expired:
+    except address_guard.Expired:
         raise _slow(first, end - begun, cut=end < begun + policy.total_seconds) from None
     finally:
         alarm.cancel()
@@ -92,14 +94,14 @@ def _visit(url: str, policy: DownloadPolicy, visit: Visit) -> tuple[bytes, str |
 
     from urllib3.exceptions import HTTPError
 
-    from . import guard
+    from . import address_guard
 
     shown = describe(url)
     host, port, target = _parts(url, shown)
     cache = DownloadCache(policy.keep_in)
     kept = cache.get(url)
     asked = {**HEADERS, **(kept.conditions if kept else {})}
-    wire = guard.open_connection(
+    wire = address_guard.open_connection(
         visit, urlsplit(url).scheme.lower(), host, port, shown, policy.read_seconds
     )
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from comfyui_pipeline.workflow import roles, title_params
+from comfyui_pipeline.workflow import roles, title_parameters
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.validate import Problem
 from comfyui_pipeline.workflow.values import listed, range_of
@@ -80,7 +80,7 @@ def _named(graph: Graph) -> list[dict[str, Any]]:
             "required": param.required,
             "value": param.targets[0].node.inputs.get(param.targets[0].name),
         }
-        for param in title_params.find(graph).values()
+        for param in title_parameters.find(graph).values()
     ]
 
 

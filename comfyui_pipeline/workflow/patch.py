@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from comfyui_pipeline.arguments import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.tool_call import Param, ToolCall
-from comfyui_pipeline.workflow import loras, matching, roles, title_params
+from comfyui_pipeline.workflow import loras, matching, roles, title_parameters
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.values import fit
 
@@ -172,7 +172,7 @@ def _from_titles(planning: _Planning, call: ToolCall, short: Mapping[str, Any]) 
     given: dict[str, Any] = {**call.extras, **short}
     if call.seed is not None:
         given["seed"] = call.seed
-    named = title_params.find(planning.graph)
+    named = title_parameters.find(planning.graph)
     missing = [p.name for p in named.values() if p.required and p.name not in given]
     if missing:
         told = ", ".join(f'"{name}"' for name in missing)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from comfyui_pipeline import json_text
+from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
-from comfyui_pipeline.workflow.convert import compatible
+from comfyui_pipeline.workflow.convert.prompt import compatible
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.values import listed, range_of, shown
 

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfyui_pipeline import info
-from comfyui_pipeline.answer import success
 from comfyui_pipeline.engine import http
-from comfyui_pipeline.engine.base import Job, Output
 from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.engine.protocol import Job, Output
 from comfyui_pipeline.engine.waiting import Patience
 from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.process.stdout import success
 from comfyui_pipeline.workflow import graph
 from tests.engine.test_faults import END, PROMPT, SUCCESS
 from tests.faulty import Fake

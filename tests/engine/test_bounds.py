@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import frames, http, subscription
-from comfyui_pipeline.engine.base import Job, Output
+from comfyui_pipeline.engine import http, websocket
+from comfyui_pipeline.engine import messages as frames
 from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.engine.protocol import Job, Output
 from comfyui_pipeline.engine.waiting import Patience
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from tests.conftest import png
@@ -56,7 +57,7 @@ def test_a_response_may_have_so_many_bytes_and_no_more(
 
 def test_the_limits_are_those_that_are_stated() -> None:
     assert http.MAX_BODY == 64 * 2**20
-    assert subscription.MAX_MESSAGE == 64 * 2**20
+    assert websocket.MAX_MESSAGE == 64 * 2**20
     assert frames.MOST_PICTURE_BYTES == 128 * 2**20
 
 
@@ -224,7 +225,7 @@ REST = [
 def test_a_message_that_is_too_large_is_not_read_but_named(
     engine: ComfyUI, fake: Any, monkeypatch: pytest.MonkeyPatch, large: bytes
 ) -> None:
-    monkeypatch.setattr(subscription, "MAX_MESSAGE", 2**20)
+    monkeypatch.setattr(websocket, "MAX_MESSAGE", 2**20)
     fake.script.raw_frames, fake.script.history = True, GOOD
     fake.script.frames = [*as_frames(NODE), large]
     result = run(engine)
@@ -235,7 +236,7 @@ def test_a_message_that_is_too_large_is_not_read_but_named(
 def test_a_message_of_just_the_limit_is_read(
     engine: ComfyUI, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription, "MAX_MESSAGE", 2**20)
+    monkeypatch.setattr(websocket, "MAX_MESSAGE", 2**20)
     half = frame(1, b" " * 2**19, fin=False) + frame(0, b"[]".ljust(2**19))
     fake.script.raw_frames, fake.script.history = True, GOOD
     fake.script.frames = [*as_frames(NODE), half, frame(1, b"{}".ljust(2**20)), *as_frames(*REST)]

@@ -10,23 +10,17 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import front_door, limits
-from comfyui_pipeline.engine import (
-    comfyui,
-    http,
-    results,
-    schema_cache,
-    subscription,
-    waiting,
-    wording,
-)
-from comfyui_pipeline.engine.base import Job, Output, Progress
+from comfyui_pipeline import stdio
+from comfyui_pipeline.engine import comfyui, error_text, history, http, schema_cache, waiting
+from comfyui_pipeline.engine import websocket as subscription
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.http import Gateway, LostReply, Refused
+from comfyui_pipeline.engine.protocol import Job, Output, Progress
 from comfyui_pipeline.engine.responses import Entry
 from comfyui_pipeline.engine.schema_cache import SchemaCache
 from comfyui_pipeline.engine.waiting import Patience, QueuedRun
 from comfyui_pipeline.errors import EngineError, RunFailed, RunLost, ServerSilent
+from comfyui_pipeline.process import time_limit
 
 PROMPT = {"9": {"class_type": "SaveImage", "inputs": {}}}
 RUNNING = {"queue_running": [[1, "my-id"]], "queue_pending": []}
@@ -128,13 +122,13 @@ def test_the_limits_are_those_that_were_chosen() -> None:
     assert (http.TRIES, http.FIRST_WAIT, http.SIDE_BY_SIDE) == (3, 0.25, 8)
     assert {502, 503, 504} == http.BUSY
     assert {502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530} == http.GATEWAY
-    assert limits.AFTER_SECONDS == 12.0 < front_door.GRACE
-    assert (front_door.GRACE, limits.HOST_MARGIN, front_door.READING_MARGIN) == (15, 2, 2)
+    assert time_limit.AFTER_SECONDS == 12.0 < stdio.GRACE
+    assert (stdio.GRACE, time_limit.HOST_MARGIN, stdio.READING_MARGIN) == (15, 2, 2)
     assert (waiting.LOOK_SECONDS, comfyui.SOCKET_SECONDS, comfyui.CANCEL_SECONDS) == (5, 5, 5)
     assert {500, 502, 503, 504} == subscription.TEMPORARY
     assert (subscription.FIRST_PAUSE, subscription.LONGEST_PAUSE) == (0.5, 8.0)
     assert (schema_cache.KEPT_SECONDS, schema_cache.MAX_BYTES) == (120.0, 32 * 2**20)
-    assert (wording.LISTED, wording.SHOWN) == (10, 300)
+    assert (error_text.LISTED, error_text.SHOWN) == (10, 300)
 
 
 def test_a_run_that_is_nowhere_is_lost_at_the_second_look_and_not_at_the_first(
@@ -318,15 +312,15 @@ def test_an_end_whose_record_cannot_be_read_can_be_asked_for_later(clock: Clock)
 )
 def test_a_run_went_well_only_if_the_history_says_so(entry: Entry, said: str | None) -> None:
     if said is None:
-        results.check_end(PROMPT, entry)
+        history.check_end(PROMPT, entry)
     else:
         with pytest.raises(RunFailed, match=said):
-            results.check_end(PROMPT, entry)
+            history.check_end(PROMPT, entry)
 
 
 def test_outputs_come_in_the_order_of_the_prompt_and_empty_texts_are_none() -> None:
     told = {"x": {"text": [" ", "b"]}, "9": {"images": [{"filename": "a"}]}}
-    found = results.outputs(PROMPT, told)
+    found = history.outputs(PROMPT, told)
     assert [(one.node_id, one.filename or one.text) for one in found] == [("9", "a"), ("x", "b")]
     assert found[0].folder_type == "output"
     assert found[0].subfolder == ""
@@ -339,14 +333,14 @@ def test_ten_choices_are_listed_and_the_others_counted(count: int, more: str) ->
         "message": "m",
         "extra_info": {"input_name": "n", "input_config": [[str(i) for i in range(count)]]},
     }
-    told = wording.node_errors({"1": {"errors": [error]}})["1"]
+    told = error_text.node_errors({"1": {"errors": [error]}})["1"]
     assert told.endswith("it takes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" + more)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(300, 300), (301, 301)])
 def test_a_long_text_is_cut_after_300_letters(length: int, shown: int) -> None:
-    assert len(wording.cut("x" * length)) == shown
-    assert wording.cut("x" * length).endswith("…") is (length > 300)
+    assert len(error_text.cut("x" * length)) == shown
+    assert error_text.cut("x" * length).endswith("…") is (length > 300)
 
 
 # -- the socket ------------------------------------------------------------------------------------
@@ -494,7 +488,7 @@ def test_a_remembered_file_that_is_too_large_or_none_is_not_read(tmp_path: Path)
 
 
 def test_progress_says_the_node_and_finite_numbers() -> None:
-    from comfyui_pipeline.engine.frames import Listener
+    from comfyui_pipeline.engine.messages import Listener
 
     heard: list[Progress] = []
     listener = Listener(Job(PROMPT, "my-id"), heard.append, lambda output: None)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import http, results
-from comfyui_pipeline.engine.base import Job, Progress
+from comfyui_pipeline.engine import history as results
+from comfyui_pipeline.engine import http
 from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.engine.protocol import Job, Progress
 from comfyui_pipeline.engine.waiting import Patience
 from comfyui_pipeline.errors import (
     EngineError,

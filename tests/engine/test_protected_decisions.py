@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import http, results
-from comfyui_pipeline.engine.base import Job, Output, RunResult
+from comfyui_pipeline.engine import history, http
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.files import ServerFiles
+from comfyui_pipeline.engine.protocol import Job, Output, RunResult
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from tests.conftest import png
 from tests.waiting import TIMEOUT
@@ -108,7 +108,7 @@ def test_results_that_only_the_frames_told_are_among_the_outputs(
 def test_outputs_follow_the_prompt_and_not_the_order_in_which_they_came() -> None:
     prompt = {name: {"class_type": "SaveImage", "inputs": {}} for name in ("7", "3", "5")}
     told = {name: {"images": [{"filename": f"{name}.png"}]} for name in ("5", "x", "3", "7")}
-    found = results.outputs(prompt, told)
+    found = history.outputs(prompt, told)
     assert [one.filename for one in found] == ["7.png", "3.png", "5.png", "x.png"]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine.base import Job, Output
 from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.engine.protocol import Job, Output
 from comfyui_pipeline.errors import OutputGone, PromptRejected
 from tests.waiting import TIMEOUT
 

@@ -14,13 +14,14 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from input_server import signing, urls
-from input_server.access import Key
-from input_server.config import Config
-from input_server.gallery import Gallery
-from input_server.handler import Asked, FileServer
-from input_server.mounts import Mount
-from input_server.reply import Reply
+from input_server.auth import signing
+from input_server.auth.access import Key
+from input_server.gallery.pages import Gallery
+from input_server.http import urls
+from input_server.http.handler import Asked, FileServer
+from input_server.http.response import Reply
+from input_server.mounts.table import Mount
+from input_server.settings import Config
 from tests.apart import project
 from tests.waiting import TIMEOUT
 

@@ -14,11 +14,19 @@ from pathlib import Path
 import pytest
 import requests
 
-from input_server import signing
-from input_server.access import Access, Asker, Denied, Key, client_address, read_keys, without_key
-from input_server.guard import DenyList, Guard, Policy, is_in, networks
-from input_server.mounts import ConfigError
-from input_server.urls import Route, What, parse, written
+from input_server.auth import signing
+from input_server.auth.access import (
+    Access,
+    Asker,
+    Denied,
+    Key,
+    client_address,
+    read_keys,
+    without_key,
+)
+from input_server.auth.lockout import DenyList, Guard, Policy, is_in, networks
+from input_server.http.urls import Route, What, parse, written
+from input_server.mounts.table import ConfigError
 from tests.apart import project
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
@@ -233,7 +241,7 @@ def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: P
 def test_a_deny_list_is_read_again_when_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.guard.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("input_server.auth.lockout.LOOK_SECONDS", 0.0)
     file = tmp_path / "deny.txt"
     with pytest.raises(ConfigError, match="deny"):
         DenyList(file, print)

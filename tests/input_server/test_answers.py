@@ -13,7 +13,7 @@ import pytest
 import requests
 from PIL import Image
 
-from input_server.content import type_of
+from input_server.http.content_type import type_of
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
 

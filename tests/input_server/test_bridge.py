@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import requests
 
-from input_server import config as settings
+from input_server import settings
 from tests.conftest import png
 from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
 from tests.input_server.hosts import HOST_KEY, VERSIONS, Host, ended, needs_node

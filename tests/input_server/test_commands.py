@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from input_server import signing, urls
 from input_server.__main__ import main
+from input_server.auth import signing
+from input_server.http import urls
 
 HOUR, DAY = 3600, 24 * 3600
 KEYS = json.dumps(

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from input_server import config, shared
-from input_server.access import Key
-from input_server.mounts import ConfigError
+from input_server import settings as config
+from input_server.auth.access import Key
+from input_server.http import metrics_folder
+from input_server.mounts.table import ConfigError
 
 SET = {"COMFYUI_ACCESS_KEY": "a-long-key-of-the-test"}
 
@@ -242,15 +243,15 @@ def test_several_workers_share_their_figures_in_a_folder_that_goes(
     monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setenv(shared.SHARED, before or "")
+        patch.setenv(metrics_folder.SHARED, before or "")
         if before is None:
-            del os.environ[shared.SHARED]
-        with shared.shared_figures(1):
-            assert os.environ.get(shared.SHARED) == before
-        shared.remove_shared(1)
-        with shared.shared_figures(2):
-            folder = Path(os.environ[shared.SHARED])
+            del os.environ[metrics_folder.SHARED]
+        with metrics_folder.shared_figures(1):
+            assert os.environ.get(metrics_folder.SHARED) == before
+        metrics_folder.remove_shared(1)
+        with metrics_folder.shared_figures(2):
+            folder = Path(os.environ[metrics_folder.SHARED])
             assert folder.is_dir()
-            shared.remove_shared(2)
+            metrics_folder.remove_shared(2)
             assert not folder.exists()
-        assert os.environ.get(shared.SHARED) == before, "the next server would not start"
+        assert os.environ.get(metrics_folder.SHARED) == before, "the next server would not start"

@@ -13,32 +13,23 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from input_server import (
-    cleaning,
-    gallery,
-    guard,
-    link,
-    memory,
-    mounts,
-    newest,
-    picture_info,
-    picture_texts,
-    pixels,
-    signing,
-    urls,
-    variants,
-)
-from input_server.access import Access, Asker, Denied, Key
-from input_server.config import Config, is_loopback, read, short_keys
-from input_server.guard import DenyList, Guard, Policy, networks
-from input_server.memory import MemoryBudget
-from input_server.mounts import Clean, ConfigError, Mount, as_json, mount_of
-from input_server.newest import cursor_of, kind_of, place_of
-from input_server.opened import OpenFile, OpenFiles
-from input_server.pixels import Unmakeable, Wish, copy_of, fitting_form, wish_of
-from input_server.urls import Route, query
-from input_server.usage import Entry
-from input_server.variants import Variants
+from input_server import link_command
+from input_server.auth import lockout, signing
+from input_server.auth.access import Access, Asker, Denied, Key
+from input_server.auth.lockout import DenyList, Guard, Policy, networks
+from input_server.gallery import listing, pages
+from input_server.gallery.listing import cursor_of, kind_of, place_of
+from input_server.http import urls
+from input_server.http.urls import Route, query
+from input_server.images import encode, memory, metadata, text_chunks, variants
+from input_server.images.encode import Unmakeable, Wish, copy_of, fitting_form, wish_of
+from input_server.images.memory import MemoryBudget
+from input_server.images.variants import Variants
+from input_server.mounts import retention, table
+from input_server.mounts.disk_usage import Entry
+from input_server.mounts.open_files import OpenFile, OpenFiles
+from input_server.mounts.table import Clean, ConfigError, Mount, as_json, mount_of
+from input_server.settings import Config, is_loopback, read, short_keys
 from tests.input_server.looked_at import KEY, Shown, node, png, prompt
 from tests.input_server.test_image_memory import flat_png
 
@@ -196,11 +187,11 @@ def test_what_requests_have_in_common_is_their_key_or_the_end_of_their_link() ->
 
 
 def test_a_links_hours() -> None:
-    assert link.MOST_HOURS == 365 * 24
-    assert link._hours(str(link.MOST_HOURS)) == link.MOST_HOURS
-    for wrong in ("0", "-1", str(link.MOST_HOURS + 0.001)):
+    assert link_command.MOST_HOURS == 365 * 24
+    assert link_command._hours(str(link_command.MOST_HOURS)) == link_command.MOST_HOURS
+    for wrong in ("0", "-1", str(link_command.MOST_HOURS + 0.001)):
         with pytest.raises(Exception, match="a year"):
-            link._hours(wrong)
+            link_command._hours(wrong)
 
 
 def test_a_query_has_at_most_2048_characters() -> None:
@@ -278,7 +269,7 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
             assert auto == copy_of(file, form, Wish(width, quality=quality), budget)
     finally:
         os.close(file.descriptor)
-    assert pixels.AUTO["AVIF"] == (50, 62)
+    assert encode.AUTO["AVIF"] == (50, 62)
 
 
 @pytest.mark.parametrize(
@@ -294,10 +285,10 @@ def test_most_pixels(tmp_path: Path, width: int, height: int, wish: Wish, fits: 
     file = opened(tmp_path, "a.png", flat_png(width, height, 1, 0))
     try:
         if fits:
-            pixels._checked_costs(file, "JPEG", wish)
+            encode._checked_costs(file, "JPEG", wish)
         else:
             with pytest.raises(Unmakeable, match="too large"):
-                pixels._checked_costs(file, "JPEG", wish)
+                encode._checked_costs(file, "JPEG", wish)
     finally:
         os.close(file.descriptor)
 
@@ -373,12 +364,12 @@ def test_files_of_one_moment_come_by_their_names_backwards(shown: Shown) -> None
 
 
 def test_what_the_gallery_asks_for_stands_among_the_steps() -> None:
-    for address in (gallery.THUMBNAIL, gallery.SHOWABLE):
+    for address in (pages.THUMBNAIL, pages.SHOWABLE):
         wish = wish_of(query(f"/x?{address}"))
         assert wish is not None
         assert wish.in_steps == wish
-    assert gallery.THUMBNAIL == "w=320&fmt=webp&q=auto"
-    assert gallery.SHOWABLE == "w=2048&fmt=webp&q=auto"
+    assert pages.THUMBNAIL == "w=320&fmt=webp&q=auto"
+    assert pages.SHOWABLE == "w=2048&fmt=webp&q=auto"
 
 
 def test_a_cursor_that_is_gone_gives_its_moment_again() -> None:
@@ -406,17 +397,17 @@ def test_what_is_shown_as_what() -> None:
 
 
 def test_the_bounds_of_what_is_remembered() -> None:
-    assert (newest.LEAST_SECONDS, newest.MOST_FOLDERS, newest.SEARCH_SECONDS) == (1.0, 8, 0.5)
-    assert (newest.MOST_TEXTS, newest.MOST_CHARACTERS, newest.LONGEST_TEXT) == (
+    assert (listing.LEAST_SECONDS, listing.MOST_FOLDERS, listing.SEARCH_SECONDS) == (1.0, 8, 0.5)
+    assert (listing.MOST_TEXTS, listing.MOST_CHARACTERS, listing.LONGEST_TEXT) == (
         20_000,
         16_000_000,
         4000,
     )
-    assert (picture_texts.MOST_TEXT, picture_texts.MOST_CHUNKS) == (4 * 2**20, 16_384)
+    assert (text_chunks.MOST_TEXT, text_chunks.MOST_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.IMAGE_MB, memory.MOST_PASSED) == (220, 8)
-    assert (guard.LOOK_SECONDS, mounts.LOOK_SECONDS) == (2.0, 1.0)
-    assert (cleaning.FIRST_SECONDS, cleaning.EVERY_SECONDS) == (60.0, 3600.0)
-    assert cleaning.SPARED_SECONDS == 3600.0
+    assert (lockout.LOOK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
+    assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)
+    assert retention.SPARED_SECONDS == 3600.0
 
 
 # -- what a picture tells --------------------------------------------------------------------------
@@ -437,7 +428,7 @@ def test_what_is_told_is_bounded(shown: Shown) -> None:
     assert len(found["positive"]) == 20_000
     made = prompt(model="m" * 400 + ".safetensors")
     assert [len(name) for name in told(shown, made)["models"]] == [300]
-    assert (picture_info.MOST_NODES, picture_info.MOST_INPUTS) == (5000, 128)
+    assert (metadata.MOST_NODES, metadata.MOST_INPUTS) == (5000, 128)
 
 
 def test_numbers_are_those_that_a_machine_makes(shown: Shown) -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from input_server.mounts import Mount
-from input_server.opened import OpenFiles
-from input_server.paths import Missing, locate, open_plain, reached
-from input_server.serve import BACKLOG, holder_arguments
+from input_server.http.server import BACKLOG, holder_arguments
+from input_server.mounts.open_files import OpenFiles
+from input_server.mounts.resolve import Missing, locate, open_plain, reached
+from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, memory, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
 
@@ -341,7 +341,7 @@ def test_many_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
 def test_a_file_in_use_is_not_closed_before_it_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.opened.HELD_SECONDS", -1.0)
+    monkeypatch.setattr("input_server.mounts.open_files.HELD_SECONDS", -1.0)
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name, "utf-8")
     mount, files = Mount("m", tmp_path), OpenFiles(hold=1, patience=-1)

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from input_server import opened, usage
-from input_server.config import read
-from input_server.handler import Asked, FileServer
-from input_server.mounts import Mount
-from input_server.opened import OpenFiles, descriptor_limit
-from input_server.paths import Exhausted, Missing, is_exhausted, locate, open_plain
-from input_server.urls import parse
+from input_server.http.handler import Asked, FileServer
+from input_server.http.urls import parse
+from input_server.mounts import disk_usage, open_files
+from input_server.mounts.open_files import OpenFiles, descriptor_limit
+from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_plain
+from input_server.mounts.table import Mount
+from input_server.settings import read
 from tests.input_server.running import KEY, Running, processes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits another process (prlimit)")
@@ -112,11 +112,11 @@ def test_a_walk_leaves_nothing_out_for_want_of_descriptors(
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", failing(code))
         with pytest.raises(Exhausted):
-            list(usage.walk(tmp_path))
+            list(disk_usage.walk(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", failing(errno.EACCES))
-        assert list(usage.walk(tmp_path)) == []
-    assert [entry.path for entry in usage.walk(tmp_path)] == ["a.bin"]
+        assert list(disk_usage.walk(tmp_path)) == []
+    assert [entry.path for entry in disk_usage.walk(tmp_path)] == ["a.bin"]
 
 
 def test_locating_and_opening_tell_missing_from_exhausted(
@@ -217,7 +217,7 @@ def test_replaced_files_are_bounded_and_the_newest_are_no_longer_held(tmp_path: 
 def test_the_oldest_replaced_files_make_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened, "PINNED_SECONDS", -1.0)
+    monkeypatch.setattr(open_files, "PINNED_SECONDS", -1.0)
     files, mount = OpenFiles(hold=2, most=4), Mount("m", tmp_path)
     found = []
     for number in range(8):
@@ -261,7 +261,7 @@ def test_a_replaced_file_stays_open_for_a_minute_and_in_want_five_seconds(
 def test_a_quarter_of_the_descriptors_is_for_files_that_are_held(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(opened, "descriptor_limit", lambda: 40)
+    monkeypatch.setattr(open_files, "descriptor_limit", lambda: 40)
     files, mount = OpenFiles(hold=256), Mount("m", tmp_path)
     for number in range(30):
         (tmp_path / f"{number}.bin").write_bytes(b"x")
@@ -274,7 +274,7 @@ def test_the_limit_is_the_systems() -> None:
     try:
         import resource
     except ImportError:
-        assert descriptor_limit() == opened.WINDOWS_DESCRIPTORS
+        assert descriptor_limit() == open_files.WINDOWS_DESCRIPTORS
     else:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         assert descriptor_limit() == (2**20 if soft == resource.RLIM_INFINITY else soft)

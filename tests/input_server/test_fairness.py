@@ -13,18 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from input_server import register_routes, signing
-from input_server.access import Key
-from input_server.asgi import App
-from input_server.config import Config
-from input_server.express import register
-from input_server.guard import networks
-from input_server.handler import FileServer
-from input_server.memory import MemoryBudget, OverBudget
-from input_server.metrics import Metrics
-from input_server.mounts import Mount
-from input_server.pixels import Wish, wish_of
-from input_server.render_queue import (
+from input_server import register_routes
+from input_server.auth import signing
+from input_server.auth.access import Key
+from input_server.auth.lockout import networks
+from input_server.http.asgi import App
+from input_server.http.express import register
+from input_server.http.handler import FileServer
+from input_server.http.metrics import Metrics
+from input_server.images.encode import Wish, wish_of
+from input_server.images.memory import MemoryBudget, OverBudget
+from input_server.images.render_queue import (
     OF_CLIENT,
     OF_HOLDER,
     SLOTS,
@@ -35,6 +34,8 @@ from input_server.render_queue import (
     Requester,
     Ticket,
 )
+from input_server.mounts.table import Mount
+from input_server.settings import Config
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
 from tests.input_server.running import KEY, Running

@@ -18,12 +18,13 @@ from urllib.parse import quote, urljoin
 import pytest
 import requests
 
-from input_server import newest, signing
-from input_server.access import Key
-from input_server.mounts import Mount, MountTable
-from input_server.newest import Newest, Texts, cursor_of, page_of, place_of
-from input_server.paths import Exhausted
-from input_server.usage import Entry, remembering
+from input_server.auth import signing
+from input_server.auth.access import Key
+from input_server.gallery import listing
+from input_server.gallery.listing import Newest, Texts, cursor_of, page_of, place_of
+from input_server.mounts.disk_usage import Entry, remembering
+from input_server.mounts.resolve import Exhausted
+from input_server.mounts.table import Mount, MountTable
 from tests.input_server.looked_at import (
     KEY,
     SIGNING_KEY,
@@ -251,7 +252,7 @@ def test_of_many_that_ask_at_once_one_walks(shown: Shown, monkeypatch: pytest.Mo
         time.sleep(0.05)
         return [entry("a.png", 1)]
 
-    monkeypatch.setattr(newest, "walk", walk)
+    monkeypatch.setattr(listing, "walk", walk)
     known = Newest()
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: known.files(shown.folder), range(64)))
@@ -349,7 +350,7 @@ def test_a_seed_is_found_behind_a_prompt_of_any_length(shown: Shown) -> None:
 def test_a_search_that_takes_long_tells_what_it_has_and_goes_on(
     searched: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(newest, "SEARCH_SECONDS", -1.0)
+    monkeypatch.setattr(listing, "SEARCH_SECONDS", -1.0)
     steps, after = [], ""
     while after is not None:
         told = searched.json("list?q=watermark" + (f"&after={after}" if after else ""))
@@ -377,9 +378,9 @@ def test_a_picture_is_read_once_for_all_searches_until_it_changes(
 
 
 def test_what_searches_remember_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newest, "MOST_TEXTS", 3)
-    monkeypatch.setattr(newest, "MOST_CHARACTERS", 20)
-    monkeypatch.setattr(newest, "LONGEST_TEXT", 8)
+    monkeypatch.setattr(listing, "MOST_TEXTS", 3)
+    monkeypatch.setattr(listing, "MOST_CHARACTERS", 20)
+    monkeypatch.setattr(listing, "LONGEST_TEXT", 8)
     texts, read = Texts(), []
 
     def ask(name: str, text: str) -> str:
@@ -423,7 +424,7 @@ def test_a_list_that_cannot_be_read_for_want_of_descriptors_is_not_empty(
     png(shown.folder / "a.png", prompt())
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
     with monkeypatch.context() as patch:
-        patch.setattr("input_server.usage.os.scandir", lacking(number))
+        patch.setattr("input_server.mounts.disk_usage.os.scandir", lacking(number))
         reply = shown.ask(f"{page}list")
         assert (reply.status, reply.headers["Retry-After"]) == (503, "5")
         assert shown.ask(f"{page}list").status == 503, "nothing of it is kept"
@@ -440,7 +441,7 @@ def test_a_search_that_cannot_open_a_picture_forgets_nothing(
 
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
     with monkeypatch.context() as patch:
-        patch.setattr("input_server.gallery.open_file", short)
+        patch.setattr("input_server.gallery.pages.open_file", short)
         assert shown.ask(f"{page}list?q=lighthouse").status == 503
         assert shown.ask(f"{page}info?path=a.png").status == 503
     assert shown.names("list?q=lighthouse") == ["a.png"]
@@ -455,7 +456,7 @@ def test_figures_stay_as_they_were_where_a_mount_cannot_be_measured(
     before = figures()
     assert before["m"][0] == 1
     with monkeypatch.context() as patch:
-        patch.setattr("input_server.usage.os.scandir", lacking(errno.EMFILE))
+        patch.setattr("input_server.mounts.disk_usage.os.scandir", lacking(errno.EMFILE))
         assert figures() == before
     png(tmp_path / "m" / "b.png")
     assert figures()["m"][0] == 2

@@ -19,11 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from input_server import accepted, digits, ranges
-from input_server.config import read
-from input_server.handler import FileServer
-from input_server.metrics import Metrics
-from input_server.serve import make_app
+from input_server import numbers
+from input_server.http import accept_encoding, ranges
+from input_server.http.handler import FileServer
+from input_server.http.metrics import Metrics
+from input_server.http.server import make_app
+from input_server.settings import read
 from tests.input_server.running import KEY, Running
 
 CONTENT = b"".join(b"line %d\n" % number for number in range(400))
@@ -397,7 +398,7 @@ def test_a_minute_has_a_leap_second_and_no_more(form: str) -> None:
     ],
 )
 def test_gzip_is_taken_where_it_is_accepted(app: Any, field: str, takes: bool) -> None:
-    assert accepted.takes_gzip(field) is takes
+    assert accept_encoding.takes_gzip(field) is takes
     assert ("content-encoding" in ask(app, "GET", {"Accept-Encoding": field}).headers) is takes
 
 
@@ -416,7 +417,7 @@ def test_weights_decide_about_gzip(entries: list[tuple[str, str | None]]) -> Non
     field = " , ".join(name if q is None else f"{name} ;q={q}" for name, q in entries)
     weights = {name.removeprefix("x-"): float(q or "0") if q else 1.0 for name, q in entries}
     ours = weights.get("gzip", weights.get("*", 0.0))
-    assert accepted.takes_gzip(field) == (ours > 0 and ours >= weights.get("identity", 0.0))
+    assert accept_encoding.takes_gzip(field) == (ours > 0 and ours >= weights.get("identity", 0.0))
 
 
 @pytest.mark.parametrize(
@@ -426,7 +427,7 @@ def test_weights_decide_about_gzip(entries: list[tuple[str, str | None]]) -> Non
         ("007", 7),
         ("12", 12),
         ("0" * 3000 + "5", 5),
-        ("9" * 4000, digits.LARGEST),
+        ("9" * 4000, numbers.LARGEST),
         ("9" * 4001, None),
         ("", None),
         ("-1", None),
@@ -439,11 +440,11 @@ def test_weights_decide_about_gzip(entries: list[tuple[str, str | None]]) -> Non
     ],
 )
 def test_numbers_are_ascii_digits_within_bounds(text: str, found: int | None) -> None:
-    assert digits.number(text) == found
+    assert numbers.number(text) == found
 
 
 def test_a_number_is_at_most_what_is_asked_for() -> None:
-    assert digits.number("700", 99) == 99
+    assert numbers.number("700", 99) == 99
 
 
 def test_fields_that_come_twice_are_one_list_and_two_hosts_are_an_error(running: Running) -> None:
@@ -526,8 +527,8 @@ def test_figures_are_for_own_names_on_loopback(
 
 
 def figures(server: FileServer, host: str | None, **headers: str) -> int:
-    from input_server import urls
-    from input_server.handler import Asked
+    from input_server.http import urls
+    from input_server.http.handler import Asked
 
     named = {**headers} if host is None else {"host": host, **headers}
     return server.answer(Asked("GET", urls.parse("/metrics"), {}, named, "127.0.0.1")).status

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from input_server import pixels
-from input_server.memory import IMAGE_MB, MemoryBudget
-from input_server.mounts import Mount
-from input_server.opened import OpenFile, OpenFiles
-from input_server.pixels import ENCODING, Unmakeable, Wish, copy_of
-from input_server.variants import Variants
+from input_server.images import encode
+from input_server.images.encode import ENCODING, Unmakeable, Wish, copy_of
+from input_server.images.memory import IMAGE_MB, MemoryBudget
+from input_server.images.variants import Variants
+from input_server.mounts.open_files import OpenFile, OpenFiles
+from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, processes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -156,7 +156,7 @@ def cost(folder: Path, content: bytes, name: str = "a.png", **wish: object) -> t
     file = file_of(folder, name, content)
     try:
         form = str(wish.pop("form", "WEBP"))
-        return pixels._checked_costs(file, form, Wish(**wish))  # type: ignore[arg-type]
+        return encode._checked_costs(file, form, Wish(**wish))  # type: ignore[arg-type]
     finally:
         os.close(file.descriptor)
 
@@ -342,7 +342,7 @@ def test_heic_without_its_reader_or_broken_is_an_icon_and_nothing_breaks(
 def test_heic_without_its_reader_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.variants.readers", lambda: pixels.READERS)
+    monkeypatch.setattr("input_server.images.variants.readers", lambda: encode.READERS)
     file = file_of(tmp_path, "a.heic", heic(b"heic"))
     copies = Variants(tmp_path / "copies", 1)
     try:

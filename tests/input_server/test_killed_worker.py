@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from demo.front import nginx_in_front
+from benchmarks.nginx import nginx_in_front
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.running import KEY, Running, processes
 

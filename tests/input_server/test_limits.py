@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from input_server import asgi, serve
-from input_server.asgi import App
-from input_server.config import Config, read
-from input_server.handler import Asked, FileServer
-from input_server.metrics import Metrics
-from input_server.mounts import ConfigError, Mount
-from input_server.opened import OpenFiles
-from input_server.reply import Reply, plain
-from input_server.urls import parse
+from input_server.http import asgi
+from input_server.http import server as serve
+from input_server.http.asgi import App
+from input_server.http.handler import Asked, FileServer
+from input_server.http.metrics import Metrics
+from input_server.http.response import Reply, plain
+from input_server.http.urls import parse
+from input_server.mounts.open_files import OpenFiles
+from input_server.mounts.table import ConfigError, Mount
+from input_server.settings import Config, read
 from tests.input_server.running import KEY
 
 
@@ -141,7 +142,7 @@ def test_native_code_sends_few_files_and_none_where_descriptors_are_few(
     limit: int | None,
 ) -> None:
     monkeypatch.setattr(serve, "descriptor_limit", lambda: descriptors)
-    monkeypatch.setattr("input_server.streams.plain_files", lambda: 2**20)
+    monkeypatch.setattr("input_server.http.send_buffers.plain_files", lambda: 2**20)
     settings = replace(config(tmp_path), workers=workers)
     bodies = serve._native_bodies(settings, OpenFiles())
     if limit is None:
@@ -239,7 +240,7 @@ def test_a_server_waits_as_long_as_a_client_may_stall_before_it_closes_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
-    monkeypatch.setattr("input_server.handler.OpenFiles", lambda *what: given.append(what))
+    monkeypatch.setattr("input_server.http.handler.OpenFiles", lambda *what: given.append(what))
     settings = config(tmp_path, INPUT_SERVER_STALL_SECONDS="90")
     FileServer(settings, by_asgi=True)
     FileServer(settings)

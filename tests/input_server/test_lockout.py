@@ -14,11 +14,12 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from input_server import guard as guards
-from input_server import register_routes, signing
-from input_server.access import Access, Asker, Denied, Key
-from input_server.guard import DenyList, Guard, Policy, networks
-from input_server.urls import Route
+from input_server import register_routes
+from input_server.auth import lockout as guards
+from input_server.auth import signing
+from input_server.auth.access import Access, Asker, Denied, Key
+from input_server.auth.lockout import DenyList, Guard, Policy, networks
+from input_server.http.urls import Route
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
 from tests.input_server.running import KEY, Running
@@ -354,8 +355,8 @@ def test_clients_of_a_site_that_repeat_their_own_wrong_key_do_not_lock_it_out() 
 
 
 def test_an_active_lockout_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("input_server.guard.REMEMBERED", 10)
-    monkeypatch.setattr("input_server.guard.MOST_LOCKOUTS", 5)
+    monkeypatch.setattr("input_server.auth.lockout.REMEMBERED", 10)
+    monkeypatch.setattr("input_server.auth.lockout.MOST_LOCKOUTS", 5)
     clock, log = Clock(), []
     guard = Guard(Policy(limit=2, seconds=100), log.append, clock)
     for key in "ab":

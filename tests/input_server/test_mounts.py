@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from input_server.cleaning import carry_out, plan, plans
-from input_server.mounts import (
+from input_server.mounts.disk_usage import Entry, walk
+from input_server.mounts.retention import carry_out, plan, plans
+from input_server.mounts.table import (
     Clean,
     ConfigError,
     Mount,
@@ -23,7 +24,6 @@ from input_server.mounts import (
     read_file,
     write_file,
 )
-from input_server.usage import Entry, walk
 from tests.input_server.running import PROJECT, Running
 from tests.waiting import TIMEOUT, wait_until
 
@@ -63,7 +63,7 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
 def test_a_broken_file_leaves_the_mounts_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.mounts.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("input_server.mounts.table.LOOK_SECONDS", 0.0)
     file = tmp_path / "mounts.json"
     told: list[str] = []
     table = MountTable((Mount("a", tmp_path),), file, told.append)
@@ -207,10 +207,10 @@ def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) 
     )
     cleaning = (
         "import sys, time; from pathlib import Path\n"
-        "from input_server import cleaning; from input_server.mounts import Mount\n"
-        "cleaning.carry_out(cleaning.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
+        "from input_server.mounts import retention; from input_server.mounts.table import Mount\n"
+        "retention.carry_out(retention.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
         "end = time.monotonic() + 1\n"
-        "while time.monotonic() < end: cleaning._is_written(sys.argv[1], None)\n"
+        "while time.monotonic() < end: retention._is_written(sys.argv[1], None)\n"
     )
     with subprocess.Popen([sys.executable, "-c", writing, str(file)]):
         cleaner = [sys.executable, "-c", cleaning, str(file)]

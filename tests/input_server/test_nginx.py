@@ -16,7 +16,7 @@ import pytest
 import requests
 from PIL import Image
 
-from demo.front import KEEPS, nginx_in_front
+from benchmarks.nginx import KEEPS, nginx_in_front
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
 

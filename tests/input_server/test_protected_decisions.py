@@ -24,24 +24,28 @@ import pytest
 import requests
 from PIL import Image
 
-from input_server import cleaning, guard, newest, picture_info, signing, urls
-from input_server.access import without_key
-from input_server.cleaning import carry_out, plan
-from input_server.config import Config, read, short_keys
-from input_server.content import headers_of
-from input_server.express import register
-from input_server.gallery import Gallery
-from input_server.guard import DenyList, Guard, Policy
-from input_server.handler import Asked, FileServer
-from input_server.link import MOST_HOURS
-from input_server.metrics import Metrics
-from input_server.mounts import Clean, Mount, MountTable
-from input_server.paths import Refused, judge
-from input_server.pixels import Wish
-from input_server.reply import Reply
-from input_server.serve import listen_unix
-from input_server.usage import walk
-from input_server.variants import Variants
+from input_server.auth import lockout, signing
+from input_server.auth.access import without_key
+from input_server.auth.lockout import DenyList, Guard, Policy
+from input_server.gallery import listing
+from input_server.gallery.pages import Gallery
+from input_server.http import urls
+from input_server.http.content_type import headers_of
+from input_server.http.express import register
+from input_server.http.handler import Asked, FileServer
+from input_server.http.metrics import Metrics
+from input_server.http.response import Reply
+from input_server.http.server import listen_unix
+from input_server.images import metadata
+from input_server.images.encode import Wish
+from input_server.images.variants import Variants
+from input_server.link_command import MOST_HOURS
+from input_server.mounts import retention
+from input_server.mounts.disk_usage import walk
+from input_server.mounts.resolve import Refused, judge
+from input_server.mounts.retention import carry_out, plan
+from input_server.mounts.table import Clean, Mount, MountTable
+from input_server.settings import Config, read, short_keys
 from tests.apart import project
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.looked_at import KEY, node, png, prompt
@@ -224,7 +228,7 @@ def test_a_denied_network_stays_denied_when_its_file_is_gone(
     told: list[str] = []
     deny = DenyList(file, told.append)
     file.unlink()
-    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(lockout, "LOOK_SECONDS", 0.0)
     assert deny.holds("192.0.2.9")
     assert len(told) == 1
     assert deny.holds("192.0.2.9")
@@ -308,7 +312,7 @@ def test_nothing_hidden_is_listed(tmp_path: Path) -> None:
 def test_the_host_beats_the_environment_and_that_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("input_server.config.PACKAGE", tmp_path / "input_server")
+    monkeypatch.setattr("input_server.settings.PACKAGE", tmp_path / "input_server")
     (tmp_path / "input_server").mkdir()
     for place, port in ((tmp_path / "input_server", 1001), (tmp_path, 1002)):
         (place / "config.env").write_text(
@@ -350,9 +354,9 @@ def test_a_read_only_mount_inside_a_cleaned_one_keeps_its_files(tmp_path: Path) 
     kept, gone = old(tmp_path / "keep" / "a.txt"), old(tmp_path / "a.txt")
     cleaned = Mount("all", tmp_path, clean=Clean(most_files=0))
     beside = Mount("keep", tmp_path / "keep", read_only=True)
-    (planned,) = cleaning.plans([cleaned], time.time(), [beside])
+    (planned,) = retention.plans([cleaned], time.time(), [beside])
     assert [removal.entry.path for removal in planned.removals] == ["a.txt"]
-    cleaning.clean_all([cleaned, beside], lambda _: None)
+    retention.clean_all([cleaned, beside], lambda _: None)
     assert kept.exists()
     assert not gone.exists()
 
@@ -439,7 +443,7 @@ def test_a_search_does_not_mind_case_or_the_width_of_letters(gallery: Decided) -
         assert [item["name"] for item in told(gallery, f"list?q={words}")["items"]] == [
             "ＣＡＴ ①.png"
         ]
-    assert newest.folded("STRASSE") == newest.folded("straße")
+    assert listing.folded("STRASSE") == listing.folded("straße")
 
 
 def test_a_text_that_feeds_both_roles_is_told_as_the_positive_one(gallery: Decided) -> None:
@@ -449,7 +453,7 @@ def test_a_text_that_feeds_both_roles_is_told_as_the_positive_one(gallery: Decid
     png(gallery.folder / "a.png", both)
     info = told(gallery, "info?path=a.png")
     assert (info["positive"], info["negative"]) == ("a lighthouse", "")
-    assert picture_info.Info().negative == ""
+    assert metadata.Info().negative == ""
 
 
 def test_the_first_text_of_a_name_counts(gallery: Decided) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from input_server import register_routes, signing
+from input_server import register_routes
+from input_server.auth import signing
 from tests.input_server.hostile import KEY, ROUTE, folder, replay
 from tests.input_server.registry import Registry, hosted
 from tests.waiting import TIMEOUT

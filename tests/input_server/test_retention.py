@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from input_server import cleaning, usage
-from input_server.cleaning import carry_out, clean_all, plan
-from input_server.mounts import Clean, Mount
-from input_server.usage import Entry, walk
+from input_server.mounts import disk_usage, retention
+from input_server.mounts.disk_usage import Entry, walk
+from input_server.mounts.retention import carry_out, clean_all, plan
+from input_server.mounts.table import Clean, Mount
 from tests.input_server.running import PROJECT
 from tests.waiting import TIMEOUT
 
@@ -127,8 +127,8 @@ def test_whatever_the_rules_the_newest_stay_and_the_limits_are_kept(
 CLEANER = """
 import sys, time
 from pathlib import Path
-from input_server.cleaning import clean_all
-from input_server.mounts import Clean, Mount
+from input_server.mounts.retention import clean_all
+from input_server.mounts.table import Clean, Mount
 folder, done = Path(sys.argv[1]), Path(sys.argv[2])
 mount = Mount("m", folder, clean=Clean(older_than_days=1))
 kept = Mount("kept", folder / "kept", read_only=True)
@@ -218,7 +218,7 @@ def test_a_file_that_takes_the_name_at_the_last_moment_stays(
         new.replace(victim)
         return False
 
-    monkeypatch.setattr(cleaning, "_is_written", replaced)
+    monkeypatch.setattr(retention, "_is_written", replaced)
     log: list[str] = []
     assert carry_out(todo, log.append) == (0, 0)
     assert victim.read_text("utf-8") == "new"
@@ -230,10 +230,10 @@ def test_a_file_that_takes_the_name_at_the_last_moment_stays(
 def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     newer = old_file(folder / "a.b.txt", "newer")
-    aside = old_file(folder / f"{cleaning.ASIDE}1", "moved aside")
+    aside = old_file(folder / f"{retention.ASIDE}1", "moved aside")
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        cleaning._put_back(aside, "a.b.txt", descriptor)
+        retention._put_back(aside, "a.b.txt", descriptor)
     finally:
         os.close(descriptor)
     assert newer.read_text("utf-8") == "newer"
@@ -247,8 +247,8 @@ def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_had_moved_aside_is_removed_an_hour_later(tmp_path: Path) -> None:
     mount = Mount("m", tmp_path, clean=Clean(older_than_days=1))
-    left = old_file(tmp_path / f"{cleaning.ASIDE}1")
-    in_use = old_file(tmp_path / f"{cleaning.ASIDE}2", age=HOUR / 2)
+    left = old_file(tmp_path / f"{retention.ASIDE}1")
+    in_use = old_file(tmp_path / f"{retention.ASIDE}2", age=HOUR / 2)
     other = old_file(tmp_path / ".another")
     carry_out(plan(mount, time.time()), print)
     assert (left.exists(), in_use.exists(), other.exists()) == (False, True, True)
@@ -267,7 +267,7 @@ def test_what_goes_wrong_with_one_mount_hinders_no_other(
             raise OSError(24, "Too many open files")
         return list(walk(folder))
 
-    monkeypatch.setattr(cleaning, "walk", walked)
+    monkeypatch.setattr(retention, "walk", walked)
     log: list[str] = []
     clean_all(mounts, log.append)
     assert not victim.exists()
@@ -289,13 +289,13 @@ def test_all_mounts_know_what_is_read_only(tmp_path: Path) -> None:
 
 
 def test_a_walk_ends_at_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (usage.MOST_FILES, usage.DEEPEST) == (200_000, 24)
+    assert (disk_usage.MOST_FILES, disk_usage.DEEPEST) == (200_000, 24)
     for number in range(5):
         old_file(tmp_path / f"{number}.txt")
-    monkeypatch.setattr(usage, "MOST_FILES", 3)
+    monkeypatch.setattr(disk_usage, "MOST_FILES", 3)
     assert len(list(walk(tmp_path))) == 3
-    monkeypatch.setattr(usage, "MOST_FILES", 100)
-    monkeypatch.setattr(usage, "DEEPEST", 3)
+    monkeypatch.setattr(disk_usage, "MOST_FILES", 100)
+    monkeypatch.setattr(disk_usage, "DEEPEST", 3)
     old_file(tmp_path / "1" / "2" / "yes.txt")
     old_file(tmp_path / "1" / "2" / "3" / "no.txt")
     names = {entry.path for entry in walk(tmp_path)}
@@ -315,4 +315,4 @@ def test_usage_counts_every_file_and_byte(tmp_path: Path, sizes: list[int]) -> N
     folder.mkdir()
     for number, size in enumerate(sizes):
         (folder / f"{number}.bin").write_bytes(bytes(size))
-    assert usage.measured(Mount("m", folder)) == (len(sizes), sum(sizes))
+    assert disk_usage.measured(Mount("m", folder)) == (len(sizes), sum(sizes))

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from input_server import register_routes
-from input_server.mounts import ConfigError, parse_mounts
+from input_server.mounts.table import ConfigError, parse_mounts
 from tests.apart import project
 from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
 from tests.waiting import TIMEOUT

@@ -18,17 +18,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from input_server import streams
-from input_server.asgi import App
-from input_server.config import read
-from input_server.handler import FileServer
-from input_server.metrics import Metrics
-from input_server.mounts import Mount
-from input_server.opened import OpenFile, OpenFiles
-from input_server.reply import Piece, Reply
-from input_server.sending import send_chunks
-from input_server.serve import UNSENT, listen
-from input_server.streams import NativeBodies, Stream, Streams, TooManyBodies, plain_files
+from input_server.http import send_buffers
+from input_server.http.asgi import App
+from input_server.http.body import send_chunks
+from input_server.http.handler import FileServer
+from input_server.http.metrics import Metrics
+from input_server.http.response import Piece, Reply
+from input_server.http.send_buffers import NativeBodies, Stream, Streams, TooManyBodies, plain_files
+from input_server.http.server import UNSENT, listen
+from input_server.mounts.open_files import OpenFile, OpenFiles
+from input_server.mounts.table import Mount
+from input_server.settings import read
 from tests.input_server.running import KEY, Running, memory, processes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -179,15 +179,17 @@ def test_beyond_the_budget_everybody_gets_the_smallest_chunks() -> None:
     with contextlib.ExitStack() as stack:
         fast = [stack.enter_context(places.open(f"{n}")) for n in range(100)]
         for stream in fast:
-            stream.size = streams.LARGEST
+            stream.size = send_buffers.LARGEST
         reserved = [places.chunk(stream) for stream in fast]
-        assert reserved[0] == streams.LARGEST
-        assert reserved[-1] == streams.SMALLEST
-        smallest = streams.held(streams.SMALLEST)
-        assert sum(stream.reserved for stream in fast) <= streams.BUDGET + 100 * smallest
+        assert reserved[0] == send_buffers.LARGEST
+        assert reserved[-1] == send_buffers.SMALLEST
+        smallest = send_buffers.held(send_buffers.SMALLEST)
+        assert sum(stream.reserved for stream in fast) <= send_buffers.BUDGET + 100 * smallest
     with places.open("a") as stream:
-        stream.size = streams.LARGEST
-        assert places.chunk(stream) == streams.LARGEST, "what had been reserved was not given back"
+        stream.size = send_buffers.LARGEST
+        assert places.chunk(stream) == send_buffers.LARGEST, (
+            "what had been reserved was not given back"
+        )
 
 
 @BOUNDED
@@ -199,9 +201,9 @@ def test_the_budget_holds_whatever_the_clients_do(steps: list[tuple[int, float]]
         for which, seconds in steps:
             size = places.chunk(found[which])
             found[which].waited(seconds)
-            assert streams.SMALLEST <= size <= streams.LARGEST
+            assert send_buffers.SMALLEST <= size <= send_buffers.LARGEST
             held = sum(stream.reserved for stream in found)
-            assert held <= streams.BUDGET // 8 + 10 * streams.held(streams.SMALLEST)
+            assert held <= send_buffers.BUDGET // 8 + 10 * send_buffers.held(send_buffers.SMALLEST)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,7 @@ def test_beyond_the_limit_a_client_is_asked_to_come_back(tmp_path: Path) -> None
     (folder / "a.bin").write_bytes(bytes(100_000))
     (folder / "small.bin").write_bytes(bytes(65_536))
     with contextlib.ExitStack() as stack:
-        for _ in range(streams.LIMIT_PER_CLIENT):
+        for _ in range(send_buffers.LIMIT_PER_CLIENT):
             stack.enter_context(places.open("192.0.2.1"))
         start, body = ask(app, "a.bin")
         assert start["status"] == 503

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from input_server import signing, urls
-from input_server.paths import Refused
+from input_server.auth import signing
+from input_server.http import urls
+from input_server.mounts.resolve import Refused
 
 MARK = ("", ("\0",))
 """What a path that cannot be read becomes: refused, but only once the key has been seen to fit."""

@@ -15,10 +15,10 @@ import pytest
 import requests
 from PIL import Image, ImageCms
 
-from input_server.mounts import Mount
-from input_server.opened import OpenFiles
-from input_server.pixels import Unmakeable, Wish, wish_of
-from input_server.variants import Variants
+from input_server.images.encode import Unmakeable, Wish, wish_of
+from input_server.images.variants import Variants
+from input_server.mounts.open_files import OpenFiles
+from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_pipeline.media.source import Places
+from comfyui_pipeline.media.sources import Places
 from tests.media.shelf import png
 
 

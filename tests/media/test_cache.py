@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_pipeline.media import cache
+from comfyui_pipeline.media import download_cache
 
 URL = "http://x.example/a.png?token=s3cret"
 MARKED = {"ETag": '"a"', "Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}
@@ -32,7 +32,7 @@ MARKED = {"ETag": '"a"', "Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}
 def test_what_has_a_mark_and_may_be_kept_is_kept(
     tmp_path: Path, headers: dict[str, str], conditions: dict[str, str] | None
 ) -> None:
-    kept = cache.DownloadCache(tmp_path / "kept")
+    kept = download_cache.DownloadCache(tmp_path / "kept")
     kept.put(URL, headers, b"line\nline")
     found = kept.get(URL)
     if headers.get("Cache-Control") == "private, max-age=0":
@@ -45,22 +45,22 @@ def test_what_has_a_mark_and_may_be_kept_is_kept(
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
-    kept = cache.DownloadCache(None)
+    kept = download_cache.DownloadCache(None)
     kept.put(URL, MARKED, b"x")
     assert kept.get(URL) is None
 
 
 def test_a_newer_state_takes_the_place_of_the_older(tmp_path: Path) -> None:
-    kept = cache.DownloadCache(tmp_path)
+    kept = download_cache.DownloadCache(tmp_path)
     kept.put(URL, {"ETag": '"1"'}, b"one")
     kept.put(URL, {"ETag": '"2"'}, b"two")
     found = kept.get(URL)
-    assert found == cache.Kept(b"two", '"2"', "")
+    assert found == download_cache.Kept(b"two", '"2"', "")
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_damaged_file_and_a_folder_that_is_none_are_no_files(tmp_path: Path) -> None:
-    kept = cache.DownloadCache(tmp_path / "kept")
+    kept = download_cache.DownloadCache(tmp_path / "kept")
     kept.put(URL, MARKED, b"content")
     (path,) = (tmp_path / "kept").iterdir()
     whole = path.read_bytes()
@@ -68,7 +68,7 @@ def test_a_damaged_file_and_a_folder_that_is_none_are_no_files(tmp_path: Path) -
         path.write_bytes(damaged)
         assert kept.get(URL) is None
     (tmp_path / "file").write_text("x", "utf-8")
-    nowhere = cache.DownloadCache(tmp_path / "file")
+    nowhere = download_cache.DownloadCache(tmp_path / "file")
     nowhere.put(URL, MARKED, b"x")
     assert nowhere.get(URL) is None
 
@@ -77,9 +77,9 @@ def test_a_damaged_file_and_a_folder_that_is_none_are_no_files(tmp_path: Path) -
 def test_one_file_takes_at_most_a_quarter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool
 ) -> None:
-    assert cache.MOST_BYTES == 4 * cache.LARGEST == 256 * 2**20
-    monkeypatch.setattr(cache, "LARGEST", 100)
-    known = cache.DownloadCache(tmp_path)
+    assert download_cache.MOST_BYTES == 4 * download_cache.LARGEST == 256 * 2**20
+    monkeypatch.setattr(download_cache, "LARGEST", 100)
+    known = download_cache.DownloadCache(tmp_path)
     known.put(URL, MARKED, bytes(size))
     assert (known.get(URL) is not None) is kept
 
@@ -87,8 +87,8 @@ def test_one_file_takes_at_most_a_quarter(
 def test_who_was_asked_for_is_the_last_to_go_and_who_just_came_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "MOST_BYTES", 2600)
-    known = cache.DownloadCache(tmp_path)
+    monkeypatch.setattr(download_cache, "MOST_BYTES", 2600)
+    known = download_cache.DownloadCache(tmp_path)
     for number in range(2):
         known.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))
     for age, path in enumerate(sorted(tmp_path.iterdir()), start=1):

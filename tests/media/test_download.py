@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_pipeline.errors import DownloadRefused, MediaError
-from comfyui_pipeline.media import cache, guard
+from comfyui_pipeline.media import address_guard, download_cache
 from comfyui_pipeline.media.download import MAX_URL, DownloadPolicy, download, next_hop
 from tests.waiting import TIMEOUT
 
@@ -194,7 +194,7 @@ def answers_of(monkeypatch: pytest.MonkeyPatch, *rounds: list[str]) -> list[str]
         found = rounds[min(len(asked), len(rounds)) - 1]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in found]
 
-    monkeypatch.setattr(guard.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(address_guard.socket, "getaddrinfo", look_up)
     return asked
 
 
@@ -241,9 +241,9 @@ def test_unusual_ports_need_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_public_addresses_are_public_and_the_rest_is_not() -> None:
     for text in ("93.184.216.34", "1.1.1.1", "2606:4700::1111"):
-        assert guard.is_public(ipaddress.ip_address(text))
+        assert address_guard.is_public(ipaddress.ip_address(text))
     for text in ("255.255.255.255", "0.0.0.0", "fd00::1", "2001:db8::1", "2001::1", "ff02::1"):
-        assert not guard.is_public(ipaddress.ip_address(text))
+        assert not address_guard.is_public(ipaddress.ip_address(text))
 
 
 # -- what has not changed --------------------------------------------------------------------------
@@ -272,8 +272,8 @@ def test_nothing_is_kept_of_what_is_private_or_has_no_mark(site: str, tmp_path: 
 def test_what_was_not_asked_for_the_longest_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "MOST_BYTES", 2500)
-    kept = cache.DownloadCache(tmp_path)
+    monkeypatch.setattr(download_cache, "MOST_BYTES", 2500)
+    kept = download_cache.DownloadCache(tmp_path)
     for number in range(4):
         kept.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))
         for path in tmp_path.iterdir():
@@ -392,8 +392,8 @@ def test_the_limits_of_a_download_that_nobody_has_set() -> None:
     assert (policy.allow, policy.max_bytes, policy.max_redirects) == ((), 50 * 2**20, 5)
     assert (policy.connect_seconds, policy.read_seconds, policy.total_seconds) == (5, 10, 60)
     assert policy.keep_in is None
-    assert cache.MOST_BYTES == 256 * 2**20
-    assert cache.LARGEST == 64 * 2**20
+    assert download_cache.MOST_BYTES == 256 * 2**20
+    assert download_cache.LARGEST == 64 * 2**20
 
 
 def test_what_stopped_a_slow_download_is_named_with_its_seconds(site: str) -> None:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from comfyui_pipeline.errors import DownloadRefused, SettingsError
-from comfyui_pipeline.media import guard
+from comfyui_pipeline.media import address_guard
 
 PRIVATE = """
 0.0.0.0 10.0.0.1 100.64.0.1 127.0.0.1 169.254.169.254 172.16.0.1 172.31.255.255 192.168.0.1
@@ -29,12 +29,12 @@ PUBLIC = """
 
 @pytest.mark.parametrize("text", PRIVATE.split())
 def test_an_address_of_no_public_network_is_private(text: str) -> None:
-    assert not guard.is_public(ip_address(text))
+    assert not address_guard.is_public(ip_address(text))
 
 
 @pytest.mark.parametrize("text", PUBLIC.split())
 def test_an_address_beside_them_is_public(text: str) -> None:
-    assert guard.is_public(ip_address(text))
+    assert address_guard.is_public(ip_address(text))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_address_beside_them_is_public(text: str) -> None:
 def test_an_entry_lets_in_what_it_names(
     entry: str, host: str, port: int, address: str, let_in: bool
 ) -> None:
-    (read,) = guard.parse_allow((f" {entry} ", " "))
+    (read,) = address_guard.parse_allow((f" {entry} ", " "))
     assert read.lets_in(host, port, ip_address(address)) is let_in
 
 
@@ -75,7 +75,7 @@ def test_an_entry_lets_in_what_it_names(
 )
 def test_an_entry_of_no_known_form_is_refused(entry: str) -> None:
     with pytest.raises(SettingsError, match="DOWNLOAD_ALLOW"):
-        guard.parse_allow((entry,))
+        address_guard.parse_allow((entry,))
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[tuple[str, int]]:
@@ -108,8 +108,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[tuple[st
     return reached
 
 
-def visit(*allow: str, seconds: float = 60) -> guard.Visit:
-    return guard.Visit(guard.parse_allow(allow), time.monotonic() + seconds, 5)
+def visit(*allow: str, seconds: float = 60) -> address_guard.Visit:
+    return address_guard.Visit(address_guard.parse_allow(allow), time.monotonic() + seconds, 5)
 
 
 @pytest.mark.parametrize("port", [80, 443])
@@ -153,9 +153,9 @@ def test_after_its_time_or_a_cancel_a_visit_goes_nowhere(monkeypatch: pytest.Mon
     late, cancelled = visit(seconds=0), visit()
     cancelled.cancel()
     for one in (late, cancelled):
-        with pytest.raises(guard.Expired):
+        with pytest.raises(address_guard.Expired):
             one.connect("x.example", 80, "it")
-        with pytest.raises(guard.Expired):
+        with pytest.raises(address_guard.Expired):
             one.remaining(5)
     assert reached == []
     assert visit(seconds=1000).remaining(5) == 5
@@ -165,6 +165,6 @@ def test_after_its_time_or_a_cancel_a_visit_goes_nowhere(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
 def test_a_scheme_has_its_usual_port(scheme: str, port: int) -> None:
     for given, expected in ((None, port), (8000, 8000)):
-        connection = guard.open_connection(visit(), scheme, "x.example", given, "it", 3)
+        connection = address_guard.open_connection(visit(), scheme, "x.example", given, "it", 3)
         assert (connection.port, connection.timeout) == (expected, 3)
         assert hasattr(connection, "ssl_context") == (scheme == "https")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_pipeline.media.pictures import examined
+from comfyui_pipeline.media.images import examined
 
 FILES = Path(__file__).resolve().parent.parent / "data" / "media"
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import pictures, preview, store, structure
-from comfyui_pipeline.media.memory import DEFAULT_MB, ImageMemory
-from input_server import budget
+from comfyui_pipeline.media import image_structure, images, previews, result_files
+from comfyui_pipeline.media.image_memory import DEFAULT_MB, ImageMemory
+from input_server.images import decode_cost
 from tests.media import broken
 from tests.media.broken import saved
 
@@ -29,8 +29,8 @@ PEAK = """
 import sys
 from pathlib import Path
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import pictures, preview, store
-from comfyui_pipeline.media.memory import ImageMemory
+from comfyui_pipeline.media import images as pictures, previews as preview, result_files as store
+from comfyui_pipeline.media.image_memory import ImageMemory
 file, memory = Path(sys.argv[1]), ImageMemory()
 try:
     stored = store.store([file.read_bytes()], file.parent / "out", "", file.name, memory=memory)
@@ -68,40 +68,40 @@ def test_no_picture_takes_more_than_five_hundred_megabytes(tmp_path: Path, name:
 
 
 def test_the_budget_counts_bytes_and_frames() -> None:
-    assert budget.decoded_bytes(100, 10, "L") == 1000
-    assert budget.decoded_bytes(100, 10, "I;16") == 2000
-    assert budget.decoded_bytes(100, 10, "RGB") == 4000
-    assert budget.decoded_bytes(100, 10, "P", frames=3) == 12_000
-    assert budget.peak_bytes(100, 10, "RGB") == 8000
-    assert budget.peak_bytes(100, 10, "I;16") == 11_000
-    assert budget.peak_bytes(100, 10, "RGB", "WEBP") == 18_000
-    assert budget.needed_bytes(100, 10, "RGB", 1) == 8000
-    assert budget.needed_bytes(100, 10, "RGB", 10) == 40_000
-    assert budget.needed_bytes(-5, 10) == 0
+    assert decode_cost.decoded_bytes(100, 10, "L") == 1000
+    assert decode_cost.decoded_bytes(100, 10, "I;16") == 2000
+    assert decode_cost.decoded_bytes(100, 10, "RGB") == 4000
+    assert decode_cost.decoded_bytes(100, 10, "P", frames=3) == 12_000
+    assert decode_cost.peak_bytes(100, 10, "RGB") == 8000
+    assert decode_cost.peak_bytes(100, 10, "I;16") == 11_000
+    assert decode_cost.peak_bytes(100, 10, "RGB", "WEBP") == 18_000
+    assert decode_cost.needed_bytes(100, 10, "RGB", 1) == 8000
+    assert decode_cost.needed_bytes(100, 10, "RGB", 10) == 40_000
+    assert decode_cost.needed_bytes(-5, 10) == 0
 
 
 def test_fifty_megapixels_in_colour_fit_the_default_and_more_do_not() -> None:
     memory = ImageMemory()
     assert memory.limit == DEFAULT_MB * MB == 384 * MB
-    assert memory.fits(budget.needed_bytes(8000, 6250, "RGB"))
-    assert not memory.fits(budget.needed_bytes(8000, 6400, "RGB"))
+    assert memory.fits(decode_cost.needed_bytes(8000, 6250, "RGB"))
+    assert not memory.fits(decode_cost.needed_bytes(8000, 6400, "RGB"))
 
 
 def test_an_input_above_the_budget_is_refused_by_the_settings_name() -> None:
     with pytest.raises(MediaError) as caught:
-        pictures.readable(saved("PNG", (500, 400)), "the cat", memory=SMALL)
+        images.readable(saved("PNG", (500, 400)), "the cat", memory=SMALL)
     assert "the cat (500 x 400 pixels) is too large to decode" in str(caught.value)
     assert "COMFYUI_IMAGE_MEMORY_MB is 1" in str(caught.value)
-    pictures.readable(saved("PNG", (300, 400)), "the cat", memory=SMALL)
+    images.readable(saved("PNG", (300, 400)), "the cat", memory=SMALL)
 
 
 def test_a_jpeg_above_the_budget_fits_when_it_is_shrunk_and_others_do_not() -> None:
     with pytest.raises(MediaError, match="max_side"):
-        pictures.readable(saved("JPEG", (800, 400)), "it", memory=SMALL)
-    made = pictures.readable(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
+        images.readable(saved("JPEG", (800, 400)), "it", memory=SMALL)
+    made = images.readable(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
     assert (made.kind.width, made.kind.height) == (100, 50)
     with pytest.raises(MediaError, match="too large"):
-        pictures.readable(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
+        images.readable(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
 
 
 def test_of_a_moving_picture_all_frames_count_unless_the_first_is_taken() -> None:
@@ -110,8 +110,8 @@ def test_of_a_moving_picture_all_frames_count_unless_the_first_is_taken() -> Non
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     content = buffer.getvalue()
     with pytest.raises(MediaError, match="too large"):
-        pictures.readable(content, "it", animated=True, memory=SMALL)
-    assert pictures.readable(content, "it", memory=SMALL).kind.format == "png"
+        images.readable(content, "it", animated=True, memory=SMALL)
+    assert images.readable(content, "it", memory=SMALL).kind.format == "png"
 
 
 FORMS = ["PNG", "JPEG", "GIF", "BMP", "WEBP"]
@@ -123,16 +123,16 @@ def test_a_result_above_the_budget_is_stored_without_being_decoded(
 ) -> None:
     content = saved(form, (800, 600))
     name = f"x.{form.lower()}"
-    stored = store.store([content], tmp_path, "", name, memory=SMALL, checked=True)
+    stored = result_files.store([content], tmp_path, "", name, memory=SMALL, checked=True)
     assert stored.path.read_bytes() == content
     assert "COMFYUI_IMAGE_MEMORY_MB is 1" in stored.kind.note
     assert (stored.kind.width, stored.kind.height) == (800, 600)
-    assert not preview.show([stored.path], full=False, memory=SMALL).pictures
+    assert not previews.show([stored.path], full=False, memory=SMALL).pictures
 
 
 def test_a_large_jpeg_is_shown_as_it_can_be_decoded_at_a_fraction(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(saved("JPEG", (3200, 1600)))
-    shown = preview.show([tmp_path / "x.jpg"], full=False, memory=ImageMemory(8 * MB))
+    shown = previews.show([tmp_path / "x.jpg"], full=False, memory=ImageMemory(8 * MB))
     assert len(shown.pictures) == 1
 
 
@@ -143,16 +143,16 @@ def test_a_result_above_the_budget_that_is_cut_off_is_still_noticed(
 ) -> None:
     content = saved(form, (800, 600))
     with pytest.raises(MediaError, match="broken or cut-off"):
-        pictures.examined(io.BytesIO(content[: int(len(content) * share)]), "it", SMALL)
+        images.examined(io.BytesIO(content[: int(len(content) * share)]), "it", SMALL)
 
 
 def test_a_damaged_chunk_is_noticed_without_decoding() -> None:
     content = bytearray(saved("PNG", (800, 600)))
     content[len(content) // 2] ^= 1
-    assert not structure.is_complete("png", io.BytesIO(bytes(content)))
+    assert not image_structure.is_complete("png", io.BytesIO(bytes(content)))
     for mode in ("L", "LA", "RGB", "RGBA", "P", "1", "I;16"):
         whole = saved("PNG", (33, 17), "L") if mode == "I;16" else saved("PNG", (33, 17), mode)
-        assert structure.is_complete("png", io.BytesIO(whole))
+        assert image_structure.is_complete("png", io.BytesIO(whole))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -176,11 +176,11 @@ def test_a_damaged_chunk_is_noticed_without_decoding() -> None:
 )
 def test_no_structure_however_odd_raises(form: str, content: bytes, magic: bytes) -> None:
     file = io.BytesIO(magic + content)
-    structure.is_complete(form, file)
-    structure.has_image_data(form, file)
-    structure.gif(file, 100)
-    structure.webp_size(file)
-    structure.png_without_texts(magic + content)
+    image_structure.is_complete(form, file)
+    image_structure.has_image_data(form, file)
+    image_structure.gif(file, 100)
+    image_structure.webp_size(file)
+    image_structure.png_without_texts(magic + content)
 
 
 def test_those_who_decode_at_once_share_the_budget() -> None:
@@ -214,15 +214,15 @@ def test_long_texts_in_a_png_keep_nobody_from_its_picture() -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", "x" * (2 * MB), zip=True)
     content = saved("PNG", pnginfo=texts)
-    assert pictures.readable(content, "it").kind.width == 64
-    assert pictures.examined(io.BytesIO(content), "it").width == 64
+    assert images.readable(content, "it").kind.width == 64
+    assert images.examined(io.BytesIO(content), "it").width == 64
 
 
 @pytest.mark.parametrize("missing", [1, 2])
 def test_a_jpeg_that_lacks_its_last_bytes_is_taken_and_that_is_said(missing: int) -> None:
     content = saved("JPEG", (640, 480))[:-missing]
-    assert "last bytes are missing" in pictures.examined(io.BytesIO(content), "it").note
-    assert pictures.readable(content, "it").kind.width == 640
+    assert "last bytes are missing" in images.examined(io.BytesIO(content), "it").note
+    assert images.readable(content, "it").kind.width == 640
 
 
 def test_heic_is_stored_and_named_where_nothing_reads_it(
@@ -230,6 +230,6 @@ def test_heic_is_stored_and_named_where_nothing_reads_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     content: Any = saved("AVIF").replace(b"ftypavif", b"ftypheic", 1)
-    stored = store.store([content], tmp_path, "", "a.heic", checked=True)
+    stored = result_files.store([content], tmp_path, "", "a.heic", checked=True)
     assert stored.kind.format == "heic"
-    assert "pillow-heif" in preview.show([stored.path], full=False).failed["a.heic"]
+    assert "pillow-heif" in previews.show([stored.path], full=False).failed["a.heic"]

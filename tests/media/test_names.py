@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_pipeline.media import names
+from comfyui_pipeline.media import file_names
 
 LONG = "x" * 300
 
@@ -47,8 +47,8 @@ LONG = "x" * 300
     ],
 )
 def test_a_name_becomes_one_that_every_system_takes(given: str, made: str) -> None:
-    assert names.safe_name(given) == made
-    assert names.safe_name(made) == made
+    assert file_names.safe_name(given) == made
+    assert file_names.safe_name(made) == made
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_name_becomes_one_that_every_system_takes(given: str, made: str) -> No
     ],
 )
 def test_a_subfolder_leads_inside(given: str, made: str) -> None:
-    assert names.safe_subfolder(given) == made
+    assert file_names.safe_subfolder(given) == made
 
 
 @pytest.mark.parametrize(
@@ -95,20 +95,20 @@ def test_a_subfolder_leads_inside(given: str, made: str) -> None:
     ],
 )
 def test_words_become_a_prefix(given: str, made: str) -> None:
-    assert names.prefix_from_words(given) == made
+    assert file_names.prefix_from_words(given) == made
 
 
 def test_a_prefix_is_as_long_as_is_wanted_and_keeps_marks_with_their_letters() -> None:
-    assert names.prefix_from_words("abcdef", 3) == "abc"
-    assert names.prefix_from_words("abc", 0) == ""
-    assert names.prefix_from_words("abc", -1) == ""
-    assert names.prefix_from_words("nul", 3) == ""
-    assert names.prefix_from_words("nul", 4) == "_nul"
-    assert names.prefix_from_words("กก็", 2) == "ก"
+    assert file_names.prefix_from_words("abcdef", 3) == "abc"
+    assert file_names.prefix_from_words("abc", 0) == ""
+    assert file_names.prefix_from_words("abc", -1) == ""
+    assert file_names.prefix_from_words("nul", 3) == ""
+    assert file_names.prefix_from_words("nul", 4) == "_nul"
+    assert file_names.prefix_from_words("กก็", 2) == "ก"
 
 
 @given(st.text(max_size=120), st.integers(0, 60))
 def test_a_prefix_of_a_prefix_is_the_same(text: str, limit: int) -> None:
-    made = names.prefix_from_words(text, limit)
+    made = file_names.prefix_from_words(text, limit)
     assert len(made) <= limit
-    assert not names.is_device_name(made)
+    assert not file_names.is_device_name(made)

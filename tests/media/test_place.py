@@ -13,8 +13,8 @@ import pytest
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.place import opened, place, read
-from comfyui_pipeline.media.source import Places
+from comfyui_pipeline.media.sources import Places
+from comfyui_pipeline.media.upload import opened, place, read
 from tests.media.shelf import Server, png
 
 

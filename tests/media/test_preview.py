@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from comfyui_pipeline.media import preview
+from comfyui_pipeline.media import previews
 from tests.media.shelf import png
 
 
@@ -18,18 +18,18 @@ def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
     for number in range(8):
         files.append(tmp_path / f"{number}.png")
         noise.save(files[-1])
-    shown = preview.show(files, full=False)
+    shown = previews.show(files, full=False)
     assert len(shown.pictures) == 8
-    assert sum(map(len, shown.pictures)) <= preview.TOGETHER + 400
+    assert sum(map(len, shown.pictures)) <= previews.TOGETHER + 400
     first = Image.open(io.BytesIO(base64.b64decode(shown.pictures[0].partition(",")[2])))
     assert (first.format, max(first.size) <= 768) == ("WEBP", True)
-    whole = preview.show(files[:2], full=True)
+    whole = previews.show(files[:2], full=True)
     assert whole.reduced >= 1
     small = tmp_path / "small.png"
     small.write_bytes(png())
-    assert preview.show([small], full=True).pictures[0].endswith(base64.b64encode(png()).decode())
+    assert previews.show([small], full=True).pictures[0].endswith(base64.b64encode(png()).decode())
 
 
 def test_a_file_that_is_no_picture_is_left_out_of_the_answer(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"not one")
-    assert preview.show([tmp_path / "x.png"], full=False) == preview.Shown((), 0, 1)
+    assert previews.show([tmp_path / "x.png"], full=False) == previews.Shown((), 0, 1)

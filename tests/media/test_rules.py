@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import cache, kinds, names, preview, received, source, store
-from comfyui_pipeline.media.kinds import of_bytes
+from comfyui_pipeline.media import (
+    content_check,
+    download_cache,
+    file_names,
+    file_types,
+    previews,
+    result_files,
+    sources,
+)
+from comfyui_pipeline.media.file_types import of_bytes
 
 
 @pytest.mark.parametrize(
@@ -34,8 +42,8 @@ from comfyui_pipeline.media.kinds import of_bytes
     ],
 )
 def test_a_name_is_made_safe(name: str, safe: str) -> None:
-    assert names.safe_name(name) == safe
-    assert names.safe_name(safe) == safe
+    assert file_names.safe_name(name) == safe
+    assert file_names.safe_name(safe) == safe
 
 
 @pytest.mark.parametrize(
@@ -50,7 +58,7 @@ def test_a_name_is_made_safe(name: str, safe: str) -> None:
     ],
 )
 def test_a_folder_is_made_safe(folder: str, safe: str) -> None:
-    assert names.safe_subfolder(folder) == safe
+    assert file_names.safe_subfolder(folder) == safe
 
 
 @pytest.mark.parametrize(
@@ -67,35 +75,35 @@ def test_a_folder_is_made_safe(folder: str, safe: str) -> None:
     ],
 )
 def test_a_prefix_is_made_of_words(text: str, prefix: str) -> None:
-    assert names.prefix_from_words(text) == prefix
+    assert file_names.prefix_from_words(text) == prefix
 
 
 def test_files_of_one_name_are_numbered_before_the_ending(tmp_path: Path) -> None:
-    stored = [store.store([bytes([n])], tmp_path, "", "a.b.png").relative for n in range(3)]
+    stored = [result_files.store([bytes([n])], tmp_path, "", "a.b.png").relative for n in range(3)]
     assert stored == ["a.b.png", "a.b_1.png", "a.b_2.png"]
-    plain = [store.store([bytes([n])], tmp_path, "", "plain").relative for n in range(2)]
+    plain = [result_files.store([bytes([n])], tmp_path, "", "plain").relative for n in range(2)]
     assert plain == ["plain", "plain_1"]
 
 
 def test_no_more_than_ten_thousand_files_share_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert store._MAX_NUMBER == 10_000
-    monkeypatch.setattr(store, "_MAX_NUMBER", 2)
+    assert result_files._MAX_NUMBER == 10_000
+    monkeypatch.setattr(result_files, "_MAX_NUMBER", 2)
     for number in range(3):
-        store.store([bytes([number])], tmp_path, "", "a.png")
+        result_files.store([bytes([number])], tmp_path, "", "a.png")
     with pytest.raises(MediaError, match="too many files called a"):
-        store.store([b"\x09"], tmp_path, "", "a.png")
+        result_files.store([b"\x09"], tmp_path, "", "a.png")
 
 
 def test_sizes_that_are_taken_and_shown() -> None:
-    assert kinds.MAX_PICTURE_BYTES == 50 * 2**20
-    assert kinds.MAX_FILE_BYTES == 200 * 2**20
-    assert source.MAX_INLINE_BYTES == 50 * 2**20
-    assert kinds.MAX_BYTES["mask"] == kinds.MAX_BYTES["animation"] == 50 * 2**20
-    assert kinds.MAX_BYTES["video"] == kinds.MAX_BYTES["file"] == 200 * 2**20
-    assert (preview.EACH, preview.TOGETHER, preview.MOST) == (200 * 1024, 2**20, 20)
-    assert (preview.SMALL[0], preview.WHOLE[0]) == ((768, 82), (4096, 90))
+    assert file_types.MAX_PICTURE_BYTES == 50 * 2**20
+    assert file_types.MAX_FILE_BYTES == 200 * 2**20
+    assert sources.MAX_INLINE_BYTES == 50 * 2**20
+    assert file_types.MAX_BYTES["mask"] == file_types.MAX_BYTES["animation"] == 50 * 2**20
+    assert file_types.MAX_BYTES["video"] == file_types.MAX_BYTES["file"] == 200 * 2**20
+    assert (previews.EACH, previews.TOGETHER, previews.MOST) == (200 * 1024, 2**20, 20)
+    assert (previews.SMALL[0], previews.WHOLE[0]) == ((768, 82), (4096, 90))
 
 
 def test_kept_downloads_make_room_by_their_age_and_large_ones_are_not_kept(
@@ -104,9 +112,9 @@ def test_kept_downloads_make_room_by_their_age_and_large_ones_are_not_kept(
     import os
     import time
 
-    monkeypatch.setattr(cache, "MOST_BYTES", 2500)
-    monkeypatch.setattr(cache, "LARGEST", 1000)
-    kept = cache.DownloadCache(tmp_path)
+    monkeypatch.setattr(download_cache, "MOST_BYTES", 2500)
+    monkeypatch.setattr(download_cache, "LARGEST", 1000)
+    kept = download_cache.DownloadCache(tmp_path)
     for number, letter in enumerate("abc"):
         kept.put(letter, {"ETag": letter}, letter.encode() * 700)
         for path in tmp_path.iterdir():
@@ -149,7 +157,7 @@ def test_kept_downloads_make_room_by_their_age_and_large_ones_are_not_kept(
     ],
 )
 def test_what_arrived_under_a_name(name: str, content: bytes, told: str) -> None:
-    assert received.mismatch(name, of_bytes(content), len(content)) == told
+    assert content_check.mismatch(name, of_bytes(content), len(content)) == told
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media.source import (
+from comfyui_pipeline.media.sources import (
     Inline,
     LocalFile,
     Places,

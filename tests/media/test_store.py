@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import names, store
+from comfyui_pipeline.media import file_names as names
+from comfyui_pipeline.media import result_files
 
 
 def test_a_result_lies_where_the_server_named_it(tmp_path: Path) -> None:
-    stored = store.store([b"ab", b"cd"], tmp_path, "sub/dir", "图 a.png", length=4)
+    stored = result_files.store([b"ab", b"cd"], tmp_path, "sub/dir", "图 a.png", length=4)
     assert stored.relative == "sub/dir/图 a.png"
     assert stored.path.read_bytes() == b"abcd"
     assert stored.sha256 == hashlib.sha256(b"abcd").hexdigest()
@@ -26,9 +27,9 @@ def test_a_result_lies_where_the_server_named_it(tmp_path: Path) -> None:
 def test_another_runs_file_is_never_overwritten_and_the_same_one_not_doubled(
     tmp_path: Path,
 ) -> None:
-    first = store.store([b"one"], tmp_path, "", "a.png")
-    second = store.store([b"two"], tmp_path, "", "a.png")
-    again = store.store([b"one"], tmp_path, "", "a.png")
+    first = result_files.store([b"one"], tmp_path, "", "a.png")
+    second = result_files.store([b"two"], tmp_path, "", "a.png")
+    again = result_files.store([b"one"], tmp_path, "", "a.png")
     assert first.path.read_bytes() == b"one"
     assert second.path != first.path
     assert again.path == first.path
@@ -40,9 +41,9 @@ def test_a_result_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        store.store(broken(), tmp_path, "", "a.png")
+        result_files.store(broken(), tmp_path, "", "a.png")
     with pytest.raises(MediaError):
-        store.store([b"short"], tmp_path, "", "b.png", length=99)
+        result_files.store([b"short"], tmp_path, "", "b.png", length=99)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
@@ -64,14 +65,14 @@ def test_a_result_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
 )
 def test_a_name_of_the_servers_never_leads_out(tmp_path: Path, subfolder: str, name: str) -> None:
     root = tmp_path / "out"
-    stored = store.store([b"x"], root, subfolder, name)
+    stored = result_files.store([b"x"], root, subfolder, name)
     assert stored.path.resolve().is_relative_to(root.resolve())
     assert (root / stored.relative).is_file()
     assert "\\" not in stored.path.name
 
 
 def _write(root: str, number: int) -> str:
-    return store.store([b"%d" % number], Path(root), "", "same.png").relative
+    return result_files.store([b"%d" % number], Path(root), "", "same.png").relative
 
 
 def test_processes_side_by_side_lose_nothing(tmp_path: Path) -> None:
@@ -116,9 +117,11 @@ def test_a_prefix_keeps_the_letters_of_every_script() -> None:
 def test_names_that_are_taken_are_numbered(
     tmp_path: Path, name: str, second: str, third: str
 ) -> None:
-    stored = [store.store([content], tmp_path, "", name) for content in (b"one", b"two", b"six")]
+    stored = [
+        result_files.store([content], tmp_path, "", name) for content in (b"one", b"two", b"six")
+    ]
     assert [one.relative for one in stored] == [name, second, third]
-    again = store.store([b"six"], tmp_path, "", name)
+    again = result_files.store([b"six"], tmp_path, "", name)
     assert (again.relative, again.size) == (third, 3)
 
 
@@ -128,24 +131,24 @@ def test_a_link_of_the_right_content_is_not_taken_for_the_file(tmp_path: Path) -
     root = tmp_path / "root"
     root.mkdir()
     (root / "a.txt").symlink_to(tmp_path / "elsewhere")
-    assert store.store([b"one"], root, "", "a.txt").relative == "a_1.txt"
+    assert result_files.store([b"one"], root, "", "a.txt").relative == "a_1.txt"
     (root / "out").symlink_to(tmp_path)
     with pytest.raises(MediaError, match="leads out"):
-        store.store([b"x"], root, "out", "b.txt")
+        result_files.store([b"x"], root, "out", "b.txt")
     (root / "loop").symlink_to("loop")
     with pytest.raises(MediaError):
-        store.store([b"x"], root, "loop", "b.txt")
+        result_files.store([b"x"], root, "loop", "b.txt")
     (root / "inside").mkdir()
     (root / "same").symlink_to("inside")
-    assert store.store([b"x"], root, "same", "b.txt").relative == "inside/b.txt"
+    assert result_files.store([b"x"], root, "same", "b.txt").relative == "inside/b.txt"
 
 
 def test_a_length_has_to_be_met_exactly(tmp_path: Path) -> None:
-    assert store.store([b"ab"], tmp_path, "", "a.txt", length=2).size == 2
-    assert store.store([], tmp_path, "", "empty.txt", length=0).size == 0
+    assert result_files.store([b"ab"], tmp_path, "", "a.txt", length=2).size == 2
+    assert result_files.store([], tmp_path, "", "empty.txt", length=0).size == 0
     for length in (1, 3):
         with pytest.raises(MediaError, match=f"2 of {length} bytes"):
-            store.store([b"ab"], tmp_path, "", "b.txt", length=length)
+            result_files.store([b"ab"], tmp_path, "", "b.txt", length=length)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
         "a.txt",
         "empty.txt",
@@ -153,13 +156,13 @@ def test_a_length_has_to_be_met_exactly(tmp_path: Path) -> None:
 
 
 def test_a_file_that_lies_there_already_is_told_in_the_same_way(tmp_path: Path) -> None:
-    stored = store.store([b"ab" * 2**20], tmp_path, "sub", "a.txt")
-    assert store.found(stored.path, tmp_path) == stored
+    stored = result_files.store([b"ab" * 2**20], tmp_path, "sub", "a.txt")
+    assert result_files.found(stored.path, tmp_path) == stored
     with pytest.raises(MediaError, match="cannot be read"):
-        store.found(tmp_path / "absent.txt", tmp_path)
+        result_files.found(tmp_path / "absent.txt", tmp_path)
 
 
 def test_where_nothing_can_be_stored_the_answer_names_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MediaError, match="COMFYUI_OUTPUT_DIR"):
-        store.store([b"x"], tmp_path / "file", "", "a.txt")
+        result_files.store([b"x"], tmp_path / "file", "", "a.txt")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfyui_pipeline import bounds
 from comfyui_pipeline.batch import batch
+from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.call_record import Record
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.record import Record
 from comfyui_pipeline.report import Delivered, Report, tell
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import END, NODE, WORKFLOW
@@ -151,14 +151,14 @@ def test_what_only_looks_a_little_like_a_file_stays() -> None:
         "a b c " * 3000,
         "data:,x",
     ):
-        assert bounds.without_files(text) == text
+        assert truncate.without_files(text) == text
 
 
 @pytest.mark.parametrize(
     "letters", ["data:", "data:a/b;c=d", "A" * 59 + "\n", "ab/", "=", "\\", "data:x;base64,"]
 )
 def test_looking_for_files_takes_time_in_proportion(letters: str) -> None:
-    bounds.without_files(letters * (3_000_000 // len(letters)))
+    truncate.without_files(letters * (3_000_000 // len(letters)))
 
 
 def test_an_error_of_the_server_is_shortened_at_its_middle(plugin: Any, fake: Any) -> None:
@@ -275,7 +275,7 @@ LISTS = st.lists(LONG, max_size=12).map(tuple)
     seeds=st.dictionaries(st.text(max_size=5), st.integers(0, 2**64), max_size=50),
     workflow=LONG,
     times=st.integers(1, 60),
-    most=st.sampled_from([bounds.MOST, bounds.MOST // 16]),
+    most=st.sampled_from([truncate.MOST, truncate.MOST // 16]),
 )
 def test_any_report_makes_valid_json_of_at_most_twenty_thousand_bytes(
     outputs: Any,
@@ -301,11 +301,11 @@ def test_any_report_makes_valid_json_of_at_most_twenty_thousand_bytes(
             cached=False,
         )
     )
-    answer = bounds.bounded(result, lambda _: "u" * 300, most)
+    answer = truncate.bounded(result, lambda _: "u" * 300, most)
     document = json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     assert len(document) <= most
     assert json.loads(document)["content"][0]["text"]
-    if most == bounds.MOST:
+    if most == truncate.MOST:
         assert answer["prompt_id"] == "the-id"
 
 
@@ -327,18 +327,20 @@ def test_any_fields_make_valid_json_of_at_most_twenty_thousand_bytes(
         raise OSError("no room")
 
     for save in (None, fails):
-        answer = bounds.bounded({"content": [{"type": "text", "text": text}], **fields}, save)
+        answer = truncate.bounded({"content": [{"type": "text", "text": text}], **fields}, save)
         document = json.dumps(answer, ensure_ascii=False, allow_nan=False)
-        assert len(document.encode("utf-8", "replace")) <= bounds.MOST
+        assert len(document.encode("utf-8", "replace")) <= truncate.MOST
 
 
 @MANY
 @given(text=LONG, remains=LONG)
 def test_any_error_is_bounded_and_keeps_its_beginning(text: str, remains: str) -> None:
-    told = bounds.error_text(text, remains)
-    assert bounds.size(told) <= bounds.MOST
+    told = truncate.error_text(text, remains)
+    assert truncate.size(told) <= truncate.MOST
     assert (
-        told[:20] == f"{text} {remains}".strip()[:20] or bounds.size(text) > 100 or not text.strip()
+        told[:20] == f"{text} {remains}".strip()[:20]
+        or truncate.size(text) > 100
+        or not text.strip()
     )
 
 
@@ -349,9 +351,9 @@ def test_a_batch_of_failures_names_each(tmp_path: Path) -> None:
 
     with pytest.raises(ToolError) as caught:
         batch(range(1, 5), fails, Record())  # type: ignore[arg-type]
-    told = bounds.error_text(str(caught.value))
+    told = truncate.error_text(str(caught.value))
     assert all(f"Part {number}: {number} failed" in told for number in range(1, 5))
-    assert bounds.size(told) <= bounds.MOST
+    assert truncate.size(told) <= truncate.MOST
 
 
 def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: Any) -> None:
@@ -367,5 +369,5 @@ def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: A
     for full in ("false", "true"):
         answered = ready.call({"command": "describe", "workflow": name, "full": full})
         assert "Title 1" in answered.text
-        assert len(answered.stdout) <= bounds.MOST + 200  # and what the envelope takes
+        assert len(answered.stdout) <= truncate.MOST + 200  # and what the envelope takes
         assert "nodes" in answered.result["truncated"]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from comfyui_pipeline.engine.schema_cache import SchemaCache
-from comfyui_pipeline.workflow import library
+from comfyui_pipeline.workflow import files
 
 IMAGE = {"name": "IMAGE", "type": "IMAGE"}
 EDITOR: dict[str, Any] = {
@@ -223,7 +223,7 @@ def exif_picture(form: str) -> bytes:
 
 @pytest.mark.parametrize("form", ["WEBP", "JPEG"])
 def test_webp_and_jpeg_hold_it_in_their_exif(form: str) -> None:
-    found = library.from_bytes("x", exif_picture(form))
+    found = files.from_bytes("x", exif_picture(form))
     assert found.nodes == PROMPT
     assert found.ui == EDITOR
 
@@ -233,7 +233,7 @@ def test_a_png_may_hold_only_the_editors_document() -> None:
     info.add_text("workflow", json.dumps(EDITOR))
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=info)
-    found = library.from_bytes("x", buffer.getvalue())
+    found = files.from_bytes("x", buffer.getvalue())
     assert found.nodes is None
     assert found.ui == EDITOR
 
@@ -250,15 +250,15 @@ def test_a_png_may_hold_only_the_editors_document() -> None:
     ],
 )
 def test_what_holds_no_workflow_is_told(content: bytes, told: str) -> None:
-    with pytest.raises(library.WorkflowError, match=told):
-        library.from_bytes("x", content)
+    with pytest.raises(files.WorkflowError, match=told):
+        files.from_bytes("x", content)
 
 
 def test_a_picture_without_a_workflow_says_why_that_may_be() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG")
-    with pytest.raises(library.WorkflowError, match="just as ComfyUI saved it"):
-        library.from_bytes("x", buffer.getvalue())
+    with pytest.raises(files.WorkflowError, match="just as ComfyUI saved it"):
+        files.from_bytes("x", buffer.getvalue())
 
 
 # -- remembered classes ----------------------------------------------------------------------------

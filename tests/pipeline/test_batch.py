@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import batch
+from comfyui_pipeline.call_record import QUEUED, Record
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.record import QUEUED, Record
 from tests.waiting import TIMEOUT
 
 

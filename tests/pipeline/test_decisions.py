@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import collect, report, run
+from comfyui_pipeline import outputs as collect
+from comfyui_pipeline import pipeline, report
 from comfyui_pipeline import settings as pipeline_settings
-from comfyui_pipeline.engine.base import Incoming, Job, Output, RunResult, RunState
+from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call_record import Record
 from comfyui_pipeline.engine.http import LostReply, Refused
+from comfyui_pipeline.engine.protocol import Incoming, Job, Output, RunResult, RunState
 from comfyui_pipeline.errors import (
     CallStopped,
     EngineError,
@@ -28,9 +31,7 @@ from comfyui_pipeline.errors import (
     ServerUnreachable,
 )
 from comfyui_pipeline.prepare import Ready
-from comfyui_pipeline.record import Record
 from comfyui_pipeline.report import Delivered, Report
-from comfyui_pipeline.tool_call import ToolCall
 from comfyui_pipeline.workflow import graph as graphs
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import WORKFLOW
@@ -100,11 +101,11 @@ class _Run:
 def performed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     graph = graphs.build(WORKFLOW, {})
     ready = Ready("it", Job(WORKFLOW, "the-id"), graph, (), (), {}, ())
-    monkeypatch.setattr(run, "prepare", lambda *_: ready)
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: ready)
 
     def perform(engine: Engine, record: Record | None = None, **call: Any) -> Any:
         chosen = pipeline_settings.load(tmp_path, {"FILE_SERVER_ACCESS_KEY": "k"})
-        return run.run(
+        return pipeline.run(
             ToolCall(**{"command": "run", "workflow": "it", **call}),
             chosen,
             engine,  # type: ignore[arg-type]
@@ -193,7 +194,7 @@ def test_a_run_lost_untouched_is_queued_once_more_under_another_id(performed: An
 def test_a_late_run(
     performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], told: str
 ) -> None:
-    monkeypatch.setattr(run, "SURE_SECONDS", 0.5)
+    monkeypatch.setattr(pipeline, "SURE_SECONDS", 0.5)
     engine = Engine({"outputs": (), "complete": False})
     engine.stages = stages
     with pytest.raises(RunTimeout, match=told):
@@ -202,13 +203,13 @@ def test_a_late_run(
 
 
 def test_the_times_that_are_waited_leave_the_watchdog_its_turn() -> None:
-    assert (run.FETCH_SECONDS, run.SURE_SECONDS) == (8.0, 4.0)  # it comes after 15
+    assert (pipeline.FETCH_SECONDS, pipeline.SURE_SECONDS) == (8.0, 4.0)  # it comes after 15
 
 
 def test_a_result_that_does_not_come_in_time_is_a_failed_output(
     performed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "FETCH_SECONDS", -600.0)
+    monkeypatch.setattr(pipeline, "FETCH_SECONDS", -600.0)
     engine, forever = Engine({"outputs": (FILE,)}), threading.Event()
     engine.fetches = [forever]
     with pytest.raises(MediaError, match="not arrived in time"):
@@ -229,7 +230,7 @@ def test_a_result_that_does_not_come_in_time_is_a_failed_output(
 def test_a_result_is_fetched_twice_at_most_and_not_again_when_it_is_gone(
     performed: Any, monkeypatch: pytest.MonkeyPatch, fetches: list[Any], good: bool
 ) -> None:
-    monkeypatch.setattr(run, "_with_fresh_names", lambda _: None)
+    monkeypatch.setattr(pipeline, "_with_fresh_names", lambda _: None)
     engine = Engine({"outputs": (FILE,)})
     engine.fetches = fetches
     if good:

@@ -160,7 +160,7 @@ def test_a_workflow_behind_a_url_is_fetched_within_the_calls_own_limit(
 ) -> None:
     from types import SimpleNamespace
 
-    from comfyui_pipeline import opening
+    from comfyui_pipeline import load
 
     asked: list[float] = []
 
@@ -168,7 +168,7 @@ def test_a_workflow_behind_a_url_is_fetched_within_the_calls_own_limit(
         asked.append(deadline)
         raise TimeoutError
 
-    monkeypatch.setattr(opening, "find", find)
+    monkeypatch.setattr(load, "find", find)
     settings: Any = SimpleNamespace(timeout=30.0)
     nothing: Any = None
     with pytest.raises(TimeoutError):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from comfyui_pipeline.links import DAY, Links, of_file
-from input_server import paths
+from comfyui_pipeline.result_urls import DAY, Links, of_file
+from input_server.mounts import resolve
 from tests.conftest import png
 from tests.input_server.running import KEY, Running
 from tests.pipeline.test_fault_matrix import WORKFLOW
@@ -113,7 +113,7 @@ def test_a_wrong_setting_of_addresses_is_told(ready: Any, key: str, value: str) 
 
 def test_the_pipeline_and_the_file_server_mean_the_same_mounts(tmp_path: Path) -> None:
     from comfyui_pipeline import settings
-    from input_server import config
+    from input_server import settings as config
 
     assert settings.SERVER_OUTPUT_ALIAS == config.SERVER_OUTPUT_ALIAS
     environ = {
@@ -176,9 +176,9 @@ def test_the_address_of_the_page_opens(running: Running, style: str, signed: boo
     ],
 )
 def test_which_names_are_served(name: str, posix: bool, windows: bool) -> None:
-    assert paths.is_served([name], windows=False) is posix
-    assert paths.is_served([name], windows=True) is windows
-    assert paths.is_served(["a", name, "b.png"], windows=False) is posix
+    assert resolve.is_served([name], windows=False) is posix
+    assert resolve.is_served([name], windows=True) is windows
+    assert resolve.is_served(["a", name, "b.png"], windows=False) is posix
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

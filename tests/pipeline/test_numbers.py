@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_pipeline.numbers import finite, whole_number
+from comfyui_pipeline.bounded.numbers import finite, whole_number
 
 bounded = settings(max_examples=60, deadline=None, derandomize=True)
 

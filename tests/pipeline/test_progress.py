@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from comfyui_pipeline import progress
-from comfyui_pipeline.engine.base import Progress
+from comfyui_pipeline.engine.protocol import Progress
 
 
 class Terminal(io.StringIO):

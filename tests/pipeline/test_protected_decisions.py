@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import bounds, report, run, settings
-from comfyui_pipeline.collect import Collected
-from comfyui_pipeline.engine.base import Job, RunResult
-from comfyui_pipeline.links import DAY, Links
-from comfyui_pipeline.media import preview
-from comfyui_pipeline.media.memory import ImageMemory
+from comfyui_pipeline import pipeline, report, settings
+from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.call_record import CANCELLED, ENDED, GONE, QUEUED, SENT, Record
+from comfyui_pipeline.engine.protocol import Job, RunResult
+from comfyui_pipeline.media import previews
+from comfyui_pipeline.media.image_memory import ImageMemory
+from comfyui_pipeline.outputs import Collected
 from comfyui_pipeline.prepare import Ready, Stopwatch
-from comfyui_pipeline.record import CANCELLED, ENDED, GONE, QUEUED, SENT, Record
 from comfyui_pipeline.report import Delivered
-from comfyui_pipeline.tool_call import ToolCall
+from comfyui_pipeline.result_urls import DAY, Links
 from comfyui_pipeline.workflow import graph
 from tests.conftest import png
 from tests.pipeline.servers import Server, slow
@@ -102,12 +103,12 @@ def told(folder: Path, *outputs: Delivered, cached: tuple[str, ...] = ()) -> Any
     ready = Ready("it", job, graph.build(prompt, {}), (), (), {}, ())
     chosen = settings.load(folder, {"FILE_SERVER_ACCESS_KEY": "k"})
     call = ToolCall("run", workflow="it")
-    going = run.Going(call, chosen, None, time.monotonic(), 0.0, Stopwatch(), Record())  # type: ignore[arg-type]
-    from comfyui_pipeline.engine.base import Output
+    going = pipeline.Going(call, chosen, None, time.monotonic(), 0.0, Stopwatch(), Record())  # type: ignore[arg-type]
+    from comfyui_pipeline.engine.protocol import Output
 
     results = tuple(Output(o.node_id, "images", str(o.file)) for o in outputs)
     result = RunResult("the-id", results, complete=True, cached=frozenset(cached))
-    return run.tell(going, ready, result, Collected(outputs))
+    return pipeline.tell(going, ready, result, Collected(outputs))
 
 
 def test_a_run_counts_as_cached_only_when_all_of_its_outputs_were(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
     for outputs, count in (((beside, saved), 1), ((beside,), 1), ((saved, saved), 2)):
         shown = [p for p in told(tmp_path, *outputs)["content"] if p["type"] == "image_url"]
         assert len(shown) == count
-    only = preview.show([tmp_path / "a.png"], full=False, memory=ImageMemory())
+    only = previews.show([tmp_path / "a.png"], full=False, memory=ImageMemory())
     pictures = told(tmp_path, beside, saved)["content"][1:]
     assert [picture["image_url"]["url"] for picture in pictures] == list(only.pictures)
 
@@ -154,7 +155,7 @@ def test_what_is_kept_of_a_long_answer_holds_no_address_with_a_key() -> None:
         kept.append(content)
         return "place"
 
-    answer = bounds.bounded(result, save)
+    answer = truncate.bounded(result, save)
     assert answer["all_fields"] == "place"
     assert b"1999.png" in kept[0]
     assert b"s3cret" not in kept[0]
@@ -246,7 +247,7 @@ def test_nothing_but_the_answer_is_on_stdout(ready: Any, picture: str) -> None:
         "import threading\n"
         "def late():\n"
         "    import sys, time\n"
-        "    while 'comfyui_pipeline.front_door' not in sys.modules: time.sleep(0.01)\n"
+        "    while 'comfyui_pipeline.stdio' not in sys.modules: time.sleep(0.01)\n"
         "    import os; os.write(1, b'noise of a library\\n')\n"
         "threading.Thread(target=late, daemon=True).start()\n",
         "utf-8",

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfyui_pipeline import collect, commands, report, run, tool_call
+from comfyui_pipeline import arguments, commands, outputs, pipeline, report
 from comfyui_pipeline import settings as pipeline_settings
-from comfyui_pipeline.media import measures, pictures, preview
-from comfyui_pipeline.record import Record
+from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.media import images as pictures
+from comfyui_pipeline.media import media_info, previews
 from tests.conftest import png
 from tests.media import broken
 from tests.pipeline.test_fault_matrix import DONE, END, NODE, SUCCESS, WORKFLOW
@@ -102,18 +103,18 @@ def every_exception() -> list[type[Exception]]:
 
 
 BREAKABLE = [
-    (measures, "_movie"),
-    (measures, "measured"),
+    (media_info, "_movie"),
+    (media_info, "measured"),
     (pictures, "with_size"),
     (pictures, "turn_of"),
     (pictures, "upright"),
     (pictures, "first_frame"),
-    (preview, "show"),
-    (preview, "_uri"),
+    (previews, "show"),
+    (previews, "_uri"),
     (report, "tell"),
     (report, "_measure"),
-    (run, "_left_out"),
-    (collect, "of_file"),
+    (pipeline, "_left_out"),
+    (outputs, "of_file"),
 ]
 
 
@@ -133,7 +134,7 @@ def test_whatever_raises_behind_the_queue_the_answer_has_the_id_and_the_files(
     scripted(fake, {"a.png": png(8, 8), "film.mp4": (broken.FILES / "film.mp4").read_bytes()})
     environ = {"COMFYUI_BASE_URL": fake.url, "FILE_SERVER_ACCESS_KEY": "key"}
     chosen = pipeline_settings.load(folder, environ)
-    call = tool_call.parse(json.dumps({"workflow_json": WORKFLOW}).encode())
+    call = arguments.parse(json.dumps({"workflow_json": WORKFLOW}).encode())
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, name, fails)

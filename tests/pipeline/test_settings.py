@@ -10,7 +10,7 @@ import pytest
 
 from comfyui_pipeline import settings
 from comfyui_pipeline.errors import SettingsError
-from input_server import config
+from input_server import settings as config
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from comfyui_pipeline import prepare, threads
+from comfyui_pipeline import prepare
+from comfyui_pipeline.process import threads
 
 
 def test_waiting_ends_when_all_are_done_when_one_fails_and_at_its_limit() -> None:

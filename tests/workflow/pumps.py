@@ -20,7 +20,8 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
-from comfyui_pipeline import info, prepare, settings, tool_call  # noqa: E402
+from comfyui_pipeline import arguments as tool_call  # noqa: E402
+from comfyui_pipeline import info, prepare, settings  # noqa: E402
 from comfyui_pipeline.errors import ToolError  # noqa: E402
 
 DATA = PROJECT / "tests" / "data" / "conversion"

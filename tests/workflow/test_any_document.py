@@ -18,9 +18,11 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from comfyui_pipeline import json_text, numbers, tool_call
+from comfyui_pipeline import arguments
+from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.errors import CallError, ToolError, WorkflowError
-from comfyui_pipeline.workflow import convert, graph, library, validate
+from comfyui_pipeline.workflow import files, graph, validate
+from comfyui_pipeline.workflow.convert import prompt
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pumps
@@ -54,30 +56,30 @@ ODD = (
 def test_an_argument_that_is_no_finite_number_names_itself(name: str, odd: str) -> None:
     for written in (odd, f'"{odd}"'):
         with pytest.raises(CallError, match=f'"{name}"') as told:
-            tool_call.parse(f'{{"workflow": "x", "{name}": {written}}}'.encode())
+            arguments.parse(f'{{"workflow": "x", "{name}": {written}}}'.encode())
         assert len(str(told.value)) < 400
 
 
 @pytest.mark.parametrize("odd", ODD)
 def test_wait_and_params_refuse_them_too(odd: str) -> None:
     with pytest.raises(CallError, match='"wait"'):
-        tool_call.parse(f'{{"command": "result", "prompt_id": "a", "wait": {odd}}}'.encode())
+        arguments.parse(f'{{"command": "result", "prompt_id": "a", "wait": {odd}}}'.encode())
     if odd != ODD[5]:  # a whole number that Python can hold is for the input to judge
         raw = f'[{{"node_id": "5", "inputs": {{"seed": [{odd}]}}}}]'
         for params in (raw, json.dumps(raw)):
             with pytest.raises(CallError, match='"params" holds'):
-                tool_call.parse(f'{{"workflow": "x", "params": {params}}}'.encode())
+                arguments.parse(f'{{"workflow": "x", "params": {params}}}'.encode())
 
 
 @pytest.mark.parametrize("value", ["512", "512.0", 512, 512.0, "+512", " 512 ", "５１２"])
 def test_numbers_as_people_write_them_are_taken(value: Any) -> None:
     call = {"workflow": "x", "width": value}
-    assert tool_call.parse(json.dumps(call).encode()).short["width"] == 512
+    assert arguments.parse(json.dumps(call).encode()).short["width"] == 512
 
 
 @pytest.mark.parametrize("value", ["²", "٣", "1_0", "0x10", "1e3", "--5", "+-5", "5-", "", ".5"])
 def test_what_is_no_plain_number_is_not(value: str) -> None:
-    assert tool_call.whole_number(value) is None
+    assert arguments.whole_number(value) is None
 
 
 @pytest.mark.parametrize(
@@ -166,8 +168,8 @@ def test_odd_numbers_where_nothing_reads_them_are_let_through_and_not_sent(
     (tmp_path / "workflows" / "odd.png").write_bytes(picture(workflow=text))
     chosen = pumps.configured(tmp_path)
     for name in ("odd", "odd.png"):
-        found = library.load(chosen.workflows_dir, name)
-        assert convert.convert(found.ui or {}, SCHEMAS).prompt["4"]
+        found = files.load(chosen.workflows_dir, name)
+        assert prompt.convert(found.ui or {}, SCHEMAS).prompt["4"]
         ready = pumps.ready({"workflow": name}, chosen)
         json.dumps([ready.job.prompt, ready.job.extra_data], allow_nan=False)
         assert ready.job.extra_data["extra_pnginfo"]["workflow"]["nodes"]
@@ -274,8 +276,8 @@ def survives(document: Any, chosen: Any) -> None:
     for more in ({"prompt": "fox", "seed": 3}, {"command": "describe", "detail": "full"}):
         pumps.attempt({"workflow_json": document, **more}, chosen)
     try:
-        found = library.from_bytes("x", json.dumps(document).encode())
-        nodes = found.nodes or convert.convert(found.ui or {}, SCHEMAS).prompt
+        found = files.from_bytes("x", json.dumps(document).encode())
+        nodes = found.nodes or prompt.convert(found.ui or {}, SCHEMAS).prompt
         seen = graph.build(nodes, SCHEMAS)
         validate.check(seen, nodes, validate.problems(seen, SCHEMAS))
     except ToolError as error:
@@ -343,7 +345,7 @@ def test_any_json_as_a_workflow_ends_in_a_result_or_an_error(value: Any, tmp_pat
 @BOUNDED
 @given(
     call=st.dictionaries(
-        st.sampled_from(sorted(tool_call.KNOWN))
+        st.sampled_from(sorted(arguments.KNOWN))
         | st.sampled_from(["workflow1", "prompt2", "command1", "mad", ""]),
         ANY,
         max_size=6,
@@ -364,7 +366,7 @@ def test_any_json_as_arguments_ends_in_a_result_or_an_error(call: Any, tmp_path:
 )
 def test_any_bytes_as_a_call_or_a_workflow_end_in_an_error(raw: bytes) -> None:
     with pytest.raises(ToolError):
-        tool_call.parse(raw)
+        arguments.parse(raw)
     for beginning in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP"):
         with pytest.raises(WorkflowError):
-            library.from_bytes("x", beginning + raw)
+            files.from_bytes("x", beginning + raw)

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
+from comfyui_pipeline.arguments import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.tool_call import Param, ToolCall
 from comfyui_pipeline.workflow import (
-    convert,
     describe,
     graph,
     loras,
     matching,
     patch,
+    placeholders,
     roles,
-    templates,
-    title_params,
+    title_parameters,
     validate,
 )
+from comfyui_pipeline.workflow.convert import prompt
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "conversion"
 Prompt = dict[str, dict[str, Any]]
@@ -42,7 +42,7 @@ SMALL = [name for name in data("digests.json")["synthetic-0.8.0"] if not name.st
 def prompt_of(name: str) -> Prompt:
     small = data("small_workflows.json")
     document = copy.deepcopy(small.get(f"{name}@0.8.0", small[name]))
-    return json.loads(json.dumps(convert.convert(document, SCHEMAS).prompt))
+    return json.loads(json.dumps(prompt.convert(document, SCHEMAS).prompt))
 
 
 def base() -> Prompt:
@@ -309,12 +309,12 @@ def test_placeholders_are_filled_numbers_as_numbers() -> None:
     nodes["4"]["inputs"].update(width="{{WIDTH}}", height=" {{ HEIGHT }} ")
     nodes["2"]["inputs"]["text"] = "{{QUALITY_TAGS}}{{POSITIVE_PROMPT}}, sharp"
     given = {"width": 640, "height": 480, "prompt": "a fox"}
-    filled = templates.fill(nodes, given)
+    filled = placeholders.fill(nodes, given)
     assert filled.nodes["4"]["inputs"]["width"] == 640
     assert filled.nodes["4"]["inputs"]["height"] == 480
     assert filled.nodes["2"]["inputs"]["text"] == "a fox, sharp"
     assert filled.used == {"width", "height", "prompt"}
-    assert templates.fill(base(), {}).nodes == base()
+    assert placeholders.fill(base(), {}).nodes == base()
 
 
 def test_a_placeholder_that_nothing_fills_is_an_error_that_names_the_argument() -> None:
@@ -322,7 +322,7 @@ def test_a_placeholder_that_nothing_fills_is_an_error_that_names_the_argument() 
     nodes["5"]["inputs"]["steps"] = "{{STEPS}}"
     nodes["2"]["inputs"]["text"] = "{{MOOD}} {not_one} {{weights}}"
     with pytest.raises(PatchError, match=r'"mood" \(for \{\{MOOD\}\}\), "steps"'):
-        templates.fill(nodes, {})
+        placeholders.fill(nodes, {})
 
 
 def titled(**titles: str) -> Prompt:
@@ -347,13 +347,13 @@ def test_parameters_named_in_titles_come_first() -> None:
 
 def test_a_title_that_names_no_input_says_which_there_are() -> None:
     with pytest.raises(PatchError, match=r"\$size leaves open|leaves open which input"):
-        title_params.find(graph.build(titled(n4="$size"), SCHEMAS))
+        title_parameters.find(graph.build(titled(n4="$size"), SCHEMAS))
     with pytest.raises(PatchError, match="has no input 'words'"):
-        title_params.find(graph.build(titled(n2="$prompt.words"), SCHEMAS))
+        title_parameters.find(graph.build(titled(n2="$prompt.words"), SCHEMAS))
 
 
 def test_a_price_in_a_title_is_no_parameter() -> None:
-    assert not title_params.find(graph.build(titled(n2="costs $5", n3="US$ text"), SCHEMAS))
+    assert not title_parameters.find(graph.build(titled(n2="costs $5", n3="US$ text"), SCHEMAS))
 
 
 # -- describe and checks ---------------------------------------------------------------------------

@@ -22,7 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_pipeline.errors import ToolError, WorkflowError
-from comfyui_pipeline.workflow import convert, library, patch, ui_format
+from comfyui_pipeline.workflow import files, patch
+from comfyui_pipeline.workflow.convert import document as ui_format
+from comfyui_pipeline.workflow.convert import prompt as convert
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "conversion"
 PACKAGE = "comfyui_workflow_templates_json"
@@ -100,7 +102,7 @@ def test_a_converted_prompt_is_read_as_a_prompt_unchanged_and_patched_by_nothing
     corpus: str, name: str
 ) -> None:
     prompt = convert.convert(document(corpus, name), classes(corpus)).prompt
-    through = library.from_bytes("x", json.dumps(prompt).encode())
+    through = files.from_bytes("x", json.dumps(prompt).encode())
     assert through.ui is None
     assert through.nodes == prompt
     assert patch.apply(prompt, []) == prompt

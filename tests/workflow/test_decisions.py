@@ -10,25 +10,22 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import tool_call
+from comfyui_pipeline import arguments
+from comfyui_pipeline.arguments import Param, ToolCall
 from comfyui_pipeline.errors import PatchError, ToolError
-from comfyui_pipeline.tool_call import Param, ToolCall
 from comfyui_pipeline.workflow import (
-    convert,
     describe,
-    dynamic_text,
     graph,
     loras,
     matching,
     patch,
+    placeholders,
     roles,
-    saved_values,
-    templates,
-    title_params,
+    title_parameters,
     validate,
     values,
-    widgets,
 )
+from comfyui_pipeline.workflow.convert import dynamic_text, prompt, widget_values, widgets
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pumps
@@ -457,7 +454,7 @@ def test_title_parameters() -> None:
     }
     nodes["1"]["_meta"]["title"] = "$words.text!"
     nodes["3"] = node("CLIPTextEncode", "$words", text="b", clip=["9", 0])
-    found = title_params.find(built(nodes))
+    found = title_parameters.find(built(nodes))
     assert {n: (p.file, p.required, len(p.targets)) for n, p in found.items()} == {
         "words": (False, True, 2),
         "pic": (True, False, 1),
@@ -466,7 +463,7 @@ def test_title_parameters() -> None:
         changed(nodes, ToolCall("run"))
     nodes["1"]["_meta"]["title"] = "$words.nothing"
     with pytest.raises(PatchError, match="has no input 'nothing'"):
-        title_params.find(built(nodes))
+        title_parameters.find(built(nodes))
 
 
 def test_templates_keep_types_and_may_leave_some_empty() -> None:
@@ -475,13 +472,13 @@ def test_templates_keep_types_and_may_leave_some_empty() -> None:
             "A", w="{{ WIDTH }}", t="a {{NEGATIVE_PROMPT}}b {{STEPS}}", o="{{width}}", l="{{LORAS}}"
         )
     }
-    filled = templates.fill(nodes, {"width": 5, "steps": 7})
+    filled = placeholders.fill(nodes, {"width": 5, "steps": 7})
     assert filled.nodes["1"]["inputs"] == {"w": 5, "t": "a b 7", "o": "{{width}}", "l": ""}
     assert filled.used == {"width", "steps"}
     with pytest.raises(PatchError, match=r'"prompt" \(for \{\{USER_PROMPT\}\}\)'):
-        templates.fill({"1": node("A", t="{{USER_PROMPT}}")}, {})
+        placeholders.fill({"1": node("A", t="{{USER_PROMPT}}")}, {})
     assert (
-        templates.fill({"1": node("A", t="x {{LORAS}}")}, {"loras": ("a", "b")}).nodes["1"][
+        placeholders.fill({"1": node("A", t="x {{LORAS}}")}, {"loras": ("a", "b")}).nodes["1"][
             "inputs"
         ]["t"]
         == "x a, b"
@@ -528,12 +525,12 @@ def test_file_names_with_dates_and_widgets() -> None:
 
 def test_saved_values_of_another_version_are_laid_out_anew() -> None:
     made = widgets.layout(SCHEMAS["KSampler"])
-    told = saved_values.assign(
+    told = widget_values.assign(
         made, [5, "randomize", 20, 8.0, "euler", "normal", 0.5], SCHEMAS["KSampler"]
     )
     assert told is None
     made = widgets.layout(SCHEMAS["KSampler"])
-    told = saved_values.assign(made, [5, 20, 8.0, "euler", "normal", 0.5], SCHEMAS["KSampler"])
+    told = widget_values.assign(made, [5, 20, 8.0, "euler", "normal", 0.5], SCHEMAS["KSampler"])
     got = {w.name: w.value for w in made.widgets if w.sent}
     assert told is not None
     assert got == {
@@ -560,7 +557,7 @@ def test_saved_values_of_another_version_are_laid_out_anew() -> None:
     ],
 )
 def test_types_that_may_be_linked(first: str, second: str, linkable: bool) -> None:
-    assert convert.compatible(first, second) == linkable
+    assert prompt.compatible(first, second) == linkable
 
 
 # -- what keeps a prompt from running --------------------------------------------------------------
@@ -611,7 +608,7 @@ def test_the_short_description_shows_forty_nodes_and_ten_problems() -> None:
 
 
 def parsed(**call: Any) -> ToolCall:
-    return tool_call.parse(json.dumps(call).encode())
+    return arguments.parse(json.dumps(call).encode())
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,12 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import json_text, settings, tool_call
+from comfyui_pipeline import arguments, settings
+from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import CallError, PatchError, ToolError, WorkflowError
-from comfyui_pipeline.workflow import (
-    convert,
-    describe,
-    graph,
-    library,
-    loras,
-    patch,
-    roles,
-    validate,
-)
+from comfyui_pipeline.workflow import describe, graph, loras, patch, roles, validate
+from comfyui_pipeline.workflow import files as library
+from comfyui_pipeline.workflow.convert import prompt as convert
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pumps
@@ -154,7 +148,7 @@ def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
     wanted = loras.from_list([f"Style_{n}" for n in range(2000)])
     catalog = {"LoraLoader": schemas["LoraLoader"]}
     made = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
-    call = tool_call.ToolCall("run")
+    call = arguments.ToolCall("run")
     plan = patch.plan(graph.build(made, schemas), call, {}, wanted_loras=wanted)
     assert {c.value for c in plan.changes if c.target.name == "lora_name"} == set(files)
 
@@ -198,7 +192,7 @@ def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> N
 def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
     call = {"workflow": "x", name: [entry] * 10_001}
     with pytest.raises(CallError, match=rf'"{name}" has 10001 entries; at most 10000'):
-        tool_call.parse(pumps.json.dumps(call).encode())
+        arguments.parse(pumps.json.dumps(call).encode())
 
 
 @pytest.mark.parametrize(
@@ -207,9 +201,9 @@ def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
 def test_more_parts_than_sixteen_are_refused(count: int, told: str) -> None:
     call = {f"workflow{n}": "x" for n in range(1, count + 1)}
     with pytest.raises(CallError, match=f"{told}; at most 16"):
-        tool_call.parse(pumps.json.dumps(call).encode())
+        arguments.parse(pumps.json.dumps(call).encode())
     most = {f"workflow{n}": "x" for n in range(1, 17)}
-    assert len(tool_call.parse(pumps.json.dumps(most).encode()).parts) == 16
+    assert len(arguments.parse(pumps.json.dumps(most).encode()).parts) == 16
 
 
 # -- the editor's format ---------------------------------------------------------------------------
@@ -353,7 +347,7 @@ def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
     }
     for where, raw in cases.items():
         with pytest.raises(CallError) as told:
-            tool_call.parse(raw.encode())
+            arguments.parse(raw.encode())
         assert where in str(told.value)
         assert "nested deeper than 200 levels" in str(told.value)
     (tmp_path / "workflows" / "deep.json").write_text(f'{{"nodes": [], "x": {inside}}}', "utf-8")

@@ -10,17 +10,10 @@ from typing import Any
 
 import pytest
 
+from comfyui_pipeline.arguments import ToolCall, parse
 from comfyui_pipeline.errors import PatchError, WorkflowError
-from comfyui_pipeline.tool_call import ToolCall, parse
-from comfyui_pipeline.workflow import (
-    dynamic_text,
-    graph,
-    library,
-    loras,
-    patch,
-    templates,
-    validate,
-)
+from comfyui_pipeline.workflow import files, graph, loras, patch, placeholders, validate
+from comfyui_pipeline.workflow.convert import dynamic_text
 
 PROMPT = {"1": {"class_type": "SaveImage", "inputs": {}}}
 SAMPLER = {
@@ -148,10 +141,10 @@ def test_an_address_in_a_prompt_is_no_comment(text: str, made: str) -> None:
 
 def test_a_template_does_without_a_negative_prompt_and_keeps_numbers() -> None:
     nodes = {"1": node("X", text="{{NEGATIVE_PROMPT}}", steps="{{STEPS}}", cfg="{{ CFG }}")}
-    made = templates.fill(nodes, {"steps": 20, "cfg": 7.5}).nodes["1"]["inputs"]
+    made = placeholders.fill(nodes, {"steps": 20, "cfg": 7.5}).nodes["1"]["inputs"]
     assert made == {"text": "", "steps": 20, "cfg": 7.5}
     with pytest.raises(PatchError, match='needs "steps"'):
-        templates.fill(nodes, {"cfg": 1})
+        placeholders.fill(nodes, {"cfg": 1})
 
 
 def test_width_is_that_of_the_latent_and_not_of_every_node_that_has_one() -> None:
@@ -188,16 +181,16 @@ def test_no_link_leads_out_of_the_workflows_folder(tmp_path: Path, name: str) ->
     (inside / "out.json").symlink_to(outside / "secret.json")
     (inside / "folder").symlink_to(outside)
     (inside / "good.json").write_text(json.dumps(PROMPT), "utf-8")
-    assert library.load(inside, "good").nodes is not None
+    assert files.load(inside, "good").nodes is not None
     with pytest.raises(WorkflowError, match="There is no workflow"):
-        library.load(inside, name)
+        files.load(inside, name)
 
 
 def test_hidden_workflows_are_not_listed(tmp_path: Path) -> None:
     for name in ("a.json", ".b.json", ".c/d.json", "e/.f.json", "e/g.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}", "utf-8")
-    assert library.names(tmp_path) == ["a", "e/g.png"]
+    assert files.names(tmp_path) == ["a", "e/g.png"]
 
 
 def test_a_drawn_seed_stays_exact_in_javascript() -> None:
@@ -220,7 +213,7 @@ def test_two_arguments_for_the_same_thing_are_refused(one: str, other: str) -> N
 
 
 def test_a_widget_that_holds_a_list_is_not_sent_as_a_link() -> None:
-    from comfyui_pipeline.workflow import convert
+    from comfyui_pipeline.workflow.convert import prompt
 
     schema = {
         "input": {"required": {"colors": ["COLORS", {}]}},
@@ -230,7 +223,7 @@ def test_a_widget_that_holds_a_list_is_not_sent_as_a_link() -> None:
     }
     saved = {"id": 1, "type": "X", "inputs": [], "outputs": [], "widgets_values": [["4", 0]]}
     document = {"nodes": [saved], "links": [], "version": 0.4}
-    made = convert.convert(document, {"X": schema}, seed=1).prompt
+    made = prompt.convert(document, {"X": schema}, seed=1).prompt
     assert made["1"]["inputs"] == {"colors": {"__value__": ["4", 0]}}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from comfyui_pipeline.arguments import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.tool_call import Param, ToolCall
-from comfyui_pipeline.workflow import graph, library, patch, roles, validate
+from comfyui_pipeline.workflow import files, graph, patch, roles, validate
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 Schemas = Mapping[str, Any]
@@ -85,7 +85,7 @@ def test_text_that_comes_through_a_link_is_changed_at_its_source(schemas: Schema
 
 
 def test_controlnet_keeps_its_two_roads_apart(schemas: Schemas) -> None:
-    found = graph.build(library.load(WORKFLOWS, "controlnet_canny_api").nodes or {}, schemas)
+    found = graph.build(files.load(WORKFLOWS, "controlnet_canny_api").nodes or {}, schemas)
     assert [t.node.title for t in roles.texts(found, "positive")] == ["Positive Prompt"]
     assert [t.node.title for t in roles.texts(found, "negative")] == ["Negative Prompt"]
 
@@ -161,9 +161,9 @@ def test_a_patch_never_alters_what_it_was_given(schemas: Schemas) -> None:
     assert nodes == before
 
 
-@pytest.mark.parametrize("name", library.names(WORKFLOWS))
+@pytest.mark.parametrize("name", files.names(WORKFLOWS))
 def test_every_shipped_workflow_fits_the_servers_schema(schemas: Schemas, name: str) -> None:
-    nodes = library.load(WORKFLOWS, name).nodes
+    nodes = files.load(WORKFLOWS, name).nodes
     assert nodes is not None
     found = graph.build(nodes, schemas)
     wrong = [

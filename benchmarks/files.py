@@ -1,0 +1,169 @@
+"""Serving files, side by side: this file server, Express's ``res.sendFile``, and nginx.
+
+One worker of each, the same two files, ``wrk`` with 16 connections, in alternating rounds. What is
+told are medians of the ratios within each round. Needs wrk and node; nginx where it is there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.nginx import nginx_in_front
+from devtools.isolated import PROJECT, installed, unset
+from devtools.servers import serving
+
+ROUNDS, SECONDS, CONNECTIONS = 5, 3, 16
+FILES = {"40 KB": 40_000, "1.5 MB": 1_500_000}
+NODE = PROJECT / "tests" / "node"
+EXPRESS = """
+const app = require(process.argv[1])();
+app.get("/m/:name", (req, res) => res.sendFile(req.params.name, { root: process.argv[2] }));
+const server = app.listen(0, "127.0.0.1", () =>
+  console.log("Express on http://127.0.0.1:" + server.address().port));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way of serving: where its files are."""
+
+    name: str
+    address: str
+
+
+def main() -> int:
+    lacking = [tool for tool in ("wrk", "node") if shutil.which(tool) is None]
+    if lacking:
+        print(f"Install {' and '.join(lacking)} to run this.", file=sys.stderr)
+        return 1
+    if not (NODE / "node_modules" / "express5").is_dir():
+        print("Run `npm install` in tests/node first, for Express.", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        Path(folder).chmod(0o755)
+        mount = Path(folder) / "m"
+        mount.mkdir()
+        for name, size in FILES.items():
+            (mount / _name(name)).write_bytes(b"\x89PNG\r\n\x1a\n" + os.urandom(size - 8))
+        contenders = _contenders(Path(folder), mount, stack)
+        measured = _measure(contenders)
+    _print(contenders, measured)
+    return 0
+
+
+def _name(label: str) -> str:
+    return f"{label.replace(' ', '')}.png"
+
+
+def _contenders(base: Path, mount: Path, stack: ExitStack) -> list[Contender]:
+    ours, key = stack.enter_context(_own_server(mount, {}))
+    found = [
+        Contender("Express 5, res.sendFile", f"{stack.enter_context(_express(mount))}/m"),
+        Contender("this file server", f"{ours}/comfyui_server/pw={key}/files/m"),
+    ]
+    if shutil.which("nginx") is None:
+        print("nginx is not here; its rows are left out.", file=sys.stderr)
+        return found
+    behind, key = stack.enter_context(
+        _own_server(
+            mount,
+            {
+                "INPUT_SERVER_OFFLOAD": "x-accel:/protected",
+                "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1",
+            },
+        )
+    )
+    front, bare = stack.enter_context(nginx_in_front(base, mount, behind))
+    found.append(Contender("nginx alone", f"{bare}/m"))
+    found.append(
+        Contender("nginx before this file server", f"{front}/comfyui_server/pw={key}/files/m")
+    )
+    return found
+
+
+@contextmanager
+def _own_server(mount: Path, settings: dict[str, str]) -> Iterator[tuple[str, str]]:
+    key = secrets.token_urlsafe(12)
+    environment = {
+        **unset(os.environ),
+        "COMFYUI_MOUNTS": f"m:{mount}",
+        "COMFYUI_OUTPUT_DIR": str(mount),
+        "COMFYUI_OUTPUT_MOUNT": "m",
+        "COMFYUI_ACCESS_KEY": key,
+        "INPUT_SERVER_CACHE_DIR": str(mount.parent / "copies"),
+        **settings,
+    }
+    with (
+        installed() as project,
+        serving(["-m", "input_server", "--port", "0"], environment, project) as url,
+    ):
+        yield url, key
+
+
+@contextmanager
+def _express(mount: Path) -> Iterator[str]:
+    """Express in production mode, as fast as it gets."""
+    child = subprocess.Popen(
+        ["node", "-e", EXPRESS, str(NODE / "node_modules" / "express5"), str(mount)],
+        env={**os.environ, "NODE_ENV": "production"},
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    try:
+        if child.stdout is None:
+            raise RuntimeError("node has no stdout")
+        yield child.stdout.readline().split()[-1]
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+def _measure(contenders: Sequence[Contender]) -> dict[tuple[str, str], list[float]]:
+    """Requests a second of each contender and file, a figure a round."""
+    measured: dict[tuple[str, str], list[float]] = {}
+    for number in range(ROUNDS + 1):
+        for label in FILES:
+            for contender in contenders:
+                rate = _wrk(f"{contender.address}/{_name(label)}")
+                if number:  # the first round warms up
+                    measured.setdefault((contender.name, label), []).append(rate)
+    return measured
+
+
+def _wrk(address: str) -> float:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", address]
+    told = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
+    if "Non-2xx" in told:
+        raise RuntimeError(f"{address} answers with errors")
+    return float(told.partition("Requests/sec:")[2].split()[0])
+
+
+def _print(contenders: Sequence[Contender], measured: dict[tuple[str, str], list[float]]) -> None:
+    base = {"nginx before this file server": "nginx alone"}
+    print(f"{'requests/s, one worker each, wrk -c16':34}" + "".join(f"{f:>12}" for f in FILES))
+    for contender in contenders:
+        rates = [statistics.median(measured[contender.name, label]) for label in FILES]
+        print(f"{contender.name:34}" + "".join(f"{rate:12,.0f}" for rate in rates))
+    for contender in contenders[1:]:
+        other = base.get(contender.name, contenders[0].name)
+        ratios = [
+            statistics.median(
+                a / b
+                for a, b in zip(
+                    measured[contender.name, label], measured[other, label], strict=True
+                )
+            )
+            for label in FILES
+        ]
+        shown = "".join(f"{ratio:12.2f}" for ratio in ratios)
+        print(f"{contender.name + ' / ' + other:58}{shown}"[-106:])

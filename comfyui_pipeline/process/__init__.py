@@ -1,0 +1,1 @@
+"""This process: its streams, signals, packages and time limit."""

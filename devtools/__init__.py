@@ -1,0 +1,1 @@
+"""What demo, benchmarks and tests share: servers as children, an isolated copy."""

@@ -1,0 +1,201 @@
+"""``python -m input_server mounts …`` and ``… link …``: for people, beside a running server or not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from .atomic import alone_at
+from .link_command import add_link, make_link
+from .mounts.disk_usage import measured
+from .mounts.retention import carry_out, plans
+from .mounts.table import (
+    Clean,
+    ConfigError,
+    Mount,
+    MountTable,
+    as_json,
+    mount_of,
+    path_of,
+    read_file,
+    write_file,
+)
+from .settings import Config
+
+
+def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What can be asked for beside serving."""
+    mounts = parsers.add_parser("mounts", help="list, add, remove, measure and clean mounts")
+    actions = mounts.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="every mount and its rules").add_argument(
+        "--json", action="store_true"
+    )
+    actions.add_parser("usage", help="files and bytes of each").add_argument(
+        "--json", action="store_true"
+    )
+    _add_parser(actions.add_parser("add", help="serve one more folder, or change one"))
+    actions.add_parser("remove", help="serve a folder no more").add_argument("alias")
+    clean = actions.add_parser("clean", help="carry out the rules now")
+    clean.add_argument("alias", nargs="*", help="default: every mount")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would go, and why")
+    add_link(parsers.add_parser("link", help="an address without a key, that ends"))
+
+
+def _add_parser(add: argparse.ArgumentParser) -> None:
+    add.add_argument("alias", help="its name in addresses")
+    add.add_argument("folder")
+    add.add_argument(
+        "--cache-seconds",
+        type=int,
+        default=3600,
+        metavar="N",
+        help="how long a browser may keep a file (default 3600; 0: it has to ask each time)",
+    )
+    add.add_argument("--private", action="store_true", help="no shared cache may keep its files")
+    add.add_argument("--no-compress", action="store_true", help="send texts as they are")
+    add.add_argument(
+        "--quota-mb", type=float, metavar="MB", help="`mounts usage` tells when it is more"
+    )
+    add.add_argument("--older-than-days", type=float, metavar="DAYS", help="remove what is older")
+    add.add_argument("--total-mb", type=float, metavar="MB", help="remove the oldest beyond this")
+    add.add_argument("--most-files", type=int, metavar="N", help="remove the oldest beyond so many")
+    add.add_argument(
+        "--keep-newest",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many stay, whatever the rules say",
+    )
+    add.add_argument("--read-only", action="store_true", help="nothing in it is ever removed")
+
+
+def perform(chosen: argparse.Namespace, config: Config) -> int:
+    """Do what was asked; gives the exit status. Raises ConfigError."""
+    if chosen.command == "link":
+        return make_link(chosen, config)
+    return ACTIONS[chosen.action](chosen, config)
+
+
+def _list(chosen: argparse.Namespace, config: Config) -> int:
+    mounts = list(_table(config))
+    if chosen.json:
+        print(json.dumps([_told(mount) for mount in mounts], ensure_ascii=False, indent=2))
+        return 0
+    for mount in mounts:
+        there = "" if mount.folder.is_dir() else "  (not there)"
+        print(f"{mount.alias:16} {mount.folder}{there}")
+        for line in _rules(mount):
+            print(f"{'':16} {line}")
+    return 0
+
+
+def _usage(chosen: argparse.Namespace, config: Config) -> int:
+    rows = [(mount, *measured(mount)) for mount in _table(config)]
+    if chosen.json:
+        told = {
+            mount.alias: {"files": files, "bytes": size, "quota_mb": mount.quota_mb}
+            for mount, files, size in rows
+        }
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return 0
+    for mount, files, size in rows:
+        over = mount.quota_mb is not None and size > mount.quota_mb * 2**20
+        quota = f" of {mount.quota_mb:g} MB" if mount.quota_mb is not None else ""
+        note = "  OVER ITS QUOTA" if over else ""
+        print(f"{mount.alias:16} {files:8} files {size / 2**20:10.1f} MB{quota}{note}")
+    return 0
+
+
+def _add(chosen: argparse.Namespace, config: Config) -> int:
+    told = Mount(
+        chosen.alias,
+        path_of(chosen.folder, Path.cwd(), "mounts add"),
+        cache_seconds=chosen.cache_seconds,
+        public=not chosen.private,
+        quota_mb=chosen.quota_mb,
+        compress=not chosen.no_compress,
+        read_only=chosen.read_only,
+        clean=Clean(chosen.older_than_days, chosen.total_mb, chosen.most_files, chosen.keep_newest),
+    )
+    mount = mount_of(as_json(told), config.mounts_file)
+    if not mount.folder.is_dir():
+        raise ConfigError(f"{mount.folder} is no folder.")
+    with alone_at(config.mounts_file):
+        known = [other for other in read_file(config.mounts_file) if other.alias != mount.alias]
+        write_file(config.mounts_file, [*known, mount])
+    print(f"{mount.alias} is served from now on: {mount.folder}")
+    return 0
+
+
+def _remove(chosen: argparse.Namespace, config: Config) -> int:
+    with alone_at(config.mounts_file):
+        known = read_file(config.mounts_file)
+        rest = [mount for mount in known if mount.alias != chosen.alias]
+        if len(rest) == len(known):
+            elsewhere = any(mount.alias == chosen.alias for mount in config.mounts)
+            hint = " It is set in COMFYUI_MOUNTS; take it out there." if elsewhere else ""
+            raise ConfigError(f"{config.mounts_file} has no mount {chosen.alias!r}.{hint}")
+        write_file(config.mounts_file, rest)
+    print(f"{chosen.alias} is served no more; its files stay.")
+    return 0
+
+
+def _clean(chosen: argparse.Namespace, config: Config) -> int:
+    mounts = {mount.alias: mount for mount in _table(config)}
+    unknown = [alias for alias in chosen.alias if alias not in mounts]
+    if unknown:
+        raise ConfigError(f"There is no mount {unknown[0]!r}; there are {', '.join(mounts)}.")
+    for planned in plans(mounts.values(), time.time()):
+        mount = planned.mount
+        if mount.alias not in (chosen.alias or mounts):
+            continue
+        megabytes = planned.size / 2**20
+        if chosen.dry_run:
+            for removal in planned.removals:
+                print(f"would remove {mount.alias}/{removal.entry.path}: {removal.why}")
+            print(f"{mount.alias}: {len(planned.removals)} files, {megabytes:.1f} MB would go")
+        else:
+            files, freed = carry_out(planned, print)
+            print(f"{mount.alias}: {files} files, {freed / 2**20:.1f} MB removed")
+    return 0
+
+
+def _table(config: Config) -> MountTable:
+    return config.table(partial(print, file=sys.stderr))
+
+
+def _told(mount: Mount) -> dict[str, object]:
+    return {**asdict(mount), "folder": str(mount.folder), "exists": mount.folder.is_dir()}
+
+
+def _rules(mount: Mount) -> Sequence[str]:
+    rules = mount.clean
+    told = [
+        f"cached {mount.cache_seconds} s, {'public' if mount.public else 'private'}",
+        f"quota {mount.quota_mb:g} MB" if mount.quota_mb is not None else "",
+        "read only" if mount.read_only else "",
+        f"removes what is older than {rules.older_than_days:g} days"
+        if rules.older_than_days is not None
+        else "",
+        f"removes the oldest beyond {rules.total_mb:g} MB" if rules.total_mb is not None else "",
+        f"removes the oldest beyond {rules.most_files} files"
+        if rules.most_files is not None
+        else "",
+        f"always keeps the newest {rules.keep_newest}" if rules.keep_newest else "",
+    ]
+    return [line for line in told if line]
+
+
+ACTIONS: Mapping[str, Callable[[argparse.Namespace, Config], int]] = {
+    "list": _list,
+    "usage": _usage,
+    "add": _add,
+    "remove": _remove,
+    "clean": _clean,
+}

@@ -1,0 +1,1 @@
+"""The gallery: a page to look at the results."""

@@ -1,0 +1,1 @@
+"""HTTP: from a request to a response, and the servers that run the handler."""

@@ -1,0 +1,1 @@
+"""Thumbnails, variants and what image files say about themselves."""

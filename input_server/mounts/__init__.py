@@ -1,0 +1,1 @@
+"""Mounts: named folders, and the files in them."""
