@@ -10,8 +10,8 @@ from typing import Any
 
 from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.errors import CallError
+from comfyui_pipeline.process.stdin import EXAMPLE_CALL
 
-EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
 COMMANDS = ("run", "submit", "status", "result", "cancel", "queue", "describe", "info")
 LATER = ("status", "result", "cancel")
 """Commands about a run that an earlier call queued."""
@@ -308,7 +308,7 @@ LIST_HINT = '{"info": "workflows"} lists them.'
 
 
 def _wrong(what: str, hint: str = "") -> CallError:
-    return CallError(what, f"{hint} A correct call: {EXAMPLE}".strip())
+    return CallError(what, f"{hint} A correct call: {EXAMPLE_CALL}".strip())
 
 
 def _document(raw: bytes) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def _wrong(target: Target, value: Any, right: str) -> PatchError:
     return PatchError(
         f"The input {target.name[:SHOWN]!r} of node {target.node.label} cannot be {shown(value)}.",
         f"It has to be {right}.",
+        code="invalid_value",
     )
 
 
@@ -175,6 +176,7 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
             f"{shown(value)} for the input {target.name!r} of node {target.node.label} could be "
             f"{' or '.join(found.names[:LISTED])}.",
             "Give one of these in full.",
+            code="ambiguous",
         )
     if found.names:
         name = found.names[0]
