@@ -121,7 +121,7 @@ def is_servable(relative: str) -> bool:
     """Whether the file server serves a file of this path below a mount: its rule, not another."""
     from input_server.mounts import resolve
 
-    return resolve.is_served(relative.split("/"))
+    return resolve.has_servable_names(relative.split("/"))
 
 
 def url_for_file(

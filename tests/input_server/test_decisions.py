@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from input_server import link_command
+from input_server import link_command, urls
 from input_server.auth import lockout, signing
 from input_server.auth.access import Access, Client, Denied, Key
 from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
+from input_server.errors import ConfigError
 from input_server.gallery import listing, pages
 from input_server.gallery.listing import make_cursor, media_kind, position_after
-from input_server.http import urls
-from input_server.http.urls import Route, query
 from input_server.images import encode, memory, metadata, text_chunks, variants
 from input_server.images.encode import (
     VariantError,
@@ -34,8 +33,9 @@ from input_server.images.variants import VariantCache
 from input_server.mounts import retention, table
 from input_server.mounts.disk_usage import Entry
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import Clean, ConfigError, Mount, mount_to_json, parse_mount
+from input_server.mounts.table import CleanRules, Mount, mount_to_json, parse_mount
 from input_server.settings import Config, is_loopback, read, short_key_warnings
+from input_server.urls import Route, query
 from tests.input_server.looked_at import KEY, GalleryHarness, node, png, prompt
 from tests.input_server.test_image_memory import flat_png
 
@@ -162,25 +162,26 @@ def test_what_is_counted_and_what_is_answered() -> None:
     access = Access(keys, "secret", locks, DenyList(None, print))
     other = Route("files", "key-for-one-mount", "other", ("a",))
     denied = admitted(access, other)
-    assert (denied.status, denied.why, denied.delay) == (404, "no such mount", 0)
+    assert (denied.status, denied.reason, denied.delay) == (404, "no such mount", 0)
     assert admitted(access, Route("metrics", "key-for-one-mount", "", ())).status == 404
     assert admitted(access, Route("metrics", "key-for-all-mounts", "", ())).key == "all"
     near = Route("files", "key-from-nearby", "m", ("a",))
     assert admitted(access, near).holder == "key near"
     far = admitted(access, near, "11.0.0.1")
-    assert (far.status, far.why) == (401, "wrong key"), "it could be a guess"
+    assert (far.status, far.reason) == (401, "wrong key"), "it could be a guess"
     assert admitted(access, near, "11.0.0.1").status == 429
     nothing = admitted(access, Route("files", None, "m", ("a",)), "12.0.0.1")
-    assert (nothing.status, nothing.why) == (401, "no key")
+    assert (nothing.status, nothing.reason) == (401, "no key")
     signed = admitted(access, Route("files", None, "m", ("a",)), "12.0.0.1", sig="x", exp="1")
-    assert (signed.status, signed.why, signed.delay) == (401, "wrong signature", 0)
+    assert (signed.status, signed.reason, signed.delay) == (401, "wrong signature", 0)
     empty = admitted(access, Route("files", "", "m", ("a",)), "12.0.0.1")
-    assert (empty.status, empty.why) == (401, "no key")
+    assert (empty.status, empty.reason) == (401, "no key")
     assert locks.locked_out_for("12.0.0.1") == 0
     placeholder = Route("files", "signed", "m", ("a",), gate=True)
-    assert admitted(access, placeholder, "12.0.0.1", sig="x").why == "wrong signature"
+    assert admitted(access, placeholder, "12.0.0.1", sig="x").reason == "wrong signature"
     assert (
-        admitted(access, replace(placeholder, gate=False), "13.0.0.1", sig="x").why == "wrong key"
+        admitted(access, replace(placeholder, gate=False), "13.0.0.1", sig="x").reason
+        == "wrong key"
     )
 
 
@@ -267,7 +268,7 @@ def test_the_format_that_fits() -> None:
 
 def opened(folder: Path, name: str, content: bytes) -> OpenFile:
     (folder / name).write_bytes(content)
-    return OpenFileCache(0).find(Mount("m", folder), (name,))
+    return OpenFileCache(0).acquire(Mount("m", folder), (name,))
 
 
 @pytest.mark.parametrize(("form", "small", "large"), [("WEBP", 72, 84), ("JPEG", 74, 86)])
@@ -486,5 +487,5 @@ def test_the_least_that_a_setting_may_be(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="at least 0"):
             parse_mount({**base, "clean": {rule: -1}}, tmp_path / "f")
     assert mount_to_json(parse_mount(base, tmp_path / "f"))["folder"] == str(tmp_path / "x")
-    assert Clean() == Clean(None, None, None, 0)
+    assert CleanRules() == CleanRules(None, None, None, 0)
     assert json.dumps(mount_to_json(Mount("a", Path("x"), 3600))) == '{"alias": "a", "folder": "x"}'
