@@ -15,20 +15,22 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from devtools.isolated import installed, unset
-from devtools.servers import serving
+from devtools.isolated import project_copy, without_settings
+from devtools.servers import running_server
 
 ROUNDS = 15
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder, installed() as project:
+    with tempfile.TemporaryDirectory() as folder, project_copy() as project:
         environment = {
-            **unset(os.environ),
+            **without_settings(os.environ),
             "COMFYUI_OUTPUT_DIR": folder,
             "FILE_SERVER_ACCESS_KEY": "bench",
         }
-        with serving(["-m", "embedded_comfyui", "--port", "0"], environment, project) as comfyui:
+        with running_server(
+            ["-m", "embedded_comfyui", "--port", "0"], environment, project
+        ) as comfyui:
             environment["COMFYUI_BASE_URL"] = comfyui
             figures = measure(environment, project)
     bare = figures["python -c pass"]

@@ -31,8 +31,8 @@ from urllib.parse import urlsplit
 from PIL import Image, ImageChops
 
 from benchmarks import process_memory
-from devtools.isolated import installed, unset
-from devtools.servers import serving
+from devtools.isolated import project_copy, without_settings
+from devtools.servers import running_server
 
 CALLS, TOGETHER, EVERY = 300, 6, 7
 """Calls, how many run at a time, and which of them are killed."""
@@ -88,9 +88,9 @@ def main() -> int:
 
 def _setup(folder: Path, stack: ExitStack) -> tuple[Setup, str, int]:
     """The servers; gives ComfyUI's address and the process id of the file server."""
-    project = stack.enter_context(installed())
+    project = stack.enter_context(project_copy())
     environment = {
-        **unset(os.environ),
+        **without_settings(os.environ),
         "COMFYUI_OUTPUT_DIR": str(folder / "output"),
         "COMFYUI_MOUNTS": f"output:{folder / 'output'}",
         "COMFYUI_ACCESS_KEY": "bench-key-of-the-endurance",
@@ -102,11 +102,11 @@ def _setup(folder: Path, stack: ExitStack) -> tuple[Setup, str, int]:
         (folder / inside).mkdir()
     embedded = ["-m", "embedded_comfyui", "--port", "0", "--base-directory"]
     comfyui = stack.enter_context(
-        serving([*embedded, str(folder / "comfyui")], environment, project)
+        running_server([*embedded, str(folder / "comfyui")], environment, project)
     )
     before = process_memory.children(os.getpid())
     files = stack.enter_context(
-        serving(["-m", "input_server", "--port", "0"], environment, project)
+        running_server(["-m", "input_server", "--port", "0"], environment, project)
     )
     server = next(iter(process_memory.children(os.getpid()) - before))
     environment["TMPDIR"] = str(folder / "temporary")

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.nginx import nginx_in_front
-from devtools.isolated import PROJECT, installed, unset
-from devtools.servers import serving
+from devtools.isolated import PROJECT, project_copy, without_settings
+from devtools.servers import running_server
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 3, 16
 FILES = {"40 KB": 40_000, "1.5 MB": 1_500_000}
@@ -95,7 +95,7 @@ def _contenders(base: Path, mount: Path, stack: ExitStack) -> list[Contender]:
 def _own_server(mount: Path, settings: dict[str, str]) -> Iterator[tuple[str, str]]:
     key = secrets.token_urlsafe(12)
     environment = {
-        **unset(os.environ),
+        **without_settings(os.environ),
         "COMFYUI_MOUNTS": f"m:{mount}",
         "COMFYUI_OUTPUT_DIR": str(mount),
         "COMFYUI_OUTPUT_MOUNT": "m",
@@ -104,8 +104,8 @@ def _own_server(mount: Path, settings: dict[str, str]) -> Iterator[tuple[str, st
         **settings,
     }
     with (
-        installed() as project,
-        serving(["-m", "input_server", "--port", "0"], environment, project) as url,
+        project_copy() as project,
+        running_server(["-m", "input_server", "--port", "0"], environment, project) as url,
     ):
         yield url, key
 

@@ -18,8 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from devtools.isolated import installed, unset
-from devtools.servers import serving
+from devtools.isolated import project_copy, without_settings
+from devtools.servers import running_server
 
 PICTURES, ROUNDS = 10, 5
 THINKS = 0.3
@@ -29,7 +29,7 @@ MEGABYTES = 5
 def main() -> int:
     times: dict[str, list[int]] = {"uploaded": [], "written into the input folder": []}
     for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as folder, installed() as project:
+        with tempfile.TemporaryDirectory() as folder, project_copy() as project:
             for way, spent in times.items():
                 base = Path(folder) / str(len(way))
                 spent.append(_measure(base, project, direct=way != "uploaded"))
@@ -44,10 +44,10 @@ def _measure(folder: Path, project: Path, *, direct: bool) -> int:
     folder.mkdir(parents=True)
     workflow = folder / "ten.json"
     workflow.write_text(json.dumps(_ten_loaders()), "utf-8")
-    environment = {**unset(os.environ), "COMFYUI_OUTPUT_DIR": str(folder / "out")}
+    environment = {**without_settings(os.environ), "COMFYUI_OUTPUT_DIR": str(folder / "out")}
     environment["DOWNLOAD_ALLOW"] = "127.0.0.1"
     command = ["-m", "embedded_comfyui", "--port", "0", "--base-directory", str(folder / "comfyui")]
-    with serving(command, environment, project) as comfyui, _Site() as site:
+    with running_server(command, environment, project) as comfyui, _Site() as site:
         environment["COMFYUI_BASE_URL"] = comfyui
         if direct:
             environment["COMFYUI_SERVER_INPUT_DIR"] = str(folder / "comfyui" / "input")

@@ -27,9 +27,9 @@ from typing import Any
 from benchmarks import process_memory
 from benchmarks.heavy_files import GRAY, gif, png
 from benchmarks.slow_readers import slow_readers
-from benchmarks.stand_in import StandIn, standing_in
-from devtools.isolated import installed, unset
-from devtools.servers import serving
+from benchmarks.stand_in import StandIn, run_stand_in
+from devtools.isolated import project_copy, without_settings
+from devtools.servers import running_server
 from input_server.auth import signing
 
 CALL_MB, WORKER_MB, READERS_MB = 500.0, 300.0, 150.0
@@ -69,7 +69,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         base = Path(folder)
-        project = stack.enter_context(installed())
+        project = stack.enter_context(project_copy())
         heavy = _heavy(base / "heavy")
         print("a call                                   peak MB   seconds  computed   text KB")
         fine = [_call(case, base, project, heavy) for case in _cases(heavy)]
@@ -173,9 +173,9 @@ def _endless() -> Iterator[bytes]:
 def _call(case: Case, base: Path, project: Path, heavy: Mapping[str, Path]) -> bool:
     """Make one call, print its line; whether all of it is within the limits."""
     stand_in = StandIn(case.outputs or {}, heavy, case.answers or {})
-    with standing_in(stand_in) as url, tempfile.TemporaryDirectory(dir=base) as output:
+    with run_stand_in(stand_in) as url, tempfile.TemporaryDirectory(dir=base) as output:
         environment = {
-            **unset(os.environ),
+            **without_settings(os.environ),
             "COMFYUI_BASE_URL": url,
             "COMFYUI_OUTPUT_DIR": output,
             "FILE_SERVER_ACCESS_KEY": KEY,
@@ -221,7 +221,7 @@ def _read(answer: bytes) -> tuple[str, str]:
 def _file_server(base: Path, project: Path, mount: Path) -> Iterator[tuple[str, list[int]]]:
     """Run it for one mount ``m``; gives its address and the process ids of it and its worker."""
     environment = {
-        **unset(os.environ),
+        **without_settings(os.environ),
         "COMFYUI_MOUNTS": f"m:{mount}",
         "COMFYUI_OUTPUT_DIR": str(mount),
         "COMFYUI_OUTPUT_MOUNT": "m",
@@ -229,7 +229,7 @@ def _file_server(base: Path, project: Path, mount: Path) -> Iterator[tuple[str, 
         "INPUT_SERVER_CACHE_DIR": str(base / "copies"),
     }
     before = process_memory.children(os.getpid())
-    with serving(["-m", "input_server", "--port", "0"], environment, project) as url:
+    with running_server(["-m", "input_server", "--port", "0"], environment, project) as url:
         server = next(iter(process_memory.children(os.getpid()) - before))
         yield url, [server, *process_memory.children(server)]
 

@@ -140,7 +140,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def standing_in(stand_in: StandIn) -> Iterator[str]:
+def run_stand_in(stand_in: StandIn) -> Iterator[str]:
     """Run it for as long as the block lasts; gives its address."""
     handler = type("Handler", (_Handler,), {"stand_in": stand_in})
     server = _Server(("127.0.0.1", 0), handler)

@@ -106,7 +106,7 @@ class ToolCall:
     workflow: str = ""
     workflow_json: Any = None
     params: tuple[Param, ...] = ()
-    short: Mapping[str, Any] = field(default_factory=dict)
+    shortcuts: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     strict: bool = False
     add_loras: bool = False
@@ -114,12 +114,12 @@ class ToolCall:
     max_side: int | None = None
     prompt_id: str = ""
     wait: float = 0.0  # seconds that `result` may wait for the end
-    cancel_late: bool = False  # cancel what has not ended at the call's own limit
+    cancel_on_timeout: bool = False  # cancel what has not ended at the call's own limit
     previews: bool = False  # mere previews too, beside saved results
     return_image: str = ""  # none | preview | full; empty: as the settings say
     extras: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[ToolCall, ...] = ()  # of a batch: command1, workflow1, prompt1, command2…
-    doubts: Mapping[str, str] = field(default_factory=dict)  # key -> what was probably meant
+    likely_typos: Mapping[str, str] = field(default_factory=dict)  # key -> what was probably meant
 
     @property
     def needs_packages(self) -> bool:
@@ -180,11 +180,11 @@ def _one_call(document: Mapping[str, Any]) -> ToolCall:
         workflow=workflow or "",
         workflow_json=inline,
         params=_params(given.get("params"), every),
-        short=_short(given),
+        shortcuts=_short(given),
         seed=_seed(given),
         strict=_switch(given, "strict"),
         add_loras=_one(given, "lora_nodes", ("add", "keep")) == "add",
-        cancel_late=_one(given, "on_timeout", ("cancel", "keep")) == "cancel",
+        cancel_on_timeout=_one(given, "on_timeout", ("cancel", "keep")) == "cancel",
         previews=_switch(given, "previews"),
         return_image=_return_image(given),
         max_side=_whole(given, "max_side", 16, MAX_SIDE),
@@ -194,7 +194,7 @@ def _one_call(document: Mapping[str, Any]) -> ToolCall:
             for key, value in document.items()
             if key not in KNOWN and isinstance(value, (str, int, float))
         },
-        doubts=_doubts(document),
+        likely_typos=_doubts(document),
     )
 
 
@@ -257,7 +257,7 @@ def _number(given: Mapping[str, Any], key: str, low: float, high: float) -> floa
     text = _text(given, key)
     if text is None:
         return None
-    number = numbers.from_text(_ascii_digits(text))
+    number = numbers.parse_number(_ascii_digits(text))
     if number is None or not low <= number <= high:
         raise _wrong(
             f'"{key}" is {text[:SHOWN]!r}; it has to be a number from {low:g} to {high:g}.'
@@ -296,7 +296,7 @@ def _json_value(given: Mapping[str, Any], key: str) -> Any:
         return None
     try:
         read = json_text.read(value)
-    except json_text.BadJson as bad:
+    except json_text.InvalidJson as bad:
         raise CallError(
             f'"{key}" is a string that {bad}.', "Give the object itself, or exactly its JSON."
         ) from None
@@ -325,7 +325,7 @@ def _document(raw: bytes) -> dict[str, Any]:
         raise _wrong("Nothing arrived on stdin.")
     try:
         document = json_text.read(text)
-    except json_text.BadJson as bad:
+    except json_text.InvalidJson as bad:
         raise _wrong(f"The call {bad}.") from None
     if not isinstance(document, dict):
         raise _wrong(f"A call is one JSON object, not {_kind(document)}.")
@@ -422,7 +422,7 @@ def whole_number(text: str) -> int | None:
     head, _, tail = _ascii_digits(text).partition(".")
     if tail.strip("0") or head[1:2] in ("+", "-"):
         return None
-    number = numbers.whole_number(head.lstrip("+-"), at_most=MAX_SEED)
+    number = numbers.parse_count(head.lstrip("+-"), at_most=MAX_SEED)
     return -number if number is not None and head.startswith("-") else number
 
 
@@ -443,7 +443,7 @@ def _params(value: Any, every: bool) -> tuple[Param, ...]:
             return ()
         try:
             value = json_text.read(value)
-        except json_text.BadJson as bad:
+        except json_text.InvalidJson as bad:
             raise CallError(
                 f'"params" is a string, not a JSON list; it {bad}.', f"It looks like {PARAMS_FORM}"
             ) from None

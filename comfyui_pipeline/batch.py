@@ -10,19 +10,19 @@ from typing import Any
 
 from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.process import threads
 
-SIDE_BY_SIDE = 4
-PICTURES_TOGETHER = 1024 * 1024
+MAX_PARALLEL = 4
+MAX_IMAGES_BYTES = 1024 * 1024
 """Bytes of all pictures inside one answer."""
 
 
 def batch(
     parts: Sequence[ToolCall],
-    perform: Callable[[ToolCall, Record], Mapping[str, Any]],
-    record: Record,
+    perform: Callable[[ToolCall, CallRecord], Mapping[str, Any]],
+    record: CallRecord,
 ) -> dict[str, Any]:
     """Perform every part; a part that fails does not stop the others.
 
@@ -31,7 +31,7 @@ def batch(
     """
     records = [record.part(f"Part {number}") for number in range(1, len(parts) + 1)]
 
-    def one(part: ToolCall, own: Record) -> Mapping[str, Any] | ToolError:
+    def one(part: ToolCall, own: CallRecord) -> Mapping[str, Any] | ToolError:
         try:
             return perform(part, own)
         except ToolError as error:
@@ -41,10 +41,10 @@ def batch(
             why = f"An unforeseen fault inside the tool ({type(error).__name__})."
             return _with_remains(why, own)
 
-    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(parts)))
+    pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(parts)))
     try:
         jobs = [pool.submit(one, part, own) for part, own in zip(parts, records, strict=True)]
-        threads.finished(jobs)
+        threads.wait_for(jobs)
         told = [job.result() for job in jobs]
     except BaseException:  # nobody waits for the parts that still run
         pool.shutdown(wait=False, cancel_futures=True)
@@ -53,19 +53,19 @@ def batch(
     pool.shutdown()
     failed = [answer for answer in told if isinstance(answer, ToolError)]
     if len(failed) == len(told):
-        share = truncate.MOST_ERROR // len(failed) - 20
+        share = truncate.MAX_ERROR_BYTES // len(failed) - 20
         texts = [truncate.cut(str(error), share) for error in failed]
         raise ToolError(" ".join(f"Part {n}: {text}" for n, text in enumerate(texts, start=1)))
     return {"content": _content(told), "parts": [_fields(answer) for answer in told]}
 
 
-def _with_remains(why: str, record: Record) -> ToolError:
+def _with_remains(why: str, record: CallRecord) -> ToolError:
     return ToolError(f"{why} {record.remains(why)}".strip())
 
 
 def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, Any]]:
     """A text that numbers the parts, then the pictures of all as far as they fit."""
-    texts, pictures, left = [], [], PICTURES_TOGETHER
+    texts, pictures, left = [], [], MAX_IMAGES_BYTES
     share = truncate.MOST_TEXT // len(told)
     for number, answer in enumerate(told, start=1):
         if isinstance(answer, ToolError):
@@ -84,5 +84,5 @@ def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, An
 
 def _fields(answer: Mapping[str, Any] | ToolError) -> dict[str, Any]:
     if isinstance(answer, ToolError):
-        return {"status": "error", "error": truncate.cut(str(answer), truncate.MOST_VALUE)}
+        return {"status": "error", "error": truncate.cut(str(answer), truncate.MAX_VALUE_CHARS)}
     return {"status": "success", **{k: v for k, v in answer.items() if k != "content"}}

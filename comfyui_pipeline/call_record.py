@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
 
-SENT, QUEUED, ENDED, CANCELLED, GONE = "sent", "queued", "ended", "cancelled", "gone"
+SENT, QUEUED, ENDED, CANCELLED, NOT_AVAILABLE = "sent", "queued", "ended", "cancelled", "gone"
 """States of a job: the request is on its way; the server has it; it ran to its end; we cancelled it;
 there is nothing of it to be had (refused, failed, lost)."""
 WORDS = {
@@ -36,36 +36,38 @@ class Job:
     ``cancel`` asks the server to stop it, and gives whether the server took that request.
     """
 
-    def __init__(self, prompt_id: str, cancel: Callable[[], bool], lasting: bool) -> None:
+    def __init__(self, prompt_id: str, cancel: Callable[[], bool], persistent: bool) -> None:
         self.prompt_id = prompt_id
         self.state = SENT
         self.cancel = cancel
-        self.lasting = lasting  # False where the server ends with this call
+        self.persistent = persistent  # False where the server ends with this call
 
 
-class Record:
+class CallRecord:
     """The jobs and files of one call, or of one part of a batch; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._parts: list[tuple[str, Record]] = []
+        self._parts: list[tuple[str, CallRecord]] = []
         self._jobs: list[Job] = []
         self._files: dict[str, None] = {}
         self._stopped = False
 
-    def part(self, label: str) -> Record:
+    def part(self, label: str) -> CallRecord:
         """A record of its own for one part of a batch."""
-        part = Record()
+        part = CallRecord()
         with self._lock:
             self._parts.append((label, part))
         return part
 
-    def sending(self, prompt_id: str, cancel: Callable[[], bool], *, lasting: bool = True) -> Job:
+    def add_job(
+        self, prompt_id: str, cancel: Callable[[], bool], *, persistent: bool = True
+    ) -> Job:
         """A prompt is about to be sent under this id. The job's ``state`` is then kept up to date.
 
         Raises CallStopped once the call has been stopped: nobody would cancel that one.
         """
-        job = Job(prompt_id, cancel, lasting)
+        job = Job(prompt_id, cancel, persistent)
         with self._lock:
             if self._stopped:
                 raise CallStopped("The call was stopped before this was queued.")
@@ -113,11 +115,11 @@ class Record:
             texts.append(f"Stored before that: {', '.join(unsaid[:MOST_FILES])}{more}.")
         return " ".join(text for text in texts if text)
 
-    def _copy_of_parts(self) -> list[tuple[str, Record]]:
+    def _copy_of_parts(self) -> list[tuple[str, CallRecord]]:
         with self._lock:
             return list(self._parts)
 
-    def _and_parts(self) -> list[Record]:
+    def _and_parts(self) -> list[CallRecord]:
         return [self, *(part for _, own in self._copy_of_parts() for part in own._and_parts())]
 
     def _all_jobs(self) -> list[Job]:
@@ -141,7 +143,7 @@ def _cancel(job: Job) -> None:
 
 
 def _words(job: Job) -> str:
-    if not job.lasting:
+    if not job.persistent:
         return ""
     command = json.dumps({"command": "result", "prompt_id": job.prompt_id})
     return WORDS.get(job.state, "").format(command=command, prompt_id=job.prompt_id)

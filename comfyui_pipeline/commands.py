@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from comfyui_pipeline.engine.protocol import Engine
 
-Command = Callable[[ToolCall, Settings, float, Record], Mapping[str, Any]]
+Command = Callable[[ToolCall, Settings, float, CallRecord], Mapping[str, Any]]
 ANSWERS = "answers"
 """Folder, below that of results, of what was too long for an answer."""
 
 
 def perform(
-    call: ToolCall, settings: Settings, started: float, record: Record, most: int = truncate.MOST
+    call: ToolCall,
+    settings: Settings,
+    started: float,
+    record: CallRecord,
+    most: int = truncate.MAX_RESPONSE_BYTES,
 ) -> Mapping[str, Any]:
     """Do what the call asks; gives the host's ``result``, of at most ``most`` bytes beside its pictures.
 
@@ -43,7 +47,7 @@ def perform(
 
 
 def _part(
-    settings: Settings, started: float, most: int, call: ToolCall, record: Record
+    settings: Settings, started: float, most: int, call: ToolCall, record: CallRecord
 ) -> Mapping[str, Any]:
     return perform(call, settings, started, record, most)
 
@@ -53,22 +57,26 @@ def _save(settings: Settings, content: bytes) -> str:
     import hashlib
 
     from comfyui_pipeline.media import result_files
-    from comfyui_pipeline.result_urls import of_file
+    from comfyui_pipeline.result_urls import url_for_file
 
     name = f"answer {hashlib.sha256(content).hexdigest()[:12]}.json"
     kept = result_files.store([content], settings.output_dir, ANSWERS, name)
-    url = of_file(settings.links, settings.output_alias, kept.relative, kept.path, "text")
+    url = url_for_file(settings.links, settings.output_alias, kept.relative, kept.path, "text")
     return url or str(kept.path)
 
 
-def _run(call: ToolCall, settings: Settings, started: float, record: Record) -> Mapping[str, Any]:
+def _run(
+    call: ToolCall, settings: Settings, started: float, record: CallRecord
+) -> Mapping[str, Any]:
     from comfyui_pipeline.pipeline import run
 
     with _engine(settings, started) as engine:
         return run(call, settings, engine, started, record)
 
 
-def _later(call: ToolCall, settings: Settings, started: float, record: Record) -> Mapping[str, Any]:
+def _later(
+    call: ToolCall, settings: Settings, started: float, record: CallRecord
+) -> Mapping[str, Any]:
     from comfyui_pipeline import jobs
 
     if settings.embedded:
@@ -81,7 +89,7 @@ def _later(call: ToolCall, settings: Settings, started: float, record: Record) -
 
 
 def _describe(
-    call: ToolCall, settings: Settings, started: float, _record: Record
+    call: ToolCall, settings: Settings, started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
     from comfyui_pipeline.info import describe
 
@@ -89,7 +97,9 @@ def _describe(
         return describe(call, settings, engine, started)
 
 
-def _info(call: ToolCall, settings: Settings, started: float, _record: Record) -> Mapping[str, Any]:
+def _info(
+    call: ToolCall, settings: Settings, started: float, _record: CallRecord
+) -> Mapping[str, Any]:
     from comfyui_pipeline import info
 
     if call.info == "workflows":
@@ -102,7 +112,7 @@ def _info(call: ToolCall, settings: Settings, started: float, _record: Record) -
 def _engine(settings: Settings, started: float) -> Iterator[Engine]:
     """The ComfyUI that the settings name; for ``embedded`` one of our own for this call alone."""
     from comfyui_pipeline.engine.comfyui import ComfyUI
-    from comfyui_pipeline.engine.waiting import Patience
+    from comfyui_pipeline.engine.waiting import Timeouts
 
     with _server(settings) as url:
         engine = ComfyUI(
@@ -111,7 +121,7 @@ def _engine(settings: Settings, started: float) -> Iterator[Engine]:
             headers=settings.auth,
             deadline=started + settings.timeout,
             after=settings.after,
-            patience=Patience(silence=settings.silence),
+            timeouts=Timeouts(stall_timeout=settings.stall_timeout),
             log=_to_stderr,
         )
         try:

@@ -18,7 +18,7 @@ from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow.convert import document
 from comfyui_pipeline.workflow.convert import prompt as convert
 
-PLUGIN_FOLDER = Path(__file__).resolve().parent.parent
+PROJECT_DIR = Path(__file__).resolve().parent.parent
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
             chosen.out_dir.mkdir(parents=True, exist_ok=True)
         found = {path: _read(path) for path in chosen.files}
         schemas = _schemas(chosen.object_info, found)
-    except dependencies.Missing as missing:
+    except dependencies.PackagesMissing as missing:
         return _fail(str(missing))
     except (ToolError, OSError) as error:
         return _fail(str(error))
@@ -60,7 +60,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _read(path: Path) -> files.Workflow | ToolError:
     try:
-        if path.suffix.lower() in files.PICTURES:
+        if path.suffix.lower() in files.IMAGE_SUFFIXES:
             _need_packages()
         return files.from_bytes(path.name, path.read_bytes())
     except OSError as error:
@@ -71,8 +71,8 @@ def _read(path: Path) -> files.Workflow | ToolError:
 
 def _need_packages() -> None:
     """Make the project's packages importable, or raise Missing."""
-    if dependencies.prepare(PLUGIN_FOLDER) is not None:
-        raise dependencies.Missing(
+    if dependencies.make_importable(PROJECT_DIR) is not None:
+        raise dependencies.PackagesMissing(
             "This needs the packages of the project: run it with the Python in its .venv."
         )
 
@@ -86,12 +86,12 @@ def _schemas(
     classes: set[str] = set()
     for flow in found.values():
         if isinstance(flow, files.Workflow) and flow.nodes is None:
-            classes |= document.read(flow.ui or {}).classes()
+            classes |= document.read(flow.ui or {}).class_types()
     if not classes:
         return {}
     from comfyui_pipeline.engine.comfyui import ComfyUI
 
-    base = source or settings.load(PLUGIN_FOLDER, os.environ).base_url
+    base = source or settings.load(PROJECT_DIR, os.environ).base_url
     engine = ComfyUI(base.rstrip("/").removesuffix("/object_info"), log=lambda text: None)
     try:
         return engine.schemas(classes)

@@ -82,35 +82,35 @@ class PromptRejected(EngineError):
     """The server refused the prompt before running it (HTTP 400 of ``POST /prompt``)."""
 
 
-class RunFailed(EngineError):
+class JobFailed(EngineError):
     """A node raised an error, or somebody interrupted the run."""
 
 
-class RunLost(EngineError):
+class JobLost(EngineError):
     """The run no longer exists at the server and can not end any more.
 
     ``untouched``: the server was restarted before anything of it had begun, so that it may be
     queued again without doing anything twice.
     """
 
-    def __init__(self, message: str, hint: str = "", *, untouched: bool = False) -> None:
+    def __init__(self, message: str, hint: str = "", *, not_started: bool = False) -> None:
         super().__init__(message, hint)
-        self.untouched = untouched
+        self.not_started = not_started
 
 
-class ServerSilent(EngineError):
+class JobStalled(EngineError):
     """The run counts as running, but the server has said nothing of it for too long."""
 
 
-class RunTimeout(EngineError):
+class JobTimeout(EngineError):
     """The run had not ended when this call had to answer; it may still be running."""
 
 
-class OutputGone(EngineError):
+class OutputMissing(EngineError):
     """The server names a result whose file it no longer has: a cached run's, deleted since."""
 
 
-ADVICE: Sequence[tuple[re.Pattern[str], str]] = tuple(
+FAILURE_HINTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern, re.IGNORECASE), advice)
     for pattern, advice in (
         (
@@ -162,17 +162,17 @@ ADVICE: Sequence[tuple[re.Pattern[str], str]] = tuple(
 )
 """What a failing node says -> what to do now; the first that matches counts."""
 
-NO_ADVICE = "Change that node's inputs, or look into ComfyUI's console."
+DEFAULT_HINT = "Change that node's inputs, or look into ComfyUI's console."
 SIZES = ("width", "height", "batch_size", "length")
 
 
-def advice_for(message: str, prompt: Mapping[str, Mapping[str, object]]) -> str:
+def hint_for(message: str, prompt: Mapping[str, Mapping[str, object]]) -> str:
     """What to do about a node's failure; names the present sizes where they are the cause."""
     message = message[:20_000]
-    for pattern, advice in ADVICE:
+    for pattern, advice in FAILURE_HINTS:
         if pattern.search(message):
             return advice.format(sizes=_sizes(prompt))
-    return NO_ADVICE
+    return DEFAULT_HINT
 
 
 def _sizes(prompt: Mapping[str, Mapping[str, object]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.report import listing
+from comfyui_pipeline.report import text_result
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow import graph as graphs
@@ -40,7 +40,7 @@ def workflows(folder: Path) -> Mapping[str, Any]:
     head = (
         f"{len(items)} workflows" if items else "No workflows: put files saved from ComfyUI there"
     )
-    return listing("\n".join([f"{head} in the workflows folder:", *lines]), items=items)
+    return text_result("\n".join([f"{head} in the workflows folder:", *lines]), items=items)
 
 
 def _workflow(folder: Path, name: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def describe(
     opened = load.read(found, settings, engine, seed=call.seed or 0)
     wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
     text, fields = told_of(opened.graph, opened.name, wrong, opened.notes, full=call.full)
-    return listing(text, **fields)
+    return text_result(text, **fields)
 
 
 def ask(what: str, engine: Engine) -> Mapping[str, Any]:
@@ -93,10 +93,10 @@ def ask(what: str, engine: Engine) -> Mapping[str, Any]:
 
 def _named(what: str, names: Sequence[str]) -> Mapping[str, Any]:
     if not names:
-        return listing(f"This server has no {what}.", items=[])
+        return text_result(f"This server has no {what}.", items=[])
     more = f"\n…and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     shown = "\n".join(f"- {name}" for name in names[:SHOWN])
-    return listing(f"{len(names)} {what}:\n{shown}{more}", items=list(names))
+    return text_result(f"{len(names)} {what}:\n{shown}{more}", items=list(names))
 
 
 def _choices(engine: Engine, what: str, name: str) -> Mapping[str, Any]:
@@ -113,7 +113,7 @@ def _queue(engine: Engine) -> Mapping[str, Any]:
     text = f"{len(running)} running, {len(pending)} waiting."
     if running or pending:
         text += f" Prompt ids in order: {', '.join(running + pending)}."
-    return listing(text, running=running, pending=pending)
+    return text_result(text, running=running, pending=pending)
 
 
 def _system(engine: Engine) -> Mapping[str, Any]:
@@ -129,7 +129,7 @@ def _system(engine: Engine) -> Mapping[str, Any]:
         f"{_gigabytes(system.get('ram_free'))} of {_gigabytes(system.get('ram_total'))} free; "
         f"devices: {'; '.join(devices) or 'none'}."
     )
-    return listing(text, system=_public(system), devices=stats.get("devices", []))
+    return text_result(text, system=_public(system), devices=stats.get("devices", []))
 
 
 def _public(system: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any
 
 from comfyui_pipeline import pipeline
 from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.call_record import ENDED, GONE, QUEUED, Record
+from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
 from comfyui_pipeline.engine.http import LostReply
-from comfyui_pipeline.engine.protocol import Engine, RunState
-from comfyui_pipeline.errors import EngineError, RunFailed, RunLost
-from comfyui_pipeline.prepare import Ready, Stopwatch, prepare
-from comfyui_pipeline.report import listing
+from comfyui_pipeline.engine.protocol import Engine, JobState
+from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
+from comfyui_pipeline.prepare import PreparedJob, Stopwatch, prepare
+from comfyui_pipeline.report import text_result
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import graph as graphs
 
@@ -24,26 +24,26 @@ CANCEL_SECONDS = 15.0
 
 
 def submit(
-    call: ToolCall, settings: Settings, engine: Engine, started: float, record: Record
+    call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
     """Queue a workflow and give its id at once. Raises what preparing and queueing raise."""
     watch = Stopwatch()
     ready = prepare(call, settings, engine, started + settings.timeout, watch)
-    sent = record.sending(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
+    sent = record.add_job(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
     try:
         with engine.queue(ready.job) as queued:
             prompt_id = sent.prompt_id = queued.prompt_id
             sent.state = QUEUED
     except EngineError as error:
         if not isinstance(error, LostReply):
-            sent.state = GONE
+            sent.state = NOT_AVAILABLE
         raise
     state = _state_if_known(engine, prompt_id)
     lines = [
         f"Queued: the workflow {ready.name} as prompt id {prompt_id}. {_told(state)}",
         f'Ask with {{"command": "status", "prompt_id": "{prompt_id}"}}, get it with "result", stop '
         'it with "cancel".',
-        *(f"Will not run: {label}: {why}" for label, why in ready.refused.items()),
+        *(f"Will not run: {label}: {why}" for label, why in ready.skipped_outputs.items()),
         *(f"Guessed: {guess}" for guess in ready.guesses),
         *(f"Warning: {note}" for note in ready.notes),
     ]
@@ -51,7 +51,7 @@ def submit(
         lines.append(
             f"Seed: {', '.join(str(seed) for seed in dict.fromkeys(ready.seeds.values()))}."
         )
-    return listing(
+    return text_result(
         "\n".join(lines),
         prompt_id=prompt_id,
         state=state.stage,
@@ -62,27 +62,27 @@ def submit(
     )
 
 
-def _state_if_known(engine: Engine, prompt_id: str) -> RunState:
+def _state_if_known(engine: Engine, prompt_id: str) -> JobState:
     """Where a run is; just queued, when the server does not say: its id must not be lost for that."""
     try:
         return engine.state(prompt_id)
     except Exception as error:
         print(f"the queue could not be asked: {error}", file=sys.stderr)
-        return RunState("queued")
+        return JobState("queued")
 
 
 def status(
-    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: Record
+    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
     """Where a run is now. Raises RunLost for an id that the server does not know."""
     state = _known(call.prompt_id, engine)
-    return listing(
+    return text_result(
         _told(state), prompt_id=call.prompt_id, state=state.stage, position=state.position
     )
 
 
 def result(
-    call: ToolCall, settings: Settings, engine: Engine, started: float, record: Record
+    call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
     """What a run gave, once it has ended; waits for that as long as the call asks, within its limit.
 
@@ -91,7 +91,7 @@ def result(
     state = _known(call.prompt_id, engine)
     job = engine.job(call.prompt_id)
     if job is None or (state.stage != "ended" and not call.wait):
-        return listing(
+        return text_result(
             f'{_told(state)} Ask again later, or give "wait": seconds.',
             prompt_id=call.prompt_id,
             state=state.stage,
@@ -100,47 +100,47 @@ def result(
         )
     deadline = min(started + settings.timeout, time.monotonic() + max(call.wait, 5.0))
     graph = graphs.build(job.prompt, {})
-    going = pipeline.Going(call, settings, engine, started, deadline, Stopwatch(), record)
-    known = record.sending(call.prompt_id, lambda: False)
+    going = pipeline.CallContext(call, settings, engine, started, deadline, Stopwatch(), record)
+    known = record.add_job(call.prompt_id, lambda: False)
     known.state = QUEUED
     try:
         ended, collected = pipeline.follow(going, engine.follow(job), graph)
-    except (RunFailed, RunLost):
-        known.state = GONE
+    except (JobFailed, JobLost):
+        known.state = NOT_AVAILABLE
         raise
     known.state = ENDED if ended.complete else QUEUED
-    ready = Ready(f"of prompt id {job.prompt_id}", job, graph, (), (), {}, ())
+    ready = PreparedJob(f"of prompt id {job.prompt_id}", job, graph, (), (), {}, ())
     return pipeline.tell(going, ready, ended, collected)
 
 
 def cancel(
-    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: Record
+    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
     """Stop one run, waiting or running, and no other; and see that it has stopped."""
     before = _known(call.prompt_id, engine)
     if before.stage == "ended":
         told = "That run has ended already, so there is nothing to cancel."
-        return listing(told, prompt_id=call.prompt_id, state="ended", cancelled=False)
+        return text_result(told, prompt_id=call.prompt_id, state="ended", cancelled=False)
     if pipeline.cancelled(engine, call.prompt_id, CANCEL_SECONDS):
         told = f"Cancelled: prompt id {call.prompt_id}, which was {before.stage}."
-        return listing(told, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
+        return text_result(told, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
     raise EngineError(
         f"ComfyUI was asked to stop prompt id {call.prompt_id}, which is still running.",
         "It stops between two steps only; ask with the command status in a while.",
     )
 
 
-def _known(prompt_id: str, engine: Engine) -> RunState:
+def _known(prompt_id: str, engine: Engine) -> JobState:
     state = engine.state(prompt_id)
     if state.stage == "unknown":
-        raise RunLost(
+        raise JobLost(
             f"ComfyUI knows no run with the prompt id {prompt_id!r}.",
             "It was removed, ComfyUI was restarted, or the id is wrong; queue the workflow again.",
         )
     return state
 
 
-def _told(state: RunState) -> str:
+def _told(state: JobState) -> str:
     if state.stage == "queued":
         ahead = "it is next" if not state.position else f"{state.position} before it"
         return f"It waits in the queue ({ahead})."
@@ -149,7 +149,7 @@ def _told(state: RunState) -> str:
     )
 
 
-LaterCommand = Callable[[ToolCall, Settings, Engine, float, Record], Mapping[str, Any]]
+LaterCommand = Callable[[ToolCall, Settings, Engine, float, CallRecord], Mapping[str, Any]]
 COMMANDS: Mapping[str, LaterCommand] = MappingProxyType(
     {"submit": submit, "status": status, "result": result, "cancel": cancel}
 )

@@ -13,7 +13,7 @@ from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.media import file_types, upload
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.sources import Places, Served, describe
+from comfyui_pipeline.media.sources import AllowedFolders, ServedFolder, describe
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import files, validate
 from comfyui_pipeline.workflow import graph as graphs
@@ -28,7 +28,7 @@ MAX_CLASSES = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class LoadedWorkflow:
     """A workflow ready to be looked at or changed.
 
     ``prompt``: in prompt format; ``ui``: the editor's document where there is one; ``schemas``: the
@@ -39,7 +39,7 @@ class Opened:
     prompt: Mapping[str, Mapping[str, Any]]
     ui: Mapping[str, Any] | None
     schemas: Mapping[str, Mapping[str, Any]]
-    remembered: frozenset[str]
+    from_cache: frozenset[str]
     notes: tuple[str, ...]
     origin: validate.Origin
 
@@ -51,9 +51,9 @@ class Opened:
 def find(call: ToolCall, settings: Settings, deadline: float) -> files.Workflow:
     """The workflow that a call names or holds. Raises WorkflowError and MediaError."""
     if call.workflow_json is not None:
-        return files.from_document(files.INLINE, call.workflow_json)
-    if files.is_elsewhere(settings.workflows_dir, call.workflow):
-        places = places_of(settings)
+        return files.from_document(files.INLINE_NAME, call.workflow_json)
+    if files.is_external(settings.workflows_dir, call.workflow):
+        places = allowed_folders(settings)
         policy = download_policy(settings)
         if _may_be_read(call.workflow, places):
             content = upload.read(call.workflow, places, policy, deadline)
@@ -66,20 +66,20 @@ def download_policy(
 ) -> DownloadPolicy:
     """What may be fetched from addresses that a call names; what has not changed is kept."""
     kept = settings.cache_dir / "downloads"
-    return DownloadPolicy(settings.download_allow, max_bytes=max_bytes, keep_in=kept)
+    return DownloadPolicy(settings.download_allow, max_bytes=max_bytes, cache_dir=kept)
 
 
-def places_of(settings: Settings) -> Places:
+def allowed_folders(settings: Settings) -> AllowedFolders:
     """Where files may be read from on this machine, our own file server's folders among them."""
     own = tuple(
-        Served(beginning, folder, opens)
+        ServedFolder(beginning, folder, opens)
         for alias, folder in settings.mounts
-        for beginning, opens in settings.links.known(alias)
+        for beginning, opens in settings.links.own_prefixes(alias)
     )
-    return Places(settings.attachments_dir, settings.allowed_dirs, own)
+    return AllowedFolders(settings.attachments_dir, settings.allowed_dirs, own)
 
 
-def _may_be_read(value: str, places: Places) -> bool:
+def _may_be_read(value: str, places: AllowedFolders) -> bool:
     """A bare name is one of the attachments folder, or else a workflow's that is not there."""
     name = value.strip().lower()
     if name.startswith(("http://", "https://", "data:", "file:", "/", "\\")) or name[1:2] == ":":
@@ -87,7 +87,7 @@ def _may_be_read(value: str, places: Places) -> bool:
     return places.attachments is not None and upload.is_attachment(value, places)
 
 
-def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int) -> Opened:
+def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int) -> LoadedWorkflow:
     """Convert what is in the editor's format; ``seed`` decides random choices in its texts."""
     cache = schemas_of(engine, settings)
     if found.nodes is not None:
@@ -95,18 +95,22 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         prompt, notes = found.nodes, tuple[str, ...]()
     else:
         document = found.ui or {}
-        known = cache.get(_askable(ui_format.read(document).classes()))
+        known = cache.get(_askable(ui_format.read(document).class_types()))
         converted = convert.convert(document, known.schemas, seed=seed)
         prompt, notes = converted.prompt, converted.notes
     origin = validate.origin_of(found.ui)
-    return Opened(found.name, prompt, found.ui, known.schemas, known.remembered, notes, origin)
+    return LoadedWorkflow(
+        found.name, prompt, found.ui, known.schemas, known.from_cache, notes, origin
+    )
 
 
-def renewed(opened: Opened, classes: Collection[str], settings: Settings, engine: Engine) -> Opened:
+def with_fresh_schemas(
+    opened: LoadedWorkflow, classes: Collection[str], settings: Settings, engine: Engine
+) -> LoadedWorkflow:
     """The same beside classes asked for anew."""
-    fresh = schemas_of(engine, settings).renew(classes)
+    fresh = schemas_of(engine, settings).refresh(classes)
     kept = {name: s for name, s in opened.schemas.items() if name not in classes}
-    return replace(opened, schemas={**kept, **fresh}, remembered=opened.remembered - set(classes))
+    return replace(opened, schemas={**kept, **fresh}, from_cache=opened.from_cache - set(classes))
 
 
 def schemas_of(engine: Engine, settings: Settings) -> SchemaCache:

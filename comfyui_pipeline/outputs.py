@@ -14,17 +14,17 @@ from pathlib import Path
 from types import TracebackType
 
 from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.protocol import Files, Output
-from comfyui_pipeline.errors import EngineError, MediaError, OutputGone, ToolError
+from comfyui_pipeline.errors import EngineError, MediaError, OutputMissing, ToolError
 from comfyui_pipeline.media import file_names, file_types, result_files
 from comfyui_pipeline.process import threads
-from comfyui_pipeline.report import Delivered
-from comfyui_pipeline.result_urls import is_servable, of_file
+from comfyui_pipeline.report import ResultOutput
+from comfyui_pipeline.result_urls import is_servable, url_for_file
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.graph import Graph
 
-SIDE_BY_SIDE = 6
+MAX_PARALLEL = 6
 """Results fetched at once."""
 SAVED = "output"
 LONG_TEXT = 2000
@@ -37,31 +37,31 @@ UNSERVED = "the file server never serves a file of this name"
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class FetchedOutputs:
     """What was brought here, in the order of the run's outputs.
 
     ``failed``: file name -> why it is not here. ``gone``: the server names files that it no longer
     has. ``unwanted``: mere previews that were left where they are.
     """
 
-    delivered: tuple[Delivered, ...] = ()
+    outputs: tuple[ResultOutput, ...] = ()
     failed: Mapping[str, ToolError] | None = None
-    gone: OutputGone | None = None
+    missing: OutputMissing | None = None
     unwanted: int = 0
 
 
-class Collector:
+class OutputFetcher:
     """Brings the outputs of one run. Leaving the ``with`` block stops what is still under way."""
 
-    def __init__(self, files: Files, graph: Graph, settings: Settings, record: Record) -> None:
+    def __init__(self, files: Files, graph: Graph, settings: Settings, record: CallRecord) -> None:
         self._files = files
         self._graph = graph
         self._settings = settings
         self._record = record
-        self._pool = ThreadPoolExecutor(SIDE_BY_SIDE)
-        self._jobs: dict[Output, Future[tuple[Delivered, ...]]] = {}
+        self._pool = ThreadPoolExecutor(MAX_PARALLEL)
+        self._jobs: dict[Output, Future[tuple[ResultOutput, ...]]] = {}
 
-    def __enter__(self) -> Collector:
+    def __enter__(self) -> OutputFetcher:
         return self
 
     def __exit__(
@@ -77,7 +77,7 @@ class Collector:
         if output.folder_type == SAVED:
             self._begin(output)
 
-    def collect(self, outputs: Sequence[Output], until: float, *, previews: bool) -> Collected:
+    def collect(self, outputs: Sequence[Output], until: float, *, previews: bool) -> FetchedOutputs:
         """All outputs of the run, those already here included; saved ones come before previews.
 
         Previews are brought only when no file was saved, or when they are asked for. ``until``:
@@ -92,24 +92,24 @@ class Collector:
         )
         for output in wanted:
             self._begin(output)
-        delivered: list[Delivered] = []
+        delivered: list[ResultOutput] = []
         failed: dict[str, ToolError] = {}
         gone = None
         for output in wanted:
             name = output.filename or f"the text of node {output.node_id}"
             try:
-                threads.finished([self._jobs[output]], until)
+                threads.wait_for([self._jobs[output]], until)
                 delivered += self._jobs[output].result(max(0.0, until - time.monotonic()))
             except ToolError as error:
                 failed[name] = error
-                gone = error if isinstance(error, OutputGone) else gone
+                gone = error if isinstance(error, OutputMissing) else gone
             except NotYet:
                 failed[name] = MediaError("It had not arrived in time.", "Call again.")
             except Exception as error:
                 failed[name] = _unforeseen(error)
-        return Collected(tuple(delivered), failed, gone, len(skipped))
+        return FetchedOutputs(tuple(delivered), failed, gone, len(skipped))
 
-    def here(self, seconds: float) -> tuple[Delivered, ...]:
+    def here(self, seconds: float) -> tuple[ResultOutput, ...]:
         """What has come so far, waited for at most so long."""
         done = wait(self._jobs.values(), timeout=seconds).done
         good = [job.result() for job in self._jobs.values() if job in done and not job.exception()]
@@ -119,7 +119,7 @@ class Collector:
         if output not in self._jobs:
             self._jobs[output] = self._pool.submit(self._bring, output)
 
-    def _bring(self, output: Output) -> tuple[Delivered, ...]:
+    def _bring(self, output: Output) -> tuple[ResultOutput, ...]:
         """One output, and what was encoded in it; each is on record as soon as it is stored."""
         delivered = self._brought(output)
         for one in delivered:
@@ -127,7 +127,7 @@ class Collector:
                 self._record.stored(one.url or one.path or one.file)
         return delivered
 
-    def _brought(self, output: Output) -> tuple[Delivered, ...]:
+    def _brought(self, output: Output) -> tuple[ResultOutput, ...]:
         """One output; a second try where the first broke off."""
         if output.filename and output.text is not None and self._files.size(output) is None:
             output = replace(output, filename="")
@@ -135,14 +135,14 @@ class Collector:
             return self._text(output)
         try:
             return (self._file(output),)
-        except OutputGone:
+        except OutputMissing:
             raise
         except (EngineError, MediaError):
             return (self._file(output),)
 
-    def _text(self, output: Output) -> tuple[Delivered, ...]:
+    def _text(self, output: Output) -> tuple[ResultOutput, ...]:
         """A text; a long one is a file too, and so is each file that is encoded in it."""
-        files: list[Delivered] = []
+        files: list[ResultOutput] = []
 
         def note(part: str) -> str:
             stored = self._encoded(output, part) if len(files) < MOST_IN_TEXT else None
@@ -151,23 +151,23 @@ class Collector:
             files.append(stored)
             return f"(stored as {stored.file})"
 
-        text = truncate.without_files(output.text or "", note)
-        one = Delivered(output.node_id, self._title(output), "text", text=text)
+        text = truncate.without_encoded_files(output.text or "", note)
+        one = ResultOutput(output.node_id, self._title(output), "text", text=text)
         if len(text) > LONG_TEXT:
             one = self._long_text(output, text)
         return (one, *files)
 
-    def _long_text(self, output: Output, text: str) -> Delivered:
+    def _long_text(self, output: Output, text: str) -> ResultOutput:
         content = text.encode("utf-8", "replace")
         begins = text[:LONG_TEXT] + "…"
         try:
             stored = self._stored(content, output, ".txt")
         except MediaError as error:
             note = f"only its beginning is here: {error}"
-            return Delivered(output.node_id, self._title(output), "text", text=begins, note=note)
+            return ResultOutput(output.node_id, self._title(output), "text", text=begins, note=note)
         return replace(self._delivered(output, stored), kind="text", text=begins)
 
-    def _encoded(self, output: Output, part: str) -> Delivered | None:
+    def _encoded(self, output: Output, part: str) -> ResultOutput | None:
         """A file of a known kind in base64 or a data: URI, stored; None for anything else."""
         content = truncate.decoded(part)
         if content is None or not file_types.is_known(content):
@@ -178,13 +178,13 @@ class Collector:
             return None
         return self._delivered(output, stored)
 
-    def _stored(self, content: bytes, output: Output, extension: str) -> result_files.Stored:
+    def _stored(self, content: bytes, output: Output, extension: str) -> result_files.StoredFile:
         digest = hashlib.sha256(content).hexdigest()[:12]
         name = file_names.safe_name(f"node {output.node_id[:40]} {digest}{extension}")
         root, memory = self._settings.output_dir, self._settings.memory
         return result_files.store([content], root, TEXTS, name, memory=memory)
 
-    def _file(self, output: Output) -> Delivered:
+    def _file(self, output: Output) -> ResultOutput:
         there = self._on_this_machine(output)
         if there is not None:
             path, root = there
@@ -193,14 +193,14 @@ class Collector:
         return self._delivered(output, self._fetched(output))
 
     def _delivered(
-        self, output: Output, stored: result_files.Stored, mount: tuple[str, str] | None = None
-    ) -> Delivered:
+        self, output: Output, stored: result_files.StoredFile, mount: tuple[str, str] | None = None
+    ) -> ResultOutput:
         """``mount``: under which alias, and which folder of it, the file is served."""
         alias, folder = mount or (self._settings.output_alias, "")
         below = folder + stored.relative
         kind = stored.kind.kind
-        url = of_file(self._settings.links, alias, below, stored.path, kind)
-        return Delivered(
+        url = url_for_file(self._settings.links, alias, below, stored.path, kind)
+        return ResultOutput(
             output.node_id,
             self._title(output),
             stored.kind.kind,
@@ -218,7 +218,7 @@ class Collector:
             no_url=None if url or is_servable(below) else UNSERVED,
         )
 
-    def _fetched(self, output: Output) -> result_files.Stored:
+    def _fetched(self, output: Output) -> result_files.StoredFile:
         folder = output.subfolder
         if output.folder_type != SAVED:
             folder = f"previews/{folder}".rstrip("/")

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 
 from comfyui_pipeline import report
 from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.call_record import ENDED, GONE, QUEUED, Record
+from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
 from comfyui_pipeline.engine.http import LostReply
-from comfyui_pipeline.engine.protocol import Engine, Job, Run, RunResult
-from comfyui_pipeline.errors import EngineError, RunFailed, RunLost, RunTimeout
+from comfyui_pipeline.engine.protocol import Engine, Job, JobHandle, JobResult
+from comfyui_pipeline.errors import EngineError, JobFailed, JobLost, JobTimeout
 from comfyui_pipeline.media import previews as preview
 from comfyui_pipeline.media.image_memory import ImageMemory
-from comfyui_pipeline.outputs import Collected, Collector
-from comfyui_pipeline.prepare import Ready, Stopwatch, prepare
-from comfyui_pipeline.progress import at_stderr
-from comfyui_pipeline.report import Delivered, Report
+from comfyui_pipeline.outputs import FetchedOutputs, OutputFetcher
+from comfyui_pipeline.prepare import PreparedJob, Stopwatch, prepare
+from comfyui_pipeline.progress import show_on_stderr
+from comfyui_pipeline.report import Report, ResultOutput
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
@@ -35,7 +35,7 @@ SURE_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
+class CallContext:
     """One call at work: who runs it, how it is set, until when (``time.monotonic()``), and what it has
     queued and stored so far.
     """
@@ -46,7 +46,7 @@ class Going:
     started: float
     deadline: float
     watch: Stopwatch
-    record: Record
+    record: CallRecord
 
     @property
     def last(self) -> float:
@@ -55,18 +55,18 @@ class Going:
 
 
 def run(
-    call: ToolCall, settings: Settings, engine: Engine, started: float, record: Record
+    call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
     """Run one workflow and give the host's ``result``. Raises ToolError's children.
 
     ``started``: when the process began, ``time.monotonic()``.
     """
     deadline = started + settings.timeout
-    going = Going(call, settings, engine, started, deadline, Stopwatch(), record)
+    going = CallContext(call, settings, engine, started, deadline, Stopwatch(), record)
     ready = prepare(call, settings, engine, deadline, going.watch)
     result, collected = _run_surely(going, ready)
     stopped = False
-    if not result.complete and call.cancel_late:
+    if not result.complete and call.cancel_on_timeout:
         record.cancel()
         with suppress(EngineError):  # what has come out matters more than how the run ended
             stopped = stops(engine, result.prompt_id, SURE_SECONDS)
@@ -74,38 +74,43 @@ def run(
 
 
 def tell(
-    going: Going, ready: Ready, result: RunResult, collected: Collected, *, stopped: bool = False
+    going: CallContext,
+    ready: PreparedJob,
+    result: JobResult,
+    collected: FetchedOutputs,
+    *,
+    stopped: bool = False,
 ) -> Mapping[str, Any]:
     """The host's ``result`` for a run. Raises RunFailed and RunTimeout when it gave nothing.
 
     ``stopped``: it was late and is cancelled.
     """
     told = {_label(ready.graph, i): why for i, why in result.node_errors.items()}
-    result = replace(result, node_errors={**told, **ready.refused})
+    result = replace(result, node_errors={**told, **ready.skipped_outputs})
     _check_worth(result, collected, going.call, stopped=stopped)
     with going.watch.time("preview"):
         how = going.call.return_image or going.settings.return_image
-        shown = _shown(collected.delivered, how, going.settings.memory)
+        shown = _shown(collected.outputs, how, going.settings.memory)
     try:
         return report.tell(_report(going, ready, result, collected, shown, stopped=stopped))
     except Exception as error:  # the results matter more than their wording
         traceback.print_exc(file=sys.stderr)
         why = f"The answer could not be worded ({type(error).__name__}); please report this."
-        return report.plain(result.prompt_id, collected.delivered, why)
+        return report.plain(result.prompt_id, collected.outputs, why)
 
 
 def _report(
-    going: Going,
-    ready: Ready,
-    result: RunResult,
-    collected: Collected,
-    shown: preview.Shown,
+    going: CallContext,
+    ready: PreparedJob,
+    result: JobResult,
+    collected: FetchedOutputs,
+    shown: preview.Previews,
     *,
     stopped: bool,
 ) -> Report:
     total = round((time.monotonic() - going.started) * 1000)
     settings = going.settings
-    own = any(Path(o.path or "").is_relative_to(settings.output_dir) for o in collected.delivered)
+    own = any(Path(o.path or "").is_relative_to(settings.output_dir) for o in collected.outputs)
     alias, _ = (settings.output_alias, "") if own else settings.server_output_mount or ("", "")
     folder = settings.output_dir if own or not alias else settings.server_output_dir
     return Report(
@@ -113,7 +118,7 @@ def _report(
         prompt_id=result.prompt_id,
         complete=result.complete,
         stopped=stopped,
-        outputs=collected.delivered,
+        outputs=collected.outputs,
         changes=ready.changes,
         guesses=ready.guesses,
         seeds=ready.seeds,
@@ -128,17 +133,19 @@ def _report(
     )
 
 
-def follow(going: Going, queued: Run, graph: graphs.Graph) -> tuple[RunResult, Collected]:
+def follow(
+    going: CallContext, queued: JobHandle, graph: graphs.Graph
+) -> tuple[JobResult, FetchedOutputs]:
     """Wait for a run and bring its results as they come. Raises what waiting raises."""
     files = going.engine.files
     with (
-        Collector(files, graph, going.settings, going.record) as collector,
-        at_stderr() as progress,
+        OutputFetcher(files, graph, going.settings, going.record) as collector,
+        show_on_stderr() as progress,
     ):
         try:
             with queued, going.watch.time("wait"):
                 result = queued.wait(going.deadline, _harmless(progress), _harmless(collector.take))
-        except RunFailed as error:
+        except JobFailed as error:
             here = collector.here(min(FETCH_SECONDS, going.last - time.monotonic()))
             raise _with_results(error, here) from error
         with going.watch.time("fetch"):
@@ -178,7 +185,7 @@ def stops(engine: Engine, prompt_id: str, seconds: float) -> bool:
     return True
 
 
-def _run_surely(going: Going, ready: Ready) -> tuple[RunResult, Collected]:
+def _run_surely(going: CallContext, ready: PreparedJob) -> tuple[JobResult, FetchedOutputs]:
     """Run it; queue it once more when that is sure to do nothing twice.
 
     That is so when the server was restarted before anything of it had begun, and when the server's
@@ -186,41 +193,41 @@ def _run_surely(going: Going, ready: Ready) -> tuple[RunResult, Collected]:
     """
     try:
         result, collected = _run(going, ready, ready.job)
-    except RunLost as lost:
-        if not lost.untouched:
+    except JobLost as lost:
+        if not lost.not_started:
             raise
         print("the server was restarted before the run began; queueing it anew", file=sys.stderr)
         return _run(going, ready, replace(ready.job, prompt_id=str(uuid.uuid4())))
-    again = _with_fresh_names(ready) if collected.gone is not None else None
+    again = _with_fresh_names(ready) if collected.missing is not None else None
     if again is None:
         return result, collected
     print("files of an earlier, cached run are gone; running the saving anew", file=sys.stderr)
     return _run(going, ready, again)
 
 
-def _run(going: Going, ready: Ready, job: Job) -> tuple[RunResult, Collected]:
+def _run(going: CallContext, ready: PreparedJob, job: Job) -> tuple[JobResult, FetchedOutputs]:
     """Queue, wait and fetch.
 
     A run is cancelled when the call is stopped, or where it asked for that; otherwise it goes on, and
     the answer names its id, whatever has gone wrong here.
     """
-    engine, lasting = going.engine, not going.settings.embedded
-    sent = going.record.sending(
-        job.prompt_id, lambda: engine.cancel(sent.prompt_id), lasting=lasting
+    engine, persistent = going.engine, not going.settings.embedded
+    sent = going.record.add_job(
+        job.prompt_id, lambda: engine.cancel(sent.prompt_id), persistent=persistent
     )
     try:
         with going.watch.time("queue"):
             queued = engine.queue(job)
         sent.prompt_id, sent.state = queued.prompt_id, QUEUED
         result, collected = follow(going, queued, ready.graph)
-    except (RunFailed, RunLost):
-        sent.state = GONE
+    except (JobFailed, JobLost):
+        sent.state = NOT_AVAILABLE
         raise
     except EngineError as error:
         if sent.state == QUEUED:
             _cancel_if_asked(going)
         elif not isinstance(error, LostReply):
-            sent.state = GONE  # refused, or never sent
+            sent.state = NOT_AVAILABLE  # refused, or never sent
         raise
     except Exception:
         _cancel_if_asked(going)
@@ -233,14 +240,14 @@ def _run(going: Going, ready: Ready, job: Job) -> tuple[RunResult, Collected]:
     return result, collected
 
 
-def _cancel_if_asked(going: Going) -> None:
-    if going.call.cancel_late:
+def _cancel_if_asked(going: CallContext) -> None:
+    if going.call.cancel_on_timeout:
         going.record.cancel()
 
 
-def _with_fresh_names(ready: Ready) -> Job | None:
+def _with_fresh_names(ready: PreparedJob) -> Job | None:
     """The same job under other file names."""
-    savers = [t for t in roles.prefixes(ready.graph) if t.node.id in ready.job.prompt]
+    savers = [t for t in roles.filename_prefixes(ready.graph) if t.node.id in ready.job.prompt]
     fresh = {i: {**node, "inputs": dict(node["inputs"])} for i, node in ready.job.prompt.items()}
     for target in savers:
         old = target.node.inputs.get(target.name)
@@ -249,21 +256,21 @@ def _with_fresh_names(ready: Ready) -> Job | None:
     return Job(fresh, str(uuid.uuid4()), ready.job.extra_data) if savers else None
 
 
-def _shown(delivered: Sequence[Delivered], how: str, memory: ImageMemory) -> preview.Shown:
+def _shown(delivered: Sequence[ResultOutput], how: str, memory: ImageMemory) -> preview.Previews:
     """The pictures that go along in the answer: the saved ones, or previews where nothing was saved."""
     pictures = [one for one in delivered if one.kind == "image" and one.path]
     chosen = [one for one in pictures if not one.preview] or pictures
     if how == "none" or not chosen:
-        return preview.Shown(())
+        return preview.Previews(())
     try:
         files = [Path(one.path or "") for one in chosen]
         return preview.show(files, full=how == "full", memory=memory)
     except Exception as error:  # the results matter more than their copies
         traceback.print_exc(file=sys.stderr)
-        return preview.Shown((), 0, len(chosen), {"any picture": preview.reason(error)})
+        return preview.Previews((), 0, len(chosen), {"any picture": preview.reason(error)})
 
 
-def _left_out(collected: Collected, shown: preview.Shown) -> Iterator[str]:
+def _left_out(collected: FetchedOutputs, shown: preview.Previews) -> Iterator[str]:
     if collected.unwanted:
         yield f'{collected.unwanted} previews were left out; "previews": "true" brings them.'
     if shown.reduced:
@@ -274,17 +281,19 @@ def _left_out(collected: Collected, shown: preview.Shown) -> Iterator[str]:
         yield f"{left} pictures are not in this answer itself; their links show them."
 
 
-def _with_results(error: RunFailed, delivered: Sequence[Delivered]) -> RunFailed:
+def _with_results(error: JobFailed, delivered: Sequence[ResultOutput]) -> JobFailed:
     """The same error, naming what had been saved before it."""
     named = [one.url or one.path or "" for one in delivered if one.file]
     if not named:
         return error
-    return RunFailed(error.message, f"{error.hint} Saved before that: {', '.join(named)}")
+    return JobFailed(error.message, f"{error.hint} Saved before that: {', '.join(named)}")
 
 
-def _check_worth(result: RunResult, collected: Collected, call: ToolCall, *, stopped: bool) -> None:
+def _check_worth(
+    result: JobResult, collected: FetchedOutputs, call: ToolCall, *, stopped: bool
+) -> None:
     """A run without any result is an error, whatever the server calls it."""
-    if collected.delivered:
+    if collected.outputs:
         return
     if collected.failed:
         raise next(iter(collected.failed.values()))
@@ -292,29 +301,29 @@ def _check_worth(result: RunResult, collected: Collected, call: ToolCall, *, sto
         raise _late(result, call, stopped=stopped)
     if result.node_errors:
         reasons = "; ".join(f"{node}: {why}" for node, why in result.node_errors.items())
-        raise RunFailed(f"Nothing came out of the run: {reasons}.", "Correct it and call again.")
-    raise RunFailed(
+        raise JobFailed(f"Nothing came out of the run: {reasons}.", "Correct it and call again.")
+    raise JobFailed(
         "The run ended well but gave no output.",
         "The node that saves may be muted or get an empty batch; look at the workflow in ComfyUI.",
     )
 
 
-def _late(result: RunResult, call: ToolCall, *, stopped: bool) -> RunTimeout:
+def _late(result: JobResult, call: ToolCall, *, stopped: bool) -> JobTimeout:
     ident = f"(prompt id {result.prompt_id})"
     later = f'{{"command": "result", "prompt_id": "{result.prompt_id}"}}'
-    where = "is still going on" if result.begun else "is still waiting in the queue"
+    where = "is still going on" if result.started else "is still waiting in the queue"
     if stopped:
-        return RunTimeout(
+        return JobTimeout(
             f"The run had not ended within this call's time limit and was cancelled, as asked {ident}.",
             "Ask for a smaller or simpler picture.",
         )
-    if call.cancel_late:
-        return RunTimeout(
+    if call.cancel_on_timeout:
+        return JobTimeout(
             f"The run had not ended within this call's time limit. It was asked to stop, and {where} "
             f"{ident}.",
             f"It stops between two steps; see with {later.replace('result', 'status', 1)}.",
         )
-    return RunTimeout(
+    return JobTimeout(
         f"The run {where} at ComfyUI after this call's time limit {ident}; nothing has come out yet.",
         f'Get it later with {later}, or stop it with "cancel" in its place.',
     )

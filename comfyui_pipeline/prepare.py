@@ -16,19 +16,19 @@ from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.engine.protocol import Engine, Files, Job
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.load import Opened
+from comfyui_pipeline.load import LoadedWorkflow
 from comfyui_pipeline.media import file_names, file_types, upload
-from comfyui_pipeline.media.file_types import Wanted
-from comfyui_pipeline.media.sources import Places
+from comfyui_pipeline.media.file_types import InputKind
+from comfyui_pipeline.media.sources import AllowedFolders
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
 from comfyui_pipeline.workflow.graph import Graph
 
-SIDE_BY_SIDE = 10
+MAX_PARALLEL = 10
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-HIGHEST_DRAWN_SEED = 2**53 - 1
+MAX_RANDOM_SEED = 2**53 - 1
 """A drawn seed stays exact in JavaScript, where hosts and clients read it."""
 
 
@@ -49,7 +49,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedJob:
     """A job, and what is to be told of how it came about.
 
     ``refused``: label of an output that will not run -> why. ``notes``: what was put right.
@@ -60,7 +60,7 @@ class Ready:
     graph: Graph
     changes: tuple[patch.Change, ...]
     guesses: tuple[str, ...]
-    refused: Mapping[str, str]
+    skipped_outputs: Mapping[str, str]
     notes: tuple[str, ...]
 
     @property
@@ -72,9 +72,9 @@ class Ready:
 
 def prepare(
     call: ToolCall, settings: Settings, engine: Engine, deadline: float, watch: Stopwatch
-) -> Ready:
+) -> PreparedJob:
     """Everything up to the queue. Raises WorkflowError, MediaError and EngineError's children."""
-    drawn = random.randint(0, HIGHEST_DRAWN_SEED)
+    drawn = random.randint(0, MAX_RANDOM_SEED)
     seed = drawn if call.seed is None else call.seed
     with watch.time("load"):
         found = load.find(call, settings, deadline)
@@ -87,25 +87,25 @@ def prepare(
         prompt = patch.apply(opened.prompt, changes)
     with watch.time("validate"):
         opened, checked = _checked(replace(opened, prompt=prompt), settings, engine)
-    return Ready(
+    return PreparedJob(
         name=opened.name,
         job=Job(checked.prompt, str(uuid.uuid4()), _extra_data(opened, settings)),
         graph=opened.graph,
         changes=tuple(changes),
         guesses=plan.guesses,
-        refused=checked.refused,
+        skipped_outputs=checked.skipped_outputs,
         notes=(*opened.notes, *done, *_doubts(call, plan)),
     )
 
 
 def _planned(
-    call: ToolCall, settings: Settings, engine: Engine, opened: Opened, drawn: int
-) -> tuple[Opened, patch.Plan]:
+    call: ToolCall, settings: Settings, engine: Engine, opened: LoadedWorkflow, drawn: int
+) -> tuple[LoadedWorkflow, patch.Plan]:
     """Fill the template's places, add what LoRAs need, and plan every change.
 
     What does not fit is looked at once more beside the server's classes as they are now.
     """
-    short = dict(call.short)
+    short = dict(call.shortcuts)
     tagged: list[loras.Lora] = []
     if "prompt" in short:
         short["prompt"], tagged = loras.from_prompt(short["prompt"])
@@ -122,19 +122,19 @@ def _planned(
 
     def plan() -> patch.Plan:
         return patch.plan(
-            opened.graph, call, short, wanted_loras=wanted, drawn_seed=drawn, prefix=prefix
+            opened.graph, call, short, requested_loras=wanted, random_seed=drawn, prefix=prefix
         )
 
     try:
         return opened, plan()
     except PatchError:
-        if not opened.remembered:
+        if not opened.from_cache:
             raise
-    opened = load.renewed(opened, opened.remembered, settings, engine)
+    opened = load.with_fresh_schemas(opened, opened.from_cache, settings, engine)
     return opened, plan()
 
 
-def _with_loaders(opened: Opened, wanted: int, engine: Engine) -> Opened:
+def _with_loaders(opened: LoadedWorkflow, wanted: int, engine: Engine) -> LoadedWorkflow:
     graph = opened.graph
     loaders = roles.lora_loaders(graph)
     known = {t.node.class_type: opened.schemas[t.node.class_type] for t in loaders}
@@ -146,30 +146,32 @@ def _with_loaders(opened: Opened, wanted: int, engine: Engine) -> Opened:
     return replace(opened, prompt=prompt, schemas=schemas)
 
 
-def _checked(opened: Opened, settings: Settings, engine: Engine) -> tuple[Opened, validate.Checked]:
+def _checked(
+    opened: LoadedWorkflow, settings: Settings, engine: Engine
+) -> tuple[LoadedWorkflow, validate.Checked]:
     """The part of the prompt that can run; a remembered class is not trusted in what it refuses."""
     wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
-    doubtful = {p.node.class_type for p in wrong if p.stale} & opened.remembered
+    doubtful = {p.node.class_type for p in wrong if p.maybe_stale} & opened.from_cache
     if doubtful:
-        opened = load.renewed(opened, doubtful, settings, engine)
+        opened = load.with_fresh_schemas(opened, doubtful, settings, engine)
         wrong = validate.problems(opened.graph, opened.schemas, opened.origin)
     return opened, validate.check(opened.graph, opened.prompt, wrong)
 
 
-def _extra_data(opened: Opened, settings: Settings) -> dict[str, Any]:
+def _extra_data(opened: LoadedWorkflow, settings: Settings) -> dict[str, Any]:
     """What travels beside the prompt: the editor's document, so that a result can be dragged back
     into it (it is written into saved pictures), and the key that paid partner nodes need.
     """
     extra: dict[str, Any] = {}
     if opened.ui is not None:
-        extra["extra_pnginfo"] = {"workflow": json_text.with_nulls(opened.ui)}
-    if settings.partner_key:
-        extra["api_key_comfy_org"] = settings.partner_key
+        extra["extra_pnginfo"] = {"workflow": json_text.nan_to_null(opened.ui)}
+    if settings.comfy_api_key:
+        extra["api_key_comfy_org"] = settings.comfy_api_key
     return extra
 
 
 def _doubts(call: ToolCall, plan: patch.Plan) -> Iterator[str]:
-    yield from (told for key, told in call.doubts.items() if key not in plan.used_keys)
+    yield from (told for key, told in call.likely_typos.items() if key not in plan.used_keys)
 
 
 def _bring_files(
@@ -183,7 +185,7 @@ def _bring_files(
 
     The changes then hold the files' names there.
     """
-    placing = _Placing(engine.files, load.places_of(settings), settings, deadline, max_side)
+    placing = _Placing(engine.files, load.allowed_folders(settings), settings, deadline, max_side)
     wanted = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
     placed = dict(zip(wanted, _side_by_side(placing.file, wanted), strict=True))
     made = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
@@ -199,12 +201,12 @@ class _Placing:
     """Where files go, and under which limits."""
 
     files: Files
-    places: Places
+    places: AllowedFolders
     settings: Settings
     deadline: float
     max_side: int | None
 
-    def file(self, wanted: tuple[str, Wanted]) -> upload.Placed:
+    def file(self, wanted: tuple[str, InputKind]) -> upload.PlacedFile:
         value, kind = wanted
         return upload.place(
             value,
@@ -235,17 +237,17 @@ def _side_by_side(bring: Callable[[Item], Made], items: Sequence[Item]) -> list[
     """The time is that of the slowest; the first failure counts, and stops what has not begun."""
     if not items:
         return []
-    pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(items)))
+    pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(items)))
     try:
         futures = [pool.submit(bring, item) for item in items]
-        threads.finished(futures)
+        threads.wait_for(futures)
         done = [future for future in futures if future.done()]  # of which one may have failed
         return [future.result() for future in (done if len(done) < len(futures) else futures)]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _file_of(change: patch.Change) -> tuple[str, Wanted]:
+def _file_of(change: patch.Change) -> tuple[str, InputKind]:
     """What a change names, and what its input takes."""
     if change.reason == "mask" and "IMAGE" in change.target.node.outputs:
         return change.value, "mask"

@@ -18,7 +18,7 @@ EVERY_SECONDS = 3.0
 
 
 @contextmanager
-def at_stderr() -> Iterator[Callable[[Progress], None]]:
+def show_on_stderr() -> Iterator[Callable[[Progress], None]]:
     """What is to be told of each step: a bar where somebody watches, else lines for a log."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield Lines()

@@ -63,7 +63,7 @@ FACT_BYTES = 1_500
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class ResultOutput:
     """One result as programs get it. ``path`` is on this machine; sizes in bytes and pixels.
 
     ``seconds``: how long it plays, for films, sounds and animated pictures. ``note``: what a reader
@@ -100,7 +100,7 @@ class Report:
     workflow: str
     prompt_id: str
     complete: bool
-    outputs: tuple[Delivered, ...]
+    outputs: tuple[ResultOutput, ...]
     changes: tuple[Change, ...]
     guesses: tuple[str, ...]
     seeds: Mapping[str, int]
@@ -150,7 +150,7 @@ def tell(report: Report) -> dict[str, Any]:
     }
 
 
-def listing(text: str, **fields: Any) -> dict[str, Any]:
+def text_result(text: str, **fields: Any) -> dict[str, Any]:
     """The result of a question: one text part, and the same for programs."""
     return {"content": [{"type": "text", "text": text}], **fields}
 
@@ -164,11 +164,11 @@ def _headline(report: Report) -> str:
     return TEXTS[key].format(workflow=report.workflow, seconds=seconds, prompt_id=report.prompt_id)
 
 
-def plain(prompt_id: str, outputs: Sequence[Delivered], why: str) -> dict[str, Any]:
+def plain(prompt_id: str, outputs: Sequence[ResultOutput], why: str) -> dict[str, Any]:
     """The result where ``tell`` failed (``why``): what there is, in its barest form."""
     places = [str(output.url or output.path or output.text) for output in outputs[:MOST_OUTPUTS]]
     lines = [f"The run has ended (prompt id {prompt_id}). {why}", *places]
-    return listing(
+    return text_result(
         "\n".join(lines),
         prompt_id=prompt_id,
         complete=False,
@@ -178,7 +178,7 @@ def plain(prompt_id: str, outputs: Sequence[Delivered], why: str) -> dict[str, A
     )
 
 
-def _fields(output: Delivered) -> dict[str, Any]:
+def _fields(output: ResultOutput) -> dict[str, Any]:
     fields = asdict(output)
     return {k: v for k, v in fields.items() if v is not None or k not in ("note", "no_url")}
 
@@ -213,7 +213,7 @@ def _first(texts: Sequence[str], most: int = FACT_BYTES) -> Iterator[str]:
         yield truncate.cut(text, FACT_BYTES)
 
 
-def _output_line(output: Delivered) -> str:
+def _output_line(output: ResultOutput) -> str:
     node = _node(output)
     if output.text is not None and output.url is not None:
         return TEXTS["stored_text"].format(
@@ -237,7 +237,7 @@ def _output_line(output: Delivered) -> str:
     return f"{link} " + TEXTS["from"].format(what=_measure(output), node=node, preview=preview)
 
 
-def _node(output: Delivered) -> str:
+def _node(output: ResultOutput) -> str:
     return f'{output.node_id} "{output.title}"' if output.title else output.node_id
 
 
@@ -246,7 +246,7 @@ def _plain(name: str) -> str:
     return "".join(" " if letter in "[]\\`\r\n" else letter for letter in name)
 
 
-def _measure(output: Delivered) -> str:
+def _measure(output: ResultOutput) -> str:
     size = output.bytes or 0
     told = [f"{output.width}×{output.height}" if output.width else output.kind]
     if output.frames and output.frames > 1:

@@ -29,7 +29,7 @@ VCPToolBox's gate lets them pass (its server.js)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class ResultLinks:
     """How addresses are made. ``base``: scheme, host and port; ``style``: one of ``STYLES``.
 
     ``signed``: with a signature that ends after ``seconds`` in the place of the key; ``quality``: of
@@ -69,7 +69,7 @@ class Links:
         signature = self._signature(alias, "", "gallery")
         return f"{begin}?" + "&".join(f"{name}={value}" for name, value in signature.items())
 
-    def known(self, alias: str) -> list[tuple[str, Callable[[tuple[str, ...], str], bool]]]:
+    def own_prefixes(self, alias: str) -> list[tuple[str, Callable[[tuple[str, ...], str], bool]]]:
         """How an own address of this mount begins, in every style, and a test of the rest of it:
         the decoded names, the query as it stands.
         """
@@ -109,7 +109,9 @@ class Links:
             from input_server.auth import signing
 
             asked = dict(parse_qsl(query))
-            worth = signing.verdict(self.signing_key, "files", alias, names, asked, time.time())
+            worth = signing.check_signature(
+                self.signing_key, "files", alias, names, asked, time.time()
+            )
             return worth == "good"
 
         return opens
@@ -122,7 +124,9 @@ def is_servable(relative: str) -> bool:
     return resolve.is_served(relative.split("/"))
 
 
-def of_file(links: Links, alias: str, relative: str, file: Path, kind: str) -> str | None:
+def url_for_file(
+    links: ResultLinks, alias: str, relative: str, file: Path, kind: str
+) -> str | None:
     """The address of a file that lies here; None where its name is never served, or without a key."""
     if not is_servable(relative):
         return None

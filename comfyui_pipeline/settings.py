@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from comfyui_pipeline.bounded.numbers import whole_number
+from comfyui_pipeline.bounded.numbers import parse_count
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.media.image_memory import DEFAULT_MB, ImageMemory
-from comfyui_pipeline.process.time_limit import MANIFEST, host_limit, seconds_after
-from comfyui_pipeline.result_urls import Links
+from comfyui_pipeline.process.time_limit import MANIFEST, fetch_grace, host_limit
+from comfyui_pipeline.result_urls import ResultLinks
 
 CONFIG_FILE = "config.env"
 EMBEDDED = "embedded"
@@ -38,7 +38,7 @@ class Settings:
     server_input_dir: Path | None
     server_output_dir: Path | None
     client_prefix: str
-    links: Links
+    links: ResultLinks
     mounts: tuple[tuple[str, Path], ...]
     output_dir: Path
     output_alias: str
@@ -48,10 +48,10 @@ class Settings:
     allowed_dirs: tuple[Path, ...]
     download_allow: tuple[str, ...]
     auth: Mapping[str, str] = field(repr=False)
-    partner_key: str = field(repr=False)
+    comfy_api_key: str = field(repr=False)
     timeout: float
     after: float  # seconds after it in which results may be fetched and a run be cancelled
-    silence: float
+    stall_timeout: float
     return_image: str
     debug: bool
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
@@ -103,10 +103,10 @@ def load(plugin: Path, environ: Mapping[str, str]) -> Settings:
         allowed_dirs=_allowed(value("COMFYUI_ALLOWED_DIRS"), host),
         download_allow=tuple(_list(value("DOWNLOAD_ALLOW"))),
         auth=_auth(value("COMFYUI_AUTH")),
-        partner_key=value("COMFYUI_API_KEY"),
+        comfy_api_key=value("COMFYUI_API_KEY"),
         timeout=timeout,
-        after=seconds_after(limit, timeout),
-        silence=_silence(value("COMFYUI_SILENCE_TIMEOUT")),
+        after=fetch_grace(limit, timeout),
+        stall_timeout=_silence(value("COMFYUI_SILENCE_TIMEOUT")),
         return_image=_word("COMFYUI_RETURN_IMAGE", value("COMFYUI_RETURN_IMAGE"), RETURN_IMAGE),
         debug=_yes("DebugMode", value("DebugMode", "false")),
         memory=ImageMemory(_image_memory(value("COMFYUI_IMAGE_MEMORY_MB"))),
@@ -217,7 +217,7 @@ def _secret(value: str) -> str:
     return value
 
 
-def _links(value: Callable[[str], str]) -> Links:
+def _links(value: Callable[[str], str]) -> ResultLinks:
     """How the addresses of results are written."""
     address = _address(value("FILE_SERVER_PUBLIC_IP") or "127.0.0.1")
     port = _port("FILE_SERVER_PORT", value("FILE_SERVER_PORT") or "5005")
@@ -225,7 +225,7 @@ def _links(value: Callable[[str], str]) -> Links:
     key = _key(value(name), name)
     auth = _word("FILE_SERVER_URL_AUTH", value("FILE_SERVER_URL_AUTH"), ("key", "signed"))
     style = _word("FILE_SERVER_URL_STYLE", value("FILE_SERVER_URL_STYLE"), ("server", "host"))
-    return Links(
+    return ResultLinks(
         base=_base(value("FILE_SERVER_BASE_URL")) or f"http://{address}:{port}",
         style=style,
         access_key=key,
@@ -317,7 +317,7 @@ def _silence(value: str) -> float:
 
 def _image_memory(value: str) -> int:
     """Bytes."""
-    megabytes = whole_number(value or str(DEFAULT_MB), at_most=MOST_MB)
+    megabytes = parse_count(value or str(DEFAULT_MB), at_most=MOST_MB)
     if megabytes is None or megabytes < LEAST_MB:
         raise _wrong(
             "COMFYUI_IMAGE_MEMORY_MB", value, f"a whole number from {LEAST_MB} to {MOST_MB}"

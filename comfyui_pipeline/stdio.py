@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.process import dependencies, reexec, time_limit
 from comfyui_pipeline.process.signals import Signals, Stopped
-from comfyui_pipeline.process.stdin import QUIET_SECONDS, Incomplete
-from comfyui_pipeline.process.stdout import Answer, success
+from comfyui_pipeline.process.stdin import QUIET_SECONDS, IncompleteCall
+from comfyui_pipeline.process.stdout import ResponseWriter, success
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from comfyui_pipeline.call_record import Record
+    from comfyui_pipeline.call_record import CallRecord
     from comfyui_pipeline.process.stdin import CallReader
-    from comfyui_pipeline.process.stdout import Envelope
+    from comfyui_pipeline.process.stdout import Response
 
-PLUGIN_FOLDER = Path(__file__).resolve().parent.parent
+PROJECT_DIR = Path(__file__).resolve().parent.parent
 CONFIG_FILE = "config.env"
 GRACE = 15.0
 """Seconds between the pipeline's own deadline and the moment the watchdog answers in its place."""
@@ -42,8 +42,8 @@ def answer_call(reader: CallReader, answer_fd: int, argv: Sequence[str], started
 
     ``started``: when the process began, ``time.monotonic()``. Every limit counts from there.
     """
-    answer = Answer(answer_fd, exit_code="--exit-code" in argv)
-    started -= reexec.seconds_before()
+    answer = ResponseWriter(answer_fd, exit_code="--exit-code" in argv)
+    started -= reexec.seconds_before_start()
     try:
         signals = Signals()
         envelope = _envelope(reader, answer, argv, started, signals)
@@ -57,18 +57,22 @@ def answer_call(reader: CallReader, answer_fd: int, argv: Sequence[str], started
 
 
 def _envelope(
-    reader: CallReader, answer: Answer, argv: Sequence[str], started: float, signals: Signals
-) -> Envelope:
-    limit = time_limit.host_limit(PLUGIN_FOLDER)
+    reader: CallReader,
+    answer: ResponseWriter,
+    argv: Sequence[str],
+    started: float,
+    signals: Signals,
+) -> Response:
+    limit = time_limit.host_limit(PROJECT_DIR)
     watchdog = Watchdog(answer, started + limit - time_limit.HOST_MARGIN)
     try:
         raw = _read(reader, watchdog.moment - READING_MARGIN)
-        outcome = dependencies.other_python(PLUGIN_FOLDER) or _perform(
+        outcome = dependencies.python_to_use_instead(PROJECT_DIR) or _perform(
             raw, started, watchdog, answer.record
         )
         if isinstance(outcome, Path):
-            return reexec.relay(
-                outcome, PLUGIN_FOLDER, raw, argv, signals, started + limit, started
+            return reexec.answer_with(
+                outcome, PROJECT_DIR, raw, argv, signals, started + limit, started
             )
     except RecursionError:
         return answer.failure(
@@ -86,26 +90,26 @@ def _read(reader: CallReader, until: float) -> bytes:
     quiet = float("inf") if typed else QUIET_SECONDS
     try:
         return reader.read(max(until, time.monotonic() + 1.0), quiet=quiet)
-    except Incomplete as error:
-        raise Incomplete(
+    except IncompleteCall as error:
+        raise IncompleteCall(
             f"{error} Write one JSON object and close stdin. A correct call: {EXAMPLE}"
         ) from None
 
 
 def _perform(
-    raw: bytes, started: float, watchdog: Watchdog, record: Record
+    raw: bytes, started: float, watchdog: Watchdog, record: CallRecord
 ) -> Mapping[str, Any] | Path:
     """What the call asks for, or the Python that has to answer in our place."""
     from comfyui_pipeline import arguments
 
     call = arguments.parse(raw)
-    if (PLUGIN_FOLDER / CONFIG_FILE).is_file() or call.needs_packages:
-        python = dependencies.prepare(PLUGIN_FOLDER)
+    if (PROJECT_DIR / CONFIG_FILE).is_file() or call.needs_packages:
+        python = dependencies.make_importable(PROJECT_DIR)
         if python is not None:
             return python
     from comfyui_pipeline import commands, settings
 
-    chosen = settings.load(PLUGIN_FOLDER, os.environ)
+    chosen = settings.load(PROJECT_DIR, os.environ)
     watchdog.advance(started + chosen.timeout + GRACE)
     return commands.perform(call, chosen, started, record)
 
@@ -113,7 +117,7 @@ def _perform(
 class Watchdog:
     """Answers and ends the process at ``moment`` (``time.monotonic()``) when nothing else has."""
 
-    def __init__(self, answer: Answer, moment: float) -> None:
+    def __init__(self, answer: ResponseWriter, moment: float) -> None:
         self.moment = moment
         self._answer = answer
         self._changed = threading.Condition()
@@ -140,7 +144,7 @@ class Watchdog:
 
 def _words(error: Exception) -> str:
     """An error for its reader; what is not foreseen goes to stderr in full."""
-    if isinstance(error, (ToolError, dependencies.Missing, Incomplete)):
+    if isinstance(error, (ToolError, dependencies.PackagesMissing, IncompleteCall)):
         return str(error)
     import traceback
 

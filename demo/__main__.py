@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from devtools.isolated import PROJECT, installed, unset
-from devtools.servers import NotReady, serving
+from devtools.isolated import PROJECT, project_copy, without_settings
+from devtools.servers import NotReady, running_server
 
 CALL_SECONDS = 120
 SIDE = 256
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     output.mkdir(exist_ok=True)
     key = secrets.token_urlsafe(12)
     environment = {
-        **unset(os.environ),
+        **without_settings(os.environ),
         "COMFYUI_MOUNTS": f"output:{output}",
         "COMFYUI_ACCESS_KEY": key,
         "FILE_SERVER_ACCESS_KEY": key,
@@ -43,9 +43,11 @@ def main(argv: Sequence[str]) -> int:
     }
     with ExitStack() as servers:
         try:
-            project = servers.enter_context(installed())
+            project = servers.enter_context(project_copy())
             comfyui, files = (
-                servers.enter_context(serving(["-m", name, "--port", "0"], environment, project))
+                servers.enter_context(
+                    running_server(["-m", name, "--port", "0"], environment, project)
+                )
                 for name in ("embedded_comfyui", "input_server")
             )
         except NotReady as problem:

@@ -18,7 +18,7 @@ SETTINGS = ("COMFYUI", "FILE_SERVER", "INPUT_SERVER", "DOWNLOAD_ALLOW", "PROJECT
 """How the names of all settings begin."""
 
 
-def install(folder: Path) -> Path:
+def copy_project(folder: Path) -> Path:
     """Copy into ``folder`` what runs, and no settings; gives the folder."""
     unwanted = shutil.ignore_patterns("config.env", "mounts.json", "__pycache__", ".*")
     for name in PACKAGES:
@@ -29,12 +29,12 @@ def install(folder: Path) -> Path:
 
 
 @contextmanager
-def installed() -> Iterator[Path]:
+def project_copy() -> Iterator[Path]:
     """Such a copy, for as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="comfyui-apart-", ignore_cleanup_errors=True) as folder:
-        yield install(Path(folder))
+        yield copy_project(Path(folder))
 
 
-def unset(environ: Mapping[str, str]) -> dict[str, str]:
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without the settings in it."""
     return {name: value for name, value in environ.items() if not name.startswith(SETTINGS)}

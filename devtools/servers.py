@@ -17,7 +17,7 @@ class NotReady(Exception):
 
 
 @contextmanager
-def serving(
+def running_server(
     arguments: Sequence[str], environment: Mapping[str, str], project: Path
 ) -> Iterator[str]:
     """Run ``python ARGUMENTS`` in ``project`` for as long as the block lasts; gives its address.

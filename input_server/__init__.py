@@ -31,15 +31,15 @@ def register_routes(
     from .gallery.pages import Gallery
     from .http.express import register
     from .http.handler import FileServer
-    from .log import tell
-    from .mounts.retention import clean_now_and_then
-    from .settings import read, short_keys
+    from .log import log_line
+    from .mounts.retention import start_cleanup_thread
+    from .settings import read, short_key_warnings
 
     base = Path(project_base_path) if project_base_path else None
     config = read(plugin_config or {}, base)
     server = FileServer(config)
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key, server.variants.memory)
     register(app, server, log=config.access_log)
-    for warning in short_keys(config):
-        tell(warning)
-    clean_now_and_then(server.mounts, tell)
+    for warning in short_key_warnings(config):
+        log_line(warning)
+    start_cleanup_thread(server.mounts, log_line)

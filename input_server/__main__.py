@@ -12,10 +12,18 @@ from pathlib import Path
 
 from .auth.lockout import DenyList
 from .cli import add_commands, perform
-from .http.metrics_folder import shared_figures
-from .log import tell
+from .http.metrics_folder import shared_metrics_dir
+from .log import log_line
 from .mounts.table import ConfigError
-from .settings import PACKAGE, Config, check_public, is_loopback, read, short_keys, unserved_results
+from .settings import (
+    PACKAGE,
+    Config,
+    is_loopback,
+    read,
+    refuse_example_keys,
+    results_mount_warning,
+    short_key_warnings,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,20 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.command:
             return perform(chosen, config)
         host = chosen.host or config.host
-        DenyList(config.deny_file, tell)  # raises for a list that cannot be read
+        DenyList(config.deny_file, log_line)  # raises for a list that cannot be read
         if chosen.bridge:
-            check_public(config, "the host")
+            refuse_example_keys(config, "the host")
         elif chosen.unix is None:
-            check_public(config, host)
+            refuse_example_keys(config, host)
     except (ConfigError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
     if chosen.bridge or (chosen.unix is None and not is_loopback(host)):
-        for warning in short_keys(config):
-            tell(warning)
-    if unserved := unserved_results(config):
-        tell(f"Warning: {unserved}")
-    with shared_figures(config.workers):
+        for warning in short_key_warnings(config):
+            log_line(warning)
+    if unserved := results_mount_warning(config):
+        log_line(f"Warning: {unserved}")
+    with shared_metrics_dir(config.workers):
         return _serve(config, host, chosen)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @contextmanager
-def alone_at(file: Path) -> Iterator[None]:
+def file_lock(file: Path) -> Iterator[None]:
     """Hold off others who would read and write the same file here, until the block ends. Beside it
     lies an empty ``.<name>.lock`` from then on. Raises OSError.
     """
@@ -34,7 +34,7 @@ def alone_at(file: Path) -> Iterator[None]:
             yield
 
 
-def write_whole(file: Path, content: bytes) -> None:
+def write_atomic(file: Path, content: bytes) -> None:
     """Write a file in one step for everybody who looks. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{secrets.token_hex(6)}")

@@ -11,20 +11,20 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from .atomic import alone_at
+from .atomic import file_lock
 from .link_command import add_link, make_link
-from .mounts.disk_usage import measured
+from .mounts.disk_usage import measure
 from .mounts.retention import carry_out, plans
 from .mounts.table import (
     Clean,
     ConfigError,
     Mount,
     MountTable,
-    as_json,
-    mount_of,
-    path_of,
-    read_file,
-    write_file,
+    expand_path,
+    mount_to_json,
+    parse_mount,
+    read_mounts_file,
+    write_mounts_file,
 )
 from .settings import Config
 
@@ -96,7 +96,7 @@ def _list(chosen: argparse.Namespace, config: Config) -> int:
 
 
 def _usage(chosen: argparse.Namespace, config: Config) -> int:
-    rows = [(mount, *measured(mount)) for mount in _table(config)]
+    rows = [(mount, *measure(mount)) for mount in _table(config)]
     if chosen.json:
         told = {
             mount.alias: {"files": files, "bytes": size, "quota_mb": mount.quota_mb}
@@ -115,7 +115,7 @@ def _usage(chosen: argparse.Namespace, config: Config) -> int:
 def _add(chosen: argparse.Namespace, config: Config) -> int:
     told = Mount(
         chosen.alias,
-        path_of(chosen.folder, Path.cwd(), "mounts add"),
+        expand_path(chosen.folder, Path.cwd(), "mounts add"),
         cache_seconds=chosen.cache_seconds,
         public=not chosen.private,
         quota_mb=chosen.quota_mb,
@@ -123,25 +123,27 @@ def _add(chosen: argparse.Namespace, config: Config) -> int:
         read_only=chosen.read_only,
         clean=Clean(chosen.older_than_days, chosen.total_mb, chosen.most_files, chosen.keep_newest),
     )
-    mount = mount_of(as_json(told), config.mounts_file)
+    mount = parse_mount(mount_to_json(told), config.mounts_file)
     if not mount.folder.is_dir():
         raise ConfigError(f"{mount.folder} is no folder.")
-    with alone_at(config.mounts_file):
-        known = [other for other in read_file(config.mounts_file) if other.alias != mount.alias]
-        write_file(config.mounts_file, [*known, mount])
+    with file_lock(config.mounts_file):
+        known = [
+            other for other in read_mounts_file(config.mounts_file) if other.alias != mount.alias
+        ]
+        write_mounts_file(config.mounts_file, [*known, mount])
     print(f"{mount.alias} is served from now on: {mount.folder}")
     return 0
 
 
 def _remove(chosen: argparse.Namespace, config: Config) -> int:
-    with alone_at(config.mounts_file):
-        known = read_file(config.mounts_file)
+    with file_lock(config.mounts_file):
+        known = read_mounts_file(config.mounts_file)
         rest = [mount for mount in known if mount.alias != chosen.alias]
         if len(rest) == len(known):
             elsewhere = any(mount.alias == chosen.alias for mount in config.mounts)
             hint = " It is set in COMFYUI_MOUNTS; take it out there." if elsewhere else ""
             raise ConfigError(f"{config.mounts_file} has no mount {chosen.alias!r}.{hint}")
-        write_file(config.mounts_file, rest)
+        write_mounts_file(config.mounts_file, rest)
     print(f"{chosen.alias} is served no more; its files stay.")
     return 0
 

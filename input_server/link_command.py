@@ -11,11 +11,11 @@ from functools import partial
 from .auth import signing
 from .auth.access import Key
 from .http.urls import Route, written
-from .mounts.resolve import Refused, judge
+from .mounts.resolve import Refused, check_names
 from .mounts.table import ConfigError
 from .settings import Config
 
-MOST_HOURS = signing.LONGEST // 3600 - 24
+MOST_HOURS = signing.MAX_LIFETIME // 3600 - 24
 
 
 def add_link(link: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def make_link(chosen: argparse.Namespace, config: Config) -> int:
         key.key if key else None,
         chosen.alias,
         names or ("",),
-        config.by_gate,
+        config.through_host_gate,
     )
     expires = int(time.time() + chosen.hours * 3600)
     query = signing.query(secret, route.what, route.alias, names, expires)
@@ -82,7 +82,7 @@ def _check_there(alias: str, names: Sequence[str], config: Config) -> None:
         raise ConfigError(f"There is no mount {alias!r}; there are {known}.")
     try:
         if names:
-            judge(names)
+            check_names(names)
     except Refused:
         raise ConfigError(f"{'/'.join(names)!r} is a name that is never served.") from None
     if not mount.folder.joinpath(*names).exists():

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 
 
-def tell(text: str) -> None:
+def log_line(text: str) -> None:
     """Say it, in the local time. Nothing that is said here may hold a key."""
     moment = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
     print(moment, text, file=sys.stderr, flush=True)

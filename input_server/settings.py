@@ -11,11 +11,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from .auth.access import Key, read_keys
-from .auth.lockout import Network, Policy, networks
-from .images.memory import IMAGE_MB
-from .mounts.table import ALIAS, RESERVED, ConfigError, Mount, MountTable, parse_mounts, path_of
-from .numbers import number
+from .auth.access import Key, parse_keys
+from .auth.lockout import LockoutPolicy, Network, networks
+from .images.memory import DEFAULT_IMAGE_MB
+from .mounts.table import ALIAS, RESERVED, ConfigError, Mount, MountTable, expand_path, parse_mounts
+from .numbers import parse_count
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_PORT = 5005
@@ -50,20 +50,20 @@ class Config:
     workers: int = 1
     access_log: bool = False
     cache_mb: int = 256
-    image_mb: int = IMAGE_MB
+    image_mb: int = DEFAULT_IMAGE_MB
     head_seconds: int = 10
     stall_seconds: int = 60
-    guard: Policy = field(default_factory=Policy)
+    guard: LockoutPolicy = field(default_factory=LockoutPolicy)
     deny_file: Path | None = None
     trusted: tuple[Network, ...] = ()
     offload: str = ""
     base_url: str = ""
-    by_gate: bool = False
+    through_host_gate: bool = False
     results: Mount | None = None
 
-    def table(self, tell: Callable[[str], None]) -> MountTable:
+    def table(self, log_line: Callable[[str], None]) -> MountTable:
         """The mounts as they are from now on; ``tell`` is told what is wrong with their file."""
-        return MountTable(self.mounts, self.mounts_file, tell)
+        return MountTable(self.mounts, self.mounts_file, log_line)
 
 
 def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
@@ -80,10 +80,10 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         return next((s[key].strip() for s in sources if s.get(key, "").strip()), "")
 
     def path(key: str) -> Path | None:
-        return path_of(value(key), project, key) if value(key) else None
+        return expand_path(value(key), project, key) if value(key) else None
 
     key = value("COMFYUI_ACCESS_KEY") or value("FILE_SERVER_ACCESS_KEY")
-    keys = read_keys(value("COMFYUI_KEYS"), project)
+    keys = parse_keys(value("COMFYUI_KEYS"), project)
     if any(_is_comment(secret) for secret in (key, value("INPUT_SERVER_SIGNING_KEY"))):
         raise ConfigError(
             "No access key is set: in its place, or in that of INPUT_SERVER_SIGNING_KEY, stands a "
@@ -108,7 +108,7 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         workers=_whole(value, "INPUT_SERVER_WORKERS", 1, 1, 64),
         access_log=debug or _yes(value, "INPUT_SERVER_ACCESS_LOG"),
         cache_mb=_whole(value, "INPUT_SERVER_CACHE_MB", 256, 0, 1_000_000),
-        image_mb=_whole(value, "INPUT_SERVER_IMAGE_MB", IMAGE_MB, 1, 1_000_000),
+        image_mb=_whole(value, "INPUT_SERVER_IMAGE_MB", DEFAULT_IMAGE_MB, 1, 1_000_000),
         head_seconds=_whole(value, "INPUT_SERVER_HEAD_SECONDS", 10, 1, 3600),
         stall_seconds=_whole(value, "INPUT_SERVER_STALL_SECONDS", 60, 1, 3600),
         guard=_guard(value),
@@ -116,7 +116,7 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         trusted=networks(value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"),
         offload=_offload(value("INPUT_SERVER_OFFLOAD")),
         base_url=_base_url(value),
-        by_gate=value("FILE_SERVER_URL_STYLE").lower() == "host",
+        through_host_gate=value("FILE_SERVER_URL_STYLE").lower() == "host",
     )
 
 
@@ -125,7 +125,7 @@ def _is_comment(secret: str) -> bool:
     return secret.startswith("#") or " #" in secret
 
 
-def check_public(config: Config, host: str) -> None:
+def refuse_example_keys(config: Config, host: str) -> None:
     """Refuse to be reachable from elsewhere under a secret that everybody knows. Raises ConfigError."""
     known = [name for name, secret in _secrets(config) if secret in EXAMPLE_KEYS]
     if known and not is_loopback(host):
@@ -135,7 +135,7 @@ def check_public(config: Config, host: str) -> None:
         )
 
 
-def unserved_results(config: Config) -> str:
+def results_mount_warning(config: Config) -> str:
     """Why the addresses in the pipeline's answers will not open; "" where they will."""
     results = config.results
     if results is None or _project() == PACKAGE:
@@ -146,7 +146,7 @@ def unserved_results(config: Config) -> str:
     return f"No mount {results.alias} serves {results.folder}, so the addresses of results do not open."
 
 
-def short_keys(config: Config) -> list[str]:
+def short_key_warnings(config: Config) -> list[str]:
     """A warning for each key, and each secret that signs, which could be guessed."""
     return [
         f"Warning: the {name} is short; a long one cannot be guessed."
@@ -198,13 +198,13 @@ def _of_results(value: Value, project: Path) -> Mount:
             f"COMFYUI_OUTPUT_MOUNT is {alias!r}. It has to be of letters, digits, - and _."
         )
     return Mount(
-        alias, path_of(value("COMFYUI_OUTPUT_DIR") or "output", project, "COMFYUI_OUTPUT_DIR")
+        alias, expand_path(value("COMFYUI_OUTPUT_DIR") or "output", project, "COMFYUI_OUTPUT_DIR")
     )
 
 
 def _with_server_output(mounts: tuple[Mount, ...], folder: str) -> tuple[Mount, ...]:
     """ComfyUI's own output folder, where results are not copied, under an alias of its own."""
-    path = path_of(folder, Path(), "COMFYUI_SERVER_OUTPUT_DIR")
+    path = expand_path(folder, Path(), "COMFYUI_SERVER_OUTPUT_DIR")
     held = any(path.is_relative_to(mount.folder) for mount in mounts)
     if not folder or held or any(mount.alias == SERVER_OUTPUT_ALIAS for mount in mounts):
         return mounts
@@ -235,7 +235,7 @@ def _whole(value: Value, key: str, default: int, least: int, most: int) -> int:
     text = value(key)
     if not text:
         return default
-    found = number(text)
+    found = parse_count(text)
     if found is None or not least <= found <= most:
         raise ConfigError(f"{key} is {text!r}. It has to be a number from {least} to {most}.")
     return found
@@ -248,8 +248,8 @@ def _yes(value: Value, key: str) -> bool:
     return text in ("true", "1", "yes")
 
 
-def _guard(value: Value) -> Policy:
-    return Policy(
+def _guard(value: Value) -> LockoutPolicy:
+    return LockoutPolicy(
         limit=_whole(value, "INPUT_SERVER_LOCK_AFTER", 10, 0, 100_000),
         seconds=_whole(value, "INPUT_SERVER_LOCK_SECONDS", 600, 1, 10_000_000),
         exempt=networks(value("INPUT_SERVER_LOCK_EXEMPT") or LOOPBACK, "INPUT_SERVER_LOCK_EXEMPT")

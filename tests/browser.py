@@ -54,7 +54,7 @@ class Tab:
         self._wire = wire
         self._ids = itertools.count(1)
         self._loaded: set[str] = set()
-        self.troubles: list[str] = []
+        self.console_errors: list[str] = []
         for domain in ("Page", "Runtime", "Log"):
             self.send(f"{domain}.enable")
         self.send("Page.setLifecycleEventsEnabled", enabled=True)
@@ -80,11 +80,11 @@ class Tab:
     def _note(self, message: Mapping[str, Any]) -> None:
         told = message.get("params", {})
         if message.get("method") == "Runtime.exceptionThrown":
-            self.troubles.append(json.dumps(told["exceptionDetails"])[:500])
+            self.console_errors.append(json.dumps(told["exceptionDetails"])[:500])
         elif message.get("method") == "Runtime.consoleAPICalled" and told["type"] == "error":
-            self.troubles.append(json.dumps(told["args"])[:500])
+            self.console_errors.append(json.dumps(told["args"])[:500])
         elif message.get("method") == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.troubles.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            self.console_errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
         elif message.get("method") == "Page.lifecycleEvent" and told["name"] == "load":
             self._loaded.add(told["loaderId"])
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from devtools.isolated import install, unset
+from devtools.isolated import copy_project, without_settings
 from input_server import settings as config
 from tests.waiting import TIMEOUT
 
@@ -31,7 +31,7 @@ settings.load_profile("suite")  # `--hypothesis-profile=default` looks for other
 
 
 @dataclass(frozen=True)
-class Answered:
+class PluginResponse:
     """What came back from one process."""
 
     status: int
@@ -69,7 +69,9 @@ class Plugin:
     def output(self) -> Path:
         return self.folder / "output"
 
-    def call(self, call: Any, *args: str, python: tuple[str, ...] = (), **env: str) -> Answered:
+    def call(
+        self, call: Any, *args: str, python: tuple[str, ...] = (), **env: str
+    ) -> PluginResponse:
         """One call as a host makes it; ``call`` is what is written to stdin as JSON, or bytes."""
         done = subprocess.run(
             [*(python or (sys.executable,)), "comfyui_plugin.py", *args],
@@ -82,7 +84,7 @@ class Plugin:
         )
         told = done.stderr.decode("utf-8", "replace")
         assert "ResourceWarning" not in told, told
-        return Answered(done.returncode, done.stdout, told)
+        return PluginResponse(done.returncode, done.stdout, told)
 
     def start(self, call: Any, **env: str) -> subprocess.Popen[bytes]:
         """A call that goes on while the test does something else."""
@@ -109,15 +111,15 @@ class Plugin:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def isolate_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test meets what its developer has set: not in the environment, and not in the files of this
     checkout, as the file server is that of a copy (tests/apart.py).
     """
-    kept = unset(os.environ)
+    kept = without_settings(os.environ)
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ.keys() - kept.keys():
             patch.delenv(name)
-        copy = install(tmp_path_factory.mktemp("apart"))
+        copy = copy_project(tmp_path_factory.mktemp("apart"))
         patch.setattr(config, "PACKAGE", copy / "input_server")
         yield
 
@@ -125,7 +127,7 @@ def nothing_is_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def plugin(tmp_path: Path) -> Plugin:
     """A fresh installation that knows no server yet."""
-    folder = install(tmp_path / "Plugin 插件" / "comfyui")
+    folder = copy_project(tmp_path / "Plugin 插件" / "comfyui")
     kept = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "LANG")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment["FILE_SERVER_ACCESS_KEY"] = "key-of-the-test"

@@ -72,8 +72,8 @@ class Script:
     cancelled: list[str] = field(default_factory=list)
     sockets: int = 0
     posted: list[dict[str, Any]] = field(default_factory=list)
-    logins: list[str | None] = field(default_factory=list)  # Authorization of each GET
-    asked: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)  # Authorization of each GET
+    requested_paths: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
     sent: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -129,8 +129,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.script.stopped.is_set():
             self.close_connection = True
             return
-        self.script.asked.append(path)
-        self.script.logins.append(self.headers["Authorization"])
+        self.script.requested_paths.append(path)
+        self.script.authorizations.append(self.headers["Authorization"])
         if self.is_odd():
             return
         if path == "/ws":
@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
-        self.script.asked.append(self.path)
+        self.script.requested_paths.append(self.path)
         if (fault := self.fault(self.path)) is not None:
             return self.answer(*fault)
         if self.path.startswith("/upload"):
@@ -279,7 +279,7 @@ class Server(ThreadingHTTPServer):
         return
 
 
-class Fake:
+class FakeServer:
     """A server that can be stopped and started again under its address."""
 
     def __init__(self) -> None:
@@ -310,7 +310,7 @@ class Fake:
 
 
 @pytest.fixture
-def fake() -> Iterator[Fake]:
-    made = Fake()
+def fake() -> Iterator[FakeServer]:
+    made = FakeServer()
     yield made
     made.stop()

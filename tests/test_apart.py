@@ -38,7 +38,7 @@ ONE_OF_EACH_KIND = (
 
 @pytest.mark.timeout(600)  # a run of the suite within the suite
 def test_no_test_meets_what_its_developer_has_set(tmp_path: Path) -> None:
-    checkout = isolated.install(tmp_path / "checkout")
+    checkout = isolated.copy_project(tmp_path / "checkout")
     unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
     for name in ("tests", "demo", "benchmarks", "devtools"):
         shutil.copytree(PROJECT / name, checkout / name, ignore=unwanted)

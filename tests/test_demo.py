@@ -30,7 +30,7 @@ HOSTILE = {
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout in use: with a ``config.env`` that would spoil everything, and a ComfyUI beside it."""
-    folder = isolated.install(tmp_path / "checkout")
+    folder = isolated.copy_project(tmp_path / "checkout")
     for name in ("demo", "benchmarks", "devtools"):
         shutil.copytree(PROJECT / name, folder / name)
     (tmp_path / "input").mkdir()
@@ -86,4 +86,6 @@ def test_every_setting_is_known_for_one() -> None:
     text = "".join(path.read_text("utf-8") for path in examples)
     names = [*re.findall(r"^(\w+)=", text, re.MULTILINE), "PROJECT_BASE_PATH"]
     assert len(names) > 40
-    assert isolated.unset({**dict.fromkeys(names, "x"), "PATH": "kept"}) == {"PATH": "kept"}
+    assert isolated.without_settings({**dict.fromkeys(names, "x"), "PATH": "kept"}) == {
+        "PATH": "kept"
+    }

@@ -32,7 +32,7 @@ sys.exit(run.main(["serve", "--port", "0", "--stop-with-stdin"]))
 def test_a_served_port_is_free_again_when_run_py_is_ended(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    checkout = isolated.install(tmp_path / "checkout")
+    checkout = isolated.copy_project(tmp_path / "checkout")
     shutil.copy(PROJECT / "run.py", checkout)
     with subprocess.Popen(
         [sys.executable, "-c", SERVE],

@@ -22,7 +22,7 @@ MAX_INT_DIGITS = 1000
 """A longer whole number is read as infinity, as JavaScript does from 309 digits on."""
 
 
-class BadJson(ValueError):
+class InvalidJson(ValueError):
     """A text that cannot be read. ``str()`` completes a sentence: ``is not JSON: … at line 1, …``."""
 
 
@@ -32,11 +32,11 @@ def read(text: str) -> Any:
         value = json.loads(text, parse_int=_whole)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise BadJson(f"is not JSON: {error.msg} at {where}") from None
+        raise InvalidJson(f"is not JSON: {error.msg} at {where}") from None
     except RecursionError:
-        raise BadJson(TOO_DEEP) from None
+        raise InvalidJson(TOO_DEEP) from None
     if is_deeper_than(value, MAX_NESTING):
-        raise BadJson(TOO_DEEP)
+        raise InvalidJson(TOO_DEEP)
     return value
 
 
@@ -81,7 +81,7 @@ def non_finite(value: Any) -> str | None:
     return None
 
 
-def with_nulls(value: Any) -> Any:
+def nan_to_null(value: Any) -> Any:
     """The value with ``null`` for each NaN and infinity, as JavaScript's ``JSON.stringify`` writes it.
 
     The value itself where it has none. ``value`` is at most ``MAX_NESTING`` deep.

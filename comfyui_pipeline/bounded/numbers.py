@@ -10,7 +10,7 @@ DIGITS = re.compile(r"[0-9]{1,20}")
 for ``²``, and ``int`` raises ValueError beyond 4,300 digits."""
 
 
-def whole_number(text: str | None, *, at_most: int) -> int | None:
+def parse_count(text: str | None, *, at_most: int) -> int | None:
     """A length, count or position as text; None unless it is a number from 0 to ``at_most``.
 
     Spaces around it are allowed, as in a header. Never raises.
@@ -40,7 +40,7 @@ MAX_DIGITS = 400
 """Characters of a written number: more than any float needs, few enough to parse at once."""
 
 
-def from_text(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """A number as a caller writes it (``"0.5"``, ``"1e3"``); None for anything else. Never raises."""
     if len(text) > MAX_DIGITS or not text.isascii() or "_" in text:
         return None

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-MOST = 20_000
+MAX_RESPONSE_BYTES = 20_000
 """Bytes of an answer without its pictures."""
 MOST_TEXT = 12_000
 """Bytes of its text; fields get what is left."""
-MOST_ERROR = 6_000
-MOST_VALUE = 1_000
+MAX_ERROR_BYTES = 6_000
+MAX_VALUE_CHARS = 1_000
 """Characters of one string among the fields, unless it names a file."""
 MOST_DEPTH = 12
 KEPT = ("path", "url", "file", "prompt_id", "sha256")
@@ -110,7 +110,7 @@ def decoded(part: str) -> bytes | None:
         return None
 
 
-def without_files(text: str, note: Callable[[str], str] | None = None) -> str:
+def without_encoded_files(text: str, note: Callable[[str], str] | None = None) -> str:
     """The text with each encoded file replaced by ``note`` of it (default: how long it was)."""
     if len(text) < 64:
         return text
@@ -144,7 +144,7 @@ def cut(text: str, most: int, end: str = "…") -> str:
     return text[:low].rstrip() + end
 
 
-def error_text(text: str, remains: str = "") -> str:
+def bounded_error(text: str, remains: str = "") -> str:
     """An error for the answer: its beginning and its end, without encoded files.
 
     ``remains``: what the call has queued and stored, which stays in full as far as possible.
@@ -153,16 +153,18 @@ def error_text(text: str, remains: str = "") -> str:
 
 
 def _shortened(text: str) -> str:
-    text = without_files(text[: 64 * MOST])
-    if size(text) <= MOST_ERROR:
+    text = without_encoded_files(text[: 64 * MAX_RESPONSE_BYTES])
+    if size(text) <= MAX_ERROR_BYTES:
         return text
-    kept = cut(text, MOST_ERROR * 2 // 3, "")
-    rest = cut(text[: -MOST_ERROR // 2 - 1 : -1], MOST_ERROR // 4, "")[::-1]
+    kept = cut(text, MAX_ERROR_BYTES * 2 // 3, "")
+    rest = cut(text[: -MAX_ERROR_BYTES // 2 - 1 : -1], MAX_ERROR_BYTES // 4, "")[::-1]
     return f"{kept} … ({len(text)} characters in all) … {rest}"
 
 
 def bounded(
-    result: Mapping[str, Any], save: Callable[[bytes], str] | None = None, most: int = MOST
+    result: Mapping[str, Any],
+    save: Callable[[bytes], str] | None = None,
+    most: int = MAX_RESPONSE_BYTES,
 ) -> dict[str, Any]:
     """The result within ``most`` bytes beside its pictures.
 
@@ -173,13 +175,13 @@ def bounded(
     pictures = [part for part in result.get("content", ()) if part.get("type") != "text"]
     text = "\n".join(p["text"] for p in result.get("content", ()) if p.get("type") == "text")
     fields = {name: _clean(value) for name, value in result.items() if name != "content"}
-    clean = without_files(text)
+    clean = without_encoded_files(text)
     whole = {"content": [{"type": "text", "text": clean}], **fields}
     if size(whole) <= most:
         return {**fields, "content": [{"type": "text", "text": clean}, *pictures]}
     kept = _saved(save, _without_urls(fields if "outputs" in fields else {"text": clean, **fields}))
     end = f"… (cut; all of it: {kept})" if kept else "… (cut)"
-    shown = cut(clean, most * MOST_TEXT // MOST, end)
+    shown = cut(clean, most * MOST_TEXT // MAX_RESPONSE_BYTES, end)
     content = [{"type": "text", "text": shown}]
     room = most - size({"content": content, "truncated": MOST_NAMES, "all_fields": kept})
     small, truncated = _shrunk_fields(fields, room)
@@ -198,7 +200,7 @@ def _saved(save: Callable[[bytes], str] | None, fields: Mapping[str, Any]) -> st
         kept = save(json.dumps(fields, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
     except Exception:  # the answer matters more than its long form
         return ""
-    return kept if len(kept) <= MOST_VALUE // 2 else ""
+    return kept if len(kept) <= MAX_VALUE_CHARS // 2 else ""
 
 
 def _without_urls(value: Any) -> Any:
@@ -211,7 +213,7 @@ def _without_urls(value: Any) -> Any:
 def _clean(value: Any, depth: int = 0) -> Any:
     """Only what JSON has, without encoded files: no NaN, no odd types, no endless nesting."""
     if isinstance(value, str):
-        return without_files(value)
+        return without_encoded_files(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -253,7 +255,7 @@ def _shrunk(value: Any, room: int) -> Any:
     if size(value) <= room:
         return value
     if isinstance(value, str):
-        return cut(value, min(room - 2, MOST_VALUE)) if room > 8 else None
+        return cut(value, min(room - 2, MAX_VALUE_CHARS)) if room > 8 else None
     if isinstance(value, dict):
         return _shrunk_map(value, room)
     if isinstance(value, list):
@@ -280,7 +282,7 @@ def _shrunk_map(values: dict[str, Any], room: int) -> dict[str, Any] | None:
         cost = size(name) + 4
         small = value
         if cost + size(value) > room:
-            small = None if name in KEPT else _shrunk(value, min(room - cost, MOST_VALUE))
+            small = None if name in KEPT else _shrunk(value, min(room - cost, MAX_VALUE_CHARS))
         if small is None:
             continue
         kept[name] = small

@@ -17,22 +17,22 @@ from comfyui_pipeline.engine import error_text, responses
 from comfyui_pipeline.engine.files import ServerFiles
 from comfyui_pipeline.engine.http import (
     GATEWAY,
-    SIDE_BY_SIDE,
+    MAX_PARALLEL,
     TRIES,
     Http,
     LostReply,
     Refused,
     Reply,
+    as_object,
     is_loopback,
     pause,
-    string_map,
 )
-from comfyui_pipeline.engine.protocol import Job, NodeSchema, RunState
+from comfyui_pipeline.engine.protocol import Job, JobState, NodeSchema
 from comfyui_pipeline.engine.timeouts import within
-from comfyui_pipeline.engine.waiting import Patience, QueuedRun
+from comfyui_pipeline.engine.waiting import QueuedJob, Timeouts
 from comfyui_pipeline.engine.websocket import Socket, Subscription
 from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
-from comfyui_pipeline.process.time_limit import AFTER_SECONDS
+from comfyui_pipeline.process.time_limit import FETCH_GRACE_SECONDS
 
 SOCKET_SECONDS = 5.0
 """How long opening a socket may take; the run is asked for meanwhile by nobody."""
@@ -57,8 +57,8 @@ class ComfyUI:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
         deadline: float = math.inf,
-        after: float = AFTER_SECONDS,
-        patience: Patience | None = None,
+        after: float = FETCH_GRACE_SECONDS,
+        timeouts: Timeouts | None = None,
         log: Callable[[str], None],
     ) -> None:
         self._http = Http(base_url, timeout, log, headers, deadline, after)
@@ -66,7 +66,7 @@ class ComfyUI:
         self._headers = dict(headers or {})
         self._prefix = client_prefix
         self._timeout = timeout
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or Timeouts()
         self._log = log
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class ComfyUI:
 
     # -- running -----------------------------------------------------------------------------
 
-    def queue(self, job: Job) -> QueuedRun:
+    def queue(self, job: Job) -> QueuedJob:
         """Subscribe, then post; each call under a client id of its own."""
         client_id = f"{self._prefix}-{uuid.uuid4().hex}"
         body = {
@@ -97,21 +97,21 @@ class ComfyUI:
             self.cancel(job.prompt_id)
             raise
         errors = error_text.node_errors(answer.get("node_errors"))
-        return QueuedRun(self._http, job, socket, errors, self._patience)
+        return QueuedJob(self._http, job, socket, errors, self._timeouts)
 
-    def follow(self, job: Job) -> QueuedRun:
+    def follow(self, job: Job) -> QueuedJob:
         """A run of an earlier call; its frames go to that call's socket, so it is asked for."""
-        return QueuedRun(self._http, job, None, {}, self._patience)
+        return QueuedJob(self._http, job, None, {}, self._timeouts)
 
-    def state(self, prompt_id: str) -> RunState:
+    def state(self, prompt_id: str) -> JobState:
         """The queue first and the history second, as a run may end in between."""
         queue = self._queue()
         if queue.is_running(prompt_id):
-            return RunState("running")
+            return JobState("running")
         ahead = queue.ahead_of(prompt_id)
         if ahead is not None:
-            return RunState("queued", ahead)
-        return RunState("ended" if self._history(prompt_id) else "unknown")
+            return JobState("queued", ahead)
+        return JobState("ended" if self._history(prompt_id) else "unknown")
 
     def job(self, prompt_id: str) -> Job | None:
         """From the queue or the history, which both keep the prompt."""
@@ -119,7 +119,7 @@ class ComfyUI:
         if found is None or not isinstance(found.prompt, dict):
             return None
         prompt = {
-            node_id: {**node, "inputs": dict(string_map(node.get("inputs")))}
+            node_id: {**node, "inputs": dict(as_object(node.get("inputs")))}
             for node_id, node in found.prompt.items()
             if isinstance(node, dict) and isinstance(node.get("class_type"), str)
         }
@@ -128,7 +128,7 @@ class ComfyUI:
     def _queue(self) -> responses.Queue:
         return self._asked("/queue", responses.queue)
 
-    def _history(self, prompt_id: str) -> responses.Entry | None:
+    def _history(self, prompt_id: str) -> responses.HistoryEntry | None:
         path = f"/history/{quote(prompt_id, safe='')}"
         return self._asked(path, lambda document: responses.history(document, prompt_id))
 
@@ -145,7 +145,7 @@ class ComfyUI:
         try:
             path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
             reply = self._http.once("POST", path, json={}, seconds=CANCEL_SECONDS)
-            if reply.status == 200 and string_map(self._http.json(reply, path)).get("cancelled"):
+            if reply.status == 200 and as_object(self._http.json(reply, path)).get("cancelled"):
                 return True
         except EngineError as error:
             self._log(f"could not cancel at once: {error}")
@@ -220,7 +220,7 @@ class ComfyUI:
             if reply.status == 400:
                 raise self._rejected(reply, job)
             if reply.status not in GATEWAY:
-                return string_map(self._http.json(reply, "/prompt"))
+                return as_object(self._http.json(reply, "/prompt"))
             problem = LostReply(str(self._http.odd(reply.status, "/prompt")))
         if problem is None:
             return {}
@@ -242,7 +242,7 @@ class ComfyUI:
             return None
 
     def _rejected(self, reply: Reply, job: Job) -> EngineError:
-        told = string_map(self._http.document(reply, "/prompt"))
+        told = as_object(self._http.document(reply, "/prompt"))
         return PromptRejected(
             f"ComfyUI refused the workflow: {error_text.rejection(job.prompt, told)}.",
             "Correct these inputs with params and call again.",
@@ -255,7 +255,7 @@ class ComfyUI:
         names = sorted(set(class_types))
         if not names:
             return {}
-        pool = ThreadPoolExecutor(min(SIDE_BY_SIDE, len(names)))
+        pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(names)))
         try:
             found = list(pool.map(self._schema, names))
         finally:

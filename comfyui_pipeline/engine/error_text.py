@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comfyui_pipeline.engine.http import some_list, string_map
+from comfyui_pipeline.engine.http import as_list, as_object
 from comfyui_pipeline.engine.protocol import Prompt
 
 LISTED = 10
@@ -15,14 +15,14 @@ SHOWN = 300
 def label(prompt: Prompt, node_id: str, class_type: str = "") -> str:
     """``6 "Positive Prompt" (CLIPTextEncode)``"""
     node = prompt.get(node_id, {})
-    title = string_map(node.get("_meta")).get("title")
+    title = as_object(node.get("_meta")).get("title")
     kind = class_type or node.get("class_type") or "?"
     return f'{node_id} "{title}" ({kind})' if title and title != kind else f"{node_id} ({kind})"
 
 
 def rejection(prompt: Prompt, body: Mapping[str, Any]) -> str:
     """What a 400 of ``POST /prompt`` says (ComfyUI server.py, execution.py validate_prompt)."""
-    error = string_map(body.get("error"))
+    error = as_object(body.get("error"))
     reasons = [
         f"node {label(prompt, node_id)}: {reason}"
         for node_id, reason in node_errors(body.get("node_errors")).items()
@@ -30,7 +30,7 @@ def rejection(prompt: Prompt, body: Mapping[str, Any]) -> str:
     if reasons:
         return "; ".join(reasons)
     told = [str(part) for part in (error.get("message"), error.get("details")) if part]
-    extra = string_map(error.get("extra_info"))
+    extra = as_object(error.get("extra_info"))
     if error.get("type") == "invalid_prompt" and extra.get("node_id"):
         node = label(prompt, str(extra["node_id"]), str(extra.get("class_type") or ""))
         told.append(
@@ -42,13 +42,11 @@ def rejection(prompt: Prompt, body: Mapping[str, Any]) -> str:
 def node_errors(found: Any) -> dict[str, str]:
     """node id -> its reasons, from the ``node_errors`` of a 400 or of a 200."""
     reasons = {}
-    for node_id, entry in string_map(found).items():
-        errors = some_list(string_map(entry).get("errors"))
-        words = ", ".join(_reason(string_map(error)) for error in errors) or "not valid"
+    for node_id, entry in as_object(found).items():
+        errors = as_list(as_object(entry).get("errors"))
+        words = ", ".join(_reason(as_object(error)) for error in errors) or "not valid"
         lost = [
-            str(o)
-            for o in some_list(string_map(entry).get("dependent_outputs"))
-            if str(o) != node_id
+            str(o) for o in as_list(as_object(entry).get("dependent_outputs")) if str(o) != node_id
         ]
         reasons[str(node_id)] = words + (
             f" (so node {', '.join(lost)} gave nothing)" if lost else ""
@@ -57,7 +55,7 @@ def node_errors(found: Any) -> dict[str, str]:
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    extra = string_map(error.get("extra_info"))
+    extra = as_object(error.get("extra_info"))
     message = str(error.get("message") or error.get("type") or "not valid")
     name = extra.get("input_name")
     if not name:
@@ -68,7 +66,7 @@ def _reason(error: Mapping[str, Any]) -> str:
     if error.get("type") == "value_not_in_list":
         return told + _choices(extra.get("input_config"), str(error.get("details") or ""))
     config = extra.get("input_config")
-    options = string_map(config[1]) if isinstance(config, list) and len(config) > 1 else {}
+    options = as_object(config[1]) if isinstance(config, list) and len(config) > 1 else {}
     limits = [f"{key} {options[key]}" for key in ("min", "max") if key in options]
     if limits and "received_value" in extra:
         return f"{told} ({', '.join(limits)})"
@@ -81,7 +79,7 @@ def _choices(config: Any, details: str) -> str:
     """The choices of a combo; the server leaves them out of ``input_config`` when there are many."""
     listed = config[0] if isinstance(config, list) and config else None
     if listed == "COMBO":
-        listed = string_map(config[1]).get("options")
+        listed = as_object(config[1]).get("options")
     if not isinstance(listed, list):
         return f" ({cut(details)})" if details else ""
     if not listed:

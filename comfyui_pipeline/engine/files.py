@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from comfyui_pipeline.bounded.numbers import whole_number
-from comfyui_pipeline.engine.http import TRIES, Http, Reply, pause, string_map
-from comfyui_pipeline.engine.protocol import Incoming, Output
-from comfyui_pipeline.errors import EngineError, OutputGone, ServerUnreachable
+from comfyui_pipeline.bounded.numbers import parse_count
+from comfyui_pipeline.engine.http import TRIES, Http, Reply, as_object, pause
+from comfyui_pipeline.engine.protocol import FileStream, Output
+from comfyui_pipeline.errors import EngineError, OutputMissing, ServerUnreachable
 
 MAX_FILE = 2**40
 """Bytes of one file that a length may state; a larger one is no length."""
@@ -26,14 +26,14 @@ class ServerFiles:
         self._http = http
 
     @contextmanager
-    def fetch(self, output: Output) -> Iterator[Incoming]:
+    def fetch(self, output: Output) -> Iterator[FileStream]:
         """Stream one result. Raises OutputGone when the server no longer has the file."""
         if output.content is not None:
-            yield Incoming(iter([output.content]), len(output.content))
+            yield FileStream(iter([output.content]), len(output.content))
             return
         with self._http.stream("/view", params=_query(output)) as answer:
             if answer.status == 404:
-                raise OutputGone(
+                raise OutputMissing(
                     f"ComfyUI no longer has the file {output.filename!r} that it names as a result.",
                     "It was deleted there; change something (a seed, a prefix) and call again.",
                 )
@@ -41,7 +41,7 @@ class ServerFiles:
                 raise self._http.odd(answer.status, "/view")
             packed = answer.headers.get("Content-Encoding", "identity").lower() != "identity"
             length = None if packed else _length(answer.headers.get("Content-Length"))
-            yield Incoming(_named(answer.pieces, output.filename), length)
+            yield FileStream(_named(answer.pieces, output.filename), length)
 
     def size(self, output: Output) -> int | None:
         """Asked for by one byte: the answer's ``Content-Range`` tells the length (RFC 9110 14.4)."""
@@ -88,7 +88,7 @@ class ServerFiles:
                 f"ComfyUI takes no upload of {max(1, len(content) >> 10)} KB.",
                 "Use a smaller picture, or start ComfyUI with a larger --max-upload-size.",
             )
-        told = string_map(self._http.json(answer, path))
+        told = as_object(self._http.json(answer, path))
         if not isinstance(told.get("name"), str):
             raise self._http.odd(answer.status, path, "no name in the answer")
         folder = str(told.get("subfolder") or "").replace("\\", "/").strip("/")
@@ -153,4 +153,4 @@ def _named(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _length(text: str | None) -> int | None:
-    return whole_number(text, at_most=MAX_FILE)
+    return parse_count(text, at_most=MAX_FILE)

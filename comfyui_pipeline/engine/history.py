@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfyui_pipeline.engine import error_text
-from comfyui_pipeline.engine.http import some_list, string_map
+from comfyui_pipeline.engine.http import as_list, as_object
 from comfyui_pipeline.engine.protocol import Output, Prompt
-from comfyui_pipeline.engine.responses import Entry
-from comfyui_pipeline.errors import RunFailed, advice_for
+from comfyui_pipeline.engine.responses import HistoryEntry
+from comfyui_pipeline.errors import JobFailed, hint_for
 
 
 def outputs(prompt: Prompt, by_node: Mapping[str, Any]) -> tuple[Output, ...]:
@@ -21,7 +21,7 @@ def outputs(prompt: Prompt, by_node: Mapping[str, Any]) -> tuple[Output, ...]:
 
 
 def _of_node(node_id: str, ui: Any) -> Iterator[Output]:
-    for key, values in string_map(ui).items():
+    for key, values in as_object(ui).items():
         for value in _flat(values):
             if isinstance(value, str) and value.strip():
                 yield _of_text(node_id, key, value)
@@ -64,7 +64,7 @@ FILE_NAME = re.compile(
 """What a path to a 3D file looks like; other files come as entries with a ``filename``."""
 
 
-def check_end(prompt: Prompt, entry: Entry) -> None:
+def check_end(prompt: Prompt, entry: HistoryEntry) -> None:
     """Raise RunFailed unless the history entry says that the run went well.
 
     ``status_str`` alone lies: a cycle made at run time ends as ``success`` (execution.py), and an
@@ -74,24 +74,24 @@ def check_end(prompt: Prompt, entry: Entry) -> None:
     if "execution_success" in told or (not told and entry.status == "success"):
         return
     if "execution_interrupted" in told:
-        raise RunFailed(
+        raise JobFailed(
             "The run was interrupted at ComfyUI before its end.",
             "Somebody pressed cancel there, or another program did; call again if that was not you.",
         )
     if "execution_error" in told:
         error = told["execution_error"]
         said = f"{error.get('exception_type')} {error.get('exception_message')}"
-        raise RunFailed(
+        raise JobFailed(
             f"The run failed: {error_text.execution_error(prompt, error)}.",
-            advice_for(said, prompt),
+            hint_for(said, prompt),
         )
-    raise RunFailed(
+    raise JobFailed(
         f"The run ended at ComfyUI as {entry.status or 'unknown'} without saying why.",
         "ComfyUI's own console says more.",
     )
 
 
-def cached(entry: Entry) -> list[str]:
+def cached(entry: HistoryEntry) -> list[str]:
     """The nodes that the history says came from the server's cache."""
     nodes = entry.messages.get("execution_cached", {}).get("nodes")
-    return [str(node) for node in some_list(nodes)]
+    return [str(node) for node in as_list(nodes)]

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from comfyui_pipeline.engine.timeouts import Late, within
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
-from comfyui_pipeline.process.time_limit import AFTER_SECONDS
+from comfyui_pipeline.process.time_limit import FETCH_GRACE_SECONDS
 
 TRIES = 3
 FIRST_WAIT = 0.25
@@ -27,7 +27,7 @@ FIRST_WAIT = 0.25
 BUSY = frozenset({502, 503, 504})
 GATEWAY = BUSY | frozenset(range(520, 528)) | {530}
 """What a proxy answers when ComfyUI behind it does not: RFC 9110 15.6, and Cloudflare's 52x, 530."""
-SIDE_BY_SIDE = 8
+MAX_PARALLEL = 8
 CONNECT_SECONDS = 5.0
 MAX_BODY = 64 * 2**20
 """Bytes of one JSON response, decompressed. The largest known, ``/object_info`` of a server with
@@ -80,7 +80,7 @@ class Http:
         log: Callable[[str], None],
         headers: Mapping[str, str] | None = None,
         deadline: float = math.inf,
-        after: float = AFTER_SECONDS,
+        after: float = FETCH_GRACE_SECONDS,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
@@ -94,7 +94,7 @@ class Http:
         if headers and "Authorization" in headers:
             self._session.trust_env = False  # or ~/.netrc would take the header's place
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=SIDE_BY_SIDE))
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=MAX_PARALLEL))
 
     @property
     def shown(self) -> str:
@@ -372,12 +372,12 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def string_map(value: Any) -> Mapping[str, Any]:
+def as_object(value: Any) -> Mapping[str, Any]:
     """A JSON object, or an empty one where the server sent something else."""
     return value if isinstance(value, dict) else {}
 
 
-def some_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """A JSON list, or an empty one where the server sent something else."""
     return value if isinstance(value, list) else []
 

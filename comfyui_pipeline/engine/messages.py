@@ -9,7 +9,7 @@ from typing import Any
 
 from comfyui_pipeline.bounded.numbers import finite
 from comfyui_pipeline.engine import error_text, history
-from comfyui_pipeline.engine.http import check_depth, some_list, string_map
+from comfyui_pipeline.engine.http import as_list, as_object, check_depth
 from comfyui_pipeline.engine.protocol import Job, Output, Progress
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
@@ -30,7 +30,7 @@ class Seen:
     pictures: dict[str, list[bytes]] = field(default_factory=dict)
     success: bool = False
     ended: bool = False
-    begun: bool = False  # anything of it has run
+    started: bool = False  # anything of it has run
 
 
 class Listener:
@@ -40,12 +40,12 @@ class Listener:
     """
 
     def __init__(
-        self, job: Job, progress: Callable[[Progress], None], came: Callable[[Output], None]
+        self, job: Job, progress: Callable[[Progress], None], on_output: Callable[[Output], None]
     ) -> None:
         self.seen = Seen()
         self.progress = progress
         self._job = job
-        self._came = came
+        self._on_output = on_output
         self._node: str | None = None  # the one that runs now
         self._picture_bytes = 0
         fed = {
@@ -66,18 +66,18 @@ class Listener:
         if isinstance(frame, bytes):
             return self._take_picture(frame)
         try:
-            message = string_map(json.loads(frame))
+            message = as_object(json.loads(frame))
             check_depth(message)
         except (ValueError, RecursionError):
             return False
-        data = string_map(message.get("data"))
+        data = as_object(message.get("data"))
         kind = str(message.get("type"))
         if kind == "executing" and "prompt_id" not in data and data.get("node") is not None:
             # What a socket is told that was opened while the run was on; it tells no progress.
-            self._node, self.seen.begun = str(data["node"]), True
+            self._node, self.seen.started = str(data["node"]), True
         if data.get("prompt_id") != self._job.prompt_id:
             return False
-        self.seen.begun = self.seen.begun or kind in SIGNS_OF_WORK
+        self.seen.started = self.seen.started or kind in SIGNS_OF_WORK
         self._take_message(kind, data)
         return True
 
@@ -91,9 +91,9 @@ class Listener:
         elif kind == "executed":
             seen.outputs[str(node)] = data.get("output")
             for output in history.outputs(self._job.prompt, {str(node): data.get("output")}):
-                self._came(output)
+                self._on_output(output)
         elif kind == "execution_cached":
-            seen.cached.update(str(cached) for cached in some_list(data.get("nodes")))
+            seen.cached.update(str(cached) for cached in as_list(data.get("nodes")))
         elif kind == "execution_success":
             seen.success = True
         elif kind == "execution_error":
@@ -110,7 +110,7 @@ class Listener:
         if kind == PREVIEW_WITH_METADATA:
             length = int.from_bytes(frame[4:8], "big")
             try:
-                told = string_map(json.loads(rest[:length]))
+                told = as_object(json.loads(rest[:length]))
             except (ValueError, RecursionError):
                 return False
             if told.get("prompt_id") != self._job.prompt_id:

@@ -38,7 +38,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
+class JobState:
     """Where a run is. ``position``: how many are before it, while it waits."""
 
     stage: Literal["queued", "running", "ended", "unknown"]
@@ -63,7 +63,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
+class JobResult:
     """How a run ended. ``complete`` is false when the call had to answer before the end, ``begun``
     when nothing of it had run by then.
     """
@@ -73,18 +73,18 @@ class RunResult:
     complete: bool = True
     node_errors: Mapping[str, str] = field(default_factory=dict)  # node id -> reason it did not run
     cached: frozenset[str] = frozenset()
-    begun: bool = True
+    started: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class FileStream:
     """A result's bytes as they arrive; ``length`` in bytes where the server says it."""
 
     chunks: Iterator[bytes]
     length: int | None
 
 
-class Run(Protocol):
+class JobHandle(Protocol):
     """A queued run. Leaving the ``with`` block closes its socket; it does not cancel the run."""
 
     @property
@@ -94,8 +94,8 @@ class Run(Protocol):
         self,
         deadline: float,
         progress: Callable[[Progress], None],
-        came: Callable[[Output], None],
-    ) -> RunResult:
+        on_output: Callable[[Output], None],
+    ) -> JobResult:
         """Wait for the true end, at most until ``deadline`` (``time.monotonic()``, seconds).
 
         ``progress`` is told how far it is, ``came`` each output as soon as its node has ended (not
@@ -104,7 +104,7 @@ class Run(Protocol):
         """
         ...
 
-    def __enter__(self) -> Run: ...
+    def __enter__(self) -> JobHandle: ...
 
     def __exit__(
         self,
@@ -117,7 +117,7 @@ class Run(Protocol):
 class Files(Protocol):
     """The files in a server's folders. ``value``: ``sub/name.png``, as a loader node takes it."""
 
-    def fetch(self, output: Output) -> AbstractContextManager[Incoming]:
+    def fetch(self, output: Output) -> AbstractContextManager[FileStream]:
         """Open one result for reading. Raises OutputGone."""
         ...
 
@@ -153,11 +153,11 @@ class Engine(Protocol):
         """The schemas of every class that the server has: megabytes, so only when one is sought."""
         ...
 
-    def queue(self, job: Job) -> Run:
+    def queue(self, job: Job) -> JobHandle:
         """Queue the prompt and give its run, subscribed before it was sent. Raises PromptRejected."""
         ...
 
-    def state(self, prompt_id: str) -> RunState:
+    def state(self, prompt_id: str) -> JobState:
         """Where a run is now."""
         ...
 
@@ -165,7 +165,7 @@ class Engine(Protocol):
         """What was queued under this id, as the server remembers it."""
         ...
 
-    def follow(self, job: Job) -> Run:
+    def follow(self, job: Job) -> JobHandle:
         """A run that was queued earlier, by asking only."""
         ...
 

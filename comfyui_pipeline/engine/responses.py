@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfyui_pipeline.bounded.numbers import finite
-from comfyui_pipeline.engine.http import some_list, string_map
+from comfyui_pipeline.engine.http import as_list, as_object
 
 LONGEST_ID = 200
 LONGEST_TEXT = 300
 
 
-class OddShape(ValueError):
+class UnexpectedShape(ValueError):
     """The JSON is not what ComfyUI answers; the text says which part of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueueEntry:
     """One run in the queue (execution.py PromptQueue): ``[number, id, prompt, …]``."""
 
     number: float
@@ -34,10 +34,10 @@ class Queued:
 class Queue:
     """``GET /queue``; ``pending`` in the order in which they will run."""
 
-    running: tuple[Queued, ...]
-    pending: tuple[Queued, ...]
+    running: tuple[QueueEntry, ...]
+    pending: tuple[QueueEntry, ...]
 
-    def find(self, prompt_id: str) -> Queued | None:
+    def find(self, prompt_id: str) -> QueueEntry | None:
         """The run of this id, running or pending."""
         runs = (*self.running, *self.pending)
         return next((run for run in runs if run.prompt_id == prompt_id), None)
@@ -53,7 +53,7 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryEntry:
     """``GET /history/<id>``: one run that has ended.
 
     ``messages``: name -> data, of ``execution_success``, ``execution_error`` and the like.
@@ -75,32 +75,32 @@ def queue(document: Any) -> Queue:
     return Queue(running, tuple(sorted(pending, key=lambda run: run.number)))
 
 
-def _queued(item: Any, key: str) -> Queued:
+def _queued(item: Any, key: str) -> QueueEntry:
     if not isinstance(item, list) or len(item) < 2:
-        raise OddShape(f"an entry of {key} is no list")
+        raise UnexpectedShape(f"an entry of {key} is no list")
     number = finite(item[0])
     if number is None or not isinstance(item[1], str) or len(item[1]) > LONGEST_ID:
-        raise OddShape(f"an entry of {key} has no number and id")
-    return Queued(number, item[1], item[2] if len(item) > 2 else None)
+        raise UnexpectedShape(f"an entry of {key} has no number and id")
+    return QueueEntry(number, item[1], item[2] if len(item) > 2 else None)
 
 
-def history(document: Any, prompt_id: str) -> Entry | None:
+def history(document: Any, prompt_id: str) -> HistoryEntry | None:
     """The entry of one run; None when there is none."""
     if not isinstance(document, dict):
-        raise OddShape("it is no object")
+        raise UnexpectedShape("it is no object")
     entry = document.get(prompt_id)
     if entry is None:
         return None
     if not isinstance(entry, dict):
-        raise OddShape("the entry is no object")
-    status = string_map(entry.get("status"))
-    asked = some_list(entry.get("prompt"))
-    return Entry(
-        string_map(entry.get("outputs")),
+        raise UnexpectedShape("the entry is no object")
+    status = as_object(entry.get("status"))
+    asked = as_list(entry.get("prompt"))
+    return HistoryEntry(
+        as_object(entry.get("outputs")),
         str(status.get("status_str") or "")[:LONGEST_TEXT],
         {
-            message[0]: string_map(message[1])
-            for message in some_list(status.get("messages"))
+            message[0]: as_object(message[1])
+            for message in as_list(status.get("messages"))
             if isinstance(message, list) and len(message) > 1 and isinstance(message[0], str)
         },
         asked[2] if len(asked) > 2 else None,
@@ -110,20 +110,20 @@ def history(document: Any, prompt_id: str) -> Entry | None:
 def names(document: Any) -> list[str]:
     """``/models/<folder>`` and ``/embeddings``: file names."""
     if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
-        raise OddShape("it is no list of names")
+        raise UnexpectedShape("it is no list of names")
     return document
 
 
 def system(document: Any) -> dict[str, Any]:
     """``/system_stats``: its plain values; numbers are finite, long texts are cut."""
     if not isinstance(document, dict) or not isinstance(document.get("system"), dict):
-        raise OddShape("it has no part called system")
-    devices = [_plain(device) for device in some_list(document.get("devices"))]
+        raise UnexpectedShape("it has no part called system")
+    devices = [_plain(device) for device in as_list(document.get("devices"))]
     return {"system": _plain(document["system"]), "devices": devices}
 
 
 def _plain(values: Any) -> dict[str, Any]:
-    return dict(_plain_items(string_map(values)))
+    return dict(_plain_items(as_object(values)))
 
 
 def _plain_items(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -137,30 +137,30 @@ def _plain_items(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def schemas(document: Any) -> dict[str, dict[str, Any]]:
     """``/object_info`` and ``/object_info/<class>``: class -> its schema."""
     if not isinstance(document, dict):
-        raise OddShape("it is no object")
+        raise UnexpectedShape("it is no object")
     return {name: _schema(schema) for name, schema in document.items() if isinstance(schema, dict)}
 
 
 def _schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The same, where the parts that say what inputs there are have their right kinds."""
-    order = string_map(schema.get("input_order"))
+    order = as_object(schema.get("input_order"))
     return {
         **schema,
         "input": _groups(schema.get("input")),
         "input_order": {
-            group: [name for name in some_list(listed) if isinstance(name, str)]
+            group: [name for name in as_list(listed) if isinstance(name, str)]
             for group, listed in order.items()
         },
-        "output": some_list(schema.get("output")),
-        "output_name": some_list(schema.get("output_name")),
+        "output": as_list(schema.get("output")),
+        "output_name": as_list(schema.get("output_name")),
     }
 
 
 def _groups(groups: Any) -> dict[str, dict[str, Any]]:
     """``required``, ``optional`` and ``hidden``: input -> ``[type, options]``."""
     return {
-        group: {name: _input(spec) for name, spec in string_map(inputs).items()}
-        for group, inputs in string_map(groups).items()
+        group: {name: _input(spec) for name, spec in as_object(inputs).items()}
+        for group, inputs in as_object(groups).items()
     }
 
 
@@ -170,11 +170,11 @@ def _input(spec: Any) -> Any:
     options = dict(spec[1])
     if not isinstance(options.get("options", []), list):
         del options["options"]
-    choices = some_list(options.get("options"))
+    choices = as_list(options.get("options"))
     if any(isinstance(choice, dict) for choice in choices):
         options["options"] = [_way(choice) for choice in choices if _is_way(choice)]
     if "template" in options:
-        template = string_map(options["template"])
+        template = as_object(options["template"])
         options["template"] = {**template, "input": _groups(template.get("input"))}
     return [spec[0], options, *spec[2:]]
 
@@ -190,6 +190,6 @@ def _way(choice: Mapping[str, Any]) -> dict[str, Any]:
 
 def _list(document: Any, key: str) -> list[Any]:
     if not isinstance(document, dict) or not isinstance(document.get(key), list):
-        raise OddShape(f"it has no list called {key}")
+        raise UnexpectedShape(f"it has no list called {key}")
     found: list[Any] = document[key]
     return found

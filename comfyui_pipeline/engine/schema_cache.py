@@ -15,18 +15,18 @@ from typing import Any
 
 from comfyui_pipeline.engine.protocol import NodeSchema
 
-KEPT_SECONDS = 120.0
+MAX_AGE_SECONDS = 120.0
 MAX_BYTES = 32 * 2**20
 
 Ask = Callable[[Collection[str]], Mapping[str, NodeSchema]]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownSchemas:
     """Schemas by class, and which of them were remembered rather than just asked for."""
 
     schemas: Mapping[str, NodeSchema]
-    remembered: frozenset[str]
+    from_cache: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class SchemaCache:
     file: Path | None
     ask: Ask
 
-    def get(self, class_types: Collection[str]) -> Known:
+    def get(self, class_types: Collection[str]) -> KnownSchemas:
         """The schemas of these classes; a class that the server lacks is absent."""
         wanted = set(class_types)
         kept = self._read()
@@ -44,9 +44,9 @@ class SchemaCache:
         asked = self.ask(wanted - fresh.keys())
         if asked:
             self._write(kept, asked)
-        return Known({**fresh, **asked}, frozenset(fresh))
+        return KnownSchemas({**fresh, **asked}, frozenset(fresh))
 
-    def renew(self, class_types: Collection[str]) -> Mapping[str, NodeSchema]:
+    def refresh(self, class_types: Collection[str]) -> Mapping[str, NodeSchema]:
         """The same, asked anew."""
         asked = self.ask(set(class_types))
         self._write({k: v for k, v in self._read().items() if k not in class_types}, asked)
@@ -63,7 +63,7 @@ class SchemaCache:
             return {
                 name: entry
                 for name, entry in kept.items()
-                if 0 <= now - entry["at"] < KEPT_SECONDS and isinstance(entry["schema"], dict)
+                if 0 <= now - entry["at"] < MAX_AGE_SECONDS and isinstance(entry["schema"], dict)
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}

@@ -12,10 +12,10 @@ from urllib.parse import quote
 from comfyui_pipeline.engine import history as results
 from comfyui_pipeline.engine.http import Gateway, Http, LostReply, Refused
 from comfyui_pipeline.engine.messages import Listener
-from comfyui_pipeline.engine.protocol import Job, Output, Progress, RunResult
-from comfyui_pipeline.engine.responses import Entry, history, queue
+from comfyui_pipeline.engine.protocol import Job, JobResult, Output, Progress
+from comfyui_pipeline.engine.responses import HistoryEntry, history, queue
 from comfyui_pipeline.engine.websocket import MAX_MESSAGE, Subscription
-from comfyui_pipeline.errors import EngineError, RunLost, ServerSilent
+from comfyui_pipeline.errors import EngineError, JobLost, JobStalled
 
 LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Pauses before each look at the history of a run that has ended: it may lag behind the frames."""
@@ -25,7 +25,7 @@ LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long which silence is borne; seconds.
 
     ``quiet``: without a frame, until the queue and the history are asked; ``poll``: between two
@@ -35,16 +35,16 @@ class Patience:
     lost; ``back``: the same for one that had not, as long as a restart takes.
     """
 
-    quiet: float = 5.0
-    poll: float = 0.5
-    stale: float = 30.0
-    silence: float = 300.0
-    idle: float = 15.0
-    away: float = 8.0
-    back: float = 60.0
+    ask_after: float = 5.0
+    poll_interval: float = 0.5
+    reconnect_after: float = 30.0
+    stall_timeout: float = 300.0
+    idle_timeout: float = 15.0
+    down_timeout_running: float = 8.0
+    down_timeout_queued: float = 60.0
 
 
-class QueuedRun:
+class QueuedJob:
     """A run that is queued at a ComfyUI server (see ``engine.base.Run``)."""
 
     def __init__(
@@ -53,13 +53,13 @@ class QueuedRun:
         job: Job,
         socket: Subscription | None,
         node_errors: Mapping[str, str],
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> None:
         self._http = http
         self._job = job
         self._socket = socket
         self._node_errors = dict(node_errors)
-        self._patience = patience
+        self._timeouts = timeouts
         self._heard = time.monotonic()  # the last word of this run
         self._busy = time.monotonic()  # the last time that the server ran anything
         self._listening = time.monotonic()  # since when a socket is open, but for short gaps
@@ -72,7 +72,7 @@ class QueuedRun:
     def prompt_id(self) -> str:
         return self._job.prompt_id
 
-    def __enter__(self) -> QueuedRun:
+    def __enter__(self) -> QueuedJob:
         return self
 
     def __exit__(
@@ -88,10 +88,10 @@ class QueuedRun:
         self,
         deadline: float,
         progress: Callable[[Progress], None],
-        came: Callable[[Output], None] = lambda output: None,
-    ) -> RunResult:
+        on_output: Callable[[Output], None] = lambda output: None,
+    ) -> JobResult:
         """See ``engine.base.Run.wait``."""
-        listener = Listener(self._job, progress, came)
+        listener = Listener(self._job, progress, on_output)
         look_at = time.monotonic() + self._between_looks()
         while (now := time.monotonic()) < deadline:
             self._note_gaps(now)
@@ -120,7 +120,7 @@ class QueuedRun:
         if not self._is_open:
             self._closed = now if self._closed is None else self._closed
         elif self._closed is not None:
-            if now - self._closed >= self._patience.stale:
+            if now - self._closed >= self._timeouts.reconnect_after:
                 self._listening = now
             self._closed = None
 
@@ -129,7 +129,7 @@ class QueuedRun:
         return self._socket is not None and self._socket.is_open
 
     def _between_looks(self) -> float:
-        return self._patience.quiet if self._is_open else self._patience.poll
+        return self._timeouts.ask_after if self._is_open else self._timeouts.poll_interval
 
     def _next(self, until: float) -> str | bytes | None:
         if self._socket is not None:
@@ -139,7 +139,7 @@ class QueuedRun:
 
     # -- asking ------------------------------------------------------------------------------
 
-    def _look(self, listener: Listener) -> Entry | None:
+    def _look(self, listener: Listener) -> HistoryEntry | None:
         """Ask the queue first and the history second: in the other order a run can end in between.
 
         Gives the history entry of a run that has ended. Raises RunLost when it is nowhere.
@@ -147,7 +147,7 @@ class QueuedRun:
         try:
             place = self._place(listener)
             entry = None if place else self._entry()
-        except ServerSilent:
+        except JobStalled:
             raise
         except EngineError as error:
             self._bear(error, listener)
@@ -163,10 +163,10 @@ class QueuedRun:
             what = "ComfyUI was restarted, and the run is lost."
         else:
             what = "The run is gone from ComfyUI: it is neither in the queue nor in the history."
-        raise RunLost(
+        raise JobLost(
             what,
             "Somebody removed it, or ComfyUI was restarted; call again.",
-            untouched=self._refused and not listener.seen.begun,
+            not_started=self._refused and not listener.seen.started,
         )
 
     def _bear(self, error: EngineError, listener: Listener) -> None:
@@ -174,8 +174,8 @@ class QueuedRun:
         now = self._busy = time.monotonic()  # whether it runs anything is not known now
         if isinstance(error, (LostReply, Gateway)):
             # It is slow, or a proxy before it says so; it hangs only when nothing else is heard.
-            if now - self._heard >= self._patience.silence:
-                raise ServerSilent(
+            if now - self._heard >= self._timeouts.stall_timeout:
+                raise JobStalled(
                     f"{error.message} Nothing was heard of the run (prompt id {self.prompt_id}) for "
                     f"{now - self._heard:.0f} s.",
                     "Look at ComfyUI's console and restart it; then call again.",
@@ -184,17 +184,21 @@ class QueuedRun:
         self._refused = self._refused or isinstance(error, Refused)
         if self._trouble_since is None:
             self._trouble_since = now
-        patience = self._patience.away if listener.seen.begun else self._patience.back
-        if now - self._trouble_since < patience:
+        timeouts = (
+            self._timeouts.down_timeout_running
+            if listener.seen.started
+            else self._timeouts.down_timeout_queued
+        )
+        if now - self._trouble_since < timeouts:
             return
         if not isinstance(error, Refused):
             raise EngineError(
                 f"{error.message} The run may still be going on (prompt id {self.prompt_id}).",
                 error.hint,
             ) from error
-        raise RunLost(
+        raise JobLost(
             f"ComfyUI at {self._http.shown} went away while it was running this; the run is lost."
-            if listener.seen.begun
+            if listener.seen.started
             else f"ComfyUI at {self._http.shown} went away before it ran this.",
             "It crashed or was stopped (out of memory is the usual cause). Start it and call again.",
         )
@@ -208,14 +212,14 @@ class QueuedRun:
             self._busy = now
         if found.is_running(self.prompt_id):
             listener.progress(Progress("running"))
-            listener.seen.begun = True
+            listener.seen.started = True
             self._check_silence(now)
             return True
         self._heard = now
         ahead = found.ahead_of(self.prompt_id)
         if ahead is None:
             return False
-        if now - self._busy >= self._patience.idle:
+        if now - self._busy >= self._timeouts.idle_timeout:
             raise self._dead(f"It has run nothing for {now - self._busy:.0f} s while runs wait")
         listener.progress(Progress("queued", position=ahead))
         return True
@@ -225,11 +229,11 @@ class QueuedRun:
         if self._socket is None or not self._socket.is_open:
             return
         silent = now - max(self._heard, self._listening)
-        if silent >= self._patience.silence:
+        if silent >= self._timeouts.stall_timeout:
             raise self._dead(f"It has said nothing of this run for {silent:.0f} s")
 
-    def _dead(self, what: str) -> ServerSilent:
-        return ServerSilent(
+    def _dead(self, what: str) -> JobStalled:
+        return JobStalled(
             f"ComfyUI takes work but does none: {what[0].lower()}{what[1:]} (prompt id "
             f"{self.prompt_id}); its worker has probably died.",
             "Look at ComfyUI's console and restart it; or raise COMFYUI_SILENCE_TIMEOUT if its models "
@@ -240,17 +244,20 @@ class QueuedRun:
         """Half-open connections say nothing for ever; another socket may hear more."""
         if self._socket is None or not self._socket.is_open:
             return
-        if time.monotonic() - max(self._heard, self._socket.opened) >= self._patience.stale:
+        if (
+            time.monotonic() - max(self._heard, self._socket.opened)
+            >= self._timeouts.reconnect_after
+        ):
             self._socket.renew()
 
-    def _entry(self) -> Entry | None:
+    def _entry(self) -> HistoryEntry | None:
         path = f"/history/{quote(self.prompt_id, safe='')}"
         reply = self._http.once("GET", path, seconds=2 * LOOK_SECONDS)
         return self._http.value(reply, path, lambda found: history(found, self.prompt_id))
 
     # -- the end -----------------------------------------------------------------------------
 
-    def _finish(self, listener: Listener, deadline: float) -> RunResult:
+    def _finish(self, listener: Listener, deadline: float) -> JobResult:
         """The end was told: read the history, which holds what the frames may have left out."""
         silent = False
         for pause in LAG:
@@ -269,16 +276,16 @@ class QueuedRun:
             return self._result(listener, listener.seen.outputs, complete=True)
         if silent or time.monotonic() >= deadline:  # how it ended can be asked for in another call
             return self._result(listener, listener.seen.outputs, complete=False)
-        raise RunLost("The run ended at ComfyUI, which keeps no record of how.", "Call again.")
+        raise JobLost("The run ended at ComfyUI, which keeps no record of how.", "Call again.")
 
-    def _from_history(self, listener: Listener, entry: Entry) -> RunResult:
+    def _from_history(self, listener: Listener, entry: HistoryEntry) -> JobResult:
         results.check_end(self._job.prompt, entry)
         if not listener.seen.cached:
             listener.seen.cached.update(results.cached(entry))
         told = {**listener.seen.outputs, **entry.outputs}
         return self._result(listener, told, complete=True)
 
-    def _result(self, listener: Listener, told: Mapping[str, Any], *, complete: bool) -> RunResult:
+    def _result(self, listener: Listener, told: Mapping[str, Any], *, complete: bool) -> JobResult:
         errors = {**self._node_errors, **listener.seen.errors}
         if self._socket is not None and self._socket.too_large and listener.node:
             errors.setdefault(
@@ -286,11 +293,11 @@ class QueuedRun:
                 f"the server sent {self._socket.too_large} over the socket while it ran, more than "
                 f"{MAX_MESSAGE >> 20} MB; what it was is lost. Save pictures with SaveImage instead",
             )
-        return RunResult(
+        return JobResult(
             self.prompt_id,
             (*results.outputs(self._job.prompt, told), *listener.sent_pictures(told)),
             complete=complete,
             node_errors=errors,
             cached=frozenset(listener.seen.cached),
-            begun=complete or listener.seen.begun,
+            started=complete or listener.seen.started,
         )

@@ -77,7 +77,7 @@ class Entry:
     host: str
     port: int | None
 
-    def lets_in(self, host: str, port: int, address: Address) -> bool:
+    def allows(self, host: str, port: int, address: Address) -> bool:
         if self.port not in (None, port):
             return False
         if self.network is None:
@@ -123,7 +123,7 @@ class Expired(Exception):
     """The download's whole time is over."""
 
 
-class Visit:
+class ConnectionGuard:
     """One download's way through its redirects: who may be reached, until when, on which socket.
 
     ``cancel`` may be called from another thread; it wakes a read that waits.
@@ -171,7 +171,7 @@ class Visit:
         address = ip_address(text.partition("%")[0])
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        if any(entry.lets_in(normal_host(host), port, address) for entry in self._allow):
+        if any(entry.allows(normal_host(host), port, address) for entry in self._allow):
             return
         if not is_public(address):
             raise DownloadRefused(
@@ -219,7 +219,7 @@ def _shut_down(wire: socket.socket) -> None:
 class _Plain(HTTPConnection):
     """An HTTP connection whose socket comes from a Visit."""
 
-    visit: Visit
+    visit: ConnectionGuard
     shown: str
 
     def _new_conn(self) -> socket.socket:
@@ -229,7 +229,7 @@ class _Plain(HTTPConnection):
 class _Secure(HTTPSConnection):
     """The same under TLS; name, SNI and certificate are checked as always."""
 
-    visit: Visit
+    visit: ConnectionGuard
     shown: str
 
     def _new_conn(self) -> socket.socket:
@@ -237,7 +237,12 @@ class _Secure(HTTPSConnection):
 
 
 def open_connection(
-    visit: Visit, scheme: str, host: str, port: int | None, shown: str, read_seconds: float
+    visit: ConnectionGuard,
+    scheme: str,
+    host: str,
+    port: int | None,
+    shown: str,
+    read_seconds: float,
 ) -> HTTPConnection:
     """A connection that will reach ``host`` by way of ``visit``; nothing is sent yet.
 

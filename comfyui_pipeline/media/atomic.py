@@ -21,7 +21,7 @@ _FRESH_SECONDS = 60.0
 _READ_WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class Growing:
+class PendingFile:
     """A file without a name. ``file`` may be written and read until it is named."""
 
     def __init__(self, file: BinaryIO, path: Path | None) -> None:
@@ -42,7 +42,7 @@ class Growing:
         except OSError:
             return _claimed(self._path, target)
 
-    def name_over(self, target: Path) -> None:
+    def publish_replace(self, target: Path) -> None:
         """Give the file its name, in the place of a file that has it. Raises OSError."""
         beside = target.with_name(f".{secrets.token_hex(8)}")
         if self.name(beside):
@@ -50,7 +50,7 @@ class Growing:
 
 
 @contextmanager
-def growing(folder: Path, nursery: Path) -> Iterator[Growing]:
+def atomic_file(folder: Path, nursery: Path) -> Iterator[PendingFile]:
     """A file that will be named inside ``folder``, which exists; gone at the end unless it was.
 
     ``nursery``: where it grows on systems without nameless files, on the same file system.
@@ -61,7 +61,7 @@ def growing(folder: Path, nursery: Path) -> Iterator[Growing]:
         path, descriptor = _hidden(nursery)
     file = os.fdopen(descriptor, "w+b")
     try:
-        yield Growing(file, path)
+        yield PendingFile(file, path)
     finally:
         file.close()
         if path is not None:

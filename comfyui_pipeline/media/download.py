@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
-from ..bounded.numbers import whole_number
+from ..bounded.numbers import parse_count
 from ..errors import DownloadRefused, MediaError
 from .download_cache import DownloadCache
 from .file_types import is_web_page
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from urllib3 import HTTPHeaderDict
     from urllib3.response import BaseHTTPResponse
 
-    from .address_guard import Visit
+    from .address_guard import ConnectionGuard
 
 CHUNK = 64 * 1024
 MAX_URL = 4096
@@ -52,7 +52,7 @@ class DownloadPolicy:
     connect_seconds: float = 5
     read_seconds: float = 10
     total_seconds: float = 60
-    keep_in: Path | None = None  # a folder for unchanged files; None fetches each time
+    cache_dir: Path | None = None  # a folder for unchanged files; None fetches each time
 
 
 def download(url: str, policy: DownloadPolicy, deadline: float | None = None) -> bytes:
@@ -65,7 +65,7 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
     begun = time.monotonic()
     end = begun + policy.total_seconds
     end = end if deadline is None else min(end, deadline)
-    visit = address_guard.Visit(
+    visit = address_guard.ConnectionGuard(
         address_guard.parse_allow(policy.allow), end, policy.connect_seconds
     )
     alarm = threading.Timer(max(0.0, end - time.monotonic()), visit.cancel)
@@ -88,7 +88,7 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
     )
 
 
-def _visit(url: str, policy: DownloadPolicy, visit: Visit) -> tuple[bytes, str | None]:
+def _visit(url: str, policy: DownloadPolicy, visit: ConnectionGuard) -> tuple[bytes, str | None]:
     """One request: the content, or where it redirects to."""
     from http.client import HTTPException
 
@@ -98,7 +98,7 @@ def _visit(url: str, policy: DownloadPolicy, visit: Visit) -> tuple[bytes, str |
 
     shown = describe(url)
     host, port, target = _parts(url, shown)
-    cache = DownloadCache(policy.keep_in)
+    cache = DownloadCache(policy.cache_dir)
     kept = cache.get(url)
     asked = {**HEADERS, **(kept.conditions if kept else {})}
     wire = address_guard.open_connection(
@@ -209,10 +209,12 @@ def _check_head(headers: HTTPHeaderDict, shown: str, policy: DownloadPolicy) -> 
 
 def length_of(headers: HTTPHeaderDict) -> int | None:
     """Bytes that an answer promises; None when it promises none, or nothing that is a length."""
-    return whole_number(headers.get("Content-Length"), at_most=MAX_LENGTH)
+    return parse_count(headers.get("Content-Length"), at_most=MAX_LENGTH)
 
 
-def _body(answer: BaseHTTPResponse, shown: str, policy: DownloadPolicy, visit: Visit) -> bytes:
+def _body(
+    answer: BaseHTTPResponse, shown: str, policy: DownloadPolicy, visit: ConnectionGuard
+) -> bytes:
     """The body as it comes, at most ``max_bytes``; a slow drip ends at the deadline."""
     content = bytearray()
     while True:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .atomic import growing
+from .atomic import atomic_file
 
 MOST_BYTES = 256 * 2**20
 """All kept files together."""
@@ -24,7 +24,7 @@ _LONGEST_HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedFile:
     """A file that was fetched before, with what its server called that state of it."""
 
     content: bytes
@@ -44,7 +44,7 @@ class DownloadCache:
 
     folder: Path | None
 
-    def get(self, url: str) -> Kept | None:
+    def get(self, url: str) -> CachedFile | None:
         """What was kept of this address."""
         if self.folder is None:
             return None
@@ -58,7 +58,7 @@ class DownloadCache:
             os.utime(path)
         except (OSError, ValueError, AttributeError):
             return None
-        return Kept(content, str(told.get("etag") or ""), str(told.get("modified") or ""))
+        return CachedFile(content, str(told.get("etag") or ""), str(told.get("modified") or ""))
 
     def put(self, url: str, headers: Mapping[str, str], content: bytes) -> None:
         """Keep what an address gave, unless its server wants nothing kept or cannot tell changes."""
@@ -73,9 +73,9 @@ class DownloadCache:
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._make_room(len(content))
-            with growing(self.folder, self.folder) as new:
+            with atomic_file(self.folder, self.folder) as new:
                 new.file.write(told + b"\n" + content)
-                new.name_over(self._path(url))
+                new.publish_replace(self._path(url))
 
     def _path(self, url: str) -> Path:
         if self.folder is None:

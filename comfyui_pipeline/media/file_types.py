@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 200 * 2**20
 _HEAD = 64 * 1024  # bytes that are enough to recognise anything below
 _MAX_JSON = 2**20  # larger texts are not parsed to find out whether they are JSON
 
-Wanted = Literal["image", "animation", "mask", "video", "audio", "file"]
+InputKind = Literal["image", "animation", "mask", "video", "audio", "file"]
 """What an input takes. An ``animation`` is a picture that may have several frames, a ``mask`` one
 whose see-through parts are what counts."""
 

@@ -50,7 +50,7 @@ _ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
+class PreparedImage:
     """A picture as a loader can read it; ``done``: what had to be done, in words."""
 
     content: bytes
@@ -58,14 +58,14 @@ class Readable:
     done: tuple[str, ...] = ()
 
 
-def readable(
+def prepare_image(
     content: bytes,
     what: str,
     *,
     max_side: int | None = None,
     animated: bool = False,
     memory: ImageMemory | None = None,
-) -> Readable:
+) -> PreparedImage:
     """Decode an input picture completely, and convert it where a loader could not read it as it is.
 
     ``what`` names the picture in errors. ``max_side``: pixels that no side may exceed.
@@ -85,12 +85,12 @@ def readable(
                 steps = list(_steps(image, measured, max_side, still=still))  # may decode it
                 if not steps:
                     _decode(image, measured.frames or 1)
-                    return Readable(content, measured, notes)
+                    return PreparedImage(content, measured, notes)
                 made = _converted(image, max_side)
-    return Readable(made, _seen(made), (*notes, *steps))
+    return PreparedImage(made, _seen(made), (*notes, *steps))
 
 
-def examined(file: BinaryIO, what: str, memory: ImageMemory | None = None) -> Kind:
+def inspect_result(file: BinaryIO, what: str, memory: ImageMemory | None = None) -> Kind:
     """Recognise a result, measure it, and decode it when it is a picture of a usual format.
 
     Where decoding would take more than ``memory`` has, its structure is checked instead. Raises
@@ -136,7 +136,7 @@ def _measured_result(file: BinaryIO, kind: Kind, what: str, memory: ImageMemory)
     try:
         with _decoding(kind, what):
             return _decoded_result(file, kind, what, memory)
-    except TooLarge as error:
+    except ImageTooLarge as error:
         if not image_structure.is_complete(kind.format, file):
             raise _broken(kind, what) from error
         return replace(with_size(kind, file, memory), note=f"not decoded, as {error.why}")
@@ -170,7 +170,7 @@ def with_size(kind: Kind, file: BinaryIO, memory: ImageMemory | None = None) -> 
     try:
         with _opened(file, kind, memory or ImageMemory(), "") as (_, seen):
             return seen
-    except TooLarge as error:
+    except ImageTooLarge as error:
         return replace(kind, width=error.width, height=error.height)
     except Exception:  # whatever a broken header makes of Pillow: the size stays unknown
         return kind
@@ -189,12 +189,12 @@ def first_frame(file: BinaryIO, what: str, side: int, memory: ImageMemory) -> Im
     with _opened(file, kind, memory, what) as (image, seen):
         needed = _within(image, replace(seen, frames=1), memory, what, side)
         with memory.use(needed):
-            turn = turn_of(image)
+            turn = exif_orientation(image)
             if image.mode not in ("RGB", "RGBA"):
                 deep = _eight_bit(image)
                 see_through = "A" in deep.getbands() or "transparency" in deep.info
                 image = deep.convert("RGBA" if see_through else "RGB")
-            shown = upright(shrunk(image, side), turn)
+            shown = apply_orientation(shrink(image, side), turn)
             shown.load()
             return shown.copy() if shown is image else shown
 
@@ -216,7 +216,7 @@ def size_of(content: bytes, what: str, memory: ImageMemory | None = None) -> tup
         return image.size
 
 
-def as_mask(picture: Readable, what: str, memory: ImageMemory | None = None) -> Readable:
+def as_mask(picture: PreparedImage, what: str, memory: ImageMemory | None = None) -> PreparedImage:
     """A picture whose see-through parts are the mask; one that has none says it by its white parts."""
     memory = memory or ImageMemory()
     size = (picture.kind.width or 1, picture.kind.height or 1)
@@ -225,7 +225,7 @@ def as_mask(picture: Readable, what: str, memory: ImageMemory | None = None) -> 
             return picture
     layer = mask_layer(picture.content, size, what, memory)
     done = (*picture.done, "turned into a mask of its white parts")
-    return Readable(layer, _seen(layer), done)
+    return PreparedImage(layer, _seen(layer), done)
 
 
 def mask_layer(
@@ -307,25 +307,25 @@ def _steps(image: Image, kind: Kind, max_side: int | None, *, still: bool) -> It
         yield f"converted from {image.mode} to RGB"
     if image.mode.startswith(("I", "F")):
         yield "converted from 16 bit or more to 8"
-    if turn_of(image) is not None:
+    if exif_orientation(image) is not None:
         yield "turned upright as its EXIF says"
     if max_side is not None and max(kind.width or 0, kind.height or 0) > max_side:
         yield f"shrunk to {max_side} pixels"
 
 
 def _converted(image: Image, max_side: int | None) -> bytes:
-    turn = turn_of(image)
+    turn = exif_orientation(image)
     shown = _eight_bit(image)
     if shown.mode not in ("L", "LA", "RGB", "RGBA"):
         see_through = "A" in shown.getbands() or "transparency" in shown.info
         shown = shown.convert("RGBA" if see_through else "RGB")
-    shown = upright(shrunk(shown, max_side), turn)
+    shown = apply_orientation(shrink(shown, max_side), turn)
     if shown is not image:
         image.close()  # its pixels are not needed while the new file grows
     return _png(shown)
 
 
-def shrunk(image: Image, max_side: int | None) -> Image:
+def shrink(image: Image, max_side: int | None) -> Image:
     """The picture in place, no side longer than ``max_side``."""
     from PIL import Image as Pictures
 
@@ -334,7 +334,7 @@ def shrunk(image: Image, max_side: int | None) -> Image:
     return image
 
 
-def turn_of(image: Image) -> int | None:
+def exif_orientation(image: Image) -> int | None:
     """How its EXIF wants a picture to be turned; None for not at all, and for EXIF that is broken."""
     try:
         wanted = image.getexif().get(_ORIENTATION)
@@ -343,7 +343,7 @@ def turn_of(image: Image) -> int | None:
     return wanted if isinstance(wanted, int) and 2 <= wanted <= 8 else None
 
 
-def upright(image: Image, turn: int | None) -> Image:
+def apply_orientation(image: Image, turn: int | None) -> Image:
     """The picture, turned as an EXIF orientation says (EXIF 2.3, 4.6.4)."""
     from PIL.Image import Transpose
 
@@ -406,7 +406,7 @@ def _not_a_picture(kind: Kind) -> str:
     return f"is {file_types.a(kind)}, not a picture"
 
 
-class TooLarge(MediaError):
+class ImageTooLarge(MediaError):
     """Decoding takes more memory than there is. ``why``: half a sentence; sizes in pixels."""
 
     def __init__(self, what: str, size: tuple[int, int], needed: int, memory: ImageMemory) -> None:
@@ -420,7 +420,7 @@ class TooLarge(MediaError):
 
 def _refuse(needed: int, size: tuple[int, int], memory: ImageMemory, what: str) -> None:
     if not memory.fits(needed):
-        raise TooLarge(what, size, needed, memory)
+        raise ImageTooLarge(what, size, needed, memory)
 
 
 @contextmanager
@@ -458,7 +458,7 @@ def _within(image: Image, seen: Kind, memory: ImageMemory, what: str, max_side: 
     """Bytes that decoding takes. A JPEG that is to be shrunk may be decoded at a fraction of its size
     when that is what makes it fit. Raises TooLarge.
     """
-    size, frames, form = (seen.width or 0, seen.height or 0), seen.frames or 1, decoder_of(image)
+    size, frames, form = (seen.width or 0, seen.height or 0), seen.frames or 1, decoder_name(image)
     needed = decode_cost.needed_bytes(*size, image.mode, frames, form)
     if not memory.fits(needed) and max_side is not None and image.format == "JPEG":
         share = min(1.0, max_side / max(1, *size))
@@ -467,14 +467,14 @@ def _within(image: Image, seen: Kind, memory: ImageMemory, what: str, max_side: 
         needed = decode_cost.needed_bytes(*image.size, image.mode) + size[0] * size[1] * beside
     try:
         _refuse(needed, size, memory, what)
-    except TooLarge as error:
+    except ImageTooLarge as error:
         if image.format == "JPEG" and max_side is None:
             error.hint += ' A JPEG fits with "max_side", the pixels of its longest side.'
         raise
     return needed
 
 
-def decoder_of(image: Image) -> str:
+def decoder_name(image: Image) -> str:
     """The format for ``budget``; "" for a JPEG that is decoded row by row."""
     layers: Any = getattr(image, "layer", ())
     full = all(tuple(layer[1:3]) == (1, 1) for layer in layers)

@@ -25,7 +25,7 @@ WHOLE = ((4096, 90), (4096, 75), (2048, 80), (1536, 78), (1024, 78))
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Previews:
     """``data:`` URIs of the pictures, how many had to be made smaller or left out, and of those
     left out which could not be decoded (file name -> the reason).
     """
@@ -36,7 +36,7 @@ class Shown:
     failed: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-def show(files: Sequence[Path], *, full: bool, memory: ImageMemory | None = None) -> Shown:
+def show(files: Sequence[Path], *, full: bool, memory: ImageMemory | None = None) -> Previews:
     """The pictures for the answer: as they are (``full``, as far as they fit), or as small copies.
 
     At most ``MOST`` of them. Never raises: a picture of which there can be no copy is named in
@@ -58,12 +58,12 @@ def show(files: Sequence[Path], *, full: bool, memory: ImageMemory | None = None
         if uri is not None:
             shown.append(uri)
             left -= len(uri)
-    return Shown(tuple(shown), reduced, len(files) - len(shown), failed)
+    return Previews(tuple(shown), reduced, len(files) - len(shown), failed)
 
 
 def reason(error: Exception) -> str:
     """Why there is no copy, in words."""
-    if isinstance(error, pictures.TooLarge):
+    if isinstance(error, pictures.ImageTooLarge):
         return error.why
     if isinstance(error, ToolError):
         return error.message

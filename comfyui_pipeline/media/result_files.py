@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import MediaError
-from .atomic import Growing, growing
+from .atomic import PendingFile, atomic_file
 from .file_names import safe_name, safe_subfolder
 from .file_types import Kind
 from .image_memory import ImageMemory
-from .images import check_received, examined
+from .images import check_received, inspect_result
 
 INCOMING = ".incoming"
 """Where files grow below the root on systems that know no files without a name. Hidden."""
@@ -26,7 +26,7 @@ _BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredFile:
     """A stored file; ``relative`` is its path below the root with forward slashes."""
 
     path: Path
@@ -45,7 +45,7 @@ def store(
     length: int | None = None,
     memory: ImageMemory | None = None,
     checked: bool = False,
-) -> Stored:
+) -> StoredFile:
     """Write ``chunks`` to a new file ``root/subfolder/filename`` that no other file suffers from.
 
     A file of that name and content is used as it is; beside one of other content the new file
@@ -59,7 +59,7 @@ def store(
     with ExitStack() as stack:
         with _on_disk(name, root):
             folder, real_root = _folder(root, safe_subfolder(subfolder))
-            new = stack.enter_context(growing(folder, real_root / INCOMING))
+            new = stack.enter_context(atomic_file(folder, real_root / INCOMING))
         size, digest = _fill(new.file, chunks, name, root)
         if length is not None and size != length:
             raise MediaError(
@@ -67,24 +67,24 @@ def store(
             )
         if checked:
             check_received(new.file, name)
-        kind = examined(new.file, name, memory)
+        kind = inspect_result(new.file, name, memory)
         with _on_disk(name, root):
             path = _publish(new, folder, name, size, digest)
     relative = path.relative_to(real_root).as_posix()
-    return Stored(root / relative, relative, size, digest, kind)
+    return StoredFile(root / relative, relative, size, digest, kind)
 
 
-def found(path: Path, root: Path, memory: ImageMemory | None = None) -> Stored:
+def found(path: Path, root: Path, memory: ImageMemory | None = None) -> StoredFile:
     """The same of a file that lies below ``root`` already, checked. Raises MediaError."""
     try:
         with path.open("rb") as file:
             digest = _digest(file)
             size = file.tell()
             check_received(file, path.name)
-            kind = examined(file, path.name, memory)
+            kind = inspect_result(file, path.name, memory)
     except OSError as error:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}.") from error
-    return Stored(path, path.relative_to(root).as_posix(), size, digest, kind)
+    return StoredFile(path, path.relative_to(root).as_posix(), size, digest, kind)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _fill(file: BinaryIO, chunks: Iterable[bytes], name: str, root: Path) -> tup
     return size, digest.hexdigest()
 
 
-def _publish(new: Growing, folder: Path, name: str, size: int, digest: str) -> Path:
+def _publish(new: PendingFile, folder: Path, name: str, size: int, digest: str) -> Path:
     for number in itertools.count():
         target = folder / _numbered(name, number)
         if new.name(target):

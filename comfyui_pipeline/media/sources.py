@@ -42,24 +42,24 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedFolder:
     """A folder that our own file server shows under URLs that begin so.
 
     ``opens``: whether such a URL is good for these names, by its query.
     """
 
-    beginning: str = field(repr=False)
+    url_prefix: str = field(repr=False)
     folder: Path
-    opens: Callable[[tuple[str, ...], str], bool] = lambda names, query: True
+    authorizes: Callable[[tuple[str, ...], str], bool] = lambda names, query: True
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class AllowedFolders:
     """The folders of this machine that a caller may read from."""
 
     attachments: Path | None  # its files may be named bare: "cat.png", "sub/cat.png"
     allowed: tuple[Path, ...] = ()  # files below may be named by absolute path or file://
-    served: tuple[Served, ...] = ()  # what our own file server shows
+    served: tuple[ServedFolder, ...] = ()  # what our own file server shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,16 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerName:
+class ServerFile:
     """A file of the server's input folder, ``sub/name.png``; whether it is there is not known."""
 
     name: str
 
 
-Source = Url | Inline | LocalFile | ServerName
+Source = Url | Inline | LocalFile | ServerFile
 
 
-def recognise(value: str, places: Places) -> Source:
+def recognise(value: str, places: AllowedFolders) -> Source:
     """Say where the file named by ``value`` comes from.
 
     Raises MediaError for a form that is not taken, a path outside the allowed folders, base64
@@ -118,7 +118,7 @@ def recognise(value: str, places: Places) -> Source:
         return LocalFile(attachment)
     if (content := _file_in_base64(value)) is not None:
         return Inline(content)
-    return ServerName(_server_name(value))
+    return ServerFile(_server_name(value))
 
 
 def describe(value: str) -> str:
@@ -241,21 +241,21 @@ def _url(value: str) -> Url:
     return Url(value)
 
 
-def _served(value: str, places: Places) -> LocalFile | None:
+def _served(value: str, places: AllowedFolders) -> LocalFile | None:
     """The file behind a URL of our own file server, which need not pass the network; else None."""
     for served in places.served if len(value) <= _LONGEST_URL else ():
-        if not value.startswith(served.beginning):
+        if not value.startswith(served.url_prefix):
             continue
-        rest, _, query = value[len(served.beginning) :].partition("#")[0].partition("?")
+        rest, _, query = value[len(served.url_prefix) :].partition("#")[0].partition("?")
         try:
             parts = unquote(rest, errors="strict").split("/")
         except UnicodeDecodeError:
             return None
-        if not served.opens(tuple(parts), query):
+        if not served.authorizes(tuple(parts), query):
             return None
         if any(part in ("", ".", "..") or part.startswith(".") or "\\" in part for part in parts):
             raise MediaError(f"{describe(value)} names no file of that folder.", "Check the URL.")
-        inside = Places(None, (served.folder,))
+        inside = AllowedFolders(None, (served.folder,))
         return LocalFile(_local(str(served.folder.joinpath(*parts)), value, inside))
     return None
 
@@ -272,7 +272,7 @@ def _refuse_other_schemes(value: str) -> None:
 # --- files of this machine ------------------------------------------------------------------------
 
 
-def _file_url(value: str, places: Places) -> LocalFile:
+def _file_url(value: str, places: AllowedFolders) -> LocalFile:
     """RFC 8089, and the near misses that programs write: ``file://C:/x``, unescaped ``%`` or ``#``.
 
     The percent-decoded path counts first; the literal one only when that file does not exist.
@@ -310,7 +310,7 @@ def _without_slash_before_drive(path: str) -> str:
     return path[1:] if path[:1] in ("/", "\\") and _DRIVE.match(path, 1) else path
 
 
-def _exists_inside(path: str, places: Places) -> bool:
+def _exists_inside(path: str, places: AllowedFolders) -> bool:
     try:
         _local(path, path, places)
     except MediaError:
@@ -322,7 +322,7 @@ def _is_absolute(value: str) -> bool:
     return value[:1] in ("/", "\\") or _DRIVE.match(value) is not None
 
 
-def _local(path: str, shown: str, places: Places) -> Path:
+def _local(path: str, shown: str, places: AllowedFolders) -> Path:
     """The regular file at an absolute path, links resolved, below one of the folders.
 
     Whether a file exists is told only inside them.
@@ -342,7 +342,7 @@ def _local(path: str, shown: str, places: Places) -> Path:
     raise _outside(shown, places)
 
 
-def _outside(shown: str, places: Places) -> MediaError:
+def _outside(shown: str, places: AllowedFolders) -> MediaError:
     folders = [str(folder) for folder in (places.attachments, *places.allowed) if folder]
     return MediaError(
         f"{describe(shown)} is outside the folders that may be read "
@@ -351,7 +351,7 @@ def _outside(shown: str, places: Places) -> MediaError:
     )
 
 
-def _roots(places: Places) -> list[Path]:
+def _roots(places: AllowedFolders) -> list[Path]:
     roots = []
     for folder in (places.attachments, *places.allowed):
         if folder is not None:
@@ -392,7 +392,7 @@ def _network_path(shown: str) -> MediaError:
     )
 
 
-def _attachment(value: str, places: Places) -> Path | None:
+def _attachment(value: str, places: AllowedFolders) -> Path | None:
     """The attachments folder's file of this name, None when there is none."""
     if len(value) > _LONGEST_NAME:
         return None

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from ..errors import MediaError
 from . import file_types, images
-from .atomic import growing
+from .atomic import atomic_file
 from .download import DownloadPolicy, download
-from .file_types import MAX_FILE_BYTES, Kind, Wanted
+from .file_types import MAX_FILE_BYTES, InputKind, Kind
 from .image_memory import ImageMemory
-from .sources import FORMS, Inline, LocalFile, Places, ServerName, Url, describe, recognise
+from .sources import FORMS, AllowedFolders, Inline, LocalFile, ServerFile, Url, describe, recognise
 
 SUBFOLDER = "comfyui-plugin"
 """Below the server's input folder, so that users' own files there are never touched."""
@@ -36,11 +36,11 @@ class InputFolder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedFile:
     """``value`` is what a loader node's input takes; ``size`` in bytes."""
 
     value: str
-    came_from: str
+    origin: str
     kind: Kind | None = None
     sha256: str = ""
     size: int = 0
@@ -50,15 +50,15 @@ class Placed:
 def place(
     value: str,
     server: InputFolder,
-    places: Places,
+    places: AllowedFolders,
     policy: DownloadPolicy,
     *,
-    wanted: Wanted = "image",
+    wanted: InputKind = "image",
     max_side: int | None = None,
     input_dir: Path | None = None,
     deadline: float | None = None,
     memory: ImageMemory | None = None,
-) -> Placed:
+) -> PlacedFile:
     """Fetch or read what ``value`` names, look at it, and put it into the server's input folder.
 
     ``wanted``: what the input takes. ``max_side``: a longer picture is shrunk to that many pixels.
@@ -68,11 +68,11 @@ def place(
     """
     source = recognise(value, places)
     shown = describe(value)
-    if isinstance(source, ServerName):
+    if isinstance(source, ServerFile):
         return _on_server(source.name, server, places, shown)
     content = _content(source, policy, deadline, shown)
     if wanted in ("image", "animation", "mask"):
-        picture = images.readable(
+        picture = images.prepare_image(
             content, shown, max_side=max_side, animated=wanted == "animation", memory=memory
         )
         if wanted == "mask":
@@ -83,18 +83,18 @@ def place(
     digest = hashlib.sha256(content).hexdigest()
     placed = _put(content, digest[:32] + kind.extension, server, input_dir)
     notes = (f"{shown} was {', '.join(done)}",) if done else ()
-    return Placed(placed, shown, kind, digest, len(content), notes)
+    return PlacedFile(placed, shown, kind, digest, len(content), notes)
 
 
 def place_masked(
     mask: str,
     picture: str,
     server: InputFolder,
-    places: Places,
+    places: AllowedFolders,
     policy: DownloadPolicy,
     deadline: float | None = None,
     memory: ImageMemory | None = None,
-) -> Placed:
+) -> PlacedFile:
     """A copy of ``picture``, a file of the server's input folder, that is see-through where ``mask``
     is to act: what loaders give as the mask of a picture. Raises as ``place`` does.
     """
@@ -110,12 +110,12 @@ def place_masked(
     value = f"{SUBFOLDER}/{name}"
     if server.input_size(value) is None:
         value = server.upload_mask(layer, name, SUBFOLDER, picture)
-    return Placed(value, shown)
+    return PlacedFile(value, shown)
 
 
 def read(
     value: str,
-    places: Places,
+    places: AllowedFolders,
     policy: DownloadPolicy,
     deadline: float | None,
     server: InputFolder | None = None,
@@ -125,7 +125,7 @@ def read(
     """
     source = recognise(value, places)
     shown = describe(value)
-    if not isinstance(source, ServerName):
+    if not isinstance(source, ServerFile):
         return _content(source, policy, deadline, shown)
     content = server.read_input(source.name) if server else None
     if content is None:
@@ -133,7 +133,7 @@ def read(
     return content
 
 
-def is_attachment(value: str, places: Places) -> bool:
+def is_attachment(value: str, places: AllowedFolders) -> bool:
     """Whether a bare name is that of a file in the attachments folder."""
     try:
         return isinstance(recognise(value, places), LocalFile)
@@ -141,9 +141,9 @@ def is_attachment(value: str, places: Places) -> bool:
         return False
 
 
-def _on_server(name: str, server: InputFolder, places: Places, shown: str) -> Placed:
+def _on_server(name: str, server: InputFolder, places: AllowedFolders, shown: str) -> PlacedFile:
     if server.input_size(name) is not None:
-        return Placed(name, shown)
+        return PlacedFile(name, shown)
     looked = "ComfyUI's input folder"
     if places.attachments is not None:
         looked += f" nor in the attachments folder {places.attachments}"
@@ -159,7 +159,7 @@ def _content(
     if isinstance(source, Inline):
         return source.content
     try:
-        with os.fdopen(opened(source.path), "rb") as file:
+        with os.fdopen(open_regular_file(source.path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise MediaError(
@@ -170,7 +170,7 @@ def _content(
         raise MediaError(f"{shown} cannot be read: {error.strerror}.", FORMS) from None
 
 
-def opened(path: Path) -> int:
+def open_regular_file(path: Path) -> int:
     """A descriptor of a regular file by its resolved path, which holds no link.
 
     One that has appeared in it since is not followed: it was resolved to be judged, and what is read
@@ -222,7 +222,7 @@ _TAKEN = {
 _NAMES = {"video": "a video", "audio": "a sound", "file": "a file"}
 
 
-def _checked(content: bytes, what: str, wanted: Wanted) -> Kind:
+def _checked(content: bytes, what: str, wanted: InputKind) -> Kind:
     """Look at an input that is no picture. Raises MediaError for one of another kind."""
     if not content:
         raise MediaError(f"{what} is empty.", "Give a file with content.")
@@ -260,10 +260,10 @@ def _written(content: bytes, path: Path) -> bool:
     """Write the file so that nobody ever sees a part of it; False when the folder does not let us."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with growing(path.parent, path.parent / ".incoming") as new:
+        with atomic_file(path.parent, path.parent / ".incoming") as new:
             new.file.write(content)
             if not new.name(path) and path.stat().st_size != len(content):
-                new.name_over(path)
+                new.publish_replace(path)
     except OSError:
         return False
     return True

@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from comfyui_pipeline.process.reexec import is_relayed
+from comfyui_pipeline.process.reexec import is_child
 
 NEEDED = {
     "requests": ("requests", "adapters.py"),
@@ -29,11 +29,11 @@ SET_UP = (
 )
 
 
-class Missing(Exception):
+class PackagesMissing(Exception):
     """No Python on this machine has what the call needs; the text says what to run."""
 
 
-def other_python(project: Path) -> Path | None:
+def python_to_use_instead(project: Path) -> Path | None:
     """The ``.venv``'s Python where this one is too old for the tool, else None.
 
     Raises Missing when there is none.
@@ -41,16 +41,16 @@ def other_python(project: Path) -> Path | None:
     if sys.version_info >= OLDEST:
         return None
     own = _venv_python(project)
-    if own is not None and not is_relayed():
+    if own is not None and not is_child():
         return own
-    raise Missing(
+    raise PackagesMissing(
         f"This tool needs Python 3.10 or newer; the host runs it with {_version()}. With a newer "
         "Python run `python3 run.py setup` in the plugin's folder, which makes a .venv of its own: "
         "its Python then answers, whatever the host runs."
     )
 
 
-def prepare(project: Path) -> Path | None:
+def make_importable(project: Path) -> Path | None:
     """Make the packages importable.
 
     Gives None when they are, or the path of the ``.venv``'s Python when only that one has them
@@ -63,15 +63,15 @@ def prepare(project: Path) -> Path | None:
     if not lacking and not others:
         return None
     own = _venv_python(project)
-    if own is not None and not is_relayed():
+    if own is not None and not is_child():
         return own
     if others:
         name, place = next(iter(others.items()))
-        raise Missing(
+        raise PackagesMissing(
             f"Another package called {name!r} is found first, in {place}; this tool needs "
             f"{NEEDED[name][0]}. {SET_UP}, or remove the other package (or its folder from PYTHONPATH)."
         )
-    raise Missing(
+    raise PackagesMissing(
         f"The Python that runs this tool ({_version()}) lacks {', '.join(lacking)}. {SET_UP}, or "
         "`pip install -r requirements.txt`."
     )

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfyui_pipeline.bounded.numbers import finite
-from comfyui_pipeline.process.stdout import failure, last_answer
+from comfyui_pipeline.process.stdout import failure, last_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from comfyui_pipeline.process.signals import Signals
-    from comfyui_pipeline.process.stdout import Envelope
+    from comfyui_pipeline.process.stdout import Response
 
 GUARD = "COMFYUI_PLUGIN_OWN_PYTHON"
 """Set in the environment of a Python that we started ourselves, so that it starts no other. Its
@@ -29,12 +29,12 @@ PERHAPS = (
 )
 
 
-def is_relayed() -> bool:
+def is_child() -> bool:
     """Whether this process answers in place of another one of ours."""
     return GUARD in os.environ
 
 
-def seconds_before() -> float:
+def seconds_before_start() -> float:
     """How long the call had taken before this process began."""
     try:
         seconds = finite(float(os.environ.get(GUARD, "0")[:40]))
@@ -43,7 +43,7 @@ def seconds_before() -> float:
     return min(max(seconds or 0.0, 0.0), 3600.0)
 
 
-def relay(
+def answer_with(
     python: Path,
     project: Path,
     raw: bytes,
@@ -51,7 +51,7 @@ def relay(
     signals: Signals,
     host_deadline: float,
     started: float,
-) -> Envelope:
+) -> Response:
     """What ``python`` answers to this call.
 
     A signal to this process goes to that one, which cancels its job and answers. It is killed
@@ -79,7 +79,7 @@ def relay(
             late = True
             child.kill()
             printed, _ = child.communicate()
-    envelope = last_answer(printed)
+    envelope = last_response(printed)
     if envelope is not None:
         return envelope
     if signals.received is not None:
@@ -91,7 +91,7 @@ def relay(
     return _no_answer(f"ended without an answer (exit status {child.returncode})")
 
 
-def _no_answer(what: str) -> Envelope:
+def _no_answer(what: str) -> Response:
     return failure(
         f"The project's own Python {what}. Delete the folder .venv and run `python3 run.py demo` in "
         "the plugin's folder to set it up again."

@@ -25,7 +25,7 @@ MAX_DEPTH = 2000
 PIECE = 2**18
 
 
-class Incomplete(Exception):
+class IncompleteCall(Exception):
     """The call was not complete in time; the text says what is missing."""
 
 
@@ -122,11 +122,11 @@ class CallReader:
         scanner.complete(self._kept)
         waited = "within this call's time limit" if late else "any more"
         if not self._kept.strip():
-            raise Incomplete(
+            raise IncompleteCall(
                 "Nothing arrived on stdin: no call was written to it, and it was not closed."
             )
         if scanner.missing:
-            raise Incomplete(
+            raise IncompleteCall(
                 f"The call is incomplete: {self._size} bytes arrived, nothing came {waited}, and the "
                 f"JSON object is not closed ({scanner.missing} is missing)."
             )

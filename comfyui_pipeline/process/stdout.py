@@ -12,41 +12,41 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.process.stdin import wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Envelope = Mapping[str, Any]
+    Response = Mapping[str, Any]
 
 
-def success(result: Mapping[str, Any]) -> Envelope:
+def success(result: Mapping[str, Any]) -> Response:
     """What the host takes for a call that went well."""
     return {"status": "success", "result": result}
 
 
-def failure(text: str) -> Envelope:
+def failure(text: str) -> Response:
     """What the host takes for a call that failed; ``text`` is for its reader."""
     return {"status": "error", "error": text}
 
 
-class Answer:
+class ResponseWriter:
     """Writes the first answer that it is given and drops every later one (thread-safe)."""
 
     def __init__(self, descriptor: int, *, exit_code: bool) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._status: int | None = None  # exit status of the answer that was sent
-        self.record = Record()
+        self.record = CallRecord()
         """What the call has queued and stored: an error names it, whoever gives that error."""
         self.exit_code = exit_code
 
-    def failure(self, text: str) -> Envelope:
+    def failure(self, text: str) -> Response:
         """An error, and what remains of the call, in bounds."""
-        return failure(truncate.error_text(text, self.record.remains(text)))
+        return failure(truncate.bounded_error(text, self.record.remains(text)))
 
-    def send(self, envelope: Envelope) -> int:
+    def send(self, envelope: Response) -> int:
         """Write it; gives the exit status of the process. Raises TypeError for what JSON lacks."""
         document = _document(envelope)
         with self._lock:
@@ -57,7 +57,7 @@ class Answer:
             return self._status
 
 
-def last_answer(document: bytes) -> dict[str, Any] | None:
+def last_response(document: bytes) -> dict[str, Any] | None:
     """The last answer in what a process printed: other lines may stand before or behind it."""
     for line in reversed(document.splitlines()):
         begin = line.find(b'{"status"')
@@ -70,7 +70,7 @@ def last_answer(document: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _document(envelope: Envelope) -> bytes:
+def _document(envelope: Response) -> bytes:
     """One line of JSON (RFC 8259: no NaN, no infinity), in UTF-8."""
     try:
         text = json.dumps(envelope, ensure_ascii=False, allow_nan=False)

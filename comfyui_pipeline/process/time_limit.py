@@ -10,9 +10,9 @@ from comfyui_pipeline.bounded.numbers import finite
 MANIFEST = "plugin-manifest.json"
 HOST_MARGIN = 2.0
 """Seconds before the host's limit at which the watchdog answers in any case."""
-WORDING_SECONDS = 1.0
+REPORT_SECONDS = 1.0
 """What is left for an answer to be worded before that."""
-AFTER_SECONDS = 12.0
+FETCH_GRACE_SECONDS = 12.0
 """How long after the call's deadline results may still be fetched and a run be cancelled. The
 watchdog answers 15 s after it (``stdio.GRACE``), or HOST_MARGIN before the host's limit."""
 HOST_LIMIT_ABSENT = 60.0
@@ -32,6 +32,6 @@ def host_limit(plugin: Path) -> float:
     return stated / 1000 if stated is not None and stated > 0 else HOST_LIMIT_ABSENT
 
 
-def seconds_after(limit: float, timeout: float) -> float:
+def fetch_grace(limit: float, timeout: float) -> float:
     """How long after a deadline of ``timeout`` requests may last where the host's limit is ``limit``."""
-    return max(0.0, min(AFTER_SECONDS, limit - HOST_MARGIN - WORDING_SECONDS - timeout))
+    return max(0.0, min(FETCH_GRACE_SECONDS, limit - HOST_MARGIN - REPORT_SECONDS - timeout))

@@ -49,7 +49,7 @@ def _headline(graph: Graph, name: str) -> str:
     takes = [f"{len(roles.pictures(graph))} picture(s)"] if roles.pictures(graph) else []
     takes += ["a text"] if roles.texts(graph, "positive") else []
     models = [str(t.node.inputs.get(t.name)) for t in roles.models(graph)]
-    savers = [node.label for node in graph.nodes.values() if node.saves]
+    savers = [node.label for node in graph.nodes.values() if node.is_output_node]
     told = f"The workflow {name}: {len(graph.nodes)} nodes"
     told += f", takes {' and '.join(takes)}" if takes else ""
     told += f", uses {', '.join(models[:3])}" if models else ", needs no model"
@@ -59,7 +59,7 @@ def _headline(graph: Graph, name: str) -> str:
 def _arguments(graph: Graph) -> list[dict[str, Any]]:
     found = []
     for argument in roles.FINDERS:
-        targets = roles.of_argument(graph, argument)
+        targets = roles.find_targets(graph, argument)
         if targets:
             found.append(
                 {
@@ -133,7 +133,7 @@ def _node(node: Node) -> dict[str, Any]:
         "id": node.id,
         "title": node.title,
         "class": node.class_type,
-        "saves": node.saves,
+        "saves": node.is_output_node,
         "inputs": {name: node.inputs[name] for name in _plain_inputs(node)},
     }
 

@@ -14,14 +14,14 @@ from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
 
 MAX_BYTES = 64 * 2**20
-PICTURES = (".png", ".webp", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 SHOWN = 100
 """Characters of a wrong name that an error repeats."""
-LONGEST_NAME = 1000
+MAX_NAME_CHARACTERS = 1000
 """Characters of a workflow's name with its folders; a longer one names no file."""
 MAX_NODES = 100_000
 """Nodes of one prompt. Ten times the largest workflows seen."""
-INLINE = "workflow_json"
+INLINE_NAME = "workflow_json"
 """The name of a workflow that came inside the call."""
 
 
@@ -43,7 +43,7 @@ def names(folder: Path) -> list[str]:
     return sorted(
         (path.with_suffix("") if path.suffix.lower() == ".json" else path).as_posix()
         for path in found
-        if path.suffix.lower() in (".json", *PICTURES)
+        if path.suffix.lower() in (".json", *IMAGE_SUFFIXES)
         and not any(part.startswith(".") for part in path.parts)
     )
 
@@ -70,12 +70,12 @@ def load(folder: Path, name: str) -> Workflow:
     return from_bytes(shown.as_posix(), content)
 
 
-def is_elsewhere(folder: Path, name: str) -> bool:
+def is_external(folder: Path, name: str) -> bool:
     """Whether ``name`` names no file of the workflows folder but an address, a path or a picture."""
     asked = name.strip().lower()
     if asked.startswith(("http://", "https://", "data:", "file:", "/", "\\")) or asked[1:2] == ":":
         return True
-    if not asked.endswith((".json", *PICTURES)):
+    if not asked.endswith((".json", *IMAGE_SUFFIXES)):
         return False
     try:
         _path(folder, name)
@@ -94,7 +94,7 @@ def from_bytes(name: str, content: bytes) -> Workflow:
         raise WorkflowError(
             f"The workflow {name!r} is not JSON: it is not UTF-8.", "Save it again from ComfyUI."
         ) from None
-    except json_text.BadJson as bad:
+    except json_text.InvalidJson as bad:
         raise WorkflowError(
             f"The workflow {name!r} {bad}.", "Save it again from ComfyUI."
         ) from None
@@ -141,7 +141,7 @@ def _from_picture(name: str, content: bytes) -> Workflow:
             continue
         try:
             found.setdefault(key, json_text.read(text))
-        except json_text.BadJson as bad:
+        except json_text.InvalidJson as bad:
             unread.setdefault(key, str(bad))
     ui = found.get("workflow")
     ui = ui if isinstance(ui, dict) and isinstance(ui.get("nodes"), list) else None
@@ -189,7 +189,7 @@ def _texts_in(name: str, content: bytes) -> Iterator[tuple[str, str]]:
 
 def _path(folder: Path, name: str) -> Path:
     asked = name.strip()
-    if len(asked) > LONGEST_NAME:
+    if len(asked) > MAX_NAME_CHARACTERS:
         raise WorkflowError(
             f"The workflow name {asked[:SHOWN]!r}… has {len(asked)} characters, more than any file's.",
             f"There are: {_some(names(folder))}.",
@@ -204,7 +204,7 @@ def _path(folder: Path, name: str) -> Path:
     for candidate in (inside / asked, inside / f"{asked}.json"):
         try:
             path = candidate.resolve()
-            found = candidate.suffix.lower() in (".json", *PICTURES) and path.is_file()
+            found = candidate.suffix.lower() in (".json", *IMAGE_SUFFIXES) and path.is_file()
         except (OSError, ValueError):
             found = False
         if found and path.is_relative_to(inside):
@@ -256,5 +256,5 @@ def _node(name: str, node_id: str, node: Any) -> dict[str, Any]:
     return {
         "class_type": node["class_type"],
         "inputs": dict(inputs or {}),
-        "_meta": json_text.with_nulls(dict(meta)) if isinstance(meta, dict) else {},
+        "_meta": json_text.nan_to_null(dict(meta)) if isinstance(meta, dict) else {},
     }

@@ -25,7 +25,7 @@ DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 GROWING = "COMFY_AUTOGROW_V3"
 
 
-LONGEST_LABEL = 80
+MAX_LABEL_CHARACTERS = 80
 """Characters of an id, a title or a class name in a message."""
 
 
@@ -36,7 +36,7 @@ def label(node_id: str, title: str, class_type: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_LABEL else text[:LONGEST_LABEL] + "…"
+    return text if len(text) <= MAX_LABEL_CHARACTERS else text[:MAX_LABEL_CHARACTERS] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Node:
     specs: Mapping[str, InputSpec]
     outputs: tuple[str, ...]
     output_names: tuple[str, ...]
-    saves: bool
+    is_output_node: bool
 
     @property
     def label(self) -> str:
@@ -211,7 +211,7 @@ def _node(
         specs=specs,
         outputs=tuple(str(kind) for kind in schema.get("output") or ()),
         output_names=tuple(str(name) for name in schema.get("output_name") or ()),
-        saves=bool(schema.get("output_node")),
+        is_output_node=bool(schema.get("output_node")),
     )
 
 

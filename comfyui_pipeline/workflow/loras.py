@@ -72,7 +72,7 @@ def _lora(name: str, strength: str | None = None, clip: str | None = None) -> Lo
 
 
 def _number(text: str) -> float | None:
-    return numbers.from_text(text.strip())
+    return numbers.parse_number(text.strip())
 
 
 def check_count(wanted: Sequence[Lora]) -> None:
@@ -204,7 +204,7 @@ def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _highest_id(prompt: Mapping[str, Any]) -> int:
-    return max((numbers.whole_number(i, at_most=2**53) or 0 for i in prompt), default=0)
+    return max((numbers.parse_count(i, at_most=2**53) or 0 for i in prompt), default=0)
 
 
 def _takers(prompt: Mapping[str, Any], source: list[Any]) -> list[tuple[str, str]]:

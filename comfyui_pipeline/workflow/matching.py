@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-GOOD_GUESS = 84.0
+FUZZY_THRESHOLD = 84.0
 """Likeness (0 to 100) from which a name is taken for another; below it, it is only suggested."""
-CLEAR_LEAD = 4.0
+FUZZY_MARGIN = 4.0
 """By how much the best guess has to lead the next one."""
-WORTH_NAMING = 55.0
+SUGGEST_THRESHOLD = 55.0
 LONGEST = 500
 """Characters of a name that are compared: likeness, and the order of combining marks (NFKC), take
 time by the square of the length. Longer texts equal only themselves.
@@ -117,17 +117,19 @@ def find_input(wanted: str, names: Sequence[str], *, strict: bool) -> Found:
 def guess(wanted: str, names: Sequence[str], *, key: type[str] | object = str) -> Found:
     """The one name that is clearly nearest, the several nearest, or none."""
     ranked = _ranked(wanted, names, key)
-    if not ranked or ranked[0][1] < GOOD_GUESS:
+    if not ranked or ranked[0][1] < FUZZY_THRESHOLD:
         return Found(())
     best = ranked[0][1]
-    close = tuple(name for name, score in ranked if score > best - CLEAR_LEAD)
+    close = tuple(name for name, score in ranked if score > best - FUZZY_MARGIN)
     return Found(close, guessed=True)
 
 
 def nearest(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
     """Names worth suggesting, the nearest first."""
     return [
-        name for name, score in _ranked(wanted, list(names), str)[:most] if score >= WORTH_NAMING
+        name
+        for name, score in _ranked(wanted, list(names), str)[:most]
+        if score >= SUGGEST_THRESHOLD
     ]
 
 
@@ -140,7 +142,9 @@ def _ranked(wanted: str, names: Sequence[str], key: object) -> list[tuple[str, f
     query = _squeezed(_stem(wanted) if key is _stem else wanted)
     if not query:
         return []
-    rows = process.extract(query, choices, scorer=fuzz.WRatio, limit=8, score_cutoff=WORTH_NAMING)
+    rows = process.extract(
+        query, choices, scorer=fuzz.WRatio, limit=8, score_cutoff=SUGGEST_THRESHOLD
+    )
     return [(names[place], score) for _, score, place in rows]
 
 

@@ -115,8 +115,8 @@ def plan(
     call: ToolCall,
     short: Mapping[str, Any],
     *,
-    wanted_loras: Sequence[loras.Lora] = (),
-    drawn_seed: int = 0,
+    requested_loras: Sequence[loras.Lora] = (),
+    random_seed: int = 0,
     prefix: str = "",
 ) -> Plan:
     """Every change that this call means, in no need of an order.
@@ -135,12 +135,12 @@ def plan(
         _each_picture(planning, short["images"])
     if "mask" in short and "mask" not in named:
         _mask(planning, short["mask"])
-    for target, value in loras.settings(graph, wanted_loras) if wanted_loras else ():
+    for target, value in loras.settings(graph, requested_loras) if requested_loras else ():
         planning.set(target, value, "loras")
     if "seed" not in named:
-        _seeds(planning, call.seed, drawn_seed)
+        _seeds(planning, call.seed, random_seed)
     if prefix:
-        for target in planning.open(roles.prefixes(graph)):
+        for target in planning.open(roles.filename_prefixes(graph)):
             planning.set(target, _in_folder(target, prefix), "file name")
     return Plan(
         tuple(planning.changes.values()), tuple(dict.fromkeys(planning.guesses)), frozenset(named)
@@ -246,7 +246,7 @@ def _by_role(graph: Graph, word: str) -> list[Node]:
         return roles.samplers(graph)
     if argument not in roles.FINDERS:
         return []
-    return list({t.node.id: t.node for t in roles.of_argument(graph, argument)}.values())
+    return list({t.node.id: t.node for t in roles.find_targets(graph, argument)}.values())
 
 
 ROLE_WORDS = {
@@ -300,7 +300,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _from_role(planning: _Planning, argument: str, value: Any) -> None:
-    found = roles.of_argument(planning.graph, argument)
+    found = roles.find_targets(planning.graph, argument)
     if not found:
         raise PatchError(
             f'This workflow has nothing that "{argument}" could change.', _others(planning.graph)
@@ -318,7 +318,7 @@ def _from_role(planning: _Planning, argument: str, value: Any) -> None:
 
 def _mask(planning: _Planning, value: str) -> None:
     found = roles.masks(planning.graph)
-    if not found or not roles.holds_its_mask(planning.graph, found[0]):
+    if not found or not roles.mask_in_alpha(planning.graph, found[0]):
         _from_role(planning, "mask", value)
     elif len(found) > 1:
         raise _several("mask", found)
@@ -344,7 +344,7 @@ def _others(graph: Graph) -> str:
 
 def available(graph: Graph) -> list[str]:
     """The short arguments that change something in this workflow."""
-    return [name for name in roles.FINDERS if roles.of_argument(graph, name)]
+    return [name for name in roles.FINDERS if roles.find_targets(graph, name)]
 
 
 def _each_picture(planning: _Planning, values: Sequence[str]) -> None:

@@ -65,10 +65,10 @@ def masks(graph: Graph) -> list[Target]:
     files = _files(graph, "image_upload")
     apart = [t for t in files if "IMAGE" not in t.node.outputs and "MASK" in t.node.outputs]
     alone = [t for t in files if _only_its_mask(graph, t.node)]
-    return apart or alone or [t for t in files if holds_its_mask(graph, t)]
+    return apart or alone or [t for t in files if mask_in_alpha(graph, t)]
 
 
-def holds_its_mask(graph: Graph, target: Target) -> bool:
+def mask_in_alpha(graph: Graph, target: Target) -> bool:
     """Whether a file gives both a picture and a mask, so that the mask has to be a part of it."""
     return {"IMAGE", "MASK"} <= _used_outputs(graph, target.node)
 
@@ -85,12 +85,12 @@ def sizes(graph: Graph) -> list[Node]:
     return latent or both
 
 
-def prefixes(graph: Graph) -> list[Target]:
+def filename_prefixes(graph: Graph) -> list[Target]:
     """The file-name prefixes of the nodes that save."""
     return [
         Target(node, "filename_prefix")
         for node in graph.nodes.values()
-        if node.saves and "filename_prefix" in node.specs
+        if node.is_output_node and "filename_prefix" in node.specs
     ]
 
 
@@ -106,7 +106,7 @@ def _samples(node: Node) -> bool:
     return "GUIDER" in linked or (CONDITIONING in linked and "MODEL" in linked)
 
 
-def settings_of_sampling(graph: Graph, name: str, kinds: tuple[str, ...]) -> list[Target]:
+def sampling_inputs(graph: Graph, name: str, kinds: tuple[str, ...]) -> list[Target]:
     """Inputs of this name at the samplers and at what only leads into them."""
     found: dict[str, Node] = {}
     waiting = samplers(graph)
@@ -164,7 +164,7 @@ def control_strengths(graph: Graph) -> list[Target]:
     return _named(graph, nodes, "strength", ("FLOAT",))
 
 
-def of_argument(graph: Graph, argument: str) -> list[Target]:
+def find_targets(graph: Graph, argument: str) -> list[Target]:
     """The inputs that a short argument changes; none where the workflow has no such role."""
     return FINDERS[argument](graph)
 
@@ -177,7 +177,7 @@ def _sides(name: str) -> Callable[[Graph], list[Target]]:
 
 
 def _sampling(name: str, *kinds: str) -> Callable[[Graph], list[Target]]:
-    return lambda graph: settings_of_sampling(graph, name, kinds)
+    return lambda graph: sampling_inputs(graph, name, kinds)
 
 
 def _batch(graph: Graph) -> list[Target]:
@@ -187,7 +187,7 @@ def _batch(graph: Graph) -> list[Target]:
 
 
 def _cfg(graph: Graph) -> list[Target]:
-    found = settings_of_sampling(graph, "cfg", ("FLOAT",))
+    found = sampling_inputs(graph, "cfg", ("FLOAT",))
     return found or _named(graph, graph.nodes.values(), "guidance", ("FLOAT",))
 
 

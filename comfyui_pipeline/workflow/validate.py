@@ -64,12 +64,12 @@ class Problem:
     """Why one node cannot run, and what to do about it."""
 
     node: Node
-    what: str
-    stale: bool = False  # a newer look at the server's classes might tell otherwise
-    lacking: bool = False  # the server does not have its class at all
+    message: str
+    maybe_stale: bool = False  # a newer look at the server's classes might tell otherwise
+    missing_type: bool = False  # the server does not have its class at all
 
     def __str__(self) -> str:
-        return f"node {self.node.label}: {self.what}"
+        return f"node {self.node.label}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Checked:
     """What can run (a part of the prompt), why the rest cannot, and what led to no output."""
 
     prompt: Mapping[str, Mapping[str, Any]]
-    refused: Mapping[str, str]  # label of an output node -> why it does not run
+    skipped_outputs: Mapping[str, str]  # label of an output node -> why it does not run
 
 
 def origin_of(ui: Mapping[str, Any] | None) -> Origin:
@@ -124,7 +124,7 @@ def problems(graph: Graph, known: Collection[str], origin: Origin = NO_ORIGIN) -
     for node in graph.nodes.values():
         if node.class_type not in known:
             why = _lacking(node, alike[node.class_type], origin)
-            found.append(Problem(node, why, stale=True, lacking=True))
+            found.append(Problem(node, why, maybe_stale=True, missing_type=True))
             continue
         if node.id in in_circle:
             found.append(Problem(node, f"it is part of a circle of links ({labels})"))
@@ -138,8 +138,8 @@ def check(graph: Graph, prompt: Mapping[str, Any], wrong: Sequence[Problem]) -> 
 
     ``wrong``: what :func:`problems` found. Nodes that lead to no output are left out.
     """
-    savers = [node for node in graph.nodes.values() if node.saves]
-    if not savers and not any(problem.lacking for problem in wrong):
+    savers = [node for node in graph.nodes.values() if node.is_output_node]
+    if not savers and not any(problem.missing_type for problem in wrong):
         raise WorkflowError(
             "This workflow has no node that saves or shows anything, so nothing would run.",
             "Add a node that saves its result.",

@@ -125,7 +125,7 @@ def _number(target: Target, spec: InputSpec, value: Any, _strict: bool) -> Fitte
 def _float(value: Any) -> float | None:
     if isinstance(value, bool):
         return float(value)
-    return numbers.from_text(value) if isinstance(value, str) else numbers.finite(value)
+    return numbers.parse_number(value) if isinstance(value, str) else numbers.finite(value)
 
 
 def range_of(spec: InputSpec) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from ..http.urls import PREFIX, SIGNED, Route
-from ..mounts.table import ConfigError, path_of
+from ..mounts.table import ConfigError, expand_path
 from . import signing
-from .lockout import DenyList, Guard, Network, canonical, is_in, networks
+from .lockout import DenyList, LockoutTracker, Network, canonical, is_in, networks
 
 PW = re.compile("(?:p|%70|%50)(?:w|%77|%57)(?:=|%3d)", re.IGNORECASE)
 """How the part of an address with a key begins, whatever of it is escaped."""
@@ -72,7 +72,7 @@ class Denied(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Client:
     """Who asks: the address that counts, and the request's headers in lower case."""
 
     address: str
@@ -82,13 +82,15 @@ class Asker:
 class Access:
     """Decides on every request. ``signing_key`` is what addresses are signed with."""
 
-    def __init__(self, keys: Sequence[Key], signing_key: str, guard: Guard, deny: DenyList) -> None:
+    def __init__(
+        self, keys: Sequence[Key], signing_key: str, guard: LockoutTracker, deny: DenyList
+    ) -> None:
         self._keys = tuple((key, _bytes(key.key)) for key in keys)
         self._signing_key = signing_key
         self.guard = guard
         self._deny = deny
 
-    def admit(self, route: Route, query: Mapping[str, str], asker: Asker) -> Grant:
+    def admit(self, route: Route, query: Mapping[str, str], asker: Client) -> Grant:
         """Raises Denied.
 
         A signed address that is good opens its file for a client that is locked out, too: it cannot be
@@ -100,7 +102,7 @@ class Access:
         grant = self._by_signature(route, query)
         if grant is not None:
             return grant
-        locked = self.guard.shut_for(asker.address)
+        locked = self.guard.locked_out_for(asker.address)
         if locked > 0:
             raise Denied(429, "Too many wrong keys.", "shut out", retry_after=int(locked) + 1)
         given = self._given_key(route, query, asker)
@@ -109,11 +111,11 @@ class Access:
             raise Denied(401, "Unauthorized.", why)
         grant = self._by_key(given, route, query, asker)
         if grant is None:
-            delay = self.guard.wrong_key(asker.address, given)
+            delay = self.guard.record_failure(asker.address, given)
             raise Denied(401, "Unauthorized.", "wrong key", delay)
         return grant
 
-    def _given_key(self, route: Route, query: Mapping[str, str], asker: Asker) -> str | None:
+    def _given_key(self, route: Route, query: Mapping[str, str], asker: Client) -> str | None:
         """The key that a request brings; None where it brings none, or a mere signature."""
         if route.key is None:
             return _bearer(asker.headers)
@@ -130,7 +132,7 @@ class Access:
         return None
 
     def _by_key(
-        self, given: str, route: Route, query: Mapping[str, str], asker: Asker
+        self, given: str, route: Route, query: Mapping[str, str], asker: Client
     ) -> Grant | None:
         """Every key is compared, so that the time taken tells nothing of which one was near."""
         raw = _bytes(given)
@@ -143,7 +145,7 @@ class Access:
         return None
 
     def _second_factor(
-        self, key: Key, route: Route, query: Mapping[str, str], asker: Asker
+        self, key: Key, route: Route, query: Mapping[str, str], asker: Client
     ) -> bool:
         if key.networks and not is_in(asker.address, key.networks):
             return False
@@ -155,7 +157,7 @@ class Access:
 def _is_signed(key: str, route: Route, query: Mapping[str, str]) -> bool:
     """Whether an address bears a good signature. Raises Denied for one that was good once."""
     names = () if route.what == "gallery" else route.names
-    worth = signing.verdict(key, route.what, route.alias, names, query, time.time())
+    worth = signing.check_signature(key, route.what, route.alias, names, query, time.time())
     if worth == "ended":
         raise Denied(401, "This address has ended.", "ended")
     return worth == "good"
@@ -198,7 +200,7 @@ def _bare(hop: str) -> str:
     return found[1] if found else hop.strip()
 
 
-def without_key(target: str) -> str:
+def redact_target(target: str) -> str:
     """A target for a log: keys and signatures are blotted out, what is no ASCII is escaped."""
     plain = target.encode("ascii", "backslashreplace").decode()
     path, mark, query = plain.partition("?")
@@ -216,13 +218,13 @@ def _is_secret(name: str) -> bool:
     return unquote_plus(name).lower() in ("sig", "pw", "key")
 
 
-def read_keys(text: str, base: Path) -> tuple[Key, ...]:
+def parse_keys(text: str, base: Path) -> tuple[Key, ...]:
     """``COMFYUI_KEYS``: a JSON list, or the path of a file that holds one. Raises ConfigError."""
     if not text:
         return ()
     try:
         if not text.lstrip().startswith("["):
-            text = path_of(text, base, "COMFYUI_KEYS").read_text("utf-8-sig")
+            text = expand_path(text, base, "COMFYUI_KEYS").read_text("utf-8-sig")
         entries = json.loads(text)
     except (OSError, ValueError):
         entries = None

@@ -20,16 +20,16 @@ from ..mounts.table import ConfigError
 
 Network = IPv4Network | IPv6Network
 
-REMEMBERED = 10_000
+MAX_TRACKED = 10_000
 """Clients with a score; the one whose last new wrong key is the oldest is forgotten first."""
-MOST_LOCKOUTS = 10_000
+MAX_LOCKOUTS = 10_000
 """Lockouts of single clients. While so many are active, a further one is put on a wider network of
 that client (``WIDER``): an active one never ends before its time, and memory stays bounded."""
 WIDER = {4: (16, 8), 6: (32, 16)}
 """The prefixes taken then: the first for as many lockouts again, then the second, of which there are few."""
 SITE_PREFIX, SITE_FACTOR = 48, 4
 """The prefix of an IPv6 site, which may own 65,536 clients, and how many times ``limit`` it has."""
-REPEATED = 32
+MAX_KEYS_PER_CLIENT = 32
 """Wrong keys of one client that are recognised when they come again."""
 HALF_LIFE = 300.0
 """Seconds after which half of a score is forgotten."""
@@ -45,7 +45,7 @@ LONGEST_ADDRESS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class LockoutPolicy:
     """``limit``: the different wrong keys after which a client is locked out, for ``seconds``; 0 locks
     nobody out. ``exempt``: networks that are spared, since many people may share an address there.
     """
@@ -61,13 +61,13 @@ class _Score:
 
     moment: float
     value: float = 0.0
-    keys: deque[bytes] = field(default_factory=lambda: deque(maxlen=REPEATED))
+    keys: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_KEYS_PER_CLIENT))
 
     def at(self, now: float) -> float:
         return float(self.value * 0.5 ** ((now - self.moment) / HALF_LIFE))
 
 
-class Guard:
+class LockoutTracker:
     """The score of each client, from its different wrong keys of late; thread-safe.
 
     ``log`` is given a line for each lockout; ``clock`` gives monotonic seconds.
@@ -75,7 +75,7 @@ class Guard:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: LockoutPolicy,
         log: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,7 +87,7 @@ class Guard:
         self._scores: OrderedDict[str, _Score] = OrderedDict()
         self._lockouts: OrderedDict[str, float] = OrderedDict()  # network -> its end
 
-    def shut_for(self, address: str) -> float:
+    def locked_out_for(self, address: str) -> float:
         """Seconds for which a client is still locked out; 0 when it is not."""
         if not self._lockouts:
             return 0.0
@@ -95,7 +95,7 @@ class Guard:
             ends = [self._lockouts.get(network, 0.0) for network in _enclosing(address)]
             return max(0.0, max(ends) - self._clock())
 
-    def wrong_key(self, address: str, key: str) -> float:
+    def record_failure(self, address: str, key: str) -> float:
         """Note a wrong key; gives the seconds that its answer should wait."""
         policy = self._policy
         if policy.limit <= 0 or is_in(address, policy.exempt):
@@ -126,7 +126,7 @@ class Guard:
         score.keys.append(digest)
         score.value, score.moment = score.at(now) + 1.0, now
         self._scores.move_to_end(network)
-        while len(self._scores) > REMEMBERED:
+        while len(self._scores) > MAX_TRACKED:
             self._scores.popitem(last=False)
         return score.value, True
 
@@ -141,7 +141,7 @@ class Guard:
             return ""
         while self._lockouts and next(iter(self._lockouts.values())) <= now:
             self._lockouts.popitem(last=False)  # all last equally long: the first one ends first
-        tables = len(self._lockouts) // MOST_LOCKOUTS
+        tables = len(self._lockouts) // MAX_LOCKOUTS
         chosen = [network, *enclosing[-2:]][min(tables, 2)]
         self._lockouts[chosen] = now + self._policy.seconds
         self._lockouts.move_to_end(chosen)
@@ -232,9 +232,9 @@ class DenyList:
     the file cannot be read at first.
     """
 
-    def __init__(self, file: Path | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, file: Path | None, log_line: Callable[[str], None]) -> None:
         self._file = file
-        self._tell = tell
+        self._tell = log_line
         self._looked = time.monotonic()
         self._stamp: int | None = None
         self._networks: tuple[Network, ...] = ()

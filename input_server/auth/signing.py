@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from itsdangerous import Signer
 
 SALT = b"comfyui input server, signed address"
-LONGEST = 366 * 24 * 3600
+MAX_LIFETIME = 366 * 24 * 3600
 """Seconds; an address that would live longer is not believed."""
 
 
@@ -32,7 +32,7 @@ def query(key: str, what: str, alias: str, names: Sequence[str], expires: int) -
 Verdict = Literal["good", "ended", "wrong"]
 
 
-def verdict(
+def check_signature(
     key: str, what: str, alias: str, names: Sequence[str], asked: Mapping[str, str], now: float
 ) -> Verdict:
     """What the signature in a query is worth. One that has ended was right once. Never raises."""
@@ -42,7 +42,7 @@ def verdict(
     expires = int(end)
     given = asked.get("sig", "").encode("utf-8", "replace")
     right = _signer(key).verify_signature(_message(what, alias, names, expires), given)
-    if not right or expires > now + LONGEST:
+    if not right or expires > now + MAX_LIFETIME:
         return "wrong"
     return "good" if now <= expires else "ended"
 

@@ -16,20 +16,20 @@ from pathlib import Path, PurePath
 from ..http.content_type import TYPES
 from ..mounts.disk_usage import Entry, walk
 
-LEAST_SECONDS = 1.0
+MIN_CACHE_SECONDS = 1.0
 """How old a walk may be; one that takes long is kept for as long as it took three times."""
-MOST_FOLDERS = 8
+MAX_FOLDERS = 8
 SEARCH_SECONDS = 0.5
 """How long one request looks for fitting files before it tells what it has."""
-MOST_TEXTS = 20_000
-MOST_CHARACTERS = 16_000_000
-LONGEST_TEXT = 4000
+MAX_TEXTS = 20_000
+MAX_CHARACTERS = 16_000_000
+MAX_TEXT_CHARS = 4000
 """What is remembered for searches: files, characters in all and of each."""
 PIECE = 2000  # characters
 CURSOR = re.compile(r"-?[0-9]{1,20}\.[0-9a-f]{16}")
 
 
-def kind_of(name: str) -> str | None:
+def media_kind(name: str) -> str | None:
     """``image``, ``video``, ``audio``, ``model`` (3D), ``text`` or ``document``; None is not shown."""
     kind = TYPES.get(PurePath(name).suffix.lower())
     if kind is None:
@@ -40,13 +40,13 @@ def kind_of(name: str) -> str | None:
     return general
 
 
-def cursor_of(entry: Entry) -> str:
+def make_cursor(entry: Entry) -> str:
     """Where a page ended. New files on top do not move it; neither does the loss of its own file."""
     digest = hashlib.blake2b(entry.path.encode(), digest_size=8).hexdigest()
     return f"{entry.mtime_ns}.{digest}"
 
 
-def place_of(files: Sequence[Entry], cursor: str) -> int:
+def position_after(files: Sequence[Entry], cursor: str) -> int:
     """The first file behind a cursor. When the cursor's own file is gone, those of the same moment
     come again rather than being lost.
     """
@@ -55,12 +55,12 @@ def place_of(files: Sequence[Entry], cursor: str) -> int:
     for at in range(start, len(files)):
         if files[at].mtime_ns != moment:
             break
-        if cursor_of(files[at]) == cursor:
+        if make_cursor(files[at]) == cursor:
             return at + 1
     return start
 
 
-class Newest:
+class FolderListings:
     """The files of each folder as a walk found them a moment ago; thread-safe."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Newest:
         with self._lock:
             kept = self._kept.setdefault(folder, _Kept())
             self._kept.move_to_end(folder)
-            while len(self._kept) > MOST_FOLDERS:
+            while len(self._kept) > MAX_FOLDERS:
                 self._kept.popitem(last=False)
         with kept.lock:
             begun = time.monotonic()
@@ -80,7 +80,7 @@ class Newest:
                 shown = [entry for entry in walk(folder) if _is_shown(entry)]
                 kept.files = sorted(shown, key=lambda e: (e.mtime_ns, e.names), reverse=True)
                 ended = time.monotonic()
-                kept.until = ended + max(LEAST_SECONDS, 3 * (ended - begun))
+                kept.until = ended + max(MIN_CACHE_SECONDS, 3 * (ended - begun))
             return kept.files
 
 
@@ -97,10 +97,10 @@ def _is_shown(entry: Entry) -> bool:
         entry.path.encode()
     except UnicodeEncodeError:
         return False
-    return kind_of(entry.names[-1]) is not None
+    return media_kind(entry.names[-1]) is not None
 
 
-def folded(text: str) -> str:
+def normalized(text: str) -> str:
     """A text as searches compare it: without case, and without the width of Chinese typing.
 
     In pieces, since sorting a run of combining marks takes time by the square of its length.
@@ -118,7 +118,7 @@ class Page:
     partial: bool
 
 
-def page_of(
+def next_page(
     files: Sequence[Entry], start: int, most: int, fits: Callable[[Entry], bool] | None
 ) -> Page:
     """The next files that fit, ``most`` of them or as many as time allows; one is always looked at."""
@@ -131,10 +131,10 @@ def page_of(
         at += 1
         partial = fits is not None and time.monotonic() > deadline
     more = at < len(files)
-    return Page(found, cursor_of(files[at - 1]) if more else None, partial and more)
+    return Page(found, make_cursor(files[at - 1]) if more else None, partial and more)
 
 
-class Texts:
+class SearchTexts:
     """What searches know of files: the texts that were asked for last, in bounds; thread-safe."""
 
     def __init__(self) -> None:
@@ -149,10 +149,10 @@ class Texts:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        text = folded(read()[:LONGEST_TEXT])
+        text = normalized(read()[:MAX_TEXT_CHARS])
         with self._lock:
             self._characters += len(text) - len(self._kept.pop(key, ""))
             self._kept[key] = text
-            while len(self._kept) > MOST_TEXTS or self._characters > MOST_CHARACTERS:
+            while len(self._kept) > MAX_TEXTS or self._characters > MAX_CHARACTERS:
                 self._characters -= len(self._kept.popitem(last=False)[1])
         return text

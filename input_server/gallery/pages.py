@@ -21,25 +21,33 @@ from urllib.parse import quote
 from ..auth import signing
 from ..auth.access import Grant
 from ..http.content_type import TYPES
-from ..http.response import SAFE, Reply, plain
+from ..http.response import SAFE, HttpResponse, plain
 from ..http.urls import Route
-from ..images.encode import HEIF_KINDS, readers
+from ..images.encode import HEIF_TYPES, readable_types
 from ..images.memory import MemoryBudget
-from ..images.metadata import Info, info_of
+from ..images.metadata import Info, read_image_info
 from ..images.text_chunks import READERS as TELLING
 from ..mounts.disk_usage import Entry
 from ..mounts.open_files import open_file
-from ..mounts.resolve import Missing, Refused, judge, locate
+from ..mounts.resolve import Missing, Refused, check_names, locate
 from ..mounts.table import Mount, MountTable
-from .listing import CURSOR, Newest, Texts, folded, kind_of, page_of, place_of
+from .listing import (
+    CURSOR,
+    FolderListings,
+    SearchTexts,
+    media_kind,
+    next_page,
+    normalized,
+    position_after,
+)
 
 MOST, USUAL = 200, 60
 """Files in one answer."""
 LONGEST_SEARCH = 200
 THUMBNAIL = "w=320&fmt=webp&q=auto"
-SHOWABLE = "w=2048&fmt=webp&q=auto"
+BROWSER_VIEW = "w=2048&fmt=webp&q=auto"
 """The copy that is shown where browsers cannot show the file itself."""
-UNSHOWN = {"image/tiff", *HEIF_KINDS}
+UNSHOWN = {"image/tiff", *HEIF_TYPES}
 POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
     "style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'; "
@@ -57,13 +65,15 @@ class Gallery:
         self._mounts = mounts
         self._memory = memory
         self._signing_key = signing_key
-        self._newest = Newest()
-        self._texts = Texts()
+        self._newest = FolderListings()
+        self._texts = SearchTexts()
         # read as text: the hashes are of what a browser makes of any line ends
         text = Path(__file__).with_name("page.html").read_text("utf-8")
-        self._page = _reply(text.encode(), "text/html; charset=utf-8", policy_of(text))
+        self._page = _reply(
+            text.encode(), "text/html; charset=utf-8", content_security_policy(text)
+        )
 
-    def answer(self, route: Route, query: Mapping[str, str], grant: Grant) -> Reply:
+    def answer(self, route: Route, query: Mapping[str, str], grant: Grant) -> HttpResponse:
         """The page with and without a final slash (it finds its own base: this server never sends
         anybody elsewhere), ``list`` or ``info``. Raises Missing and Refused.
         """
@@ -88,7 +98,7 @@ class Gallery:
 
     def _list(
         self, mount: Mount, query: Mapping[str, str], addresses: Addresses, grant: Grant
-    ) -> Reply:
+    ) -> HttpResponse:
         most, search, after = query.get("n", str(USUAL)), query.get("q", ""), query.get("after", "")
         if not (re.fullmatch("[0-9]{1,3}", most) and 1 <= int(most) <= MOST):
             return plain(400, f"n has to be from 1 to {MOST}.", "wrong query")
@@ -97,10 +107,10 @@ class Gallery:
         if after and not CURSOR.fullmatch(after):
             return plain(400, "after has to be a next of this list.", "wrong query")
         files = self._newest.files(mount.folder)
-        words = folded(search).split()
-        page = page_of(
+        words = normalized(search).split()
+        page = next_page(
             files,
-            place_of(files, after) if after else 0,
+            position_after(files, after) if after else 0,
             int(most),
             (lambda entry: self._fits(mount, entry, words)) if words else None,
         )
@@ -117,7 +127,7 @@ class Gallery:
 
     def _fits(self, mount: Mount, entry: Entry, words: list[str]) -> bool:
         """Whether all words are in the path, or in what a picture tells."""
-        path = folded(entry.path)
+        path = normalized(entry.path)
         absent = [word for word in words if word not in path]
         if not absent or TYPES[_suffix(entry.names[-1])] not in TELLING:
             return not absent
@@ -144,7 +154,7 @@ class Addresses:
         return f"{self.folder}/{path}{'?' if parts else ''}{'&'.join(parts)}"
 
 
-def policy_of(page: str) -> str:
+def content_security_policy(page: str) -> str:
     """The policy under which a page's own style and script work, and nothing else (CSP 3)."""
     allowed = {}
     for tag in ("style", "script"):
@@ -161,25 +171,25 @@ def _suffix(name: str) -> str:
 def _item(entry: Entry, addresses: Addresses) -> dict[str, Any]:
     """One file as the page is told of it; ``mtime`` in seconds since 1970."""
     kind = TYPES[_suffix(entry.names[-1])]
-    unshown = readers().keys() & UNSHOWN
+    unshown = readable_types().keys() & UNSHOWN
     return {
         "name": entry.path,
         "bytes": entry.size,
         "mtime": entry.mtime_ns / 10**9,
-        "kind": kind_of(entry.names[-1]),
+        "kind": media_kind(entry.names[-1]),
         "url": addresses.of(entry.names),
-        "thumb": addresses.of(entry.names, THUMBNAIL) if kind in readers() else None,
-        "view": addresses.of(entry.names, SHOWABLE) if kind in unshown else None,
+        "thumb": addresses.of(entry.names, THUMBNAIL) if kind in readable_types() else None,
+        "view": addresses.of(entry.names, BROWSER_VIEW) if kind in unshown else None,
     }
 
 
 def _info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> Info:
     """What a file tells. Raises Missing and Refused, as for the file itself."""
-    judge(names)
+    check_names(names)
     path, root = locate(mount.folder, names)
-    file = open_file(path, root, names[-1], held=False)
+    file = open_file(path, root, names[-1], cached=False)
     try:
-        return info_of(file, memory)
+        return read_image_info(file, memory)
     finally:
         os.close(file.descriptor)
 
@@ -208,11 +218,11 @@ def _told(info: Info) -> dict[str, Any]:
     }
 
 
-def _json(document: Mapping[str, Any]) -> Reply:
+def _json(document: Mapping[str, Any]) -> HttpResponse:
     return _reply(json.dumps(document).encode(), "application/json", "default-src 'none'")
 
 
-def _reply(body: bytes, kind: str, policy: str) -> Reply:
+def _reply(body: bytes, kind: str, policy: str) -> HttpResponse:
     """Kept nowhere: the key may be in the address."""
     headers = {
         **SAFE,
@@ -221,4 +231,4 @@ def _reply(body: bytes, kind: str, policy: str) -> Reply:
         "Content-Length": str(len(body)),
         "Content-Security-Policy": policy,
     }
-    return Reply(200, headers, body)
+    return HttpResponse(200, headers, body)

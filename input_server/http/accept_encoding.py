@@ -11,7 +11,7 @@ GZIP = frozenset({"gzip", "x-gzip"})
 """The same coding (8.4.1.3)."""
 
 
-def takes_gzip(field: str) -> bool:
+def accepts_gzip(field: str) -> bool:
     """Whether a text may be sent by gzip: it is accepted, and not less than the text as it is.
 
     An entry whose weight is none is passed over; the highest of several for the same coding counts.

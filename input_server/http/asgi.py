@@ -16,17 +16,17 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from ..auth.access import without_key
+from ..auth.access import redact_target
 from ..images.render_queue import SLOTS, Busy, Requester
-from ..images.variants import Unmade
-from ..log import tell
+from ..images.variants import NotCached
+from ..log import log_line
 from ..mounts.open_files import OpenFile
 from ..mounts.resolve import Refused
 from . import urls
 from .body import send_chunks
-from .handler import Asked, FileServer
+from .handler import FileServer, HttpRequest
 from .metrics import Metrics
-from .response import Reply, busy, plain
+from .response import HttpResponse, busy, plain
 from .send_buffers import NativeBodies, Streams, TooManyBodies
 
 Scope = MutableMapping[str, Any]
@@ -115,7 +115,7 @@ class App:
             if self._log:
                 self._write_log(scope, target, reply)
 
-    async def _reply(self, scope: Scope, target: str) -> Reply:
+    async def _reply(self, scope: Scope, target: str) -> HttpResponse:
         headers = _headers(scope)
         if headers is None:
             return plain(400, "More than one Host.", "two hosts")
@@ -126,15 +126,15 @@ class App:
             route = urls.parse(target)
         except Refused:
             return plain(404, "Not found.", "no route")
-        asked = Asked(scope["method"], route, urls.query(target), headers, peer)
+        asked = HttpRequest(scope["method"], route, urls.query(target), headers, peer)
         if not self._server.may_block(asked):
             return self._server.answer(asked)
         try:
             return await asyncio.to_thread(self._server.answer, asked, make=False)
-        except Unmade as unmade:
+        except NotCached as unmade:
             return await self._made(asked, unmade.requester)
 
-    async def _made(self, asked: Asked, requester: Requester) -> Reply:
+    async def _made(self, asked: HttpRequest, requester: Requester) -> HttpResponse:
         """An answer with a copy that has to be rendered first, by threads that do nothing else."""
         renders = self._server.renders
         try:
@@ -170,7 +170,9 @@ class App:
         finally:
             self._delayed -= 1
 
-    async def _send(self, reply: Reply, scope: Scope, receive: Receive, send: Send) -> Reply:
+    async def _send(
+        self, reply: HttpResponse, scope: Scope, receive: Receive, send: Send
+    ) -> HttpResponse:
         """Send a reply, or another one that tells why it cannot be sent; gives the one that was."""
         file, method = reply.file, scope["method"]
         if file is None or not reply.pieces or method == "HEAD":
@@ -180,7 +182,7 @@ class App:
         elif (content := _in_memory(reply, file)) is not None:
             await send(_start(reply))
             await send({"type": "http.response.body", "body": content})
-        elif reply.is_whole and self._goes_natively(file):
+        elif reply.is_complete_file and self._goes_natively(file):
             await send(_start(reply))
             await send({"type": "http.response.pathsend", "path": file.pinned_path})
         else:
@@ -198,8 +200,8 @@ class App:
         return True
 
     async def _send_chunks(
-        self, reply: Reply, file: OpenFile, scope: Scope, receive: Receive, send: Send
-    ) -> Reply:
+        self, reply: HttpResponse, file: OpenFile, scope: Scope, receive: Receive, send: Send
+    ) -> HttpResponse:
         client = self._peer(scope, _headers(scope) or {}) or ""
         try:
             with self._streams.open(client) as stream:
@@ -213,10 +215,10 @@ class App:
             return refusal
         return reply
 
-    def _write_log(self, scope: Scope, target: str, reply: Reply) -> None:
+    def _write_log(self, scope: Scope, target: str, reply: HttpResponse) -> None:
         client = self._peer(scope, _headers(scope) or {}) or "-"
-        shown = without_key(target)
-        tell(f"{client} {scope['method']} {shown} {reply.status} {reply.length}")
+        shown = redact_target(target)
+        log_line(f"{client} {scope['method']} {shown} {reply.status} {reply.length}")
 
 
 def _target(scope: Scope) -> str:
@@ -243,18 +245,18 @@ def _headers(scope: Scope) -> dict[str, str] | None:
     return found
 
 
-def _start(reply: Reply) -> Message:
+def _start(reply: HttpResponse) -> Message:
     headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in reply.headers.items()]
     return {"type": "http.response.start", "status": reply.status, "headers": headers}
 
 
-async def _send_bytes(reply: Reply, method: str, send: Send) -> None:
+async def _send_bytes(reply: HttpResponse, method: str, send: Send) -> None:
     await send(_start(reply))
     body = b"" if method == "HEAD" else reply.body
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_name(reply: Reply, file: OpenFile, send: Send) -> None:
+async def _send_name(reply: HttpResponse, file: OpenFile, send: Send) -> None:
     """Tell a bridge which bytes of which file to send."""
     piece = reply.pieces[0]
     pinned = f"/proc/{os.getpid()}/fd/{file.descriptor}" if file.pinned_path else ""
@@ -269,7 +271,7 @@ async def _send_name(reply: Reply, file: OpenFile, send: Send) -> None:
     await _send_bytes(named, "GET", send)
 
 
-def _in_memory(reply: Reply, file: OpenFile) -> bytes | None:
+def _in_memory(reply: HttpResponse, file: OpenFile) -> bytes | None:
     """The body, where it is small and reading it cannot make others wait."""
     if len(reply.pieces) != 1 or reply.pieces[0].length > SMALL:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from ..mounts.open_files import OpenFile
-from .response import Reply
+from .response import HttpResponse
 from .send_buffers import CHANNEL, Stream, Streams
 
 Receive = Callable[[], Awaitable[Any]]
@@ -49,7 +49,7 @@ class StallTimer:
 
 
 async def send_chunks(
-    reply: Reply,
+    reply: HttpResponse,
     file: OpenFile,
     receive: Receive,
     send: SendChunk,
@@ -105,7 +105,9 @@ def _message(body: bytes, *, more: bool = True) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-def _chunks(reply: Reply, streams: Streams, stream: Stream) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(
+    reply: HttpResponse, streams: Streams, stream: Stream
+) -> Iterator[tuple[bytes, int, int]]:
     """What to send: bytes, then so many of the file from an offset on."""
     for piece in reply.pieces:
         start, left, before = piece.start, piece.length, piece.before

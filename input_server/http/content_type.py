@@ -48,7 +48,7 @@ TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Our own table: the system's may name a picture a script."""
-SIGNS = (
+SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
     (0, b"GIF8", "image/gif"),
@@ -79,7 +79,7 @@ KIN = frozenset(
     }
 )
 """Types that share a sign: the one that is seen, and the one that the name may mean."""
-SIGNED = frozenset(kind for _, _, kind in SIGNS)
+SIGNED = frozenset(kind for _, _, kind in SIGNATURES)
 HEAD_BYTES = 16
 
 INLINE = ("image/", "video/", "audio/", "text/plain")
@@ -90,21 +90,21 @@ PLAYED = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'"
 """For films and sounds: a browser's own player loads its file as the page's, so in no sandbox."""
 
 
-def type_of(name: str, head: bytes) -> str:
+def detect_type(name: str, head: bytes) -> str:
     """The type of a file by its first bytes and its name.
 
     What the bytes say wins; a name that promises a known type which the bytes do not keep makes it
     plain data, so that nothing is ever run or shown as what it is not.
     """
     named = TYPES.get(PurePath(name).suffix.lower(), BINARY)
-    seen = next((kind for at, sign, kind in SIGNS if head.startswith(sign, at)), None)
+    seen = next((kind for at, sign, kind in SIGNATURES if head.startswith(sign, at)), None)
     if seen is not None:
         return named if (seen, named) in KIN else seen
     broken_promise = named in SIGNED and named != "audio/mpeg" and head
     return BINARY if broken_promise else named
 
 
-def headers_of(name: str, kind: str) -> dict[str, str]:
+def file_headers(name: str, kind: str) -> dict[str, str]:
     """Type, disposition (RFC 6266, with any script's letters) and policy of a file."""
     shown = kind.startswith(INLINE) and kind != "image/svg+xml"
     fallback = re.sub(r'[^ -~]|["\\%]', "_", name)
@@ -118,7 +118,7 @@ def headers_of(name: str, kind: str) -> dict[str, str]:
     }
 
 
-def may_be_text(name: str) -> bool:
+def may_be_compressible(name: str) -> bool:
     """Whether a file of that name could be one that is worth compressing."""
     return is_text(TYPES.get(PurePath(name).suffix.lower(), BINARY))
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..auth.access import without_key
+from ..auth.access import redact_target
 from ..images.render_queue import Busy
-from ..images.variants import Unmade
-from ..log import tell
+from ..images.variants import NotCached
+from ..log import log_line
 from ..mounts.resolve import Refused
 from . import urls
-from .handler import Asked, FileServer
-from .response import Reply, busy, plain
+from .handler import FileServer, HttpRequest
+from .response import HttpResponse, busy, plain
 from .urls import Route, What
 
 PATTERNS: Mapping[str, What] = {
@@ -78,8 +78,8 @@ def _handler(server: FileServer, what: What, *, log: bool) -> Handler:
     def handle(req: Request, res: Response) -> Any:
         reply = _answer(req, server, what)
         if log:
-            shown = without_key(str(getattr(req, "original_url", what)))
-            tell(f"{req.method} {shown} {reply.status}")
+            shown = redact_target(str(getattr(req, "original_url", what)))
+            log_line(f"{req.method} {shown} {reply.status}")
         try:
             return _send(reply, res)
         finally:
@@ -89,7 +89,7 @@ def _handler(server: FileServer, what: What, *, log: bool) -> Handler:
     return handle
 
 
-def _answer(req: Request, server: FileServer, what: What) -> Reply:
+def _answer(req: Request, server: FileServer, what: What) -> HttpResponse:
     headers = {name.lower(): value for name, value in req.headers.items()}
     target = getattr(req, "original_url", None)
     try:
@@ -100,10 +100,10 @@ def _answer(req: Request, server: FileServer, what: What) -> Reply:
             query = {name: str(value) for name, value in req.query.items()}
     except Refused:
         return plain(404, "Not found.", "no route")
-    asked = Asked(req.method.upper(), route, query, headers, req.ip)
+    asked = HttpRequest(req.method.upper(), route, query, headers, req.ip)
     try:
         return server.answer(asked, make=False)
-    except Unmade as unmade:
+    except NotCached as unmade:
         requester = unmade.requester
     try:
         with server.renders.turn(requester):
@@ -120,18 +120,18 @@ def _of_params(params: Mapping[str, Any], what: What) -> Route:
     return urls.of_params(what, None if auth is None else str(auth), alias, names, "key" in params)
 
 
-def _send(reply: Reply, res: Response) -> Any:
+def _send(reply: HttpResponse, res: Response) -> Any:
     """Hand a reply to the registry's response."""
     res.status(reply.status)
     for name, value in reply.headers.items():
         res.set(name, value)
     if reply.file is None or not reply.pieces:
         return res.send(reply.body.decode() if _is_text(reply) else reply.body)
-    if reply.is_whole:
+    if reply.is_complete_file:
         return res.send_file(reply.file.path)
     piece = reply.pieces[0]
     return res.send_file(reply.file.path, start=piece.start, length=piece.length)
 
 
-def _is_text(reply: Reply) -> bool:
+def _is_text(reply: HttpResponse) -> bool:
     return reply.headers.get("Content-Type", "text/").startswith("text/")

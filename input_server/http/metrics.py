@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .metrics_folder import SHARED
-from .response import SAFE, Reply
+from .response import SAFE, HttpResponse
 
 if TYPE_CHECKING:
     from ..auth.access import Grant
@@ -50,7 +50,7 @@ class Metrics:
     def now() -> float:
         return time.perf_counter()
 
-    def note(self, reply: Reply, method: str, started: float) -> None:
+    def note(self, reply: HttpResponse, method: str, started: float) -> None:
         """Count one answer."""
         key = (method if method in ("GET", "HEAD") else "other", reply.status)
         child = self._children.get(key)
@@ -67,7 +67,7 @@ class Metrics:
         """Count one copy, "kept" or "made"."""
         self._copies.labels(how).inc()
 
-    def answer(self, _route: Route, _query: Mapping[str, str], _grant: Grant) -> Reply:
+    def answer(self, _route: Route, _query: Mapping[str, str], _grant: Grant) -> HttpResponse:
         """The page."""
         body = generate_latest(self._registry)
         headers = {
@@ -76,7 +76,7 @@ class Metrics:
             "Cache-Control": "no-store",
             "Content-Length": str(len(body)),
         }
-        return Reply(200, headers, body)
+        return HttpResponse(200, headers, body)
 
 
 class _Mounts:

@@ -15,7 +15,7 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @contextmanager
-def shared_figures(workers: int) -> Iterator[None]:
+def shared_metrics_dir(workers: int) -> Iterator[None]:
     """A folder for that, for as long as the block lasts; none for a single worker. The environment is
     the same afterwards: a process that starts later must not look for a folder that is gone.
     """
@@ -27,14 +27,14 @@ def shared_figures(workers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        remove_shared(workers)
+        remove_shared_metrics_dir(workers)
         if before is None:
             del os.environ[SHARED]
         else:
             os.environ[SHARED] = before
 
 
-def remove_shared(workers: int) -> None:
+def remove_shared_metrics_dir(workers: int) -> None:
     """Remove that folder; also for a worker whose parent was killed before it could."""
     if workers > 1:
         shutil.rmtree(os.environ[SHARED], ignore_errors=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 
-from ..numbers import number
+from ..numbers import parse_count
 
 LONGEST_RANGE = 200
 """Characters of a Range header; a longer one means the whole file (CVE-2025-62727)."""
@@ -24,11 +24,11 @@ FIXDATE = re.compile(rf"{DAY}, ([0-9]{{2}}) {MONTH} ([0-9]{{4}}) {CLOCK} GMT")
 RFC850 = re.compile(rf"{DAY}[a-z]{{3,6}}, ([0-9]{{2}})-{MONTH}-([0-9]{{2}}) {CLOCK} GMT")
 ASCTIME = re.compile(rf"{DAY} {MONTH} ([0-9]{{2}}| [0-9]) {CLOCK} ([0-9]{{4}})")
 
-Span = tuple[int, int]
+ByteRange = tuple[int, int]
 """First byte and number of bytes."""
 
 
-class NotSatisfiable(Exception):
+class RangeNotSatisfiable(Exception):
     """None of the parts that are asked for is there."""
 
 
@@ -49,9 +49,9 @@ def precondition(headers: Mapping[str, str], etag: str, modified: datetime) -> i
     return 200
 
 
-def spans(
+def parse_range(
     headers: Mapping[str, str], size: int, etag: str, modified: datetime
-) -> tuple[Span, ...] | None:
+) -> tuple[ByteRange, ...] | None:
     """The parts that a GET asks for; None for the whole file.
 
     Anything odd means the whole file, as 14.2 allows, and so do parts that together are more than
@@ -70,16 +70,16 @@ def spans(
     except ValueError:
         return None
     if not found:
-        raise NotSatisfiable
+        raise RangeNotSatisfiable
     if len(found) > 1 and sum(length for _, length in found) > size:
         return None
     return tuple(found)
 
 
-def _span(part: str, size: int) -> Span | None:
+def _span(part: str, size: int) -> ByteRange | None:
     """One part of a file of so many bytes, None when it has no such part. Raises ValueError."""
     first, dash, last = part.partition("-")
-    begin, end = number(first), number(last)
+    begin, end = parse_count(first), parse_count(last)
     if not dash or (first and begin is None) or (last and end is None):
         raise ValueError(part)
     if begin is None:

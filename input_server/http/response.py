@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..mounts.open_files import OpenFile
-from .ranges import Span
+from .ranges import ByteRange
 
 SAFE: Mapping[str, str] = MappingProxyType(
     {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -26,7 +26,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """``body``, or the ``pieces`` of ``file`` one after the other; neither for a HEAD or a 304.
 
     ``delay``: seconds to let pass before it is sent. ``why``: what it is counted under.
@@ -41,7 +41,7 @@ class Reply:
     why: str = "ok"
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete_file(self) -> bool:
         """Whether the body is the file from its first byte to its last."""
         return (
             self.file is not None
@@ -55,7 +55,7 @@ class Reply:
         return len(self.body) + sum(len(p.before) + p.length for p in self.pieces)
 
 
-def plain(status: int, text: str, why: str, delay: float = 0.0, **headers: str) -> Reply:
+def plain(status: int, text: str, why: str, delay: float = 0.0, **headers: str) -> HttpResponse:
     """A short text instead of a file."""
     body = text.encode()
     head = {
@@ -65,15 +65,15 @@ def plain(status: int, text: str, why: str, delay: float = 0.0, **headers: str) 
         "Content-Length": str(len(body)),
     }
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(status, {**head, **named}, body, delay=delay, why=why)
+    return HttpResponse(status, {**head, **named}, body, delay=delay, why=why)
 
 
-def busy(text: str = "You have too many copies waiting to be rendered; ask again.") -> Reply:
+def busy(text: str = "You have too many copies waiting to be rendered; ask again.") -> HttpResponse:
     """For a client that asks for too much at once."""
     return plain(503, text, "busy", Retry_After="5")
 
 
-def several(spans: Sequence[Span], size: int, kind: str) -> tuple[tuple[Piece, ...], str]:
+def several(spans: Sequence[ByteRange], size: int, kind: str) -> tuple[tuple[Piece, ...], str]:
     """The pieces of a body with several parts, and its type (RFC 9110, 14.6)."""
     boundary = secrets.token_hex(16)
     parts = [

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-SMALLEST, FIRST, LARGEST = 4 * 1024, 16 * 1024, 256 * 1024
+MIN_CHUNK, FIRST, MAX_CHUNK = 4 * 1024, 16 * 1024, 256 * 1024
 """Bytes of a chunk."""
 CHANNEL = 4
 """Chunks of one body in granian's channel (its ``src/asgi/io.rs``)."""
@@ -49,9 +49,9 @@ class Stream:
     def waited(self, seconds: float) -> None:
         """Adapt to how long the client took for a chunk."""
         if seconds > SLOW_SECONDS:
-            self.size = SMALLEST
+            self.size = MIN_CHUNK
         elif 0 < seconds < PROMPT_SECONDS:
-            self.size = min(self.size * 2, LARGEST)
+            self.size = min(self.size * 2, MAX_CHUNK)
 
 
 def held(size: int) -> int:
@@ -97,7 +97,7 @@ class Streams:
         """Bytes that the next chunk of this body should have."""
         free = self._free + stream.reserved
         size = stream.size
-        while size > SMALLEST and held(size) > free:
+        while size > MIN_CHUNK and held(size) > free:
             size //= 2
         stream.reserved = held(size)
         self._free = free - stream.reserved

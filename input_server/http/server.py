@@ -25,15 +25,15 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from ..gallery.pages import Gallery
-from ..log import tell
-from ..mounts.disk_usage import remembering
-from ..mounts.open_files import OpenFiles, descriptor_limit
-from ..mounts.retention import clean_now_and_then
+from ..log import log_line
+from ..mounts.disk_usage import cached_usage
+from ..mounts.open_files import OpenFileCache, descriptor_limit
+from ..mounts.retention import start_cleanup_thread
 from ..settings import Config
 from .asgi import App
 from .handler import FileServer
 from .metrics import Metrics
-from .metrics_folder import remove_shared
+from .metrics_folder import remove_shared_metrics_dir
 from .send_buffers import BUFFER, NATIVE_LIMIT, NativeBodies, Streams
 
 BACKLOG = 1024
@@ -147,7 +147,7 @@ def serve(
     connections = _connections()
 
     def begun(server: Server) -> None:
-        clean_now_and_then(config.table(_quietly), tell)
+        start_cleanup_thread(config.table(_quietly), log_line)
         if stop_with_stdin:
             threading.Thread(target=_wait_for_stdin, args=(server,), daemon=True).start()
         ready()
@@ -179,7 +179,7 @@ def serve(
 def _worker_app(config: Config, secret: str) -> App:
     """The same as ``make_app``, in the process of a worker and before it begins to serve."""
     _take_signals_at_once()
-    return make_app(config, secret)
+    return create_app(config, secret)
 
 
 def _take_signals_at_once() -> None:
@@ -196,11 +196,11 @@ def _take_signals_at_once() -> None:
     loop.add_signal_handler = refuse  # type: ignore[method-assign, assignment]
 
 
-def make_app(config: Config, secret: str = "") -> App:
+def create_app(config: Config, secret: str = "") -> App:
     """The application of one worker."""
     _end_with_parent(config.workers)
     server = FileServer(config, by_asgi=True)
-    metrics = Metrics(remembering(server.mounts))
+    metrics = Metrics(cached_usage(server.mounts))
     server.variants.copied = metrics.copied
     server.pages["metrics"] = metrics
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key, server.variants.memory)
@@ -215,7 +215,7 @@ def make_app(config: Config, secret: str = "") -> App:
     )
 
 
-def _native_bodies(config: Config, files: OpenFiles) -> NativeBodies | None:
+def _native_bodies(config: Config, files: OpenFileCache) -> NativeBodies | None:
     """What native code may send in one of the workers; None where it may not."""
     if descriptor_limit() < NATIVE_DESCRIPTORS:
         return None
@@ -243,7 +243,7 @@ def _end_with_parent(workers: int) -> None:
 
     def watch() -> None:
         parent.join()
-        remove_shared(workers)
+        remove_shared_metrics_dir(workers)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -34,7 +34,7 @@ READERS = {
     "image/tiff": "TIFF",
     "image/avif": "AVIF",
 }
-HEIF_KINDS = ("image/heic", "image/heif")
+HEIF_TYPES = ("image/heic", "image/heif")
 """Read where pillow-heif is installed."""
 LONGEST_SIDE = 8192
 MOST_PIXELS = 64_000_000
@@ -61,7 +61,7 @@ TOO_LARGE = "This picture is too large to be made smaller."
 TOO_LARGE_COPY = "This would be too large; ask for a smaller w or h."
 
 
-class Unmakeable(Exception):
+class VariantError(Exception):
     """What is asked for cannot be made of this file; the text says why."""
 
     def __init__(self, text: str, status: int = 400) -> None:
@@ -70,14 +70,14 @@ class Unmakeable(Exception):
 
 
 @cache
-def readers() -> Mapping[str, str]:
+def readable_types() -> Mapping[str, str]:
     """Type -> Pillow's name of the format, of what can be read here."""
-    heif = HEIF_KINDS if find_spec("pillow_heif") else ()
+    heif = HEIF_TYPES if find_spec("pillow_heif") else ()
     return {**READERS, **dict.fromkeys(heif, "HEIF")}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class VariantRequest:
     """A copy that is asked for: at most so many pixels, in a format (None: one that fits), of a
     quality (None: auto). ``lighter``: a quality was asked for, so it need not be lossless.
     ``wrong``: why it cannot be understood.
@@ -91,12 +91,12 @@ class Wish:
     wrong: str = ""
 
     @property
-    def only_lighter(self) -> bool:
+    def quality_only(self) -> bool:
         """Whether the file itself would do as well, where no copy is as good and smaller."""
         return self.lighter and (self.width, self.height, self.form) == (None, None, None)
 
     @property
-    def in_steps(self) -> Wish:
+    def rounded(self) -> VariantRequest:
         """The same with sides and quality rounded to the nearest step, half-way to the larger one."""
         return replace(
             self,
@@ -112,7 +112,7 @@ def _nearest(value: int | None, steps: Sequence[int]) -> int | None:
     return min(steps, key=lambda step: (abs(step - value), -step))
 
 
-def wish_of(query: Mapping[str, str]) -> Wish | None:
+def parse_variant_request(query: Mapping[str, str]) -> VariantRequest | None:
     """What a query asks for; None for the file as it is. ``quality`` is ``q`` by another name."""
     if not query.keys() & {"w", "h", "fmt", "q", "quality"}:
         return None
@@ -120,15 +120,15 @@ def wish_of(query: Mapping[str, str]) -> Wish | None:
     form = query.get("fmt", "").lower() or None
     width, height = _side(query.get("w", "")), _side(query.get("h", ""))
     if form is not None and form not in FORMATS:
-        return Wish(wrong="fmt has to be webp, jpeg, png or avif.")
+        return VariantRequest(wrong="fmt has to be webp, jpeg, png or avif.")
     if 0 in (width, height):
-        return Wish(wrong=f"w and h have to be from 1 to {LONGEST_SIDE}.")
+        return VariantRequest(wrong=f"w and h have to be from 1 to {LONGEST_SIDE}.")
     if quality != "auto" and not (
         quality.isascii() and quality.isdigit() and 1 <= int(quality[:4]) <= 100
     ):
-        return Wish(wrong="q has to be from 1 to 100, or auto.")
+        return VariantRequest(wrong="q has to be from 1 to 100, or auto.")
     lighter = bool(query.keys() & {"q", "quality"})
-    return Wish(width, height, form, None if quality == "auto" else int(quality), lighter)
+    return VariantRequest(width, height, form, None if quality == "auto" else int(quality), lighter)
 
 
 def _side(text: str) -> int | None:
@@ -140,7 +140,7 @@ def _side(text: str) -> int | None:
     return int(text) if int(text) <= LONGEST_SIDE else 0
 
 
-def fitting_form(kind: str, wish: Wish) -> str:
+def choose_format(kind: str, wish: VariantRequest) -> str:
     """The format that is asked for, or the picture's own; of a lossless one that is to be lighter
     WebP, which looks better.
     """
@@ -149,27 +149,27 @@ def fitting_form(kind: str, wish: Wish) -> str:
     own = kind.partition("/")[2]
     if own in ("jpeg", "webp", "avif"):
         return own
-    if kind in HEIF_KINDS:
+    if kind in HEIF_TYPES:
         return "jpeg"
     return "webp" if wish.lighter else "png"
 
 
-def copy_of(file: OpenFile, form: str, wish: Wish, memory: MemoryBudget) -> bytes:
+def render(file: OpenFile, form: str, wish: VariantRequest, memory: MemoryBudget) -> bytes:
     """The copy's bytes. ``form``: Pillow's name of the format. Waits for its share of ``memory``.
     Raises Unmakeable.
     """
     from PIL import Image
 
     if file.size > MOST_BYTES:
-        raise Unmakeable(TOO_LARGE, 413)
+        raise VariantError(TOO_LARGE, 413)
     try:
         with memory.reserve(header_bytes(file)):
             reading, writing = _checked_costs(file, form, wish)
         if writing > memory.total:
-            raise Unmakeable(TOO_LARGE_COPY, 413)
+            raise VariantError(TOO_LARGE_COPY, 413)
         with memory.reserve(max(reading, writing)):
             return _encoded(_rendered(file, wish), form, wish.quality)
-    except Unmakeable:
+    except VariantError:
         raise
     except (
         OverBudget,
@@ -177,15 +177,15 @@ def copy_of(file: OpenFile, form: str, wish: Wish, memory: MemoryBudget) -> byte
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ):
-        raise Unmakeable(TOO_LARGE, 413) from None
+        raise VariantError(TOO_LARGE, 413) from None
     except Exception:  # Pillow's readers raise almost anything for broken files
-        raise Unmakeable("This picture is broken.", 422) from None
+        raise VariantError("This picture is broken.", 422) from None
 
 
 def _opened(file: OpenFile) -> Image:
     from PIL import Image
 
-    form = readers()[file.kind]
+    form = readable_types()[file.kind]
     if form == "HEIF":
         from pillow_heif import register_heif_opener
 
@@ -218,22 +218,22 @@ class _Reader(RawIOBase):
         return len(content)
 
 
-def _checked_costs(file: OpenFile, form: str, wish: Wish) -> tuple[int, int]:
+def _checked_costs(file: OpenFile, form: str, wish: VariantRequest) -> tuple[int, int]:
     with _opened(file) as image:
         _check(image, file, wish)
         return costs(image, file, form, wish)
 
 
-def _check(image: Image, file: OpenFile, wish: Wish) -> None:
+def _check(image: Image, file: OpenFile, wish: VariantRequest) -> None:
     if image.width * image.height > MOST_PIXELS:
-        raise Unmakeable(TOO_LARGE, 413)
-    if wish.only_lighter and getattr(image, "is_animated", False):
-        raise Unmakeable("A moving picture would stand still.")
+        raise VariantError(TOO_LARGE, 413)
+    if wish.quality_only and getattr(image, "is_animated", False):
+        raise VariantError("A moving picture would stand still.")
     width, height = _final_size(image, wish)
     if width * height > MOST_MADE_PIXELS:
-        raise Unmakeable(TOO_LARGE_COPY, 413)
+        raise VariantError(TOO_LARGE_COPY, 413)
     if image.format == "JPEG" and image.info.get("progressive") and scans(file) > MOST_SCANS:
-        raise Unmakeable("This picture has too many scans.", 422)
+        raise VariantError("This picture has too many scans.", 422)
 
 
 def header_bytes(file: OpenFile) -> int:
@@ -241,7 +241,7 @@ def header_bytes(file: OpenFile) -> int:
     return file.size + (unpacked_most(file) if file.kind == "image/png" else 0)
 
 
-def costs(image: Image, file: OpenFile, form: str, wish: Wish) -> tuple[int, int]:
+def costs(image: Image, file: OpenFile, form: str, wish: VariantRequest) -> tuple[int, int]:
     """Bytes of memory that it takes at most to read a picture at the size of a copy, and to write that.
 
     Of a moving picture the first frame is decoded. A JPEG is decoded at a fraction of its size, but a
@@ -280,7 +280,7 @@ def _orientation(image: Image) -> int:
         return 1
 
 
-def _final_size(image: Image, wish: Wish) -> tuple[int, int]:
+def _final_size(image: Image, wish: VariantRequest) -> tuple[int, int]:
     """Width and height of a copy, before it is turned."""
     limits = wish.width, wish.height
     if _orientation(image) >= SIDEWAYS:
@@ -297,14 +297,14 @@ def _factor(image: Image, final: tuple[int, int]) -> int:
     return max(1, int(share / gap))
 
 
-def _decode_less(image: Image, wish: Wish) -> None:
+def _decode_less(image: Image, wish: VariantRequest) -> None:
     """Let a JPEG be decoded at a fraction of its size, where that is still enough."""
     if image.format == "JPEG":
         width, height = _final_size(image, wish)
         image.draft(None, (width + 1, height + 1))
 
 
-def _rendered(file: OpenFile, wish: Wish) -> Image:
+def _rendered(file: OpenFile, wish: VariantRequest) -> Image:
     """A picture as it is shown and as small as it is wished for; what else it holds is freed."""
     from PIL import Image as Pictures
 

@@ -6,7 +6,7 @@ import struct
 
 from ..mounts.open_files import OpenFile
 
-MOST_CHUNKS = 16_384
+MAX_CHUNKS = 16_384
 MOST_UNPACKED = 2**20
 """Bytes of one text of a PNG when Pillow unpacks it (its ``PngImagePlugin.MAX_TEXT_CHUNK``), and of
 all of them 64 times as many (``MAX_TEXT_MEMORY``)."""
@@ -22,7 +22,7 @@ def unpacked_most(file: OpenFile) -> int:
     """Bytes that the texts of a PNG, and its colour profile, can take once they are unpacked."""
     at = 8
     total = 0
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = file.read(at, 8)
         if len(head) < 8:
             break

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-IMAGE_MB = 220
+DEFAULT_IMAGE_MB = 220
 """Megabytes by default: with what a worker takes anyway, it stays below 300."""
-MOST_PASSED = 8
+MAX_OVERTAKES = 8
 """How many others that still fit may start before one that waits for more memory."""
 
 
@@ -70,7 +70,7 @@ class MemoryBudget:
 
     def _may_start(self, waiter: _Waiter) -> bool:
         fits = self._used + waiter.size <= self.total
-        return fits and all(earlier.passed < MOST_PASSED for earlier in self._before(waiter))
+        return fits and all(earlier.passed < MAX_OVERTAKES for earlier in self._before(waiter))
 
 
 def _return_free_memory() -> None:

@@ -17,11 +17,11 @@ from ..mounts.open_files import OpenFile
 from .memory import MemoryBudget, OverBudget
 from .text_chunks import Embedded, read
 
-LONGEST_TEXT = 20_000
+MAX_TEXT_CHARS = 20_000
 """Characters of all positive or all negative texts together."""
 LONGEST_NAME = 300
 MOST_VALUES = 16
-MOST_NODES, MOST_INPUTS = 5000, 128
+MAX_NODES, MAX_INPUTS = 5000, 128
 """What is looked at of a prompt; the largest of people's have a tenth of it."""
 MOST_FOLLOWED, DEEPEST = 1000, 16
 """Inputs whose numbers or names are looked for, and the links that are followed to each."""
@@ -67,7 +67,7 @@ class Info:
         return "\n".join((*seeds, *self.models, self.positive, self.negative))
 
 
-def info_of(file: OpenFile, memory: MemoryBudget | None = None) -> Info:
+def read_image_info(file: OpenFile, memory: MemoryBudget | None = None) -> Info:
     """What a file tells; an empty Info for a broken file or another kind. Never raises.
 
     Waits for its share of ``memory`` where the prompt is long; one that would take more counts as none.
@@ -109,8 +109,8 @@ def _nodes(text: str) -> Nodes:
         return {}
     entries = document.items() if isinstance(document, dict) else ()
     return {
-        node_id: dict(islice(node["inputs"].items(), MOST_INPUTS))
-        for node_id, node in islice(entries, MOST_NODES)
+        node_id: dict(islice(node["inputs"].items(), MAX_INPUTS))
+        for node_id, node in islice(entries, MAX_NODES)
         if isinstance(node, dict) and isinstance(node.get("inputs"), dict)
     }
 
@@ -145,7 +145,7 @@ def _texts(nodes: Nodes) -> tuple[str, str]:
 
 
 def _joined(texts: Iterable[str]) -> str:
-    return "\n\n".join(dict.fromkeys(texts))[:LONGEST_TEXT]
+    return "\n\n".join(dict.fromkeys(texts))[:MAX_TEXT_CHARS]
 
 
 Place = tuple[str, str]

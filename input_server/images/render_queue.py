@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 SLOTS = 4
 """Copies rendered at the same time; what they hold in memory is bounded by ``memory.py``."""
-OF_CLIENT, OF_HOLDER = 2, 3
+SLOTS_PER_CLIENT, SLOTS_PER_CREDENTIAL = 2, 3
 """Slots that one client, and one key or link, may have."""
-WAITING_OF_CLIENT = 64
+MAX_WAITING_PER_CLIENT = 64
 """Requests of one client that may wait; a page of the gallery has fewer pictures."""
-WAITING = 512
+MAX_WAITING = 512
 """Requests that may wait in all."""
 
 
@@ -70,9 +70,9 @@ class RenderQueue:
         """Ask for a slot. Raises Busy."""
         with self._lock:
             own = [t for t in self._waiting if t.requester.client == requester.client]
-            if len(own) >= WAITING_OF_CLIENT:
+            if len(own) >= MAX_WAITING_PER_CLIENT:
                 self._drop_one(own, [t.requester.holder for t in own], requester.holder)
-            elif len(self._waiting) >= WAITING:
+            elif len(self._waiting) >= MAX_WAITING:
                 clients = [t.requester.client for t in self._waiting]
                 self._drop_one(self._waiting, clients, requester.client)
             ticket = Ticket(requester, next(self._numbers))
@@ -109,7 +109,8 @@ class RenderQueue:
             ready = [
                 (clients[who.client], holders[who.holder], self._served.get(who.client, 0), at)
                 for at, who in enumerate(ticket.requester for ticket in self._waiting)
-                if clients[who.client] < OF_CLIENT and holders[who.holder] < OF_HOLDER
+                if clients[who.client] < SLOTS_PER_CLIENT
+                and holders[who.holder] < SLOTS_PER_CREDENTIAL
             ]
             if not ready:
                 break
@@ -120,6 +121,6 @@ class RenderQueue:
                 ticket.turn.set_result(None)
         if not self._waiting and not self._running:
             self._served.clear()
-        elif len(self._served) > 2 * WAITING:
+        elif len(self._served) > 2 * MAX_WAITING:
             known = {ticket.requester.client for ticket in (*self._waiting, *self._running)}
             self._served = {who: at for who, at in self._served.items() if who in known}

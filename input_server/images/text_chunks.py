@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from ..mounts.open_files import OpenFile
 
 WANTED = ("prompt", "workflow")
-MOST_TEXT = 4 * 2**20
+MAX_TEXT_BYTES = 4 * 2**20
 """Bytes of one text, packed and unpacked; a longer one counts as none."""
-MOST_CHUNKS = 16_384
+MAX_CHUNKS = 16_384
 """A picture of 64 MB in chunks of 8 kB has half as many."""
 MOST_SEGMENTS = 512
 """Of 64 kB each: what else may stand before the pixels of a JPEG."""
@@ -57,11 +57,11 @@ def read(file: OpenFile) -> Embedded:
 
 def _png(file: OpenFile, found: Embedded) -> None:
     at = 8
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         length, kind = struct.unpack(">I4s", file.read(at, 8))
         if kind == b"IHDR":
             found.width, found.height = struct.unpack(">II", file.read(at + 8, 8))
-        elif kind in PNG_TEXTS and length <= MOST_TEXT:
+        elif kind in PNG_TEXTS and length <= MAX_TEXT_BYTES:
             start = file.read(at + 8, min(length, LONGEST_KEYWORD + 1))
             name = start.partition(b"\0")[0].decode("latin-1")
             if name in WANTED and name not in found.texts:
@@ -75,7 +75,7 @@ def _png(file: OpenFile, found: Embedded) -> None:
 def _packed(content: bytes) -> bytes:
     """The text of a zTXt chunk, behind its method."""
     unpacker = zlib.decompressobj()
-    text = unpacker.decompress(content[1:], MOST_TEXT)
+    text = unpacker.decompress(content[1:], MAX_TEXT_BYTES)
     if unpacker.unconsumed_tail:
         raise ValueError("the text is too long")
     return text
@@ -107,11 +107,11 @@ def _decoded(text: bytes) -> str:
 def _webp(file: OpenFile, found: Embedded) -> None:
     """RIFF chunks (WebP Container Specification)."""
     at = 12
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         kind, length = struct.unpack("<4sI", file.read(at, 8))
         if kind in WEBP_SIZES and found.width is None:
             found.width, found.height = WEBP_SIZES[kind](file.read(at + 8, 10))
-        elif kind == b"EXIF" and length <= MOST_TEXT:
+        elif kind == b"EXIF" and length <= MAX_TEXT_BYTES:
             _exif(file.read(at + 8, length), found)
         if found.complete:
             return

@@ -16,18 +16,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..atomic import write_whole
-from ..http.content_type import headers_of, is_text
+from ..atomic import write_atomic
+from ..http.content_type import file_headers, is_text
 from ..mounts.open_files import OpenFile, open_file
 from ..mounts.resolve import Missing
-from .encode import FORMATS, HEIF_KINDS, Unmakeable, Wish, copy_of, fitting_form, readers
-from .memory import IMAGE_MB, MemoryBudget, OverBudget
+from .encode import (
+    FORMATS,
+    HEIF_TYPES,
+    VariantError,
+    VariantRequest,
+    choose_format,
+    readable_types,
+    render,
+)
+from .memory import DEFAULT_IMAGE_MB, MemoryBudget, OverBudget
 from .render_queue import Requester
 
-LEAST_TEXT, MOST_TEXT = 1024, 16 * 2**20
+MIN_TEXT_BYTES, MAX_TEXT_BYTES = 1024, 16 * 2**20
 
 
-class Unmade(Exception):
+class NotCached(Exception):
     """A copy is not there yet, and whoever asked does not want to wait until it is rendered.
 
     ``requester``: for whom it would be.
@@ -36,7 +44,7 @@ class Unmade(Exception):
     requester = Requester()
 
 
-class Variants:
+class VariantCache:
     """Makes copies and keeps them in a folder of at most so many megabytes; thread-safe.
 
     ``mode``: the folder's; where another user's server sends the copies, it has to get there.
@@ -51,7 +59,7 @@ class Variants:
         *,
         memory: MemoryBudget | None = None,
     ) -> None:
-        self.memory = memory or MemoryBudget(IMAGE_MB * 2**20)
+        self.memory = memory or MemoryBudget(DEFAULT_IMAGE_MB * 2**20)
         self.folder = folder.resolve()
         self._mode = mode
         self._most = most_mb * 2**20
@@ -61,31 +69,33 @@ class Variants:
         self.copied: Callable[[str], None] = lambda _how: None
         """Is told "kept" or "made" of every copy."""
 
-    def picture(self, file: OpenFile, name: str, wish: Wish, *, make: bool = True) -> OpenFile:
+    def image(
+        self, file: OpenFile, name: str, wish: VariantRequest, *, make: bool = True
+    ) -> OpenFile:
         """The picture as it is wished for, open; maybe the file itself.
 
         ``make``: whether to make one that is not there yet, which takes its time. Raises Unmakeable,
         and Unmade.
         """
         if wish.wrong:
-            raise Unmakeable(wish.wrong)
-        if file.kind not in readers():
-            if wish.only_lighter:
+            raise VariantError(wish.wrong)
+        if file.kind not in readable_types():
+            if wish.quality_only:
                 return file
-            if file.kind in HEIF_KINDS:
-                raise Unmakeable(
+            if file.kind in HEIF_TYPES:
+                raise VariantError(
                     "HEIC cannot be read here: the package pillow-heif is missing.", 415
                 )
-            raise Unmakeable("Only pictures can be made smaller.")
-        form = fitting_form(file.kind, wish)
+            raise VariantError("Only pictures can be made smaller.")
+        form = choose_format(file.kind, wish)
         pillow, kind, ending = FORMATS[form]
         key = _key(file, "picture", wish.width, wish.height, form, wish.quality)
         try:
             made = self._get(
                 key + ending, file, (lambda: self._make(file, pillow, wish)) if make else None
             )
-        except Unmakeable:
-            if wish.only_lighter:
+        except VariantError:
+            if wish.quality_only:
                 return file
             raise
         if not made.size:
@@ -93,7 +103,7 @@ class Variants:
             return file
         headers = {
             **made.headers,
-            **headers_of(f"{Path(name).stem}{ending}", kind),
+            **file_headers(f"{Path(name).stem}{ending}", kind),
             "Last-Modified": file.headers["Last-Modified"],
             "ETag": f'"{key[:32]}"',
         }
@@ -101,21 +111,21 @@ class Variants:
             made, etag=f'"{key[:32]}"', modified=file.modified, headers=headers, kind=kind
         )
 
-    def _make(self, file: OpenFile, form: str, wish: Wish) -> bytes:
+    def _make(self, file: OpenFile, form: str, wish: VariantRequest) -> bytes:
         """The copy's bytes; none where the file itself is better, so that this too is kept."""
         try:
-            content = copy_of(file, form, wish, self.memory)
-        except Unmakeable:
-            if wish.only_lighter:
+            content = render(file, form, wish, self.memory)
+        except VariantError:
+            if wish.quality_only:
                 return b""
             raise
-        return b"" if wish.only_lighter and len(content) >= file.size else content
+        return b"" if wish.quality_only and len(content) >= file.size else content
 
-    def would_compress(self, file: OpenFile) -> bool:
+    def is_compressible(self, file: OpenFile) -> bool:
         """Whether a file is a text that is worth it."""
-        return LEAST_TEXT <= file.size <= MOST_TEXT and is_text(file.kind)
+        return MIN_TEXT_BYTES <= file.size <= MAX_TEXT_BYTES and is_text(file.kind)
 
-    def compressed(self, file: OpenFile, *, make: bool = True) -> OpenFile:
+    def gzipped(self, file: OpenFile, *, make: bool = True) -> OpenFile:
         """A text by gzip, open; ``make`` as with ``picture``. Raises Unmakeable, and Unmade."""
         key = _key(file, "gzip")
         made = self._get(f"{key}.gz", file, (lambda: self._gzip(file)) if make else None)
@@ -128,7 +138,7 @@ class Variants:
             with self.memory.reserve(2 * file.size):
                 return gzip.compress(file.read(0, file.size), 6, mtime=0)
         except OverBudget:
-            raise Unmakeable("This text is too large to be compressed.", 413) from None
+            raise VariantError("This text is too large to be compressed.", 413) from None
 
     def _get(self, name: str, file: OpenFile, make: Callable[[], bytes] | None) -> OpenFile:
         """The kept copy of that name; made first when there is none, by one of those who ask."""
@@ -136,25 +146,25 @@ class Variants:
         with suppress(Missing):
             return self._kept(path)
         if make is None:
-            raise Unmade
+            raise NotCached
         with self._alone(name):
             with suppress(Missing):
                 return self._kept(path)
             content = make()
-            if not file.is_as_seen:
-                raise Unmakeable("The file is just being changed; ask again.", 503)
+            if not file.is_unchanged:
+                raise VariantError("The file is just being changed; ask again.", 503)
             try:
                 self.folder.mkdir(self._mode, parents=True, exist_ok=True)
-                write_whole(path, content)
-                found = open_file(path, self.folder, name, held=False)
+                write_atomic(path, content)
+                found = open_file(path, self.folder, name, cached=False)
             except (OSError, Missing):
-                raise Unmakeable("There is no room for a copy.", 503) from None
+                raise VariantError("There is no room for a copy.", 503) from None
             self.copied("made")
             self._make_room(len(content))
             return found
 
     def _kept(self, path: Path) -> OpenFile:
-        found = open_file(path, self.folder, path.name, held=False)
+        found = open_file(path, self.folder, path.name, cached=False)
         with suppress(OSError):
             os.utime(path)
         self.copied("kept")

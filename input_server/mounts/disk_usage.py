@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .resolve import Missing, Refused, is_exhausted, judge, not_found
+from .resolve import Missing, Refused, check_names, is_exhausted, lookup_error
 from .table import Mount, MountTable
 
-MOST_FILES = 200_000
-DEEPEST = 24
+MAX_FILES = 200_000
+MAX_DEPTH = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +37,20 @@ def walk(folder: Path) -> Iterator[Entry]:
     What vanishes meanwhile is passed over. Raises Exhausted rather than to leave files out.
     """
     waiting: list[tuple[str, tuple[str, ...]]] = [(str(folder), ())]
-    left = MOST_FILES
+    left = MAX_FILES
     while waiting:
         place, above = waiting.pop()
         try:
             entries = list(os.scandir(place))
         except OSError as problem:
             if is_exhausted(problem):
-                raise not_found(problem) from None
+                raise lookup_error(problem) from None
             continue
         for entry in entries:
             names = (*above, entry.name)
             try:
-                judge((entry.name,))
-                if entry.is_dir(follow_symlinks=False) and len(names) < DEEPEST:
+                check_names((entry.name,))
+                if entry.is_dir(follow_symlinks=False) and len(names) < MAX_DEPTH:
                     waiting.append((entry.path, names))
                 elif entry.is_file(follow_symlinks=False):
                     seen = entry.stat(follow_symlinks=False)
@@ -59,19 +59,19 @@ def walk(folder: Path) -> Iterator[Entry]:
                     yield Entry(names, seen.st_size, seen.st_mtime_ns, inode)
             except (Refused, Missing, OSError) as problem:
                 if is_exhausted(problem):
-                    raise not_found(problem) from None
+                    raise lookup_error(problem) from None
                 continue
             if left <= 0:
                 return
 
 
-def measured(mount: Mount) -> tuple[int, int]:
+def measure(mount: Mount) -> tuple[int, int]:
     """Number of files and their bytes."""
     sizes = [entry.size for entry in walk(mount.folder)]
     return len(sizes), sum(sizes)
 
 
-def remembering(
+def cached_usage(
     mounts: MountTable, seconds: float = 60.0
 ) -> Callable[[], Mapping[str, tuple[int, int]]]:
     """Measures every mount, and again only when the figures are older than that. One that cannot be
@@ -87,7 +87,7 @@ def remembering(
                 found = {}
                 for mount in mounts:
                     with suppress(OSError):
-                        found[mount.alias] = measured(mount)
+                        found[mount.alias] = measure(mount)
                     if mount.alias in kept:
                         found.setdefault(mount.alias, kept[mount.alias])
                 kept.clear()

@@ -16,13 +16,13 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
-from ..http.content_type import HEAD_BYTES, headers_of, type_of
-from .resolve import locate, not_found, open_plain
+from ..http.content_type import HEAD_BYTES, detect_type, file_headers
+from .resolve import locate, lookup_error, open_regular_file
 from .table import Mount
 
-HELD = 256 if os.name == "posix" else 0
+MAX_CACHED = 256 if os.name == "posix" else 0
 """Files that stay open to be sent again. On Windows an open file could not be replaced."""
-HELD_SECONDS = 20.0
+IDLE_SECONDS = 20.0
 """How long a file that nobody asks for stays open."""
 PINNED_SECONDS = 5.0
 """By then whoever was given a pinned path has opened it; replaced files stay open so long at least."""
@@ -59,15 +59,15 @@ class OpenFile:
     modified: datetime
     kind: str
     headers: Mapping[str, str]
-    held: bool
+    cached: bool
 
     @property
     def pinned_path(self) -> str | None:
         """A path that means this very file for as long as it is held, where the system has one."""
-        return f"/proc/self/fd/{self.descriptor}" if self.held and PINNABLE else None
+        return f"/proc/self/fd/{self.descriptor}" if self.cached and PINNABLE else None
 
     @property
-    def is_as_seen(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether nobody has written into it since it was looked at."""
         now = os.fstat(self.descriptor)
         return (now.st_mtime_ns, now.st_size) == (self.mtime_ns, self.size)
@@ -103,7 +103,7 @@ READING = threading.Lock()
 Key = tuple[str, ...]
 
 
-class OpenFiles:
+class OpenFileCache:
     """The files that are open; thread-safe. ``hold``: how many stay so, for whoever ``sweep``s.
     ``most``: how many there may be of those and of replaced ones; None means a quarter of all that
     the process may open.
@@ -112,10 +112,12 @@ class OpenFiles:
     pinned path has opened that, or was given up: a descriptor that meant another file would send it.
     """
 
-    def __init__(self, hold: int = HELD, patience: float = 60.0, most: int | None = None) -> None:
+    def __init__(
+        self, max_cached: int = MAX_CACHED, retire_seconds: float = 60.0, most: int | None = None
+    ) -> None:
         self._most = descriptor_limit() // 4 if most is None else most
-        self._hold = min(hold, self._most // 2)
-        self._patience = patience
+        self._hold = min(max_cached, self._most // 2)
+        self._patience = retire_seconds
         self._lock = threading.Lock()
         self._held: OrderedDict[Key, tuple[OpenFile, float]] = OrderedDict()
         self._retired: deque[tuple[float, OpenFile]] = deque()
@@ -141,7 +143,7 @@ class OpenFiles:
 
     def done(self, file: OpenFile) -> None:
         """Give back what ``find`` gave; closes it unless it is held."""
-        if not file.held:
+        if not file.cached:
             os.close(file.descriptor)
             return
         with self._lock:
@@ -154,7 +156,7 @@ class OpenFiles:
         now = time.monotonic()
         with self._lock:
             for key, (_, used) in list(self._held.items()):
-                if now - used > HELD_SECONDS:
+                if now - used > IDLE_SECONDS:
                     self._retired.append((now, self._held.pop(key)[0]))
             self._close_retired(now, self._patience)
 
@@ -170,8 +172,8 @@ class OpenFiles:
 
     def _open(self, key: Key, mount: Mount, names: Sequence[str], now: float) -> OpenFile:
         path, root = locate(mount.folder, names)
-        file = open_file(path, root, names[-1], held=self._has_room(now))
-        if not file.held:
+        file = open_file(path, root, names[-1], cached=self._has_room(now))
+        if not file.cached:
             return file
         with self._lock:
             before = self._held.pop(key, None)
@@ -193,13 +195,13 @@ class OpenFiles:
                 self._close_retired(now, min(self._patience, PINNED_SECONDS), self._most - 1)
             return self.count < self._most
 
-    def _close_retired(self, now: float, patience: float, down_to: int = 0) -> None:
+    def _close_retired(self, now: float, retire_seconds: float, down_to: int = 0) -> None:
         """Close the oldest replaced files while there are more than ``down_to`` files open."""
         in_use: list[tuple[float, OpenFile]] = []
         while (
             self._retired
             and self.count + len(in_use) > down_to
-            and now - self._retired[0][0] > patience
+            and now - self._retired[0][0] > retire_seconds
         ):
             file = self._retired.popleft()[1]
             if file.descriptor in self._users:
@@ -209,17 +211,17 @@ class OpenFiles:
         self._retired += in_use
 
 
-def open_file(path: Path, root: Path, name: str, *, held: bool) -> OpenFile:
+def open_file(path: Path, root: Path, name: str, *, cached: bool) -> OpenFile:
     """Open a located file and see what it is. ``name``: what it is called. Raises Missing and
     Exhausted.
     """
-    descriptor = open_plain(path, root)
+    descriptor = open_regular_file(path, root)
     try:
         seen = os.fstat(descriptor)
-        kind = type_of(name, _head(descriptor))
+        kind = detect_type(name, _head(descriptor))
     except OSError as problem:
         os.close(descriptor)
-        raise not_found(problem) from None
+        raise lookup_error(problem) from None
     seconds = min(max(seen.st_mtime_ns // 10**9, 0), LATEST)
     etag = f'"{seen.st_mtime_ns:x}-{seen.st_size:x}-{seen.st_ino:x}"'
     modified = datetime.fromtimestamp(seconds, timezone.utc)
@@ -227,7 +229,7 @@ def open_file(path: Path, root: Path, name: str, *, held: bool) -> OpenFile:
         "ETag": etag,
         "Last-Modified": format_datetime(modified, usegmt=True),
         "Accept-Ranges": "bytes",
-        **headers_of(name, kind),
+        **file_headers(name, kind),
     }
     return OpenFile(
         descriptor,
@@ -241,7 +243,7 @@ def open_file(path: Path, root: Path, name: str, *, held: bool) -> OpenFile:
         modified,
         kind,
         headers,
-        held,
+        cached,
     )
 
 

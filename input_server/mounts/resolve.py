@@ -60,7 +60,7 @@ def is_exhausted(problem: BaseException) -> bool:
     )
 
 
-def not_found(problem: BaseException) -> Missing | Exhausted:
+def lookup_error(problem: BaseException) -> Missing | Exhausted:
     """What a failed look at a file means for whoever asks for it."""
     return Exhausted(*problem.args) if is_exhausted(problem) else Missing()
 
@@ -79,7 +79,7 @@ def decode(part: str) -> str:
         raise Refused from None
 
 
-def judge(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
+def check_names(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
     """Refuse what is no plain file name. Raises Refused, Missing for no names at all.
 
     Most of what only Windows takes for something else is refused everywhere. Two things are not, as
@@ -104,7 +104,7 @@ def judge(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
 def is_served(names: Sequence[str], *, windows: bool = WINDOWS) -> bool:
     """Whether a file of these names has an address: its names are judged well, and are UTF-8."""
     try:
-        judge(names, windows=windows)
+        check_names(names, windows=windows)
         "/".join(names).encode()
     except (Refused, Missing, UnicodeEncodeError):
         return False
@@ -122,7 +122,7 @@ def locate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
         path = root.joinpath(*names).resolve(strict=True)
         seen = path.stat()
     except (OSError, RuntimeError, ValueError) as problem:
-        raise not_found(problem) from None
+        raise lookup_error(problem) from None
     if not path.is_relative_to(root):
         raise Refused
     if not stat.S_ISREG(seen.st_mode):
@@ -131,7 +131,7 @@ def locate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
 
 
 @contextmanager
-def reached(path: Path, root: Path) -> Iterator[tuple[str, int | None]]:
+def open_parent(path: Path, root: Path) -> Iterator[tuple[str, int | None]]:
     """What to call a located file, and the open folder that this is in (``dir_fd``), so that no link
     which has appeared on the way meanwhile is followed. Windows has no such: there the path, and None.
     Raises OSError.
@@ -151,13 +151,13 @@ def reached(path: Path, root: Path) -> Iterator[tuple[str, int | None]]:
         os.close(folder)
 
 
-def open_plain(path: Path, root: Path) -> int:
+def open_regular_file(path: Path, root: Path) -> int:
     """A descriptor for reading a plain file that has been located. Raises Missing and Exhausted."""
     try:
-        with reached(path, root) as (name, folder):
+        with open_parent(path, root) as (name, folder):
             descriptor = os.open(name, OPENING, dir_fd=folder)
     except (OSError, ValueError) as problem:
-        raise not_found(problem) from None
+        raise lookup_error(problem) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Missing

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .disk_usage import Entry, walk
-from .resolve import Missing, Refused, locate, reached
+from .resolve import Missing, Refused, locate, open_parent
 from .table import Mount, MountTable
 
-SPARED_SECONDS = 3600.0
+MIN_AGE_SECONDS = 3600.0
 """A file younger than this is never touched: somebody may just be looking at it, or writing it."""
 FIRST_SECONDS, EVERY_SECONDS = 60.0, 3600.0
 DAY = 24 * 3600.0
@@ -95,7 +95,7 @@ def _removals(mount: Mount, newest_first: Sequence[Entry], now: float) -> Iterat
     count, total = len(newest_first), sum(entry.size for entry in newest_first)
     for entry in reversed(newest_first[rules.keep_newest :]):
         age = now - entry.mtime_ns / 1e9
-        if age < SPARED_SECONDS:
+        if age < MIN_AGE_SECONDS:
             return
         why = ""
         if rules.older_than_days is not None and age > rules.older_than_days * DAY:
@@ -133,7 +133,7 @@ def _remove_left_over(folder: Path) -> None:
     with suppress(OSError):
         for path in folder.glob(f"{ASIDE}*"):
             with suppress(OSError):
-                if time.time() - path.lstat().st_mtime >= SPARED_SECONDS:
+                if time.time() - path.lstat().st_mtime >= MIN_AGE_SECONDS:
                     path.unlink()
 
 
@@ -143,7 +143,7 @@ def _remove(mount: Mount, entry: Entry) -> str:
         path, root = locate(mount.folder, entry.names)
         if path != root.joinpath(*entry.names):
             return "a link lies on its way"
-        with reached(path, root) as (name, folder):
+        with open_parent(path, root) as (name, folder):
             problem = _why_not(name, folder, entry)
             return problem or _take_out(name, folder, root, entry)
     except (Missing, FileNotFoundError):
@@ -156,7 +156,7 @@ def _why_not(name: str, folder: int | None, entry: Entry) -> str:
     seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not _is_same(seen, entry):
         return CHANGED
-    if time.time() - seen.st_mtime < SPARED_SECONDS:
+    if time.time() - seen.st_mtime < MIN_AGE_SECONDS:
         return "it is younger than an hour"
     if _is_written(name, folder):
         return "it is being written"
@@ -262,7 +262,7 @@ def clean_all(mounts: Iterable[Mount], log: Callable[[str], None]) -> None:
                 log(f"{mount.alias} was not cleaned: {problem}")
 
 
-def clean_now_and_then(mounts: MountTable, log: Callable[[str], None]) -> None:
+def start_cleanup_thread(mounts: MountTable, log: Callable[[str], None]) -> None:
     """A thread that carries out every mount's plan once an hour, for as long as the process lives.
 
     To be called from the main thread.

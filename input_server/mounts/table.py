@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_whole
+from ..atomic import write_atomic
 
 ALIAS = re.compile(r"[\w-]{1,64}")
 RESERVED = frozenset({"gallery", "_cache"})
@@ -89,13 +89,13 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
             raise ConfigError(
                 f"COMFYUI_MOUNTS names {alias!r} twice. Give each folder its own alias."
             )
-        mounts[alias] = Mount(alias, path_of(folder, base, "COMFYUI_MOUNTS"))
+        mounts[alias] = Mount(alias, expand_path(folder, base, "COMFYUI_MOUNTS"))
     if not mounts:
         raise ConfigError("COMFYUI_MOUNTS is empty. It has to be alias:folder;alias:folder.")
     return tuple(mounts.values())
 
 
-def path_of(text: str, base: Path, where: str) -> Path:
+def expand_path(text: str, base: Path, where: str) -> Path:
     """A path as it was written, ``~`` and all; a relative one begins at ``base``.
 
     ``where`` is what a ConfigError names.
@@ -112,8 +112,8 @@ class MountTable:
     ``tell`` is told what is wrong with the file, each time that changes.
     """
 
-    def __init__(self, fixed: Sequence[Mount], file: Path, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, fixed: Sequence[Mount], file: Path, log_line: Callable[[str], None]) -> None:
+        self._tell = log_line
         self._fixed = {mount.alias: mount for mount in fixed}
         self._file = file
         self._lock = threading.Lock()
@@ -145,7 +145,7 @@ class MountTable:
                 return
             self._stamp = stamp
             try:
-                listed = read_file(self._file)
+                listed = read_mounts_file(self._file)
             except ConfigError as problem:
                 self._tell(f"{problem} The mounts stay as they were.")
                 return
@@ -160,7 +160,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return seen.st_mtime_ns, seen.st_size
 
 
-def read_file(file: Path) -> tuple[Mount, ...]:
+def read_mounts_file(file: Path) -> tuple[Mount, ...]:
     """The mounts of a ``mounts.json``; none when there is no such file. Raises ConfigError."""
     try:
         document = json.loads(file.read_text("utf-8-sig"))
@@ -174,17 +174,17 @@ def read_file(file: Path) -> tuple[Mount, ...]:
         ) from None
     if not isinstance(entries, list):
         raise ConfigError(f'{file}: "mounts" has to be a list.')
-    return tuple(mount_of(entry, file) for entry in entries)
+    return tuple(parse_mount(entry, file) for entry in entries)
 
 
-def write_file(file: Path, mounts: Sequence[Mount]) -> None:
+def write_mounts_file(file: Path, mounts: Sequence[Mount]) -> None:
     """Write a ``mounts.json``, whole or not at all. Raises OSError."""
-    document = {"mounts": [as_json(mount) for mount in mounts]}
+    document = {"mounts": [mount_to_json(mount) for mount in mounts]}
     text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-    write_whole(file, text.encode())
+    write_atomic(file, text.encode())
 
 
-def as_json(mount: Mount) -> dict[str, Any]:
+def mount_to_json(mount: Mount) -> dict[str, Any]:
     """A mount as ``mounts.json`` has it: what is as by default is left out."""
     plain = asdict(Mount(mount.alias, mount.folder))
     told = {k: v for k, v in asdict(mount).items() if k in ("alias", "folder") or v != plain[k]}
@@ -210,7 +210,7 @@ RULES = {
 }
 
 
-def mount_of(entry: Any, file: Path) -> Mount:
+def parse_mount(entry: Any, file: Path) -> Mount:
     """The mount that an entry of ``mounts.json`` means. Raises ConfigError naming the file."""
     if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str):
         raise ConfigError(f'{file}: every mount needs an "alias" and a "folder".')
@@ -224,7 +224,7 @@ def mount_of(entry: Any, file: Path) -> Mount:
     if not isinstance(rules, dict) or rules.keys() - RULES.keys():
         raise ConfigError(f'{file}: "clean" of mount {alias} takes {", ".join(RULES)}.')
     settings = _checked(entry, KNOWN, f"{file}: mount {alias}")
-    folder = path_of(entry["folder"], file.parent, f"{file}: mount {alias}")
+    folder = expand_path(entry["folder"], file.parent, f"{file}: mount {alias}")
     return Mount(
         alias, folder, **settings, clean=Clean(**_checked(rules, RULES, f"{file}: mount {alias}"))
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline.engine import history, responses
-from comfyui_pipeline.errors import RunFailed
+from comfyui_pipeline.errors import JobFailed
 
 PROMPT: dict[str, Any] = {
     "4": {"class_type": "Latent", "inputs": {"width": 2048, "height": 1536, "batch_size": 4}},
@@ -23,8 +23,8 @@ def failed(kind: str, message: str) -> str:
             "messages": [["execution_error", {**error, "exception_message": message}]],
         }
     }
-    with pytest.raises(RunFailed) as told:
-        history.check_end(PROMPT, responses.history({"i": entry}, "i") or responses.Entry())
+    with pytest.raises(JobFailed) as told:
+        history.check_end(PROMPT, responses.history({"i": entry}, "i") or responses.HistoryEntry())
     assert "node 5 (Sampler) failed" in str(told.value)
     return told.value.hint
 

@@ -15,12 +15,12 @@ from comfyui_pipeline import info
 from comfyui_pipeline.engine import http
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Output
-from comfyui_pipeline.engine.waiting import Patience
+from comfyui_pipeline.engine.waiting import Timeouts
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.process.stdout import success
 from comfyui_pipeline.workflow import graph
 from tests.engine.test_faults import END, PROMPT, SUCCESS
-from tests.faulty import Fake
+from tests.faulty import FakeServer
 
 bounded = settings(
     max_examples=40,
@@ -96,8 +96,8 @@ def responses(draw: st.DrawFn) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Fake]:
-    made = Fake()
+def server() -> Iterator[FakeServer]:
+    made = FakeServer()
     yield made
     made.stop()
 
@@ -141,15 +141,21 @@ ASKED: dict[str, Callable[[ComfyUI], Any]] = {
 @bounded
 @given(response=responses(), first=st.integers(0, 2))
 def test_any_response_is_an_answer_or_an_error_that_is_meant(
-    server: Fake, what: str, response: bytes, first: int
+    server: FakeServer, what: str, response: bytes, first: int
 ) -> None:
     paths = ["/queue", "/history", "/prompt"][first:] if what in ("state", "job", "run") else ["/"]
     server.script.raw = dict.fromkeys(paths, response)
     server.script.frames = [SUCCESS, END]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(http, "FIRST_WAIT", 0.0001)
-        patience = Patience(quiet=0.05, poll=0.05, away=0.1, back=0.1, silence=0.3)
-        engine = ComfyUI(server.url, timeout=3, patience=patience, log=lambda text: None)
+        timeouts = Timeouts(
+            ask_after=0.05,
+            poll_interval=0.05,
+            down_timeout_running=0.1,
+            down_timeout_queued=0.1,
+            stall_timeout=0.3,
+        )
+        engine = ComfyUI(server.url, timeout=3, timeouts=timeouts, log=lambda text: None)
         try:
             told = ASKED[what](engine)
         except ToolError:  # anything else fails the test

@@ -15,7 +15,7 @@ from comfyui_pipeline.engine import http, websocket
 from comfyui_pipeline.engine import messages as frames
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Output
-from comfyui_pipeline.engine.waiting import Patience
+from comfyui_pipeline.engine.waiting import Timeouts
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from tests.conftest import png
 from tests.engine.test_faults import END, EXECUTED, GOOD, PROMPT, SUCCESS, history
@@ -24,7 +24,9 @@ from tests.engine.test_faults import END, EXECUTED, GOOD, PROMPT, SUCCESS, histo
 @pytest.fixture
 def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
-    made = ComfyUI(fake.url, timeout=20, patience=Patience(quiet=0.3, poll=0.05), log=print)
+    made = ComfyUI(
+        fake.url, timeout=20, timeouts=Timeouts(ask_after=0.3, poll_interval=0.05), log=print
+    )
     yield made
     made.close()
 
@@ -299,4 +301,4 @@ def test_a_redirect_is_not_followed(engine: ComfyUI, fake: Any) -> None:
     fake.script.raw = {"/queue": head}
     with pytest.raises(ServerUnreachable, match=r"elsewhere .302."):
         engine.queue_state()
-    assert "/embeddings" not in fake.script.asked
+    assert "/embeddings" not in fake.script.requested_paths

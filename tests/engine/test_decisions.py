@@ -16,10 +16,10 @@ from comfyui_pipeline.engine import websocket as subscription
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.http import Gateway, LostReply, Refused
 from comfyui_pipeline.engine.protocol import Job, Output, Progress
-from comfyui_pipeline.engine.responses import Entry
+from comfyui_pipeline.engine.responses import HistoryEntry
 from comfyui_pipeline.engine.schema_cache import SchemaCache
-from comfyui_pipeline.engine.waiting import Patience, QueuedRun
-from comfyui_pipeline.errors import EngineError, RunFailed, RunLost, ServerSilent
+from comfyui_pipeline.engine.waiting import QueuedJob, Timeouts
+from comfyui_pipeline.errors import EngineError, JobFailed, JobLost, JobStalled
 from comfyui_pipeline.process import time_limit
 
 PROMPT = {"9": {"class_type": "SaveImage", "inputs": {}}}
@@ -107,7 +107,7 @@ def waited(
     """The result or the error, and the server that was asked. Without frames: without a socket."""
     server = Server(clock, says)
     socket = socket or (Socket(clock, *frames) if frames else None)
-    run = QueuedRun(server, Job(PROMPT, "my-id"), socket, {}, Patience())  # type: ignore[arg-type]
+    run = QueuedJob(server, Job(PROMPT, "my-id"), socket, {}, Timeouts())  # type: ignore[arg-type]
     try:
         return run.wait(clock.now + seconds, lambda progress: None), server
     except EngineError as error:
@@ -115,19 +115,25 @@ def waited(
 
 
 def test_the_limits_are_those_that_were_chosen() -> None:
-    assert Patience() == Patience(
-        quiet=5.0, poll=0.5, stale=30.0, silence=300.0, idle=15.0, away=8.0, back=60.0
+    assert Timeouts() == Timeouts(
+        ask_after=5.0,
+        poll_interval=0.5,
+        reconnect_after=30.0,
+        stall_timeout=300.0,
+        idle_timeout=15.0,
+        down_timeout_running=8.0,
+        down_timeout_queued=60.0,
     )
     assert waiting.LAG == (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
-    assert (http.TRIES, http.FIRST_WAIT, http.SIDE_BY_SIDE) == (3, 0.25, 8)
+    assert (http.TRIES, http.FIRST_WAIT, http.MAX_PARALLEL) == (3, 0.25, 8)
     assert {502, 503, 504} == http.BUSY
     assert {502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530} == http.GATEWAY
-    assert time_limit.AFTER_SECONDS == 12.0 < stdio.GRACE
+    assert time_limit.FETCH_GRACE_SECONDS == 12.0 < stdio.GRACE
     assert (stdio.GRACE, time_limit.HOST_MARGIN, stdio.READING_MARGIN) == (15, 2, 2)
     assert (waiting.LOOK_SECONDS, comfyui.SOCKET_SECONDS, comfyui.CANCEL_SECONDS) == (5, 5, 5)
     assert {500, 502, 503, 504} == subscription.TEMPORARY
     assert (subscription.FIRST_PAUSE, subscription.LONGEST_PAUSE) == (0.5, 8.0)
-    assert (schema_cache.KEPT_SECONDS, schema_cache.MAX_BYTES) == (120.0, 32 * 2**20)
+    assert (schema_cache.MAX_AGE_SECONDS, schema_cache.MAX_BYTES) == (120.0, 32 * 2**20)
     assert (error_text.LISTED, error_text.SHOWN) == (10, 300)
 
 
@@ -135,8 +141,8 @@ def test_a_run_that_is_nowhere_is_lost_at_the_second_look_and_not_at_the_first(
     clock: Clock,
 ) -> None:
     error, server = waited(clock, lambda at, path: EMPTY if path == "queue" else {})
-    assert isinstance(error, RunLost)
-    assert not error.untouched
+    assert isinstance(error, JobLost)
+    assert not error.not_started
     assert server.looks == [0.5, 0.5, 1.0, 1.0]
 
 
@@ -160,7 +166,7 @@ def test_the_history_is_asked_only_when_the_queue_lacks_the_run(clock: Clock) ->
     result, _ = waited(clock, says, seconds=3)
     assert set(asked) == {"queue"}
     assert not result.complete
-    assert result.begun
+    assert result.started
 
 
 @pytest.mark.parametrize(("frames", "after"), [((BEGUN,), 8.0), ((), 60.0)])
@@ -175,10 +181,10 @@ def test_a_server_that_refuses_is_waited_for_as_long_as_a_restart_takes_or_8_s_i
 
     socket.next = closing  # type: ignore[method-assign]
     error, server = waited(clock, lambda at, path: Refused("no"), socket=socket)
-    assert isinstance(error, RunLost)
+    assert isinstance(error, JobLost)
     assert "went away" in str(error)
     assert server.looks[-1] - server.looks[0] == pytest.approx(after, abs=0.01)
-    assert not error.untouched
+    assert not error.not_started
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -191,9 +197,9 @@ def test_a_run_that_a_restart_lost_may_be_queued_again_unless_it_had_begun(
         return Refused("no") if at < 4 else (EMPTY if path == "queue" else {})
 
     error, _ = waited(clock, says)
-    assert isinstance(error, RunLost)
+    assert isinstance(error, JobLost)
     assert "restarted" in str(error)
-    assert error.untouched is not begun
+    assert error.not_started is not begun
 
 
 def test_trouble_that_ends_is_forgotten(clock: Clock) -> None:
@@ -211,7 +217,7 @@ def test_no_answers_end_a_run_only_after_five_minutes_of_silence(
     clock: Clock, error: EngineError
 ) -> None:
     told, server = waited(clock, lambda at, path: error, BEGUN)
-    assert isinstance(told, ServerSilent)
+    assert isinstance(told, JobStalled)
     assert "my-id" in str(told)
     assert server.looks[-1] == pytest.approx(300.0, abs=0.01)
 
@@ -228,7 +234,7 @@ def test_another_fault_of_a_run_is_raised_after_8_s_with_its_id(clock: Clock) ->
 
 def test_a_server_that_runs_nothing_for_15_s_while_runs_wait_is_dead(clock: Clock) -> None:
     error, server = waited(clock, lambda at, path: PENDING)
-    assert isinstance(error, ServerSilent)
+    assert isinstance(error, JobStalled)
     assert "15 s while runs wait" in str(error)
     assert server.looks[-1] == 15.0
 
@@ -236,7 +242,7 @@ def test_a_server_that_runs_nothing_for_15_s_while_runs_wait_is_dead(clock: Cloc
 def test_a_run_behind_another_waits_as_long_as_it_takes(clock: Clock) -> None:
     result, _ = waited(clock, lambda at, path: BEHIND)
     assert not result.complete
-    assert not result.begun
+    assert not result.started
 
 
 def test_a_server_that_was_away_is_not_dead_at_its_first_answer(clock: Clock) -> None:
@@ -253,7 +259,7 @@ def test_an_open_socket_is_renewed_after_30_s_and_the_run_is_stuck_after_300(
     socket = Socket(clock, BEGUN)
     error, server = waited(clock, lambda at, path: RUNNING, socket=socket)
     assert socket.renewed == [30.0 * number for number in range(1, 10)]
-    assert isinstance(error, ServerSilent)
+    assert isinstance(error, JobStalled)
     assert server.looks[-1] == 300.0
     assert server.looks[:2] == [5.0, 10.0]
 
@@ -283,7 +289,7 @@ def test_an_end_without_a_record_is_a_success_only_if_it_was_said(clock: Clock) 
     assert [output.filename for output in result.outputs] == ["a.png"]
     assert server.looks == pytest.approx([0, 0.05, 0.15, 0.35, 0.75, 1.55, 3.05])
     error, _ = waited(clock, lambda at, path: {}, EXECUTED, ENDED)
-    assert isinstance(error, RunLost)
+    assert isinstance(error, JobLost)
 
 
 def test_an_end_whose_record_cannot_be_read_can_be_asked_for_later(clock: Clock) -> None:
@@ -301,20 +307,23 @@ def test_an_end_whose_record_cannot_be_read_can_be_asked_for_later(clock: Clock)
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (Entry(messages={"execution_success": {}}), None),
-        (Entry(status="success"), None),
-        (Entry(status="error"), "as error without"),
-        (Entry(), "as unknown without"),
-        (Entry(status="success", messages={"execution_start": {}}), "as success without"),
-        (Entry(messages={"execution_interrupted": {}, "execution_error": {}}), "interrupted"),
-        (Entry(messages={"execution_error": {"exception_message": "bad"}}), "failed: bad"),
+        (HistoryEntry(messages={"execution_success": {}}), None),
+        (HistoryEntry(status="success"), None),
+        (HistoryEntry(status="error"), "as error without"),
+        (HistoryEntry(), "as unknown without"),
+        (HistoryEntry(status="success", messages={"execution_start": {}}), "as success without"),
+        (
+            HistoryEntry(messages={"execution_interrupted": {}, "execution_error": {}}),
+            "interrupted",
+        ),
+        (HistoryEntry(messages={"execution_error": {"exception_message": "bad"}}), "failed: bad"),
     ],
 )
-def test_a_run_went_well_only_if_the_history_says_so(entry: Entry, said: str | None) -> None:
+def test_a_run_went_well_only_if_the_history_says_so(entry: HistoryEntry, said: str | None) -> None:
     if said is None:
         history.check_end(PROMPT, entry)
     else:
-        with pytest.raises(RunFailed, match=said):
+        with pytest.raises(JobFailed, match=said):
             history.check_end(PROMPT, entry)
 
 
@@ -386,7 +395,7 @@ def test_only_a_busy_server_is_asked_again(
     fake.script.broken = {"/queue": (status, b"")}
     with pytest.raises(EngineError, match=str(status)):
         engine.queue_state()
-    assert fake.script.asked.count("/queue") == tries
+    assert fake.script.requested_paths.count("/queue") == tries
 
 
 @pytest.mark.parametrize(("flaky", "good"), [(2, True), (3, False)])
@@ -414,7 +423,7 @@ def test_a_netrc_is_not_used_beside_a_login_of_ours(
     engine = ComfyUI(fake.url, headers=header, log=lambda text: None)
     engine.queue_state()
     engine.close()
-    sent = fake.script.logins[0]
+    sent = fake.script.authorizations[0]
     assert sent == "Bearer right" if header else sent.startswith("Basic ")
 
 
@@ -434,12 +443,12 @@ def test_a_cancel_by_the_job_api_is_enough_and_anything_else_is_not(
 ) -> None:
     fake.script.broken = {"/api/jobs": (200, {"cancelled": True})}
     engine.cancel("x")
-    assert fake.script.asked == ["/api/jobs/x/cancel"]
+    assert fake.script.requested_paths == ["/api/jobs/x/cancel"]
     for status, body in [(200, {"cancelled": False}), (200, b"<html>"), (404, b""), (502, b"")]:
-        fake.script.asked.clear()
+        fake.script.requested_paths.clear()
         fake.script.broken = {"/api/jobs": (status, body)}
         engine.cancel("x")
-        assert fake.script.asked == ["/api/jobs/x/cancel", "/queue", "/interrupt"]
+        assert fake.script.requested_paths == ["/api/jobs/x/cancel", "/queue", "/interrupt"]
 
 
 def test_a_gone_file_is_none_and_an_empty_one_has_no_bytes(engine: ComfyUI, fake: Any) -> None:
@@ -468,8 +477,8 @@ def test_classes_are_remembered_for_two_minutes(
     now[0] += age
     known = cache.get({"A", "B"})
     assert asked[1] == ({"B"} if kept else {"A", "B"})
-    assert known.remembered == ({"A"} if kept else set())
-    cache.renew({"A"})
+    assert known.from_cache == ({"A"} if kept else set())
+    cache.refresh({"A"})
     assert asked[2] == {"A"}
 
 
@@ -484,7 +493,7 @@ def test_a_remembered_file_that_is_too_large_or_none_is_not_read(tmp_path: Path)
         (b'{"A": 1}', False),
     ]:
         file.write_bytes(text)
-        assert ("A" in cache.get({"A"}).remembered) is kept
+        assert ("A" in cache.get({"A"}).from_cache) is kept
 
 
 def test_progress_says_the_node_and_finite_numbers() -> None:

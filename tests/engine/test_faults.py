@@ -12,13 +12,13 @@ from comfyui_pipeline.engine import history as results
 from comfyui_pipeline.engine import http
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Progress
-from comfyui_pipeline.engine.waiting import Patience
+from comfyui_pipeline.engine.waiting import Timeouts
 from comfyui_pipeline.errors import (
     EngineError,
+    JobFailed,
+    JobLost,
+    JobStalled,
     PromptRejected,
-    RunFailed,
-    RunLost,
-    ServerSilent,
     ServerUnreachable,
 )
 from tests.waiting import TIMEOUT, with_more_time
@@ -58,8 +58,10 @@ GOOD = history("execution_start", "execution_success")
 def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     """Hears a server out: it asks the queue only when the socket is silent for long, or gone."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
-    patience = Patience(quiet=TIMEOUT, poll=0.05, away=0.3, back=0.5)
-    made = ComfyUI(fake.url, timeout=TIMEOUT, patience=patience, log=lambda text: None)
+    timeouts = Timeouts(
+        ask_after=TIMEOUT, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
+    )
+    made = ComfyUI(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
     yield made
     made.close()
 
@@ -68,8 +70,10 @@ def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
 def asking(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     """The same, but a moment of silence is enough for it to ask."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
-    patience = Patience(quiet=0.2, poll=0.05, away=0.3, back=0.5)
-    made = ComfyUI(fake.url, timeout=TIMEOUT, patience=patience, log=lambda text: None)
+    timeouts = Timeouts(
+        ask_after=0.2, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
+    )
+    made = ComfyUI(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
     yield made
     made.close()
 
@@ -109,7 +113,7 @@ def test_odd_foreign_and_binary_frames_are_passed_over(engine: ComfyUI, fake: An
 def test_a_failing_node_is_named_without_its_secrets(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [{"type": "execution_error", "data": ERROR}, END]
     fake.script.history = history("execution_error", status="error")
-    with pytest.raises(RunFailed) as caught:
+    with pytest.raises(JobFailed) as caught:
         run(engine)
     text = str(caught.value)
     assert '1 "Canvas" (EmptyImage)' in text
@@ -129,24 +133,24 @@ def test_a_blocked_node_is_told_and_the_rest_still_arrives(engine: ComfyUI, fake
 def test_success_without_execution_success_is_no_success(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [END]
     fake.script.history = history("execution_error", status="success")
-    with pytest.raises(RunFailed):
+    with pytest.raises(JobFailed):
         run(engine)
 
 
 def test_an_interruption_by_somebody_else_is_told_as_one(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [END]
     fake.script.history = history("execution_interrupted", status="error")
-    with pytest.raises(RunFailed, match="interrupted"):
+    with pytest.raises(JobFailed, match="interrupted"):
         run(engine)
 
 
 def test_a_run_taken_out_of_the_queue_is_lost_and_not_waited_for(
     asking: ComfyUI, fake: Any
 ) -> None:
-    with pytest.raises(RunLost, match="gone"):
+    with pytest.raises(JobLost, match="gone"):
         run(asking)
-    first_queue = fake.script.asked.index("/queue")
-    assert "/history/my-id" not in fake.script.asked[:first_queue]
+    first_queue = fake.script.requested_paths.index("/queue")
+    assert "/history/my-id" not in fake.script.requested_paths[:first_queue]
 
 
 def test_a_refused_socket_means_asking_instead(engine: ComfyUI, fake: Any) -> None:
@@ -168,7 +172,7 @@ def test_a_silent_socket_is_not_waited_for(asking: ComfyUI, fake: Any) -> None:
 def test_a_server_that_goes_away_mid_run_is_never_a_success(engine: ComfyUI, fake: Any) -> None:
     with engine.queue(Job(PROMPT, "my-id")) as queued:
         fake.stop()
-        with pytest.raises(RunLost, match="went away"):
+        with pytest.raises(JobLost, match="went away"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
@@ -307,7 +311,7 @@ def test_each_run_has_a_client_of_its_own_and_every_node_its_inputs(
     assert first["client_id"] != second["client_id"]
     assert first["client_id"].startswith("comfyui-plugin-")
     assert first["prompt"]["1"]["inputs"] == {}
-    assert fake.script.asked[0] == "/ws"
+    assert fake.script.requested_paths[0] == "/ws"
 
 
 def test_a_page_that_is_not_comfyui_is_told_apart(engine: ComfyUI, fake: Any) -> None:
@@ -323,7 +327,7 @@ def test_a_proxy_in_the_environment_does_not_stand_before_loopback(
     engine = ComfyUI(fake.url, log=lambda text: None)
     fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
     assert run(engine).outputs
-    assert "/ws" in fake.script.asked
+    assert "/ws" in fake.script.requested_paths
 
 
 def test_a_password_in_the_address_is_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,10 +339,10 @@ def test_a_password_in_the_address_is_in_no_error(monkeypatch: pytest.MonkeyPatc
     assert "127.0.0.1:9" in str(caught.value)
 
 
-def queued_under(fake: Any, **patience: float) -> Any:
+def queued_under(fake: Any, **timeouts: float) -> Any:
     """A run at this server, followed with that patience."""
     engine = ComfyUI(
-        fake.url, timeout=TIMEOUT, patience=Patience(**patience), log=lambda text: None
+        fake.url, timeout=TIMEOUT, timeouts=Timeouts(**timeouts), log=lambda text: None
     )
     return engine.queue(Job(PROMPT, "my-id"))
 
@@ -346,8 +350,8 @@ def queued_under(fake: Any, **patience: float) -> Any:
 def test_a_server_that_runs_nothing_while_runs_wait_is_told_dead(fake: Any) -> None:
     fake.script.never_begins = True
     with (
-        queued_under(fake, quiet=0.1, idle=0.4) as queued,
-        pytest.raises(ServerSilent, match="has run nothing"),
+        queued_under(fake, ask_after=0.1, idle_timeout=0.4) as queued,
+        pytest.raises(JobStalled, match="has run nothing"),
     ):
         queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
@@ -355,20 +359,20 @@ def test_a_server_that_runs_nothing_while_runs_wait_is_told_dead(fake: Any) -> N
 def test_a_server_that_hangs_while_a_run_is_on_is_told_silent(
     fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with queued_under(fake, quiet=0.1, silence=0.5) as queued:
+    with queued_under(fake, ask_after=0.1, stall_timeout=0.5) as queued:
 
         def lost(*_: Any, **__: Any) -> Any:
             raise http.LostReply("It takes connections but does not answer.")
 
         monkeypatch.setattr(http.Http, "once", lost)
-        with pytest.raises(ServerSilent, match="does not answer"):
+        with pytest.raises(JobStalled, match="does not answer"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
 def test_a_silent_socket_is_renewed_and_the_next_one_heard(fake: Any) -> None:
     fake.script.never_ends, fake.script.history = True, GOOD
     fake.script.later_frames = [EXECUTED, SUCCESS, END]
-    with queued_under(fake, quiet=0.1, stale=0.3) as queued:
+    with queued_under(fake, ask_after=0.1, reconnect_after=0.3) as queued:
         result = queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
     assert result.outputs[0].filename == "a.png"
     assert fake.script.sockets == 2
@@ -376,13 +380,15 @@ def test_a_silent_socket_is_renewed_and_the_next_one_heard(fake: Any) -> None:
 
 def test_a_long_run_without_a_socket_is_not_called_silent(fake: Any) -> None:
     fake.script.never_ends, fake.script.socket_refused = True, True
-    with queued_under(fake, quiet=0.1, poll=0.05, silence=0.2) as queued:
+    with queued_under(fake, ask_after=0.1, poll_interval=0.05, stall_timeout=0.2) as queued:
         assert not queued.wait(time.monotonic() + 0.8, lambda progress: None).complete
 
 
 @pytest.mark.parametrize("status", [502, 503, 504, 522])
 def test_a_gateway_error_during_a_run_is_silence_and_no_end(fake: Any, status: int) -> None:
-    with queued_under(fake, quiet=0.1, back=0.2, away=0.2, silence=60) as queued:
+    with queued_under(
+        fake, ask_after=0.1, down_timeout_queued=0.2, down_timeout_running=0.2, stall_timeout=60
+    ) as queued:
         fake.script.broken = {"/queue": (status, b"bad gateway"), "/history": (status, b"")}
         result = queued.wait(time.monotonic() + 1.5, lambda progress: None)
     assert not result.complete
@@ -391,14 +397,16 @@ def test_a_gateway_error_during_a_run_is_silence_and_no_end(fake: Any, status: i
 
 
 def test_a_gateway_error_is_told_once_the_run_was_silent_for_too_long(fake: Any) -> None:
-    with queued_under(fake, quiet=0.1, back=60, away=60, silence=0.4) as queued:
+    with queued_under(
+        fake, ask_after=0.1, down_timeout_queued=60, down_timeout_running=60, stall_timeout=0.4
+    ) as queued:
         fake.script.broken = {"/queue": (502, b"bad gateway")}
-        with pytest.raises(ServerSilent, match=r"502.*my-id"):
+        with pytest.raises(JobStalled, match=r"502.*my-id"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
 def test_another_trouble_is_borne_for_a_while_and_then_told_with_the_id(fake: Any) -> None:
-    with queued_under(fake, quiet=0.1, back=0.4, silence=60) as queued:
+    with queued_under(fake, ask_after=0.1, down_timeout_queued=0.4, stall_timeout=60) as queued:
         fake.script.broken = {"/queue": (500, b"oops")}
         with pytest.raises(EngineError, match=r"500.*my-id"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
@@ -412,7 +420,7 @@ def test_results_are_told_as_they_come(fake: Any) -> None:
         assert output.filename == "a.png"
         raise Enough
 
-    with queued_under(fake, quiet=TIMEOUT) as queued, pytest.raises(Enough):
+    with queued_under(fake, ask_after=TIMEOUT) as queued, pytest.raises(Enough):
         queued.wait(time.monotonic() + TIMEOUT, lambda progress: None, came)
 
 

@@ -14,7 +14,7 @@ import pytest
 from comfyui_pipeline.engine import history, http
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.files import ServerFiles
-from comfyui_pipeline.engine.protocol import Job, Output, RunResult
+from comfyui_pipeline.engine.protocol import Job, JobResult, Output
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from tests.conftest import png
 from tests.waiting import TIMEOUT
@@ -33,7 +33,7 @@ def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     made.close()
 
 
-def run(engine: ComfyUI) -> RunResult:
+def run(engine: ComfyUI) -> JobResult:
     with engine.queue(Job(PROMPT, "my-id")) as queued:
         return queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 

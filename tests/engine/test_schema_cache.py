@@ -35,9 +35,9 @@ def written(file: Path, **ages: float) -> None:
 def test_only_new_classes_are_asked_for(tmp_path: Path) -> None:
     server, file = Server("Gone"), tmp_path / "new" / "folder" / "classes.json"
     cache = SchemaCache(file, server.schemas)
-    assert cache.get(["A", "Gone"]) == schema_cache.Known({"A": {"n": 1}}, frozenset())
+    assert cache.get(["A", "Gone"]) == schema_cache.KnownSchemas({"A": {"n": 1}}, frozenset())
     second = SchemaCache(file, server.schemas).get(["A", "B"])
-    assert second == schema_cache.Known({"A": {"n": 1}, "B": {"n": 2}}, frozenset({"A"}))
+    assert second == schema_cache.KnownSchemas({"A": {"n": 1}, "B": {"n": 2}}, frozenset({"A"}))
     assert server.asked == [{"A", "Gone"}, {"B"}]
     assert [path.name for path in file.parent.iterdir()] == ["classes.json"]
 
@@ -48,9 +48,9 @@ def test_only_new_classes_are_asked_for(tmp_path: Path) -> None:
 def test_a_class_is_remembered_for_two_minutes(tmp_path: Path, age: float, kept: bool) -> None:
     server, file = Server(), tmp_path / "classes.json"
     written(file, A=age)
-    assert schema_cache.KEPT_SECONDS == 120
+    assert schema_cache.MAX_AGE_SECONDS == 120
     known = SchemaCache(file, server.schemas).get(["A"])
-    assert known.remembered == ({"A"} if kept else set())
+    assert known.from_cache == ({"A"} if kept else set())
     assert known.schemas == {"A": {"n": "A"} if kept else {"n": 1}}
 
 
@@ -58,7 +58,7 @@ def test_what_is_renewed_is_asked_for_and_the_rest_stays(tmp_path: Path) -> None
     server, file = Server("Gone"), tmp_path / "classes.json"
     written(file, A=5, B=5, Gone=5)
     cache = SchemaCache(file, server.schemas)
-    assert cache.renew(["A", "Gone"]) == {"A": {"n": 1}}
+    assert cache.refresh(["A", "Gone"]) == {"A": {"n": 1}}
     assert set(json.loads(file.read_bytes())) == {"A", "B"}
     assert cache.get(["A", "B"]).schemas == {"A": {"n": 1}, "B": {"n": "B"}}
 
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_no_file(tmp_path: Path, content: bytes) -> None:
     server, file = Server(), tmp_path / "classes.json"
     file.write_bytes(content)
     assert SchemaCache(file, server.schemas).get(["A"]).schemas == {"A": {"n": 1}}
-    assert SchemaCache(file, server.schemas).get(["A"]).remembered == {"A"}
+    assert SchemaCache(file, server.schemas).get(["A"]).from_cache == {"A"}
 
 
 def test_an_entry_that_is_no_class_is_asked_for(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_file_beyond_its_size_is_not_read(
     assert schema_cache.MAX_BYTES == 32 * 2**20
     for most, kept in ((file.stat().st_size, True), (file.stat().st_size - 1, False)):
         monkeypatch.setattr(schema_cache, "MAX_BYTES", most)
-        assert bool(SchemaCache(file, Server().schemas).get(["A"]).remembered) is kept
+        assert bool(SchemaCache(file, Server().schemas).get(["A"]).from_cache) is kept
 
 
 def test_without_a_file_or_where_none_can_be_everything_is_asked_for(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_without_a_file_or_where_none_can_be_everything_is_asked_for(tmp_path: P
         server = Server()
         cache = SchemaCache(place, server.schemas)
         assert cache.get(["A"]).schemas == {"A": {"n": 1}}
-        assert cache.get(["A"]).remembered == frozenset()
-        assert cache.renew(["A"]) == {"A": {"n": 3}}
+        assert cache.get(["A"]).from_cache == frozenset()
+        assert cache.refresh(["A"]) == {"A": {"n": 3}}
 
 
 def test_another_address_is_another_server(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Output
-from comfyui_pipeline.errors import OutputGone, PromptRejected
+from comfyui_pipeline.errors import OutputMissing, PromptRejected
 from tests.waiting import TIMEOUT
 
 
@@ -50,7 +50,7 @@ def test_a_repeated_run_says_what_was_cached(engine: ComfyUI) -> None:
 
 
 def test_a_file_that_is_gone_is_an_error_of_its_own(engine: ComfyUI) -> None:
-    with pytest.raises(OutputGone), engine.files.fetch(Output("1", "images", "nowhere.png")):
+    with pytest.raises(OutputMissing), engine.files.fetch(Output("1", "images", "nowhere.png")):
         pass
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.input_server.looked_at import Shown
+from tests.input_server.looked_at import GalleryHarness
 
 
 @pytest.fixture
-def shown(tmp_path: Path) -> Shown:
+def shown(tmp_path: Path) -> GalleryHarness:
     (tmp_path / "m").mkdir()
-    return Shown(tmp_path / "m", cache=tmp_path / "cache")
+    return GalleryHarness(tmp_path / "m", cache=tmp_path / "cache")

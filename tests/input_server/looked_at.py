@@ -18,8 +18,8 @@ from input_server.auth import signing
 from input_server.auth.access import Key
 from input_server.gallery.pages import Gallery
 from input_server.http import urls
-from input_server.http.handler import Asked, FileServer
-from input_server.http.response import Reply
+from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.response import HttpResponse
 from input_server.mounts.table import Mount
 from input_server.settings import Config
 from tests.apart import project
@@ -83,7 +83,7 @@ def png(
     return path
 
 
-class Shown:
+class GalleryHarness:
     """A mount ``m`` under the handler, without sockets."""
 
     def __init__(self, folder: Path, *keys: Key, cache: Path) -> None:
@@ -98,8 +98,8 @@ class Shown:
         self.server = FileServer(config)
         self.server.pages["gallery"] = Gallery(self.server.mounts, config.signing_key)
 
-    def ask(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> Reply:
-        asked = Asked(method, urls.parse(target), urls.query(target), {}, peer)
+    def ask(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> HttpResponse:
+        asked = HttpRequest(method, urls.parse(target), urls.query(target), {}, peer)
         reply = self.server.answer(asked)
         if reply.file is not None:
             self.server.files.done(reply.file)

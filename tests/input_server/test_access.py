@@ -17,14 +17,14 @@ import requests
 from input_server.auth import signing
 from input_server.auth.access import (
     Access,
-    Asker,
+    Client,
     Denied,
     Key,
     client_address,
-    read_keys,
-    without_key,
+    parse_keys,
+    redact_target,
 )
-from input_server.auth.lockout import DenyList, Guard, Policy, is_in, networks
+from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, is_in, networks
 from input_server.http.urls import Route, What, parse, written
 from input_server.mounts.table import ConfigError
 from tests.apart import project
@@ -227,12 +227,12 @@ def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: P
         assert told.count("/files/m/") == 10
         assert KEY not in told + figures
         assert "sig=…" in told
-    (key,) = read_keys('[{"name": "a", "key": "12345678", "signature": "geheim"}]', tmp_path)
+    (key,) = parse_keys('[{"name": "a", "key": "12345678", "signature": "geheim"}]', tmp_path)
     assert "12345678" not in repr(key)
     assert "geheim" not in repr(key)
     assert KEY not in repr(parse(f"/comfyui_server/pw={KEY}/files/m/x"))
-    assert without_key("/a?b=1&sig=abc&c=2") == "/a?b=1&sig=…&c=2"
-    assert without_key("/a\x85b") == "/a\\x85b"
+    assert redact_target("/a?b=1&sig=abc&c=2") == "/a?b=1&sig=…&c=2"
+    assert redact_target("/a\x85b") == "/a\\x85b"
 
 
 # -- networks ------------------------------------------------------------------------------------
@@ -264,9 +264,9 @@ def test_a_deny_list_is_read_again_when_it_changes(
     assert deny.holds("2001:db8::9"), "nor does losing it"
     assert len(told) == 2
     DenyList(None, print).holds("2001:db8::9")
-    access = Access((Key("k", KEY),), "", Guard(Policy()), deny)
+    access = Access((Key("k", KEY),), "", LockoutTracker(LockoutPolicy()), deny)
     with pytest.raises(Denied) as denied:
-        access.admit(Route("files", KEY, "m", ("x",)), {}, Asker("203.0.113.5", {}))
+        access.admit(Route("files", KEY, "m", ("x",)), {}, Client("203.0.113.5", {}))
     assert denied.value.status == 403
 
 
@@ -373,16 +373,16 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
 
 def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('[{"name": "a", "key": "12345678"}]', "utf-8")
-    (key,) = read_keys("keys.json", tmp_path)
+    (key,) = parse_keys("keys.json", tmp_path)
     assert key.name == "a"
     with pytest.raises(ConfigError, match="twice"):
-        read_keys('[{"name": "a", "key": "12345678"}, {"name": "a", "key": "87654321"}]', tmp_path)
+        parse_keys('[{"name": "a", "key": "12345678"}, {"name": "a", "key": "87654321"}]', tmp_path)
     for wrong in ('[{"name": "a", "key": "short"}]', '[{"name": "a", "key": "12345678", "x": 1}]'):
         with pytest.raises(ConfigError, match="'a'"):
-            read_keys(wrong, tmp_path)
+            parse_keys(wrong, tmp_path)
     (tmp_path / "one.json").write_text('{"name": "a", "key": "12345678"}', "utf-8")
     with pytest.raises(ConfigError, match="JSON list"):
-        read_keys("one.json", tmp_path)
+        parse_keys("one.json", tmp_path)
     for field, value in [("mounts", "output"), ("mounts", 5), ("networks", 5), ("signature", 5)]:
         with pytest.raises(ConfigError, match=f"{field} of a"):
-            read_keys(json.dumps([{"name": "a", "key": "12345678", field: value}]), tmp_path)
+            parse_keys(json.dumps([{"name": "a", "key": "12345678", field: value}]), tmp_path)

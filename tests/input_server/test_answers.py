@@ -13,7 +13,7 @@ import pytest
 import requests
 from PIL import Image
 
-from input_server.http.content_type import type_of
+from input_server.http.content_type import detect_type
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
 
@@ -125,7 +125,7 @@ def test_the_type_is_what_the_bytes_say(running: Running) -> None:
     ],
 )
 def test_types_by_name_and_bytes(name: str, head: bytes, kind: str) -> None:
-    assert type_of(name, head) == kind
+    assert detect_type(name, head) == kind
 
 
 def test_a_download_is_an_attachment_with_any_scripts_name(running: Running) -> None:

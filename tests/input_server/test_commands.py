@@ -185,7 +185,7 @@ def opened(link: str, key: str) -> tuple[urls.Route, str, float]:
     target = link.strip().partition("://")[2].partition("/")[2]
     route, query = urls.parse(f"/{target}"), urls.query(f"/{target}")
     names = route.names if route.what == "files" else ()
-    worth = signing.verdict(key, route.what, route.alias, names, query, time.time())
+    worth = signing.check_signature(key, route.what, route.alias, names, query, time.time())
     return route, worth, (int(query["exp"]) - time.time()) / HOUR
 
 

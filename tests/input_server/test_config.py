@@ -35,7 +35,7 @@ def test_the_defaults_are_what_the_example_says() -> None:
         "trusted": (),
         "offload": "",
         "base_url": "http://127.0.0.1:5005",
-        "by_gate": False,
+        "through_host_gate": False,
         "signing_key": SET["COMFYUI_ACCESS_KEY"],
     }
     assert {name: getattr(chosen, name) for name in figures} == figures
@@ -97,10 +97,12 @@ def test_addresses_begin_as_those_of_results_do(settings: dict[str, Any], url: s
 
 
 @pytest.mark.parametrize(
-    ("style", "by_gate"), [("host", True), ("HOST", True), ("server", False), ("", False)]
+    ("style", "through_host_gate"), [("host", True), ("HOST", True), ("server", False), ("", False)]
 )
-def test_they_go_through_a_hosts_gate_where_that_is_set(style: str, by_gate: bool) -> None:
-    assert read(FILE_SERVER_URL_STYLE=style).by_gate is by_gate
+def test_they_go_through_a_hosts_gate_where_that_is_set(
+    style: str, through_host_gate: bool
+) -> None:
+    assert read(FILE_SERVER_URL_STYLE=style).through_host_gate is through_host_gate
 
 
 @pytest.mark.parametrize(
@@ -194,12 +196,12 @@ def test_a_key_of_the_examples_is_for_this_machine_alone(host: str, local: bool)
     for key in ("123456", "your_access_key", "your-access-key", "change-me", "changeme"):
         chosen = config.read({"COMFYUI_ACCESS_KEY": key})
         if local:
-            config.check_public(chosen, host)
+            config.refuse_example_keys(chosen, host)
         else:
             with pytest.raises(ConfigError, match="everybody knows it") as caught:
-                config.check_public(chosen, host)
+                config.refuse_example_keys(chosen, host)
             assert key not in str(caught.value)
-    config.check_public(read(), host)
+    config.refuse_example_keys(read(), host)
     assert config.is_loopback(host) is local
 
 
@@ -213,13 +215,16 @@ def test_each_short_secret_is_warned_of_by_its_name() -> None:
         ),
         signing_key="z" * 11,
     )
-    assert [line.split(" is ")[0] for line in config.short_keys(chosen)] == [
+    assert [line.split(" is ")[0] for line in config.short_key_warnings(chosen)] == [
         "Warning: the access key",
         "Warning: the signature of signs",
         "Warning: the signing key",
     ]
-    assert config.short_keys(replace(chosen, keys=chosen.keys[1:2], signing_key="x" * 12)) == []
-    assert config.short_keys(replace(chosen, keys=chosen.keys[1:2], signing_key="")) == []
+    assert (
+        config.short_key_warnings(replace(chosen, keys=chosen.keys[1:2], signing_key="x" * 12))
+        == []
+    )
+    assert config.short_key_warnings(replace(chosen, keys=chosen.keys[1:2], signing_key="")) == []
 
 
 def test_results_that_nobody_serves_are_warned_of(
@@ -227,15 +232,15 @@ def test_results_that_nobody_serves_are_warned_of(
 ) -> None:
     monkeypatch.setattr(config, "PACKAGE", tmp_path / "input_server")
     (tmp_path / "comfyui_plugin.py").touch()
-    assert config.unserved_results(read()) == ""
-    assert config.unserved_results(read(COMFYUI_MOUNTS=f"output:{tmp_path}/output")) == ""
-    elsewhere = config.unserved_results(read(COMFYUI_MOUNTS=f"output:{tmp_path}"))
-    absent = config.unserved_results(read(COMFYUI_MOUNTS=f"m:{tmp_path}/output"))
+    assert config.results_mount_warning(read()) == ""
+    assert config.results_mount_warning(read(COMFYUI_MOUNTS=f"output:{tmp_path}/output")) == ""
+    elsewhere = config.results_mount_warning(read(COMFYUI_MOUNTS=f"output:{tmp_path}"))
+    absent = config.results_mount_warning(read(COMFYUI_MOUNTS=f"m:{tmp_path}/output"))
     assert elsewhere == absent
     assert "No mount output serves" in absent
     monkeypatch.setattr(config, "PACKAGE", tmp_path / "alone")
     (tmp_path / "comfyui_plugin.py").unlink()
-    assert config.unserved_results(read(COMFYUI_MOUNTS=f"m:{tmp_path}")) == ""
+    assert config.results_mount_warning(read(COMFYUI_MOUNTS=f"m:{tmp_path}")) == ""
 
 
 @pytest.mark.parametrize("before", [None, "elsewhere"])
@@ -246,12 +251,12 @@ def test_several_workers_share_their_figures_in_a_folder_that_goes(
         patch.setenv(metrics_folder.SHARED, before or "")
         if before is None:
             del os.environ[metrics_folder.SHARED]
-        with metrics_folder.shared_figures(1):
+        with metrics_folder.shared_metrics_dir(1):
             assert os.environ.get(metrics_folder.SHARED) == before
-        metrics_folder.remove_shared(1)
-        with metrics_folder.shared_figures(2):
+        metrics_folder.remove_shared_metrics_dir(1)
+        with metrics_folder.shared_metrics_dir(2):
             folder = Path(os.environ[metrics_folder.SHARED])
             assert folder.is_dir()
-            metrics_folder.remove_shared(2)
+            metrics_folder.remove_shared_metrics_dir(2)
             assert not folder.exists()
         assert os.environ.get(metrics_folder.SHARED) == before, "the next server would not start"

@@ -15,22 +15,28 @@ from PIL import Image
 
 from input_server import link_command
 from input_server.auth import lockout, signing
-from input_server.auth.access import Access, Asker, Denied, Key
-from input_server.auth.lockout import DenyList, Guard, Policy, networks
+from input_server.auth.access import Access, Client, Denied, Key
+from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
 from input_server.gallery import listing, pages
-from input_server.gallery.listing import cursor_of, kind_of, place_of
+from input_server.gallery.listing import make_cursor, media_kind, position_after
 from input_server.http import urls
 from input_server.http.urls import Route, query
 from input_server.images import encode, memory, metadata, text_chunks, variants
-from input_server.images.encode import Unmakeable, Wish, copy_of, fitting_form, wish_of
+from input_server.images.encode import (
+    VariantError,
+    VariantRequest,
+    choose_format,
+    parse_variant_request,
+    render,
+)
 from input_server.images.memory import MemoryBudget
-from input_server.images.variants import Variants
+from input_server.images.variants import VariantCache
 from input_server.mounts import retention, table
 from input_server.mounts.disk_usage import Entry
-from input_server.mounts.open_files import OpenFile, OpenFiles
-from input_server.mounts.table import Clean, ConfigError, Mount, as_json, mount_of
-from input_server.settings import Config, is_loopback, read, short_keys
-from tests.input_server.looked_at import KEY, Shown, node, png, prompt
+from input_server.mounts.open_files import OpenFile, OpenFileCache
+from input_server.mounts.table import Clean, ConfigError, Mount, mount_to_json, parse_mount
+from input_server.settings import Config, is_loopback, read, short_key_warnings
+from tests.input_server.looked_at import KEY, GalleryHarness, node, png, prompt
 from tests.input_server.test_image_memory import flat_png
 
 PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
@@ -49,8 +55,8 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert (config.host, config.port, config.workers) == ("127.0.0.1", 5005, 1)
     assert (config.cache_mb, config.image_mb) == (256, 220)
     assert (config.head_seconds, config.stall_seconds) == (10, 60)
-    assert config.guard == Policy(10, 600, networks("127.0.0.0/8;::1", "x"))
-    assert (config.access_log, config.by_gate, config.offload, config.deny_file) == (
+    assert config.guard == LockoutPolicy(10, 600, networks("127.0.0.0/8;::1", "x"))
+    assert (config.access_log, config.through_host_gate, config.offload, config.deny_file) == (
         False,
         False,
         "",
@@ -88,7 +94,7 @@ def test_switches_and_fallbacks() -> None:
     assert configured(INPUT_SERVER_ACCESS_LOG="1").access_log
     assert not configured(INPUT_SERVER_ACCESS_LOG="no").access_log
     assert configured(INPUT_SERVER_LOCK_EXEMPT="NONE").guard.exempt == ()
-    assert configured(FILE_SERVER_URL_STYLE="Host").by_gate
+    assert configured(FILE_SERVER_URL_STYLE="Host").through_host_gate
     assert configured(FILE_SERVER_PUBLIC_IP="2001:db8::1").base_url == "http://[2001:db8::1]:5005"
     assert configured(INPUT_SERVER_HOST="0.0.0.0").base_url == "http://127.0.0.1:5005"
     assert configured(FILE_SERVER_BASE_URL="https://x/").base_url == "https://x"
@@ -104,11 +110,11 @@ def test_switches_and_fallbacks() -> None:
 
 
 def test_a_key_is_short_below_twelve_characters() -> None:
-    assert short_keys(read({"COMFYUI_ACCESS_KEY": "x" * 12})) == []
-    (warning,) = short_keys(read({"COMFYUI_ACCESS_KEY": "x" * 11}))
+    assert short_key_warnings(read({"COMFYUI_ACCESS_KEY": "x" * 12})) == []
+    (warning,) = short_key_warnings(read({"COMFYUI_ACCESS_KEY": "x" * 11}))
     assert "access key is short" in warning
     signing_key = {"INPUT_SERVER_SIGNING_KEY": "short"}
-    (warning,) = short_keys(read({"COMFYUI_ACCESS_KEY": "x" * 12, **signing_key}))
+    (warning,) = short_key_warnings(read({"COMFYUI_ACCESS_KEY": "x" * 12, **signing_key}))
     assert "signing key is short" in warning
 
 
@@ -121,33 +127,33 @@ def test_a_key_is_short_below_twelve_characters() -> None:
         (0, "good"),
         (0.001, "ended"),
         (-60, "good"),
-        (-signing.LONGEST, "good"),
-        (-signing.LONGEST - 1, "wrong"),
+        (-signing.MAX_LIFETIME, "good"),
+        (-signing.MAX_LIFETIME - 1, "wrong"),
     ],
 )
 def test_an_address_opens_up_to_its_second(after: float, verdict: str) -> None:
-    assert signing.LONGEST == 366 * 24 * 3600
+    assert signing.MAX_LIFETIME == 366 * 24 * 3600
     expires = 1_700_000_000
     asked = {"exp": str(expires), "sig": signing.signature("k", "files", "m", NAMES, expires)}
-    assert signing.verdict("k", "files", "m", NAMES, asked, expires + after) == verdict
+    assert signing.check_signature("k", "files", "m", NAMES, asked, expires + after) == verdict
 
 
 def test_an_end_has_at_most_eleven_digits() -> None:
     for expires, verdict in ((99_999_999_999, "good"), (100_000_000_000, "wrong")):
         sig = signing.signature("k", "files", "m", NAMES, expires)
         asked = {"exp": str(expires), "sig": sig}
-        assert signing.verdict("k", "files", "m", NAMES, asked, expires - 1) == verdict
+        assert signing.check_signature("k", "files", "m", NAMES, asked, expires - 1) == verdict
 
 
 def admitted(access: Access, route: Route, address: str = "10.0.0.1", **asked: str) -> Any:
     try:
-        return access.admit(route, asked, Asker(address, {}))
+        return access.admit(route, asked, Client(address, {}))
     except Denied as denied:
         return denied
 
 
 def test_what_is_counted_and_what_is_answered() -> None:
-    locks = Guard(Policy(limit=1))
+    locks = LockoutTracker(LockoutPolicy(limit=1))
     keys = (
         Key("all", "key-for-all-mounts"),
         Key("one", "key-for-one-mount", frozenset({"m"})),
@@ -170,7 +176,7 @@ def test_what_is_counted_and_what_is_answered() -> None:
     assert (signed.status, signed.why, signed.delay) == (401, "wrong signature", 0)
     empty = admitted(access, Route("files", "", "m", ("a",)), "12.0.0.1")
     assert (empty.status, empty.why) == (401, "no key")
-    assert locks.shut_for("12.0.0.1") == 0
+    assert locks.locked_out_for("12.0.0.1") == 0
     placeholder = Route("files", "signed", "m", ("a",), gate=True)
     assert admitted(access, placeholder, "12.0.0.1", sig="x").why == "wrong signature"
     assert (
@@ -179,7 +185,12 @@ def test_what_is_counted_and_what_is_answered() -> None:
 
 
 def test_what_requests_have_in_common_is_their_key_or_the_end_of_their_link() -> None:
-    access = Access((Key("all", "key-for-all"),), "secret", Guard(Policy()), DenyList(None, print))
+    access = Access(
+        (Key("all", "key-for-all"),),
+        "secret",
+        LockoutTracker(LockoutPolicy()),
+        DenyList(None, print),
+    )
     end = int(time.time()) + 60
     sig = signing.signature("secret", "files", "m", ("a",), end)
     grant = admitted(access, Route("files", None, "m", ("a",)), exp=str(end), sig=sig)
@@ -207,25 +218,25 @@ def test_a_query_has_at_most_2048_characters() -> None:
 @pytest.mark.parametrize(
     ("asked", "wish"),
     [
-        ({"w": "8192"}, Wish(8192)),
-        ({"w": "8193"}, Wish(wrong="w and h have to be from 1 to 8192.")),
-        ({"h": "1"}, Wish(height=1)),
-        ({"q": "1"}, Wish(quality=1, lighter=True)),
-        ({"q": "100"}, Wish(quality=100, lighter=True)),
-        ({"q": "101"}, Wish(wrong="q has to be from 1 to 100, or auto.")),
-        ({"q": "AUTO"}, Wish(lighter=True)),
-        ({"quality": "5", "q": "6"}, Wish(quality=6, lighter=True)),
-        ({"fmt": "WEBP"}, Wish(form="webp")),
-        ({"w": ""}, Wish()),
+        ({"w": "8192"}, VariantRequest(8192)),
+        ({"w": "8193"}, VariantRequest(wrong="w and h have to be from 1 to 8192.")),
+        ({"h": "1"}, VariantRequest(height=1)),
+        ({"q": "1"}, VariantRequest(quality=1, lighter=True)),
+        ({"q": "100"}, VariantRequest(quality=100, lighter=True)),
+        ({"q": "101"}, VariantRequest(wrong="q has to be from 1 to 100, or auto.")),
+        ({"q": "AUTO"}, VariantRequest(lighter=True)),
+        ({"quality": "5", "q": "6"}, VariantRequest(quality=6, lighter=True)),
+        ({"fmt": "WEBP"}, VariantRequest(form="webp")),
+        ({"w": ""}, VariantRequest()),
     ],
 )
-def test_what_is_asked_for(asked: dict[str, str], wish: Wish) -> None:
-    assert wish_of(asked) == wish
+def test_what_is_asked_for(asked: dict[str, str], wish: VariantRequest) -> None:
+    assert parse_variant_request(asked) == wish
 
 
 def test_the_format_that_fits() -> None:
     kinds = ("image/jpeg", "image/webp", "image/avif", "image/png", "image/gif", "image/heic")
-    assert [fitting_form(kind, Wish(10)) for kind in kinds] == [
+    assert [choose_format(kind, VariantRequest(10)) for kind in kinds] == [
         "jpeg",
         "webp",
         "avif",
@@ -233,8 +244,8 @@ def test_the_format_that_fits() -> None:
         "png",
         "jpeg",
     ]
-    lighter = Wish(10, lighter=True)
-    assert [fitting_form(kind, lighter) for kind in kinds] == [
+    lighter = VariantRequest(10, lighter=True)
+    assert [choose_format(kind, lighter) for kind in kinds] == [
         "jpeg",
         "webp",
         "avif",
@@ -242,8 +253,12 @@ def test_the_format_that_fits() -> None:
         "webp",
         "jpeg",
     ]
-    assert fitting_form("image/png", Wish(form="jpg")) == "jpeg"
-    assert [lighter.only_lighter, Wish(lighter=True).only_lighter, Wish().only_lighter] == [
+    assert choose_format("image/png", VariantRequest(form="jpg")) == "jpeg"
+    assert [
+        lighter.quality_only,
+        VariantRequest(lighter=True).quality_only,
+        VariantRequest().quality_only,
+    ] == [
         False,
         True,
         False,
@@ -252,7 +267,7 @@ def test_the_format_that_fits() -> None:
 
 def opened(folder: Path, name: str, content: bytes) -> OpenFile:
     (folder / name).write_bytes(content)
-    return OpenFiles(0).find(Mount("m", folder), (name,))
+    return OpenFileCache(0).find(Mount("m", folder), (name,))
 
 
 @pytest.mark.parametrize(("form", "small", "large"), [("WEBP", 72, 84), ("JPEG", 74, 86)])
@@ -265,8 +280,8 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
     file = opened(tmp_path, "a.png", buffer.getvalue())
     try:
         for width, quality in ((480, small), (481, large)):
-            auto = copy_of(file, form, Wish(width), budget)
-            assert auto == copy_of(file, form, Wish(width, quality=quality), budget)
+            auto = render(file, form, VariantRequest(width), budget)
+            assert auto == render(file, form, VariantRequest(width, quality=quality), budget)
     finally:
         os.close(file.descriptor)
     assert encode.AUTO["AVIF"] == (50, 62)
@@ -275,19 +290,21 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
 @pytest.mark.parametrize(
     ("width", "height", "wish", "fits"),
     [
-        (8000, 8000, Wish(10), True),
-        (8001, 8000, Wish(10), False),
-        (4096, 4096, Wish(), True),
-        (4097, 4096, Wish(), False),
+        (8000, 8000, VariantRequest(10), True),
+        (8001, 8000, VariantRequest(10), False),
+        (4096, 4096, VariantRequest(), True),
+        (4097, 4096, VariantRequest(), False),
     ],
 )
-def test_most_pixels(tmp_path: Path, width: int, height: int, wish: Wish, fits: bool) -> None:
+def test_most_pixels(
+    tmp_path: Path, width: int, height: int, wish: VariantRequest, fits: bool
+) -> None:
     file = opened(tmp_path, "a.png", flat_png(width, height, 1, 0))
     try:
         if fits:
             encode._checked_costs(file, "JPEG", wish)
         else:
-            with pytest.raises(Unmakeable, match="too large"):
+            with pytest.raises(VariantError, match="too large"):
                 encode._checked_costs(file, "JPEG", wish)
     finally:
         os.close(file.descriptor)
@@ -297,9 +314,11 @@ def test_a_file_of_more_than_64_mb_is_not_opened(tmp_path: Path) -> None:
     file = opened(tmp_path, "a.png", flat_png(10, 10, 8, 0))
     os.truncate(tmp_path / "a.png", 64 * 2**20 + 1)
     try:
-        assert copy_of(replace(file, size=64 * 2**20), "PNG", Wish(5), MemoryBudget(2**28))
-        with pytest.raises(Unmakeable, match="too large"):
-            copy_of(replace(file, size=64 * 2**20 + 1), "PNG", Wish(5), MemoryBudget(2**28))
+        assert render(replace(file, size=64 * 2**20), "PNG", VariantRequest(5), MemoryBudget(2**28))
+        with pytest.raises(VariantError, match="too large"):
+            render(
+                replace(file, size=64 * 2**20 + 1), "PNG", VariantRequest(5), MemoryBudget(2**28)
+            )
     finally:
         os.close(file.descriptor)
 
@@ -307,16 +326,16 @@ def test_a_file_of_more_than_64_mb_is_not_opened(tmp_path: Path) -> None:
 def test_which_texts_are_compressed(tmp_path: Path) -> None:
     file = opened(tmp_path, "a.txt", b"x")
     os.close(file.descriptor)
-    copies = Variants(tmp_path / "copies", 1)
+    copies = VariantCache(tmp_path / "copies", 1)
     sizes = [1023, 1024, 16 * 2**20, 16 * 2**20 + 1]
-    assert [copies.would_compress(replace(file, size=size)) for size in sizes] == [
+    assert [copies.is_compressible(replace(file, size=size)) for size in sizes] == [
         False,
         True,
         True,
         False,
     ]
-    assert not copies.would_compress(replace(file, size=2000, kind="image/png"))
-    assert (variants.LEAST_TEXT, variants.MOST_TEXT) == (1024, 16 * 2**20)
+    assert not copies.is_compressible(replace(file, size=2000, kind="image/png"))
+    assert (variants.MIN_TEXT_BYTES, variants.MAX_TEXT_BYTES) == (1024, 16 * 2**20)
 
 
 def test_copies_of_the_last_seconds_and_those_that_fit_stay(tmp_path: Path) -> None:
@@ -326,7 +345,7 @@ def test_copies_of_the_last_seconds_and_those_that_fit_stay(tmp_path: Path) -> N
     for number, age in enumerate((100, 90, 80, 1)):
         (copies / f"{number}.png").write_bytes(bytes(400_000))
         os.utime(copies / f"{number}.png", (now - age, now - age))
-    cache = Variants(copies, 1)
+    cache = VariantCache(copies, 1)
     cache._make_room(2**20)
     assert sorted(path.name for path in copies.iterdir()) == ["2.png", "3.png"]
     cache._make_room(2**20 // 20 - 1)
@@ -343,7 +362,7 @@ def test_copies_of_the_last_seconds_and_those_that_fit_stay(tmp_path: Path) -> N
 # -- the gallery -----------------------------------------------------------------------------------
 
 
-def test_a_list_has_sixty_files_or_up_to_two_hundred(shown: Shown) -> None:
+def test_a_list_has_sixty_files_or_up_to_two_hundred(shown: GalleryHarness) -> None:
     for number in range(201):
         (shown.folder / f"{number}.txt").write_text("x", "utf-8")
     assert len(shown.names()) == 60
@@ -356,7 +375,7 @@ def test_a_list_has_sixty_files_or_up_to_two_hundred(shown: Shown) -> None:
     assert shown.json("list?n=1")["expires_in"] is None
 
 
-def test_files_of_one_moment_come_by_their_names_backwards(shown: Shown) -> None:
+def test_files_of_one_moment_come_by_their_names_backwards(shown: GalleryHarness) -> None:
     for name in ("b.png", "a.png", "c.png"):
         png(shown.folder / name, when=1000)
     png(shown.folder / "newer.png", when=1001)
@@ -364,21 +383,21 @@ def test_files_of_one_moment_come_by_their_names_backwards(shown: Shown) -> None
 
 
 def test_what_the_gallery_asks_for_stands_among_the_steps() -> None:
-    for address in (pages.THUMBNAIL, pages.SHOWABLE):
-        wish = wish_of(query(f"/x?{address}"))
+    for address in (pages.THUMBNAIL, pages.BROWSER_VIEW):
+        wish = parse_variant_request(query(f"/x?{address}"))
         assert wish is not None
-        assert wish.in_steps == wish
+        assert wish.rounded == wish
     assert pages.THUMBNAIL == "w=320&fmt=webp&q=auto"
-    assert pages.SHOWABLE == "w=2048&fmt=webp&q=auto"
+    assert pages.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
 
 
 def test_a_cursor_that_is_gone_gives_its_moment_again() -> None:
     files = [Entry((name,), 1, moment, 1) for name, moment in (("c", 3), ("b", 2), ("a", 2))]
-    assert place_of(files, cursor_of(files[0])) == 1
-    assert place_of(files, cursor_of(files[1])) == 2
-    assert place_of(files, cursor_of(files[2])) == 3
+    assert position_after(files, make_cursor(files[0])) == 1
+    assert position_after(files, make_cursor(files[1])) == 2
+    assert position_after(files, make_cursor(files[2])) == 3
     gone = Entry(("gone",), 1, 2, 1)
-    assert place_of(files, cursor_of(gone)) == 1
+    assert position_after(files, make_cursor(gone)) == 1
 
 
 def test_what_is_shown_as_what() -> None:
@@ -393,32 +412,32 @@ def test_what_is_shown_as_what() -> None:
         "a.heic": "image",
         "a.exe": None,
     }
-    assert {name: kind_of(name) for name in kinds} == kinds
+    assert {name: media_kind(name) for name in kinds} == kinds
 
 
 def test_the_bounds_of_what_is_remembered() -> None:
-    assert (listing.LEAST_SECONDS, listing.MOST_FOLDERS, listing.SEARCH_SECONDS) == (1.0, 8, 0.5)
-    assert (listing.MOST_TEXTS, listing.MOST_CHARACTERS, listing.LONGEST_TEXT) == (
+    assert (listing.MIN_CACHE_SECONDS, listing.MAX_FOLDERS, listing.SEARCH_SECONDS) == (1.0, 8, 0.5)
+    assert (listing.MAX_TEXTS, listing.MAX_CHARACTERS, listing.MAX_TEXT_CHARS) == (
         20_000,
         16_000_000,
         4000,
     )
-    assert (text_chunks.MOST_TEXT, text_chunks.MOST_CHUNKS) == (4 * 2**20, 16_384)
-    assert (memory.IMAGE_MB, memory.MOST_PASSED) == (220, 8)
+    assert (text_chunks.MAX_TEXT_BYTES, text_chunks.MAX_CHUNKS) == (4 * 2**20, 16_384)
+    assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
     assert (lockout.LOOK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
     assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)
-    assert retention.SPARED_SECONDS == 3600.0
+    assert retention.MIN_AGE_SECONDS == 3600.0
 
 
 # -- what a picture tells --------------------------------------------------------------------------
 
 
-def told(shown: Shown, made: dict[str, Any]) -> Any:
+def told(shown: GalleryHarness, made: dict[str, Any]) -> Any:
     png(shown.folder / "a.png", made)
     return shown.json("info?path=a.png")
 
 
-def test_what_is_told_is_bounded(shown: Shown) -> None:
+def test_what_is_told_is_bounded(shown: GalleryHarness) -> None:
     samplers = {
         str(number): node("KSampler", seed=number, positive="x" * 1500 + str(number))
         for number in range(30)
@@ -428,10 +447,10 @@ def test_what_is_told_is_bounded(shown: Shown) -> None:
     assert len(found["positive"]) == 20_000
     made = prompt(model="m" * 400 + ".safetensors")
     assert [len(name) for name in told(shown, made)["models"]] == [300]
-    assert (metadata.MOST_NODES, metadata.MOST_INPUTS) == (5000, 128)
+    assert (metadata.MAX_NODES, metadata.MAX_INPUTS) == (5000, 128)
 
 
-def test_numbers_are_those_that_a_machine_makes(shown: Shown) -> None:
+def test_numbers_are_those_that_a_machine_makes(shown: GalleryHarness) -> None:
     def numbers(**inputs: Any) -> Any:
         return told(shown, {"1": node("X", **inputs)})
 
@@ -458,14 +477,14 @@ def test_how_long_browsers_may_keep_a_file() -> None:
 def test_the_least_that_a_setting_may_be(tmp_path: Path) -> None:
     base = {"alias": "a", "folder": "x"}
     for name in ("cache_seconds", "quota_mb"):
-        assert getattr(mount_of({**base, name: 0}, tmp_path / "f"), name) == 0
+        assert getattr(parse_mount({**base, name: 0}, tmp_path / "f"), name) == 0
         with pytest.raises(ConfigError, match="at least 0"):
-            mount_of({**base, name: -1}, tmp_path / "f")
+            parse_mount({**base, name: -1}, tmp_path / "f")
     for rule in ("older_than_days", "total_mb", "most_files", "keep_newest"):
-        found = mount_of({**base, "clean": {rule: 0}}, tmp_path / "f")
+        found = parse_mount({**base, "clean": {rule: 0}}, tmp_path / "f")
         assert getattr(found.clean, rule) == 0
         with pytest.raises(ConfigError, match="at least 0"):
-            mount_of({**base, "clean": {rule: -1}}, tmp_path / "f")
-    assert as_json(mount_of(base, tmp_path / "f"))["folder"] == str(tmp_path / "x")
+            parse_mount({**base, "clean": {rule: -1}}, tmp_path / "f")
+    assert mount_to_json(parse_mount(base, tmp_path / "f"))["folder"] == str(tmp_path / "x")
     assert Clean() == Clean(None, None, None, 0)
-    assert json.dumps(as_json(Mount("a", Path("x"), 3600))) == '{"alias": "a", "folder": "x"}'
+    assert json.dumps(mount_to_json(Mount("a", Path("x"), 3600))) == '{"alias": "a", "folder": "x"}'

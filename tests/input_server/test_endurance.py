@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from input_server.http.server import BACKLOG, holder_arguments
-from input_server.mounts.open_files import OpenFiles
-from input_server.mounts.resolve import Missing, locate, open_plain, reached
+from input_server.mounts.open_files import OpenFileCache
+from input_server.mounts.resolve import Missing, locate, open_parent, open_regular_file
 from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, memory, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
@@ -214,7 +214,7 @@ def version(number: int, size: int) -> bytes:
     return (f"{number:08}".encode() + seed * (size // 32 + 1))[:size]
 
 
-def is_whole(body: bytes, size: int) -> bool:
+def is_complete_file(body: bytes, size: int) -> bool:
     return body == version(int(body[:8]), size)
 
 
@@ -249,7 +249,7 @@ async def ask(port: int, many: int, seen: set[bytes]) -> int:
         length = int(head.lower().partition(b"content-length: ")[2].split()[0])
         body = await asyncio.wait_for(reader.readexactly(length), TIMEOUT)
         seen.add(body[:8])
-        wrong += not (head.split()[1] == b"200" and length == size and is_whole(body, size))
+        wrong += not (head.split()[1] == b"200" and length == size and is_complete_file(body, size))
     writer.close()
     await writer.wait_closed()
     return wrong
@@ -341,10 +341,10 @@ def test_many_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
 def test_a_file_in_use_is_not_closed_before_it_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.mounts.open_files.HELD_SECONDS", -1.0)
+    monkeypatch.setattr("input_server.mounts.open_files.IDLE_SECONDS", -1.0)
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name, "utf-8")
-    mount, files = Mount("m", tmp_path), OpenFiles(hold=1, patience=-1)
+    mount, files = Mount("m", tmp_path), OpenFileCache(max_cached=1, retire_seconds=-1)
     used = files.find(mount, ("a.txt",))
     files.done(files.find(mount, ("b.txt",)))
     files.sweep()
@@ -370,8 +370,8 @@ def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path) -> N
     inside.rename(tmp_path / "m" / "moved")
     inside.symlink_to(outside)
     with pytest.raises(Missing):
-        open_plain(path, root)
-    with pytest.raises(OSError, match=r"Not a directory|symbolic"), reached(path, root):
+        open_regular_file(path, root)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic"), open_parent(path, root):
         pass
 
 

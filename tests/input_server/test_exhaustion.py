@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from input_server.http.handler import Asked, FileServer
+from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.urls import parse
 from input_server.mounts import disk_usage, open_files
-from input_server.mounts.open_files import OpenFiles, descriptor_limit
-from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_plain
+from input_server.mounts.open_files import OpenFileCache, descriptor_limit
+from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_regular_file
 from input_server.mounts.table import Mount
 from input_server.settings import read
 from tests.input_server.running import KEY, Running, processes
@@ -51,7 +51,7 @@ def server(tmp_path: Path) -> FileServer:
 
 def status(server: FileServer, name: str = "a.bin") -> tuple[int, str | None]:
     route = parse(f"/comfyui_server/pw={KEY}/files/m/{name}")
-    reply = server.answer(Asked("GET", route, {}, {}, "192.0.2.1"))
+    reply = server.answer(HttpRequest("GET", route, {}, {}, "192.0.2.1"))
     if reply.file is not None:
         server.files.done(reply.file)
     return reply.status, reply.headers.get("Retry-After")
@@ -126,10 +126,10 @@ def test_locating_and_opening_tell_missing_from_exhausted(
     path, root = locate(tmp_path, ("a.bin",))
     monkeypatch.setattr(os, "open", failing(errno.EMFILE))
     with pytest.raises(Exhausted):
-        open_plain(path, root)
+        open_regular_file(path, root)
     monkeypatch.setattr(os, "open", failing(errno.EACCES))
     with pytest.raises(Missing):
-        open_plain(path, root)
+        open_regular_file(path, root)
 
 
 def test_windows_has_codes_of_its_own_for_it() -> None:
@@ -199,14 +199,14 @@ def is_open(descriptor: int) -> bool:
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows no file is held open")
 def test_replaced_files_are_bounded_and_the_newest_are_no_longer_held(tmp_path: Path) -> None:
-    files, mount = OpenFiles(hold=4, most=10), Mount("m", tmp_path)
+    files, mount = OpenFileCache(max_cached=4, most=10), Mount("m", tmp_path)
     held = []
     for number in range(40):
         replace(tmp_path, number)
         file = files.find(mount, ("a.bin",))
         assert file.read(0, 9) == b"%d" % number
         files.done(file)
-        held.append(file.held)
+        held.append(file.cached)
         assert files.count <= 10
     assert held == [True] * 10 + [False] * 30
     files.close()
@@ -218,7 +218,7 @@ def test_the_oldest_replaced_files_make_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_files, "PINNED_SECONDS", -1.0)
-    files, mount = OpenFiles(hold=2, most=4), Mount("m", tmp_path)
+    files, mount = OpenFileCache(max_cached=2, most=4), Mount("m", tmp_path)
     found = []
     for number in range(8):
         replace(tmp_path, number)
@@ -227,7 +227,7 @@ def test_the_oldest_replaced_files_make_room(
             files.done(found[-1])
     assert files.count <= 4
     assert found[0].read(0, 9) == b"0", "it is in use"
-    assert found[-1].held
+    assert found[-1].cached
     assert not is_open(found[1].descriptor) or found[1].descriptor == found[-1].descriptor
     files.done(found[0])
     files.close()
@@ -240,7 +240,7 @@ def test_a_replaced_file_stays_open_for_a_minute_and_in_want_five_seconds(
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for room, seconds in ((100, 60.0), (1, 5.0)):
-        files, mount = OpenFiles(hold=2, most=max(2, room)), Mount("m", tmp_path)
+        files, mount = OpenFileCache(max_cached=2, most=max(2, room)), Mount("m", tmp_path)
         replace(tmp_path, 1)
         first = files.find(mount, ("a.bin",))
         files.done(first)
@@ -262,7 +262,7 @@ def test_a_quarter_of_the_descriptors_is_for_files_that_are_held(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(open_files, "descriptor_limit", lambda: 40)
-    files, mount = OpenFiles(hold=256), Mount("m", tmp_path)
+    files, mount = OpenFileCache(max_cached=256), Mount("m", tmp_path)
     for number in range(30):
         (tmp_path / f"{number}.bin").write_bytes(b"x")
         files.done(files.find(mount, (f"{number}.bin",)))

@@ -21,14 +21,14 @@ from input_server.http.asgi import App
 from input_server.http.express import register
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
-from input_server.images.encode import Wish, wish_of
+from input_server.images.encode import VariantRequest, parse_variant_request
 from input_server.images.memory import MemoryBudget, OverBudget
 from input_server.images.render_queue import (
-    OF_CLIENT,
-    OF_HOLDER,
+    MAX_WAITING,
+    MAX_WAITING_PER_CLIENT,
     SLOTS,
-    WAITING,
-    WAITING_OF_CLIENT,
+    SLOTS_PER_CLIENT,
+    SLOTS_PER_CREDENTIAL,
     Busy,
     RenderQueue,
     Requester,
@@ -134,7 +134,7 @@ def server(tmp_path: Path) -> FileServer:
 
 
 def fill(queue: RenderQueue, client: str) -> list[Ticket]:
-    return [queue.enter(Requester(client, "key owner")) for _ in range(2 + WAITING_OF_CLIENT)]
+    return [queue.enter(Requester(client, "key owner")) for _ in range(2 + MAX_WAITING_PER_CLIENT)]
 
 
 PATH = f"/comfyui_server/pw={KEY}/files/m/small.png?w=20"
@@ -212,7 +212,13 @@ def running(tickets: list[Ticket]) -> list[int]:
 
 
 def test_one_client_has_two_of_four_slots_and_one_link_three() -> None:
-    assert (SLOTS, OF_CLIENT, OF_HOLDER, WAITING_OF_CLIENT, WAITING) == (4, 2, 3, 64, 512)
+    assert (SLOTS, SLOTS_PER_CLIENT, SLOTS_PER_CREDENTIAL, MAX_WAITING_PER_CLIENT, MAX_WAITING) == (
+        4,
+        2,
+        3,
+        64,
+        512,
+    )
     queue = RenderQueue()
     flood = [queue.enter(Requester("a", "link 1")) for _ in range(5)]
     assert running(flood) == [0, 1]
@@ -238,7 +244,7 @@ def test_of_those_that_wait_the_one_with_the_fewest_slots_is_next() -> None:
 
 def test_one_address_with_two_links_serves_them_in_turn() -> None:
     queue = RenderQueue()
-    one = [queue.enter(Requester("a", "link 1")) for _ in range(WAITING_OF_CLIENT + 2)]
+    one = [queue.enter(Requester("a", "link 1")) for _ in range(MAX_WAITING_PER_CLIENT + 2)]
     two = queue.enter(Requester("a", "link 2"))
     with pytest.raises(Busy):
         one[-1].turn.result(0)
@@ -250,7 +256,10 @@ def test_one_address_with_two_links_serves_them_in_turn() -> None:
 
 def test_where_too_many_wait_in_all_those_with_the_most_lose_their_newest() -> None:
     queue = RenderQueue()
-    tickets = [queue.enter(Requester(f"client {n % 9}", "key")) for n in range(WAITING + OF_HOLDER)]
+    tickets = [
+        queue.enter(Requester(f"client {n % 9}", "key"))
+        for n in range(MAX_WAITING + SLOTS_PER_CREDENTIAL)
+    ]
     greedy = next(ticket for ticket in reversed(tickets) if ticket.requester.client == "client 3")
     late = queue.enter(Requester("late", "another key"))
     assert late.turn.done(), "a slot is left for another key"
@@ -279,12 +288,17 @@ def test_whatever_comes_slots_are_bounded_and_nobody_starves(
         try:
             tickets.append(queue.enter(Requester(client, holder)))
         except Busy:
-            assert sum(t.requester.client == client for t in tickets) >= WAITING_OF_CLIENT
+            assert sum(t.requester.client == client for t in tickets) >= MAX_WAITING_PER_CLIENT
         active = [t for t in tickets if t.turn.done() and t.turn.exception() is None]
         assert len(active) <= SLOTS
         for one in active:
-            assert sum(o.requester.client == one.requester.client for o in active) <= OF_CLIENT
-            assert sum(o.requester.holder == one.requester.holder for o in active) <= OF_HOLDER
+            assert (
+                sum(o.requester.client == one.requester.client for o in active) <= SLOTS_PER_CLIENT
+            )
+            assert (
+                sum(o.requester.holder == one.requester.holder for o in active)
+                <= SLOTS_PER_CREDENTIAL
+            )
         fresh = Requester("somebody else", "another link")
         if len(active) < SLOTS:
             ticket = queue.enter(fresh)
@@ -304,30 +318,30 @@ def test_whatever_comes_slots_are_bounded_and_nobody_starves(
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
-        ({"w": "1"}, Wish(160)),
-        ({"w": "239"}, Wish(160)),
-        ({"w": "240"}, Wish(320)),
-        ({"w": "320"}, Wish(320)),
-        ({"h": "479"}, Wish(height=320)),
-        ({"h": "480"}, Wish(height=640)),
-        ({"w": "960", "h": "959"}, Wish(1280, 640)),
-        ({"w": "1663"}, Wish(1280)),
-        ({"w": "1664"}, Wish(2048)),
-        ({"w": "8192"}, Wish(2048)),
-        ({"q": "1"}, Wish(quality=50, lighter=True)),
-        ({"q": "62"}, Wish(quality=50, lighter=True)),
-        ({"q": "63"}, Wish(quality=75, lighter=True)),
-        ({"quality": "83"}, Wish(quality=90, lighter=True)),
-        ({"q": "auto", "fmt": "webp"}, Wish(form="webp", lighter=True)),
-        ({"w": "0"}, Wish(wrong="w and h have to be from 1 to 8192.")),
+        ({"w": "1"}, VariantRequest(160)),
+        ({"w": "239"}, VariantRequest(160)),
+        ({"w": "240"}, VariantRequest(320)),
+        ({"w": "320"}, VariantRequest(320)),
+        ({"h": "479"}, VariantRequest(height=320)),
+        ({"h": "480"}, VariantRequest(height=640)),
+        ({"w": "960", "h": "959"}, VariantRequest(1280, 640)),
+        ({"w": "1663"}, VariantRequest(1280)),
+        ({"w": "1664"}, VariantRequest(2048)),
+        ({"w": "8192"}, VariantRequest(2048)),
+        ({"q": "1"}, VariantRequest(quality=50, lighter=True)),
+        ({"q": "62"}, VariantRequest(quality=50, lighter=True)),
+        ({"q": "63"}, VariantRequest(quality=75, lighter=True)),
+        ({"quality": "83"}, VariantRequest(quality=90, lighter=True)),
+        ({"q": "auto", "fmt": "webp"}, VariantRequest(form="webp", lighter=True)),
+        ({"w": "0"}, VariantRequest(wrong="w and h have to be from 1 to 8192.")),
     ],
 )
 def test_an_address_that_ends_gives_sizes_and_qualities_in_steps(
-    asked: dict[str, str], given: Wish
+    asked: dict[str, str], given: VariantRequest
 ) -> None:
-    wish = wish_of(asked)
+    wish = parse_variant_request(asked)
     assert wish is not None
-    assert wish.in_steps == given
+    assert wish.rounded == given
 
 
 def test_links_have_few_copies_and_keys_the_exact_ones(tmp_path: Path) -> None:

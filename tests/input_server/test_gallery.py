@@ -21,14 +21,20 @@ import requests
 from input_server.auth import signing
 from input_server.auth.access import Key
 from input_server.gallery import listing
-from input_server.gallery.listing import Newest, Texts, cursor_of, page_of, place_of
-from input_server.mounts.disk_usage import Entry, remembering
+from input_server.gallery.listing import (
+    FolderListings,
+    SearchTexts,
+    make_cursor,
+    next_page,
+    position_after,
+)
+from input_server.mounts.disk_usage import Entry, cached_usage
 from input_server.mounts.resolve import Exhausted
 from input_server.mounts.table import Mount, MountTable
 from tests.input_server.looked_at import (
     KEY,
     SIGNING_KEY,
-    Shown,
+    GalleryHarness,
     png,
     prompt,
     serving,
@@ -80,13 +86,15 @@ def test_over_http_the_page_the_list_and_the_pictures_come_with_their_headers(
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_the_page_is_the_same_with_and_without_a_final_slash(shown: Shown, ending: str) -> None:
+def test_the_page_is_the_same_with_and_without_a_final_slash(
+    shown: GalleryHarness, ending: str
+) -> None:
     reply = shown.ask(PAGE.rstrip("/") + ending)
     assert reply.status == 200
     assert reply.body.startswith(b"<!doctype html>")
 
 
-def test_only_what_stands_in_the_page_may_run(shown: Shown) -> None:
+def test_only_what_stands_in_the_page_may_run(shown: GalleryHarness) -> None:
     reply = shown.ask(PAGE)
     policy = dict(
         part.strip().partition(" ")[::2]
@@ -105,13 +113,13 @@ def test_only_what_stands_in_the_page_may_run(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("below", ["nothing", "list/", "info/x.png", "/", "list/../list"])
-def test_there_is_nothing_else_below_it(shown: Shown, below: str) -> None:
+def test_there_is_nothing_else_below_it(shown: GalleryHarness, below: str) -> None:
     png(shown.folder / "x.png")
     assert shown.ask(PAGE + below).status == 404
 
 
 def test_another_folder_has_no_page_and_a_folder_that_is_not_there_yet_an_empty_list(
-    shown: Shown,
+    shown: GalleryHarness,
 ) -> None:
     assert shown.ask(PAGE.replace("/m/", "/nomount/")).status == 404
     told = shown.json("list", PAGE.replace("/m/", "/other/"))
@@ -121,7 +129,7 @@ def test_another_folder_has_no_page_and_a_folder_that_is_not_there_yet_an_empty_
 # The list
 
 
-def test_files_come_newest_first_with_kind_size_and_time(shown: Shown) -> None:
+def test_files_come_newest_first_with_kind_size_and_time(shown: GalleryHarness) -> None:
     for number, name in enumerate(
         ["a.png", "sub/b.MP4", "c.flac", "d.glb", "e.txt", "f.json", "g.pdf", "h.tiff"]
     ):
@@ -145,7 +153,7 @@ def test_files_come_newest_first_with_kind_size_and_time(shown: Shown) -> None:
     assert [i["name"] for i in items if i["view"]] == ["h.tiff"]
 
 
-def test_hidden_odd_and_unknown_files_never_appear(shown: Shown) -> None:
+def test_hidden_odd_and_unknown_files_never_appear(shown: GalleryHarness) -> None:
     for name in ("ok.png", ".hidden.png", ".git/x.png", "NUL.png", "x.latent", "noext", "x.py"):
         (shown.folder / name).parent.mkdir(exist_ok=True)
         (shown.folder / name).write_bytes(b"")
@@ -158,7 +166,7 @@ def test_hidden_odd_and_unknown_files_never_appear(shown: Shown) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not take these names")
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_every_name_has_an_address_that_opens_it(shown: Shown, name: str) -> None:
+def test_every_name_has_an_address_that_opens_it(shown: GalleryHarness, name: str) -> None:
     png(shown.folder / name)
     (item,) = shown.json("list")["items"]
     assert item["name"] == name
@@ -169,7 +177,7 @@ def test_every_name_has_an_address_that_opens_it(shown: Shown, name: str) -> Non
     assert shown.json(f"info?path={quote(name)}")["width"] == 24
 
 
-def every_page(shown: Shown, most: int) -> list[list[str]]:
+def every_page(shown: GalleryHarness, most: int) -> list[list[str]]:
     pages, after = [], ""
     while after is not None:
         told = shown.json(f"list?n={most}" + (f"&after={after}" if after else ""))
@@ -178,7 +186,7 @@ def every_page(shown: Shown, most: int) -> list[list[str]]:
     return pages
 
 
-def test_pages_hold_every_file_once(shown: Shown) -> None:
+def test_pages_hold_every_file_once(shown: GalleryHarness) -> None:
     for number in range(23):  # some of the same moment
         (shown.folder / f"{number:02}.txt").write_bytes(b"")
         os.utime(shown.folder / f"{number:02}.txt", (1000 + number // 5, 1000 + number // 5))
@@ -197,19 +205,19 @@ def test_a_cursor_holds_while_new_files_come_and_its_own_goes() -> None:
     files = [
         entry(name, moment) for name, moment in [("e", 5), ("d", 3), ("c", 3), ("b", 3), ("a", 1)]
     ]
-    after_c = cursor_of(files[2])
-    assert [e.names[0] for e in files[place_of(files, after_c) :]] == ["b", "a"]
+    after_c = make_cursor(files[2])
+    assert [e.names[0] for e in files[position_after(files, after_c) :]] == ["b", "a"]
     newer = [entry("g", 9), entry("f", 8), *files]
-    assert [e.names[0] for e in newer[place_of(newer, after_c) :]] == ["b", "a"]
+    assert [e.names[0] for e in newer[position_after(newer, after_c) :]] == ["b", "a"]
     without = [e for e in newer if e.names != ("c",)]
-    assert [e.names[0] for e in without[place_of(without, after_c) :]] == ["d", "b", "a"]
-    assert place_of(files, cursor_of(entry("z", 2))) == 4
-    assert place_of([], after_c) == 0
+    assert [e.names[0] for e in without[position_after(without, after_c) :]] == ["d", "b", "a"]
+    assert position_after(files, make_cursor(entry("z", 2))) == 4
+    assert position_after([], after_c) == 0
 
 
 def test_tens_of_thousands_of_files_are_paged() -> None:
     files = [entry(f"{number}.txt", -number) for number in range(50_000)]
-    page = page_of(files, place_of(files, cursor_of(files[40_000])), 60, None)
+    page = next_page(files, position_after(files, make_cursor(files[40_000])), 60, None)
     assert [e.names[0] for e in page.entries][:2] == ["40001.txt", "40002.txt"]
 
 
@@ -230,21 +238,23 @@ def test_tens_of_thousands_of_files_are_paged() -> None:
         f"q={'x' * 201}",
     ],
 )
-def test_a_wrong_question_is_told_in_plain_text(shown: Shown, query: str) -> None:
+def test_a_wrong_question_is_told_in_plain_text(shown: GalleryHarness, query: str) -> None:
     reply = shown.ask(f"{PAGE}list?{query}")
     assert reply.status == 400
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert reply.body.startswith((b"n has", b"after has", b"q has"))
 
 
-def test_a_new_file_is_in_the_list_after_a_moment(shown: Shown) -> None:
+def test_a_new_file_is_in_the_list_after_a_moment(shown: GalleryHarness) -> None:
     png(shown.folder / "old.png", when=1000)
     assert shown.names() == ["old.png"]
     png(shown.folder / "new.png", when=2000)
     wait_until(lambda: shown.names() == ["new.png", "old.png"])  # a walk is remembered for a second
 
 
-def test_of_many_that_ask_at_once_one_walks(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_that_ask_at_once_one_walks(
+    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     walks = []
 
     def walk(folder: Path) -> list[Entry]:
@@ -253,7 +263,7 @@ def test_of_many_that_ask_at_once_one_walks(shown: Shown, monkeypatch: pytest.Mo
         return [entry("a.png", 1)]
 
     monkeypatch.setattr(listing, "walk", walk)
-    known = Newest()
+    known = FolderListings()
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: known.files(shown.folder), range(64)))
     assert len(walks) == 1
@@ -263,7 +273,7 @@ def test_of_many_that_ask_at_once_one_walks(shown: Shown, monkeypatch: pytest.Mo
 # Links that need no key
 
 
-def test_a_signed_link_opens_everything_below_it_until_it_ends(shown: Shown) -> None:
+def test_a_signed_link_opens_everything_below_it_until_it_ends(shown: GalleryHarness) -> None:
     png(shown.folder / "sub" / "a b.png", prompt())
     end = int(time.time()) + 60
     page, _, query = signed("", end).partition("?")
@@ -284,7 +294,7 @@ def test_a_signed_link_opens_everything_below_it_until_it_ends(shown: Shown) -> 
     assert shown.ask(f"{page}list?{ended}").status == 401
 
 
-def test_through_a_hosts_gate_the_addresses_fit_too(shown: Shown) -> None:
+def test_through_a_hosts_gate_the_addresses_fit_too(shown: GalleryHarness) -> None:
     png(shown.folder / "sub" / "a.png")
     for key, query in ((KEY, ""), ("signed", signed("", time.time() + 60).partition("?")[2])):
         page = f"/pw={key}/files/comfyui/gallery/m/"
@@ -297,7 +307,9 @@ def test_through_a_hosts_gate_the_addresses_fit_too(shown: Shown) -> None:
 
 def test_a_key_that_wants_a_signature_too_gets_addresses_that_have_it(tmp_path: Path) -> None:
     second = "second secret"
-    shown = Shown(tmp_path, Key("guest", "key-of-a-guest", signature=second), cache=tmp_path / "c")
+    shown = GalleryHarness(
+        tmp_path, Key("guest", "key-of-a-guest", signature=second), cache=tmp_path / "c"
+    )
     png(tmp_path / "a.png")
     query = signing.query(second, "gallery", "m", (), int(time.time()) + 60)
     page = "/comfyui_server/pw=key-of-a-guest/gallery/m/"
@@ -312,7 +324,7 @@ def test_a_key_that_wants_a_signature_too_gets_addresses_that_have_it(tmp_path: 
 
 
 @pytest.fixture
-def searched(shown: Shown) -> Shown:
+def searched(shown: GalleryHarness) -> GalleryHarness:
     png(shown.folder / "one.png", prompt("A Lighthouse, dawn", seed=4711), when=3000)
     png(shown.folder / "two.png", prompt("a fox", "watermark", model="Juggernaut.ckpt"), when=2000)
     png(shown.folder / "foxes" / "three.png", prompt("杭州的清晨，薄雾"), when=1000)
@@ -337,18 +349,18 @@ def searched(shown: Shown) -> Shown:
     ],
 )
 def test_all_words_have_to_be_in_the_path_or_in_what_a_picture_tells(
-    searched: Shown, query: str, found: list[str]
+    searched: GalleryHarness, query: str, found: list[str]
 ) -> None:
     assert searched.names(f"list?q={query}") == found
 
 
-def test_a_seed_is_found_behind_a_prompt_of_any_length(shown: Shown) -> None:
+def test_a_seed_is_found_behind_a_prompt_of_any_length(shown: GalleryHarness) -> None:
     png(shown.folder / "a.png", prompt("very " * 5000, seed=4711))
     assert shown.names("list?q=4711+sd15+very") == ["a.png"]
 
 
 def test_a_search_that_takes_long_tells_what_it_has_and_goes_on(
-    searched: Shown, monkeypatch: pytest.MonkeyPatch
+    searched: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "SEARCH_SECONDS", -1.0)
     steps, after = [], ""
@@ -360,15 +372,15 @@ def test_a_search_that_takes_long_tells_what_it_has_and_goes_on(
 
 
 def test_a_picture_is_read_once_for_all_searches_until_it_changes(
-    searched: Shown, monkeypatch: pytest.MonkeyPatch
+    searched: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    of = Texts.of
+    of = SearchTexts.of
 
-    def noted(self: Texts, folder: Path, entry: Entry, look: Any) -> str:
+    def noted(self: SearchTexts, folder: Path, entry: Entry, look: Any) -> str:
         return of(self, folder, entry, lambda: (read.append(entry.path), look())[1])
 
-    monkeypatch.setattr(Texts, "of", noted)
+    monkeypatch.setattr(SearchTexts, "of", noted)
     assert searched.names("list?q=4711") == ["one.png"]
     assert searched.names("list?q=lighthouse") == ["one.png"]
     assert sorted(read) == ["foxes/three.png", "one.png", "two.png"]
@@ -378,10 +390,10 @@ def test_a_picture_is_read_once_for_all_searches_until_it_changes(
 
 
 def test_what_searches_remember_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "MOST_TEXTS", 3)
-    monkeypatch.setattr(listing, "MOST_CHARACTERS", 20)
-    monkeypatch.setattr(listing, "LONGEST_TEXT", 8)
-    texts, read = Texts(), []
+    monkeypatch.setattr(listing, "MAX_TEXTS", 3)
+    monkeypatch.setattr(listing, "MAX_CHARACTERS", 20)
+    monkeypatch.setattr(listing, "MAX_TEXT_CHARS", 8)
+    texts, read = SearchTexts(), []
 
     def ask(name: str, text: str) -> str:
         return texts.of(Path("m"), entry(name, 1), lambda: (read.append(name), text)[1])
@@ -399,7 +411,7 @@ def test_what_searches_remember_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert read[5:] == ["x", "y", "z", "x"]
 
 
-def test_many_may_search_at_once(searched: Shown) -> None:
+def test_many_may_search_at_once(searched: GalleryHarness) -> None:
     queries = ["fox", "lighthouse", "4711", "watermark"] * 8
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda q: searched.names(f"list?q={q}"), queries))
@@ -419,7 +431,7 @@ def lacking(number: int) -> Any:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 def test_a_list_that_cannot_be_read_for_want_of_descriptors_is_not_empty(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch, number: int
+    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     png(shown.folder / "a.png", prompt())
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
@@ -432,7 +444,7 @@ def test_a_list_that_cannot_be_read_for_want_of_descriptors_is_not_empty(
 
 
 def test_a_search_that_cannot_open_a_picture_forgets_nothing(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
+    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     png(shown.folder / "a.png", prompt("a lighthouse"))
 
@@ -452,7 +464,7 @@ def test_figures_stay_as_they_were_where_a_mount_cannot_be_measured(
 ) -> None:
     png(tmp_path / "m" / "a.png")
     table = MountTable((Mount("m", tmp_path / "m"),), tmp_path / "absent.json", print)
-    figures = remembering(table, seconds=0)
+    figures = cached_usage(table, seconds=0)
     before = figures()
     assert before["m"][0] == 1
     with monkeypatch.context() as patch:

@@ -58,7 +58,7 @@ def tab(browser: Browser) -> Iterator[Tab]:
         opened.speak("en-US")
         yield opened
         opened.evaluate("1")  # what the browser had to say has come by then
-        assert opened.troubles == []
+        assert opened.console_errors == []
 
 
 def ready(tab: Tab, url: str) -> None:
@@ -351,8 +351,8 @@ def test_no_text_can_become_markup_even_by_mistake(tab: Tab, served: Served) -> 
         told = f"(() => {{ try {{ document.body.{attempt} }} catch (e) {{ return e.name }} }})()"
         assert tab.evaluate(told) == refused, attempt
     assert tab.evaluate("typeof ran") == "undefined"
-    assert len(tab.troubles) >= len(tries)
-    tab.troubles.clear()
+    assert len(tab.console_errors) >= len(tries)
+    tab.console_errors.clear()
 
 
 def test_both_languages_have_every_word(tab: Tab, served: Served) -> None:

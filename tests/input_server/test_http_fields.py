@@ -23,7 +23,7 @@ from input_server import numbers
 from input_server.http import accept_encoding, ranges
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
-from input_server.http.server import make_app
+from input_server.http.server import create_app
 from input_server.settings import read
 from tests.input_server.running import KEY, Running
 
@@ -232,7 +232,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         },
         base,
     )
-    return make_app(config)
+    return create_app(config)
 
 
 def ask(app: Any, method: str, headers: Mapping[str, str], path: str = "a.txt") -> Answer:
@@ -343,7 +343,7 @@ def test_a_date_that_is_younger_than_a_second_is_no_strong_validator(
     asked = {"range": "bytes=0-0", "if-range": format_datetime(CHANGED, usegmt=True)}
     for age, found in ((0.5, None), (1.0, ((0, 1),))):
         monkeypatch.setattr(ranges.time, "time", lambda age=age: CHANGED.timestamp() + age)
-        assert ranges.spans(asked, 9, '"x"', CHANGED) == found
+        assert ranges.parse_range(asked, 9, '"x"', CHANGED) == found
 
 
 def test_a_date_with_two_digits_of_a_year_is_at_most_fifty_years_ahead() -> None:
@@ -398,7 +398,7 @@ def test_a_minute_has_a_leap_second_and_no_more(form: str) -> None:
     ],
 )
 def test_gzip_is_taken_where_it_is_accepted(app: Any, field: str, takes: bool) -> None:
-    assert accept_encoding.takes_gzip(field) is takes
+    assert accept_encoding.accepts_gzip(field) is takes
     assert ("content-encoding" in ask(app, "GET", {"Accept-Encoding": field}).headers) is takes
 
 
@@ -417,7 +417,9 @@ def test_weights_decide_about_gzip(entries: list[tuple[str, str | None]]) -> Non
     field = " , ".join(name if q is None else f"{name} ;q={q}" for name, q in entries)
     weights = {name.removeprefix("x-"): float(q or "0") if q else 1.0 for name, q in entries}
     ours = weights.get("gzip", weights.get("*", 0.0))
-    assert accept_encoding.takes_gzip(field) == (ours > 0 and ours >= weights.get("identity", 0.0))
+    assert accept_encoding.accepts_gzip(field) == (
+        ours > 0 and ours >= weights.get("identity", 0.0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -440,11 +442,11 @@ def test_weights_decide_about_gzip(entries: list[tuple[str, str | None]]) -> Non
     ],
 )
 def test_numbers_are_ascii_digits_within_bounds(text: str, found: int | None) -> None:
-    assert numbers.number(text) == found
+    assert numbers.parse_count(text) == found
 
 
 def test_a_number_is_at_most_what_is_asked_for() -> None:
-    assert numbers.number("700", 99) == 99
+    assert numbers.parse_count("700", 99) == 99
 
 
 def test_fields_that_come_twice_are_one_list_and_two_hosts_are_an_error(running: Running) -> None:
@@ -465,7 +467,7 @@ def test_the_longest_range_and_the_most_parts_are_the_whole_file(app: Any) -> No
         assert ask(app, "GET", {"Range": field}).status == status
     for length, found in ((200, ((0, 1),)), (201, None)):
         field = f"bytes={'0-0':>{length}}"
-        assert ranges.spans({"range": field}, 9, '"x"', CHANGED) == found
+        assert ranges.parse_range({"range": field}, 9, '"x"', CHANGED) == found
 
 
 def test_parts_that_are_the_whole_file_together_are_parts_and_those_beyond_are_not(
@@ -475,7 +477,7 @@ def test_parts_that_are_the_whole_file_together_are_parts_and_those_beyond_are_n
     for begin, status in ((half, 206), (half - 1, 200)):
         field = f"bytes=0-{half - 1}, {begin}-"
         assert ask(app, "GET", {"Range": field}).status == status
-    assert ranges.spans({"range": "bytes=0-4, 5-"}, 9, '"x"', CHANGED) == ((0, 5), (5, 4))
+    assert ranges.parse_range({"range": "bytes=0-4, 5-"}, 9, '"x"', CHANGED) == ((0, 5), (5, 4))
 
 
 # -- figures on loopback ---------------------------------------------------------------------------
@@ -528,10 +530,10 @@ def test_figures_are_for_own_names_on_loopback(
 
 def figures(server: FileServer, host: str | None, **headers: str) -> int:
     from input_server.http import urls
-    from input_server.http.handler import Asked
+    from input_server.http.handler import HttpRequest
 
     named = {**headers} if host is None else {"host": host, **headers}
-    return server.answer(Asked("GET", urls.parse("/metrics"), {}, named, "127.0.0.1")).status
+    return server.answer(HttpRequest("GET", urls.parse("/metrics"), {}, named, "127.0.0.1")).status
 
 
 def test_a_page_under_another_name_gets_no_figures(running: Running) -> None:

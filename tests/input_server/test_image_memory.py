@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from input_server.images import encode
-from input_server.images.encode import ENCODING, Unmakeable, Wish, copy_of
-from input_server.images.memory import IMAGE_MB, MemoryBudget
-from input_server.images.variants import Variants
-from input_server.mounts.open_files import OpenFile, OpenFiles
+from input_server.images.encode import ENCODING, VariantError, VariantRequest, render
+from input_server.images.memory import DEFAULT_IMAGE_MB, MemoryBudget
+from input_server.images.variants import VariantCache
+from input_server.mounts.open_files import OpenFile, OpenFileCache
 from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, processes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-BUDGET = MemoryBudget(IMAGE_MB * 2**20)
+BUDGET = MemoryBudget(DEFAULT_IMAGE_MB * 2**20)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -149,14 +149,14 @@ def test_the_limit_is_a_setting(tmp_path: Path) -> None:
 
 def file_of(folder: Path, name: str, content: bytes) -> OpenFile:
     (folder / name).write_bytes(content)
-    return OpenFiles(0).find(Mount("m", folder), (name,))
+    return OpenFileCache(0).find(Mount("m", folder), (name,))
 
 
 def cost(folder: Path, content: bytes, name: str = "a.png", **wish: object) -> tuple[int, int]:
     file = file_of(folder, name, content)
     try:
         form = str(wish.pop("form", "WEBP"))
-        return encode._checked_costs(file, form, Wish(**wish))  # type: ignore[arg-type]
+        return encode._checked_costs(file, form, VariantRequest(**wish))  # type: ignore[arg-type]
     finally:
         os.close(file.descriptor)
 
@@ -206,8 +206,8 @@ def test_many_scans_are_refused(tmp_path: Path, count: int, status: int) -> None
     file = file_of(tmp_path, "a.jpg", content[:2] + comment + content[2:])
     found = 0
     try:
-        copy_of(file, "WEBP", Wish(10), BUDGET)
-    except Unmakeable as problem:
+        render(file, "WEBP", VariantRequest(10), BUDGET)
+    except VariantError as problem:
         found = problem.status
     finally:
         os.close(file.descriptor)
@@ -226,7 +226,7 @@ def test_many_scans_are_refused(tmp_path: Path, count: int, status: int) -> None
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     orientation=st.integers(0, 9),
     wish=st.builds(
-        Wish,
+        VariantRequest,
         width=st.none() | st.integers(1, 100),
         height=st.none() | st.integers(1, 100),
         quality=st.none() | st.integers(1, 100),
@@ -240,7 +240,7 @@ def test_whatever_the_picture_a_copy_comes_or_it_is_said_why_not(
     form: str,
     size: tuple[int, int],
     orientation: int,
-    wish: Wish,
+    wish: VariantRequest,
     target: str,
     cut: int | None,
 ) -> None:
@@ -259,8 +259,8 @@ def test_whatever_the_picture_a_copy_comes_or_it_is_said_why_not(
     ending = {"JPEG": "jpg", "TIFF": "tif"}.get(form, form.lower())
     file = file_of(tmp_path, f"a.{ending}", buffer.getvalue()[:cut])
     try:
-        content = copy_of(file, target, wish, BUDGET)
-    except Unmakeable as problem:
+        content = render(file, target, wish, BUDGET)
+    except VariantError as problem:
         assert (cut is not None, problem.status) == (True, 422)  # noqa: PT017
         return
     except KeyError:
@@ -283,20 +283,20 @@ def test_a_palette_and_a_clear_colour_keep_their_looks(tmp_path: Path) -> None:
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.paste(0, (0, 0, 200, 400))
     image.save(tmp_path / "a.png", transparency=0)
-    made = variant(tmp_path, "a.png", Wish(40, form="png")).convert("RGBA")
+    made = variant(tmp_path, "a.png", VariantRequest(40, form="png")).convert("RGBA")
     assert made.getpixel((5, 20))[3] == 0
     assert made.getpixel((35, 20)) == (0, 0, 255, 255)
     keyed = Image.new("RGB", (400, 400), (1, 2, 3))
     keyed.paste((9, 9, 250), (200, 0, 400, 400))
     keyed.save(tmp_path / "b.png", transparency=(1, 2, 3))
-    made = variant(tmp_path, "b.png", Wish(40, form="webp")).convert("RGBA")
+    made = variant(tmp_path, "b.png", VariantRequest(40, form="webp")).convert("RGBA")
     assert made.getpixel((5, 20))[3] == 0
     assert made.getpixel((35, 20))[3] == 255
 
 
-def variant(folder: Path, name: str, wish: Wish) -> Image.Image:
-    file = OpenFiles(0).find(Mount("m", folder), (name,))
-    made = Variants(folder / "copies", 10).picture(file, name, wish)
+def variant(folder: Path, name: str, wish: VariantRequest) -> Image.Image:
+    file = OpenFileCache(0).find(Mount("m", folder), (name,))
+    made = VariantCache(folder / "copies", 10).image(file, name, wish)
     content = made.read(0, made.size)
     for one in (file, made):
         os.close(one.descriptor)
@@ -309,7 +309,7 @@ def test_odd_exif_hinders_no_thumbnail(tmp_path: Path) -> None:
         content = saved((40, 30), "JPEG")
         segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
         (tmp_path / f"{number}.jpg").write_bytes(content[:2] + segment + content[2:])
-        assert variant(tmp_path, f"{number}.jpg", Wish(20)).size == (20, 15)
+        assert variant(tmp_path, f"{number}.jpg", VariantRequest(20)).size == (20, 15)
 
 
 # -- HEIC ------------------------------------------------------------------------------------------
@@ -342,14 +342,14 @@ def test_heic_without_its_reader_or_broken_is_an_icon_and_nothing_breaks(
 def test_heic_without_its_reader_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.images.variants.readers", lambda: encode.READERS)
+    monkeypatch.setattr("input_server.images.variants.readable_types", lambda: encode.READERS)
     file = file_of(tmp_path, "a.heic", heic(b"heic"))
-    copies = Variants(tmp_path / "copies", 1)
+    copies = VariantCache(tmp_path / "copies", 1)
     try:
-        with pytest.raises(Unmakeable, match="pillow-heif") as told:
-            copies.picture(file, "a.heic", Wish(100))
+        with pytest.raises(VariantError, match="pillow-heif") as told:
+            copies.image(file, "a.heic", VariantRequest(100))
         assert told.value.status == 415
-        assert copies.picture(file, "a.heic", Wish(lighter=True)) is file
+        assert copies.image(file, "a.heic", VariantRequest(lighter=True)) is file
     finally:
         os.close(file.descriptor)
 

@@ -17,11 +17,11 @@ import pytest
 from input_server.http import asgi
 from input_server.http import server as serve
 from input_server.http.asgi import App
-from input_server.http.handler import Asked, FileServer
+from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.metrics import Metrics
-from input_server.http.response import Reply, plain
+from input_server.http.response import HttpResponse, plain
 from input_server.http.urls import parse
-from input_server.mounts.open_files import OpenFiles
+from input_server.mounts.open_files import OpenFileCache
 from input_server.mounts.table import ConfigError, Mount
 from input_server.settings import Config, read
 from tests.input_server.running import KEY
@@ -144,7 +144,7 @@ def test_native_code_sends_few_files_and_none_where_descriptors_are_few(
     monkeypatch.setattr(serve, "descriptor_limit", lambda: descriptors)
     monkeypatch.setattr("input_server.http.send_buffers.plain_files", lambda: 2**20)
     settings = replace(config(tmp_path), workers=workers)
-    bodies = serve._native_bodies(settings, OpenFiles())
+    bodies = serve._native_bodies(settings, OpenFileCache())
     if limit is None:
         assert bodies is None
     else:
@@ -163,7 +163,7 @@ def test_the_system_ends_connections_that_take_nothing() -> None:
 # -- what waits ------------------------------------------------------------------------------------
 
 
-def application(base: Path, answer: Callable[..., Reply], **more: str) -> App:
+def application(base: Path, answer: Callable[..., HttpResponse], **more: str) -> App:
     server = FileServer(config(base, **more), by_asgi=True)
     server.answer = answer  # type: ignore[method-assign]
     return App(server, Metrics(dict))
@@ -219,7 +219,7 @@ def test_a_file_is_closed_a_minute_after_nobody_has_asked_for_it_for_twenty_seco
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     (tmp_path / "a.bin").write_bytes(b"a")
-    files = OpenFiles()
+    files = OpenFileCache()
     file = files.find(Mount("m", tmp_path), ("a.bin",))
     files.done(file)
     for passed, again in ((19.5, True), (20.5, False)):
@@ -240,7 +240,7 @@ def test_a_server_waits_as_long_as_a_client_may_stall_before_it_closes_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
-    monkeypatch.setattr("input_server.http.handler.OpenFiles", lambda *what: given.append(what))
+    monkeypatch.setattr("input_server.http.handler.OpenFileCache", lambda *what: given.append(what))
     settings = config(tmp_path, INPUT_SERVER_STALL_SECONDS="90")
     FileServer(settings, by_asgi=True)
     FileServer(settings)
@@ -261,7 +261,7 @@ def headers(
     server = FileServer(config(base, **more))
     (base / "m" / "a.bin").write_bytes(bytes(size))
     route = parse(f"/comfyui_server/pw={KEY}/files/m/a.bin")
-    reply = server.answer(Asked("GET", route, {}, sent, "192.0.2.1"))
+    reply = server.answer(HttpRequest("GET", route, {}, sent, "192.0.2.1"))
     if reply.file is not None:
         server.files.done(reply.file)
     return reply.status, reply.headers

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from input_server import register_routes
 from input_server.auth import lockout as guards
 from input_server.auth import signing
-from input_server.auth.access import Access, Asker, Denied, Key
-from input_server.auth.lockout import DenyList, Guard, Policy, networks
+from input_server.auth.access import Access, Client, Denied, Key
+from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
 from input_server.http.urls import Route
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
@@ -243,74 +243,78 @@ def test_through_the_bridge_the_client_that_guesses_is_locked_out(
 # -- the score -------------------------------------------------------------------------------------
 
 
-def locked(guard: Guard, address: str) -> bool:
-    return guard.shut_for(address) > 0
+def locked(guard: LockoutTracker, address: str) -> bool:
+    return guard.locked_out_for(address) > 0
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 40])
 def test_so_many_wrong_keys_are_enough_and_one_fewer_is_not(limit: int) -> None:
-    guard = Guard(Policy(limit), clock=Clock())
+    guard = LockoutTracker(LockoutPolicy(limit), clock=Clock())
     for number in range(limit):
         assert not locked(guard, CLIENT), number
-        guard.wrong_key(CLIENT, f"k{number}")
-    assert guard.shut_for(CLIENT) == 600
+        guard.record_failure(CLIENT, f"k{number}")
+    assert guard.locked_out_for(CLIENT) == 600
 
 
 def test_the_defaults_are_what_the_settings_promise() -> None:
-    assert Policy() == Policy(limit=10, seconds=600, exempt=())
-    assert (guards.REMEMBERED, guards.MOST_LOCKOUTS, guards.REPEATED) == (10_000, 10_000, 32)
+    assert LockoutPolicy() == LockoutPolicy(limit=10, seconds=600, exempt=())
+    assert (guards.MAX_TRACKED, guards.MAX_LOCKOUTS, guards.MAX_KEYS_PER_CLIENT) == (
+        10_000,
+        10_000,
+        32,
+    )
     assert (guards.HALF_LIFE, guards.SITE_PREFIX, guards.SITE_FACTOR) == (300, 48, 4)
 
 
 def test_a_score_halves_in_five_minutes() -> None:
     clock = Clock()
-    guard = Guard(Policy(limit=3), clock=clock)
+    guard = LockoutTracker(LockoutPolicy(limit=3), clock=clock)
     for number in range(2):
-        guard.wrong_key(CLIENT, f"k{number}")
+        guard.record_failure(CLIENT, f"k{number}")
     clock.now += 300
-    guard.wrong_key(CLIENT, "k2")  # 1 + 1
+    guard.record_failure(CLIENT, "k2")  # 1 + 1
     assert not locked(guard, CLIENT)
-    guard.wrong_key(CLIENT, "k3")
+    guard.record_failure(CLIENT, "k3")
     assert locked(guard, CLIENT)
-    slow = Guard(Policy(limit=3), clock=clock)
+    slow = LockoutTracker(LockoutPolicy(limit=3), clock=clock)
     for number in range(3):
-        slow.wrong_key(CLIENT, f"k{number}")
+        slow.record_failure(CLIENT, f"k{number}")
         clock.now += 20  # as a person may need to type them
     assert locked(slow, CLIENT)
 
 
 def test_a_lockout_ends_on_its_second_and_the_count_begins_anew() -> None:
     clock = Clock()
-    guard = Guard(Policy(limit=2, seconds=100), clock=clock)
-    guard.wrong_key(CLIENT, "a")
-    guard.wrong_key(CLIENT, "b")
+    guard = LockoutTracker(LockoutPolicy(limit=2, seconds=100), clock=clock)
+    guard.record_failure(CLIENT, "a")
+    guard.record_failure(CLIENT, "b")
     clock.now += 99.5
-    assert guard.shut_for(CLIENT) == 0.5
+    assert guard.locked_out_for(CLIENT) == 0.5
     clock.now += 0.5
     assert not locked(guard, CLIENT)
-    guard.wrong_key(CLIENT, "a")
-    guard.wrong_key(CLIENT, "b")
-    guard.wrong_key(CLIENT, "c")
+    guard.record_failure(CLIENT, "a")
+    guard.record_failure(CLIENT, "b")
+    guard.record_failure(CLIENT, "c")
     assert not locked(guard, CLIENT), "two of them were known"
-    guard.wrong_key(CLIENT, "d")
+    guard.record_failure(CLIENT, "d")
     assert locked(guard, CLIENT)
 
 
 def test_answers_wait_longer_and_longer_but_never_beyond_two_seconds() -> None:
-    guard = Guard(Policy(limit=100), clock=Clock())
-    waits = [guard.wrong_key(CLIENT, f"k{number}") for number in range(12)]
+    guard = LockoutTracker(LockoutPolicy(limit=100), clock=Clock())
+    waits = [guard.record_failure(CLIENT, f"k{number}") for number in range(12)]
     assert waits[:4] == [0.1, 0.2, 0.4, 0.8]
     assert waits[6:] == [2.0] * 6
-    assert guard.wrong_key(OTHER, "k") == 0.1
-    assert guard.wrong_key(OTHER, "k") == 0.1, "a repeated one waits, but no longer"
+    assert guard.record_failure(OTHER, "k") == 0.1
+    assert guard.record_failure(OTHER, "k") == 0.1, "a repeated one waits, but no longer"
 
 
 def test_no_limit_and_exempt_networks_lock_nobody_out() -> None:
-    spared = Guard(Policy(limit=1, exempt=networks("127.0.0.0/8", "x")))
-    assert spared.wrong_key("::ffff:127.0.0.9", "a") == 0
+    spared = LockoutTracker(LockoutPolicy(limit=1, exempt=networks("127.0.0.0/8", "x")))
+    assert spared.record_failure("::ffff:127.0.0.9", "a") == 0
     assert not locked(spared, "127.0.0.9")
-    never = Guard(Policy(limit=0))
-    assert never.wrong_key(CLIENT, "a") == 0
+    never = LockoutTracker(LockoutPolicy(limit=0))
+    assert never.record_failure(CLIENT, "a") == 0
     assert not locked(never, CLIENT)
 
 
@@ -326,52 +330,52 @@ def test_no_limit_and_exempt_networks_lock_nobody_out() -> None:
     ],
 )
 def test_a_client_is_an_ipv4_address_or_a_64(address: str, same: str, other: str) -> None:
-    guard = Guard(Policy(limit=1))
-    guard.wrong_key(address, "a")
+    guard = LockoutTracker(LockoutPolicy(limit=1))
+    guard.record_failure(address, "a")
     assert locked(guard, same)
     assert not locked(guard, other)
 
 
 def test_a_site_has_four_times_the_limit() -> None:
-    guard = Guard(Policy(limit=3), clock=Clock())
+    guard = LockoutTracker(LockoutPolicy(limit=3), clock=Clock())
     for number in range(11):
-        guard.wrong_key(f"2001:db8:0:{number}::1", f"k{number}")
+        guard.record_failure(f"2001:db8:0:{number}::1", f"k{number}")
     assert not locked(guard, "2001:db8:0:99::1")
-    guard.wrong_key("2001:db8:0:11::1", "k11")
+    guard.record_failure("2001:db8:0:11::1", "k11")
     assert locked(guard, "2001:db8:0:99::1")
     assert not locked(guard, "2001:db8:1::1")
-    one_key = Guard(Policy(limit=3), clock=Clock())
+    one_key = LockoutTracker(LockoutPolicy(limit=3), clock=Clock())
     for number in range(200):
-        one_key.wrong_key(f"2001:db8:0:{number:x}::1", "the old one")
+        one_key.record_failure(f"2001:db8:0:{number:x}::1", "the old one")
     assert not locked(one_key, "2001:db8::1"), "a site with one old key"
 
 
 def test_clients_of_a_site_that_repeat_their_own_wrong_key_do_not_lock_it_out() -> None:
-    guard = Guard(Policy(limit=10), clock=Clock())  # a site may have 40
+    guard = LockoutTracker(LockoutPolicy(limit=10), clock=Clock())  # a site may have 40
     for _ in range(5):
-        for number in range(guards.REPEATED + 4):
-            guard.wrong_key(f"2001:db8:0:{number:x}::1", f"key {number}")
+        for number in range(guards.MAX_KEYS_PER_CLIENT + 4):
+            guard.record_failure(f"2001:db8:0:{number:x}::1", f"key {number}")
     assert not locked(guard, "2001:db8::1")
 
 
 def test_an_active_lockout_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("input_server.auth.lockout.REMEMBERED", 10)
-    monkeypatch.setattr("input_server.auth.lockout.MOST_LOCKOUTS", 5)
+    monkeypatch.setattr("input_server.auth.lockout.MAX_TRACKED", 10)
+    monkeypatch.setattr("input_server.auth.lockout.MAX_LOCKOUTS", 5)
     clock, log = Clock(), []
-    guard = Guard(Policy(limit=2, seconds=100), log.append, clock)
+    guard = LockoutTracker(LockoutPolicy(limit=2, seconds=100), log.append, clock)
     for key in "ab":
-        guard.wrong_key(CLIENT, key)
+        guard.record_failure(CLIENT, key)
     for number in range(200):
-        guard.wrong_key(f"10.{number}.0.1", "a")
+        guard.record_failure(f"10.{number}.0.1", "a")
     assert len(guard._scores) == 10
     for number in range(4):
         for key in "ab":
-            guard.wrong_key(f"10.0.0.{number}", key)
+            guard.record_failure(f"10.0.0.{number}", key)
     clock.now += 50
     for number in range(400):
         for key in "ab":
-            guard.wrong_key(f"10.{number % 200}.{number % 250}.1", key)
-    assert guard.shut_for(CLIENT) == 50
+            guard.record_failure(f"10.{number % 200}.{number % 250}.1", key)
+    assert guard.locked_out_for(CLIENT) == 50
     assert all(locked(guard, f"10.0.0.{number}") for number in range(4))
     assert all(locked(guard, f"10.{number % 200}.{number % 250}.1") for number in range(400))
     assert locked(guard, "10.0.77.1"), "the table was full, so its /16 is locked out"
@@ -381,7 +385,7 @@ def test_an_active_lockout_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -
     assert len(log) == len(guard._lockouts)
     clock.now += 100
     for key in "cd":
-        guard.wrong_key(OTHER, key)
+        guard.record_failure(OTHER, key)
     assert len(guard._lockouts) == 1, "what has ended makes room"
     assert not locked(guard, "203.0.113.9")
 
@@ -400,14 +404,14 @@ def test_whatever_comes_only_guessers_are_locked_out_and_for_all_of_their_time(
     events: list[tuple[str, int]],
 ) -> None:
     clock = Clock()
-    guard = Guard(Policy(limit=4, seconds=100), clock=clock)
+    guard = LockoutTracker(LockoutPolicy(limit=4, seconds=100), clock=clock)
     access = Access((Key("k", KEY),), SECRET, guard, DenyList(None, print))
     until: dict[str, float] = {}
     distinct: set[int] = set()
 
     def ask(key: str | None, client: str, query: dict[str, str] | None = None) -> int:
         try:
-            access.admit(Route("files", key, "m", ("a",)), query or {}, Asker(client, {}))
+            access.admit(Route("files", key, "m", ("a",)), query or {}, Client(client, {}))
         except Denied as denied:
             return denied.status
         return 200
@@ -432,12 +436,12 @@ def test_whatever_comes_only_guessers_are_locked_out_and_for_all_of_their_time(
             assert ask(f"guess{number}", CLIENT) == (401 if free else 429)
             if free and number not in distinct:
                 distinct.add(number)
-            if free and guard.shut_for(CLIENT) > 0:
+            if free and guard.locked_out_for(CLIENT) > 0:
                 until[CLIENT] = clock.now + 100
         left = until.get(CLIENT, 0.0) - clock.now
-        assert guard.shut_for(CLIENT) == pytest.approx(max(0.0, left))
+        assert guard.locked_out_for(CLIENT) == pytest.approx(max(0.0, left))
     before = clock.now
     if before >= until.get(CLIENT, 0.0):
         for number in range(4):
             ask(f"new{number}", CLIENT)
-    assert guard.shut_for(CLIENT) > 0, "four different keys at once are guessing"
+    assert guard.locked_out_for(CLIENT) > 0, "four different keys at once are guessing"

@@ -20,9 +20,9 @@ from input_server.mounts.table import (
     ConfigError,
     Mount,
     MountTable,
-    as_json,
-    read_file,
-    write_file,
+    mount_to_json,
+    read_mounts_file,
+    write_mounts_file,
 )
 from tests.input_server.running import PROJECT, Running
 from tests.waiting import TIMEOUT, wait_until
@@ -67,7 +67,7 @@ def test_a_broken_file_leaves_the_mounts_as_they_were(
     file = tmp_path / "mounts.json"
     told: list[str] = []
     table = MountTable((Mount("a", tmp_path),), file, told.append)
-    write_file(file, [Mount("b", tmp_path / "b", cache_seconds=0)])
+    write_mounts_file(file, [Mount("b", tmp_path / "b", cache_seconds=0)])
     assert [mount.alias for mount in table] == ["a", "b"]
     assert table.get("b") == Mount("b", tmp_path / "b", cache_seconds=0)
     file.write_text("{", "utf-8")
@@ -83,12 +83,12 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         Mount("图", tmp_path / "一 二"),
         Mount("b", tmp_path, 60, False, 5.5, False, clean, read_only=True),
     )
-    write_file(tmp_path / "mounts.json", mounts)
-    assert read_file(tmp_path / "mounts.json") == mounts
+    write_mounts_file(tmp_path / "mounts.json", mounts)
+    assert read_mounts_file(tmp_path / "mounts.json") == mounts
     nothing = (Mount("c", tmp_path, 0, True, 0, clean=Clean(0, 0, 0, 0)),)
-    write_file(tmp_path / "mounts.json", nothing)
-    assert read_file(tmp_path / "mounts.json") == nothing
-    assert as_json(mounts[0]) == {"alias": "图", "folder": str(tmp_path / "一 二")}
+    write_mounts_file(tmp_path / "mounts.json", nothing)
+    assert read_mounts_file(tmp_path / "mounts.json") == nothing
+    assert mount_to_json(mounts[0]) == {"alias": "图", "folder": str(tmp_path / "一 二")}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 def test_a_wrong_entry_is_told_by_name(tmp_path: Path, entry: object, told: str) -> None:
     (tmp_path / "mounts.json").write_text(json.dumps({"mounts": [entry]}), "utf-8")
     with pytest.raises(ConfigError, match=told):
-        read_file(tmp_path / "mounts.json")
+        read_mounts_file(tmp_path / "mounts.json")
 
 
 # -- cleaning --------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ from PIL import Image, PngImagePlugin
 
 from input_server.images import metadata, text_chunks
 from input_server.images.memory import MemoryBudget
-from input_server.images.metadata import info_of
+from input_server.images.metadata import read_image_info
 from input_server.mounts.open_files import open_file
 from input_server.mounts.resolve import locate
 from tests.input_server.looked_at import (
     EDITOR,
     KEY,
-    Shown,
+    GalleryHarness,
     node,
     png,
     prompt,
@@ -77,7 +77,9 @@ def write_as(path: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["WEBP", "JPEG", "lossless", "zTXt", "iTXt", "comf"])
-def test_a_picture_tells_how_it_was_made_wherever_that_is_kept(shown: Shown, way: str) -> None:
+def test_a_picture_tells_how_it_was_made_wherever_that_is_kept(
+    shown: GalleryHarness, way: str
+) -> None:
     write_as(shown.folder / "a.png", way)
     told = shown.json("info?path=a.png")
     assert told.pop("width") in (24, 31)
@@ -198,14 +200,16 @@ GRAPHS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("which", GRAPHS)
-def test_texts_are_found_by_what_feeds_the_inputs(shown: Shown, which: str) -> None:
+def test_texts_are_found_by_what_feeds_the_inputs(shown: GalleryHarness, which: str) -> None:
     graph, positive, negative = GRAPHS[which]
     png(shown.folder / "a.png", graph)
     told = shown.json("info?path=a.png")
     assert (told["positive"], told["negative"]) == (positive, negative)
 
 
-def test_numbers_and_models_are_found_by_their_names_and_through_links(shown: Shown) -> None:
+def test_numbers_and_models_are_found_by_their_names_and_through_links(
+    shown: GalleryHarness,
+) -> None:
     graph = {
         "1": node("RandomNoise", noise_seed=["2", 0]),
         "2": node("PrimitiveInt", value=2**64 - 1, control_after_generate="fixed"),
@@ -254,7 +258,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("which", HOSTILE)
-def test_a_hostile_picture_tells_nothing_and_breaks_nothing(shown: Shown, which: str) -> None:
+def test_a_hostile_picture_tells_nothing_and_breaks_nothing(
+    shown: GalleryHarness, which: str
+) -> None:
     with_chunks(shown.folder / "a.png", *HOSTILE[which])
     told = shown.json("info?path=a.png")
     assert (told.pop("width"), told.pop("height")) == (24, 16)
@@ -263,7 +269,7 @@ def test_a_hostile_picture_tells_nothing_and_breaks_nothing(shown: Shown, which:
 
 
 def test_a_text_is_unpacked_once_however_often_it_is_there(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
+    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[int] = []
     unpack = text_chunks.PNG_TEXTS[b"zTXt"]
@@ -276,7 +282,7 @@ def test_a_text_is_unpacked_once_however_often_it_is_there(
 
 
 @pytest.mark.parametrize("form", ["png", "webp", "jpg"])
-def test_a_picture_that_is_cut_anywhere_breaks_nothing(shown: Shown, form: str) -> None:
+def test_a_picture_that_is_cut_anywhere_breaks_nothing(shown: GalleryHarness, form: str) -> None:
     path = shown.folder / "whole.bin"
     write_as(path, {"png": "comf", "webp": "WEBP", "jpg": "JPEG"}[form])
     whole = path.read_bytes()
@@ -286,7 +292,7 @@ def test_a_picture_that_is_cut_anywhere_breaks_nothing(shown: Shown, form: str) 
 
 
 @pytest.mark.parametrize("entries", [1, 5000])
-def test_exif_that_points_at_itself_ends(shown: Shown, entries: int) -> None:
+def test_exif_that_points_at_itself_ends(shown: GalleryHarness, entries: int) -> None:
     to_itself = struct.pack("<HHII", 0x8769, 4, 1, 8)
     to_all = struct.pack("<HHII", 0x010F, 2, 60_000, 0)
     content = b"II*\0" + struct.pack("<IH", 8, entries) + to_itself + to_all * (entries - 1)
@@ -297,7 +303,7 @@ def test_exif_that_points_at_itself_ends(shown: Shown, entries: int) -> None:
     assert shown.json("info?path=a.jpg") == {"width": 640, "height": 480, **NOTHING}
 
 
-def test_a_graph_that_would_take_long_is_given_up(shown: Shown) -> None:
+def test_a_graph_that_would_take_long_is_given_up(shown: GalleryHarness) -> None:
     graph = {
         str(n): node("A", seed=[str(n + 1), 0], positive=[str(n + 1), 0]) for n in range(30_000)
     }
@@ -306,7 +312,7 @@ def test_a_graph_that_would_take_long_is_given_up(shown: Shown) -> None:
     assert shown.json("info?path=a.png")["seeds"] == []
 
 
-def test_other_files_tell_nothing(shown: Shown) -> None:
+def test_other_files_tell_nothing(shown: GalleryHarness) -> None:
     (shown.folder / "a.txt").write_text(json.dumps(prompt()), "utf-8")
     assert shown.json("info?path=a.txt") == {"width": None, "height": None, **NOTHING}
 
@@ -329,7 +335,7 @@ def test_other_files_tell_nothing(shown: Shown) -> None:
         ("folder/secret.png", 403),
     ],
 )
-def test_a_path_is_judged_like_every_other(shown: Shown, path: str, status: int) -> None:
+def test_a_path_is_judged_like_every_other(shown: GalleryHarness, path: str, status: int) -> None:
     if sys.platform == "win32" and status == 403 and path in ("link.png", "folder/secret.png"):
         pytest.skip("links need a privilege there")
     png(shown.folder.parent / "secret.png", prompt())
@@ -341,7 +347,7 @@ def test_a_path_is_judged_like_every_other(shown: Shown, path: str, status: int)
     assert shown.ask(f"{PAGE}info?path={path}").status == status
 
 
-def test_odd_paths_under_a_right_key_lock_nobody_out(shown: Shown) -> None:
+def test_odd_paths_under_a_right_key_lock_nobody_out(shown: GalleryHarness) -> None:
     target = f"{PAGE}info?path=../secret.png"
     answers = {shown.ask(target, peer="203.0.113.9").status for _ in range(200)}
     assert answers == {403}, "whoever has the key does not guess it"
@@ -366,7 +372,7 @@ BOMBS = {
 @pytest.mark.parametrize("which", BOMBS)
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_text_that_would_take_long_or_much_is_bounded(
-    shown: Shown, which: str, packed: bool
+    shown: GalleryHarness, which: str, packed: bool
 ) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", BOMBS[which], zip=packed)
@@ -377,7 +383,7 @@ def test_a_text_that_would_take_long_or_much_is_bounded(
     assert shown.names("list?q=nowhere") == []
 
 
-def test_one_number_with_many_digits_hides_nothing_else(shown: Shown) -> None:
+def test_one_number_with_many_digits_hides_nothing_else(shown: GalleryHarness) -> None:
     inputs = {"seed": 12, "text": "a lighthouse"}
     text = json.dumps({"1": {"inputs": inputs}}).replace("12", "12, " + '"noise": ' + "9" * 6000)
     info = PngImagePlugin.PngInfo()
@@ -392,11 +398,11 @@ def test_long_prompts_share_the_memory_of_pictures(tmp_path: Path) -> None:
     info.add_text("prompt", text)
     Image.new("RGB", (20, 10)).save(tmp_path / "a.png", pnginfo=info)
     path, root = locate(tmp_path, ["a.png"])
-    file = open_file(path, root, "a.png", held=False)
+    file = open_file(path, root, "a.png", cached=False)
     try:
-        assert info_of(file, MemoryBudget(2**20)).seeds == ()
-        assert info_of(file, MemoryBudget(2**20)).width == 20
-        assert info_of(file, MemoryBudget(2**23)).seeds == (7,)
+        assert read_image_info(file, MemoryBudget(2**20)).seeds == ()
+        assert read_image_info(file, MemoryBudget(2**20)).width == 20
+        assert read_image_info(file, MemoryBudget(2**23)).seeds == (7,)
     finally:
         os.close(file.descriptor)
 

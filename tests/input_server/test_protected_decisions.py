@@ -25,27 +25,27 @@ import requests
 from PIL import Image
 
 from input_server.auth import lockout, signing
-from input_server.auth.access import without_key
-from input_server.auth.lockout import DenyList, Guard, Policy
+from input_server.auth.access import redact_target
+from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker
 from input_server.gallery import listing
 from input_server.gallery.pages import Gallery
 from input_server.http import urls
-from input_server.http.content_type import headers_of
+from input_server.http.content_type import file_headers
 from input_server.http.express import register
-from input_server.http.handler import Asked, FileServer
+from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.metrics import Metrics
-from input_server.http.response import Reply
+from input_server.http.response import HttpResponse
 from input_server.http.server import listen_unix
 from input_server.images import metadata
-from input_server.images.encode import Wish
-from input_server.images.variants import Variants
+from input_server.images.encode import VariantRequest
+from input_server.images.variants import VariantCache
 from input_server.link_command import MOST_HOURS
 from input_server.mounts import retention
 from input_server.mounts.disk_usage import walk
-from input_server.mounts.resolve import Refused, judge
+from input_server.mounts.resolve import Refused, check_names
 from input_server.mounts.retention import carry_out, plan
 from input_server.mounts.table import Clean, Mount, MountTable
-from input_server.settings import Config, read, short_keys
+from input_server.settings import Config, read, short_key_warnings
 from tests.apart import project
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.looked_at import KEY, node, png, prompt
@@ -72,11 +72,11 @@ class Decided:
         self.config: Config = read(given, folder)
         self.server = FileServer(self.config)
 
-    def __call__(self, below: str, method: str = "GET", **headers: str) -> Reply:
+    def __call__(self, below: str, method: str = "GET", **headers: str) -> HttpResponse:
         """``below``: a file of the mount, or a whole target; ``_`` for ``-`` in header names."""
         target = below if below.startswith("/") else f"{FILES}/m/{below}"
         named = {name.lower().replace("_", "-"): value for name, value in headers.items()}
-        asked = Asked(method, urls.parse(target), urls.query(target), named, "127.0.0.1")
+        asked = HttpRequest(method, urls.parse(target), urls.query(target), named, "127.0.0.1")
         reply = self.server.answer(asked)
         if reply.file is not None:
             self.server.files.done(reply.file)
@@ -140,7 +140,7 @@ def test_no_refusal_is_kept_by_a_cache(decided: Any) -> None:
     ],
 )
 def test_what_could_run_a_script_is_a_download_in_a_sandbox(kind: str, where: str) -> None:
-    headers = headers_of("a.b", kind)
+    headers = file_headers("a.b", kind)
     assert headers["Content-Disposition"].startswith(f"{where};")
     policy = headers["Content-Security-Policy"].split("; ")
     assert "default-src 'none'" in policy
@@ -195,7 +195,7 @@ def test_a_server_in_front_keeps_nothing_of_a_private_mount(decided: Any, tmp_pa
 
 @pytest.mark.parametrize("name", ["sig", "pw", "key", "KEY", "%6Bey"])
 def test_no_secret_of_a_query_is_in_a_log(name: str) -> None:
-    assert "s3cret" not in without_key(f"/a?x=1&{name}=s3cret&y=2")
+    assert "s3cret" not in redact_target(f"/a?x=1&{name}=s3cret&y=2")
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
@@ -235,13 +235,13 @@ def test_a_denied_network_stays_denied_when_its_file_is_gone(
 
 
 def test_a_site_is_locked_out_after_four_times_the_keys_of_a_client() -> None:
-    counting = Guard(Policy(limit=10, seconds=60), clock=lambda: 0.0)
+    counting = LockoutTracker(LockoutPolicy(limit=10, seconds=60), clock=lambda: 0.0)
     for number in range(39):
-        counting.wrong_key(f"2001:db8:1:{number:x}::1", f"key {number}")
-    assert counting.shut_for("2001:db8:1:ffff::1") == 0
-    counting.wrong_key("2001:db8:1:aaaa::1", "the fortieth")
-    assert counting.shut_for("2001:db8:1:ffff::1") == 60
-    assert counting.shut_for("2001:db8:2::1") == 0
+        counting.record_failure(f"2001:db8:1:{number:x}::1", f"key {number}")
+    assert counting.locked_out_for("2001:db8:1:ffff::1") == 0
+    counting.record_failure("2001:db8:1:aaaa::1", "the fortieth")
+    assert counting.locked_out_for("2001:db8:1:ffff::1") == 60
+    assert counting.locked_out_for("2001:db8:2::1") == 0
 
 
 def test_a_signed_link_beyond_a_year_is_not_believed() -> None:
@@ -250,8 +250,8 @@ def test_a_signed_link_beyond_a_year_is_not_believed() -> None:
         end = now + seconds
         told = signing.signature(KEY, "files", "m", ("a",), end)
         asked = {"exp": str(end), "sig": told}
-        assert signing.verdict(KEY, "files", "m", ("a",), asked, now) == verdict
-    assert MOST_HOURS * 3600 < signing.LONGEST
+        assert signing.check_signature(KEY, "files", "m", ("a",), asked, now) == verdict
+    assert MOST_HOURS * 3600 < signing.MAX_LIFETIME
 
 
 def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +296,7 @@ def test_a_unix_socket_is_for_its_user_alone() -> None:
 def test_names_that_a_system_takes_for_others_are_refused_everywhere(name: str) -> None:
     for windows in (False, True):
         with pytest.raises(Refused):
-            judge(("sub", name), windows=windows)
+            check_names(("sub", name), windows=windows)
 
 
 def test_nothing_hidden_is_listed(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_the_host_beats_the_environment_and_that_the_file(
 
 def test_a_key_of_eleven_characters_is_warned_of() -> None:
     for length, warned in ((11, True), (12, False)):
-        assert bool(short_keys(read({"COMFYUI_ACCESS_KEY": "k" * length}))) is warned
+        assert bool(short_key_warnings(read({"COMFYUI_ACCESS_KEY": "k" * length}))) is warned
 
 
 def test_a_mount_of_the_file_beats_one_of_the_settings(tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def test_a_search_does_not_mind_case_or_the_width_of_letters(gallery: Decided) -
         assert [item["name"] for item in told(gallery, f"list?q={words}")["items"]] == [
             "ＣＡＴ ①.png"
         ]
-    assert listing.folded("STRASSE") == listing.folded("straße")
+    assert listing.normalized("STRASSE") == listing.normalized("straße")
 
 
 def test_a_text_that_feeds_both_roles_is_told_as_the_positive_one(gallery: Decided) -> None:
@@ -469,7 +469,7 @@ def test_the_first_text_of_a_name_counts(gallery: Decided) -> None:
 # -- copies ----------------------------------------------------------------------------------------
 
 
-def shown(reply: Reply) -> Image.Image:
+def shown(reply: HttpResponse) -> Image.Image:
     assert reply.status == 200, reply.body
     assert reply.file is not None
     return Image.open(io.BytesIO(reply.file.path.read_bytes()))
@@ -514,13 +514,13 @@ def test_a_lighter_copy_that_is_heavier_is_the_file_itself(decided: Any, tmp_pat
     )
     assert reply.file is not None
     assert reply.file.path == path.resolve()
-    assert Variants(tmp_path / "other", 1).folder != reply.file.root
-    assert Wish(lighter=True).only_lighter
+    assert VariantCache(tmp_path / "other", 1).folder != reply.file.root
+    assert VariantRequest(lighter=True).quality_only
 
 
 def test_a_head_counts_no_bytes() -> None:
     metrics = Metrics(dict)
-    sent = Reply(200, {}, b"12345")
+    sent = HttpResponse(200, {}, b"12345")
     for method in ("HEAD", "GET"):
         metrics.note(sent, method, metrics.now())
     body = metrics.answer(None, {}, None).body.decode()  # type: ignore[arg-type]

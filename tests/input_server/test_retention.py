@@ -289,13 +289,13 @@ def test_all_mounts_know_what_is_read_only(tmp_path: Path) -> None:
 
 
 def test_a_walk_ends_at_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (disk_usage.MOST_FILES, disk_usage.DEEPEST) == (200_000, 24)
+    assert (disk_usage.MAX_FILES, disk_usage.MAX_DEPTH) == (200_000, 24)
     for number in range(5):
         old_file(tmp_path / f"{number}.txt")
-    monkeypatch.setattr(disk_usage, "MOST_FILES", 3)
+    monkeypatch.setattr(disk_usage, "MAX_FILES", 3)
     assert len(list(walk(tmp_path))) == 3
-    monkeypatch.setattr(disk_usage, "MOST_FILES", 100)
-    monkeypatch.setattr(disk_usage, "DEEPEST", 3)
+    monkeypatch.setattr(disk_usage, "MAX_FILES", 100)
+    monkeypatch.setattr(disk_usage, "MAX_DEPTH", 3)
     old_file(tmp_path / "1" / "2" / "yes.txt")
     old_file(tmp_path / "1" / "2" / "3" / "no.txt")
     names = {entry.path for entry in walk(tmp_path)}
@@ -315,4 +315,4 @@ def test_usage_counts_every_file_and_byte(tmp_path: Path, sizes: list[int]) -> N
     folder.mkdir()
     for number, size in enumerate(sizes):
         (folder / f"{number}.bin").write_bytes(bytes(size))
-    assert disk_usage.measured(Mount("m", folder)) == (len(sizes), sum(sizes))
+    assert disk_usage.measure(Mount("m", folder)) == (len(sizes), sum(sizes))

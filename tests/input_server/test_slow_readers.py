@@ -23,10 +23,10 @@ from input_server.http.asgi import App
 from input_server.http.body import send_chunks
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
-from input_server.http.response import Piece, Reply
+from input_server.http.response import HttpResponse, Piece
 from input_server.http.send_buffers import NativeBodies, Stream, Streams, TooManyBodies, plain_files
 from input_server.http.server import UNSENT, listen
-from input_server.mounts.open_files import OpenFile, OpenFiles
+from input_server.mounts.open_files import OpenFile, OpenFileCache
 from input_server.mounts.table import Mount
 from input_server.settings import read
 from tests.input_server.running import KEY, Running, memory, processes
@@ -179,15 +179,15 @@ def test_beyond_the_budget_everybody_gets_the_smallest_chunks() -> None:
     with contextlib.ExitStack() as stack:
         fast = [stack.enter_context(places.open(f"{n}")) for n in range(100)]
         for stream in fast:
-            stream.size = send_buffers.LARGEST
+            stream.size = send_buffers.MAX_CHUNK
         reserved = [places.chunk(stream) for stream in fast]
-        assert reserved[0] == send_buffers.LARGEST
-        assert reserved[-1] == send_buffers.SMALLEST
-        smallest = send_buffers.held(send_buffers.SMALLEST)
+        assert reserved[0] == send_buffers.MAX_CHUNK
+        assert reserved[-1] == send_buffers.MIN_CHUNK
+        smallest = send_buffers.held(send_buffers.MIN_CHUNK)
         assert sum(stream.reserved for stream in fast) <= send_buffers.BUDGET + 100 * smallest
     with places.open("a") as stream:
-        stream.size = send_buffers.LARGEST
-        assert places.chunk(stream) == send_buffers.LARGEST, (
+        stream.size = send_buffers.MAX_CHUNK
+        assert places.chunk(stream) == send_buffers.MAX_CHUNK, (
             "what had been reserved was not given back"
         )
 
@@ -201,9 +201,9 @@ def test_the_budget_holds_whatever_the_clients_do(steps: list[tuple[int, float]]
         for which, seconds in steps:
             size = places.chunk(found[which])
             found[which].waited(seconds)
-            assert send_buffers.SMALLEST <= size <= send_buffers.LARGEST
+            assert send_buffers.MIN_CHUNK <= size <= send_buffers.MAX_CHUNK
             held = sum(stream.reserved for stream in found)
-            assert held <= send_buffers.BUDGET // 8 + 10 * send_buffers.held(send_buffers.SMALLEST)
+            assert held <= send_buffers.BUDGET // 8 + 10 * send_buffers.held(send_buffers.MIN_CHUNK)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_without_a_free_descriptor_a_file_is_sent_in_chunks(
 
 def opened(folder: Path, content: bytes) -> OpenFile:
     (folder / "a.bin").write_bytes(content)
-    return OpenFiles(hold=0).find(Mount("m", folder), ("a.bin",))
+    return OpenFileCache(max_cached=0).find(Mount("m", folder), ("a.bin",))
 
 
 async def nothing() -> Any:
@@ -352,7 +352,7 @@ async def nothing() -> Any:
 def send_all(
     file: OpenFile, send: Any, seconds: float, length: int | None = None, receive: Any = nothing
 ) -> None:
-    reply = Reply(200, {}, file=file, pieces=(Piece(b"", 0, length or file.size),))
+    reply = HttpResponse(200, {}, file=file, pieces=(Piece(b"", 0, length or file.size),))
     try:
         asyncio.run(send_chunks(reply, file, receive, send, Streams(), Stream(), seconds))
     finally:
@@ -405,7 +405,7 @@ def test_a_body_whose_client_keeps_up_gives_others_a_turn(tmp_path: Path) -> Non
 
     async def both() -> int:
         file = opened(tmp_path, bytes(20_000_000))
-        reply = Reply(200, {}, file=file, pieces=(Piece(b"", 0, file.size),))
+        reply = HttpResponse(200, {}, file=file, pieces=(Piece(b"", 0, file.size),))
         sending = asyncio.ensure_future(
             send_chunks(reply, file, nothing, take, Streams(), Stream(), 5.0)
         )

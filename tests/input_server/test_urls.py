@@ -135,9 +135,9 @@ def test_a_query_is_read_once_and_not_beyond_its_length(target: str, query: dict
 NOW, YEAR = 1_800_000_000, 366 * 24 * 3600
 
 
-def verdict(now: float = NOW, key: str = "k", what: str = "files", **changes: str) -> str:
+def check_signature(now: float = NOW, key: str = "k", what: str = "files", **changes: str) -> str:
     query = urls.query("?" + signing.query("k", "files", "m", ("a", "b"), NOW))
-    return signing.verdict(key, what, "m", ("a", "b"), {**query, **changes}, now)
+    return signing.check_signature(key, what, "m", ("a", "b"), {**query, **changes}, now)
 
 
 @pytest.mark.parametrize(
@@ -152,16 +152,23 @@ def verdict(now: float = NOW, key: str = "k", what: str = "files", **changes: st
     ],
 )
 def test_a_signature_is_good_until_its_end_and_for_a_year_at_most(now: float, worth: str) -> None:
-    assert verdict(now) == worth
+    assert check_signature(now) == worth
 
 
 def test_a_signature_is_for_its_address_alone() -> None:
-    assert verdict(key="other") == "wrong"
-    assert verdict(what="gallery") == "wrong"
-    assert verdict(sig="") == verdict(sig="é") == verdict(sig="\ud800") == "wrong"
+    assert check_signature(key="other") == "wrong"
+    assert check_signature(what="gallery") == "wrong"
+    assert (
+        check_signature(sig="")
+        == check_signature(sig="é")
+        == check_signature(sig="\ud800")
+        == "wrong"
+    )
     for end in ("", "x", "-1", "+1", " 1", "²", "1" * 12, f"{NOW}0", str(NOW + 1), f"{NOW}.0"):
-        assert verdict(exp=end) == "wrong"
-    assert verdict(NOW + 1, exp=str(NOW + 1)) == "wrong", "one that was never right has not ended"
+        assert check_signature(exp=end) == "wrong"
+    assert check_signature(NOW + 1, exp=str(NOW + 1)) == "wrong", (
+        "one that was never right has not ended"
+    )
 
 
 PARTS = st.lists(st.text("ab:|1", max_size=4), max_size=4)

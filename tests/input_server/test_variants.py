@@ -15,9 +15,9 @@ import pytest
 import requests
 from PIL import Image, ImageCms
 
-from input_server.images.encode import Unmakeable, Wish, wish_of
-from input_server.images.variants import Variants
-from input_server.mounts.open_files import OpenFiles
+from input_server.images.encode import VariantError, VariantRequest, parse_variant_request
+from input_server.images.variants import VariantCache
+from input_server.mounts.open_files import OpenFileCache
 from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
@@ -171,13 +171,13 @@ def test_texts_are_compressed_for_those_who_take_it(running: Running) -> None:
 
 def test_many_who_ask_at_once_cost_one_copy(tmp_path: Path) -> None:
     Image.effect_noise((400, 400), 70).save(tmp_path / "a.png")
-    files, variants = OpenFiles(), Variants(tmp_path / "copies", 10)
+    files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 10)
     file = files.find(Mount("m", tmp_path), ("a.png",))
     with ThreadPoolExecutor(8) as pool:
         copied: list[str] = []
         variants.copied = copied.append
-        wishes = [Wish(width=50, form="webp")] * 24
-        made = list(pool.map(lambda wish: variants.picture(file, "a.png", wish), wishes))
+        wishes = [VariantRequest(width=50, form="webp")] * 24
+        made = list(pool.map(lambda wish: variants.image(file, "a.png", wish), wishes))
     assert (sorted(copied), len({one.etag for one in made})) == (["kept"] * 23 + ["made"], 1)
     assert len(list((tmp_path / "copies").iterdir())) == 1
     for one in made:
@@ -186,13 +186,15 @@ def test_many_who_ask_at_once_cost_one_copy(tmp_path: Path) -> None:
 
 
 def test_a_changed_original_gets_new_copies_and_old_ones_make_room(tmp_path: Path) -> None:
-    files, variants = OpenFiles(), Variants(tmp_path / "copies", 1)
+    files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 1)
     tags = set()
     for number in range(30):
         path = tmp_path / "a.png"
         Image.effect_noise((300, 300), 90).save(path)
         os.utime(path, ns=(number, number * 10**9))
-        made = variants.picture(files.find(Mount("m", tmp_path), ("a.png",)), "a.png", Wish(200))
+        made = variants.image(
+            files.find(Mount("m", tmp_path), ("a.png",)), "a.png", VariantRequest(200)
+        )
         tags.add(made.etag)
         files.done(made)
         for kept in (tmp_path / "copies").iterdir():
@@ -248,8 +250,10 @@ def test_what_earlier_servers_left_makes_room_too(tmp_path: Path) -> None:
         (copies / f"{number}.png").write_bytes(bytes(100_000))
         os.utime(copies / f"{number}.png", (number, number))
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    files, variants = OpenFiles(), Variants(copies, 1)
-    files.done(variants.picture(files.find(Mount("m", tmp_path), ("a.png",)), "a.png", Wish(10)))
+    files, variants = OpenFileCache(), VariantCache(copies, 1)
+    files.done(
+        variants.image(files.find(Mount("m", tmp_path), ("a.png",)), "a.png", VariantRequest(10))
+    )
     files.close()
     assert sum(path.stat().st_size for path in copies.iterdir()) <= 2**20
 
@@ -257,23 +261,23 @@ def test_what_earlier_servers_left_makes_room_too(tmp_path: Path) -> None:
 def test_a_full_or_closed_folder_of_copies_is_told(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     (tmp_path / "copies").write_text("a file where the folder should be", "utf-8")
-    files, variants = OpenFiles(), Variants(tmp_path / "copies", 1)
+    files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 1)
     file = files.find(Mount("m", tmp_path), ("a.png",))
-    with pytest.raises(Unmakeable) as told:
-        variants.picture(file, "a.png", Wish(10))
+    with pytest.raises(VariantError) as told:
+        variants.image(file, "a.png", VariantRequest(10))
     assert told.value.status == 503
     files.close()
 
 
 def test_gzip_is_the_same_every_time(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 3000, "utf-8")
-    files, variants = OpenFiles(), Variants(tmp_path / "copies", 1)
-    made = variants.compressed(files.find(Mount("m", tmp_path), ("a.txt",)))
+    files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 1)
+    made = variants.gzipped(files.find(Mount("m", tmp_path), ("a.txt",)))
     assert gzip.decompress(made.read(0, made.size)) == b"x" * 3000
     files.done(made)
     files.close()
 
 
 def test_no_wish_is_the_file_itself() -> None:
-    assert wish_of({"t": "17", "download": "1"}) is None
-    assert wish_of({"w": "10", "q": "auto"}) == Wish(10, lighter=True)
+    assert parse_variant_request({"t": "17", "download": "1"}) is None
+    assert parse_variant_request({"w": "10", "q": "auto"}) == VariantRequest(10, lighter=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_pipeline.media.sources import Places
+from comfyui_pipeline.media.sources import AllowedFolders
 from tests.media.shelf import png
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def places(tmp_path: Path) -> AllowedFolders:
     for name in ("attachments", "allowed", "elsewhere"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "图 a.png").write_bytes(png())
-    return Places(tmp_path / "attachments", (tmp_path / "allowed",))
+    return AllowedFolders(tmp_path / "attachments", (tmp_path / "allowed",))

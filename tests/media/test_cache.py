@@ -55,7 +55,7 @@ def test_a_newer_state_takes_the_place_of_the_older(tmp_path: Path) -> None:
     kept.put(URL, {"ETag": '"1"'}, b"one")
     kept.put(URL, {"ETag": '"2"'}, b"two")
     found = kept.get(URL)
-    assert found == download_cache.Kept(b"two", '"2"', "")
+    assert found == download_cache.CachedFile(b"two", '"2"', "")
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -251,7 +251,7 @@ def test_public_addresses_are_public_and_the_rest_is_not() -> None:
 
 @pytest.mark.parametrize("path", ["/tagged", "/dated"])
 def test_what_has_not_changed_is_not_fetched_twice(site: str, tmp_path: Path, path: str) -> None:
-    policy = replace(ALLOWED, keep_in=tmp_path / "kept")
+    policy = replace(ALLOWED, cache_dir=tmp_path / "kept")
     SENT.clear()
     assert [download(site + path, policy) for _ in range(3)] == [PNG] * 3
     assert SENT == [200, 304, 304]
@@ -263,7 +263,7 @@ def test_what_has_not_changed_is_not_fetched_twice(site: str, tmp_path: Path, pa
 
 
 def test_nothing_is_kept_of_what_is_private_or_has_no_mark(site: str, tmp_path: Path) -> None:
-    policy = replace(ALLOWED, keep_in=tmp_path / "kept")
+    policy = replace(ALLOWED, cache_dir=tmp_path / "kept")
     for path in ("/secret", "/good.png"):
         assert download(site + path, policy) == PNG
     assert not (tmp_path / "kept").exists()
@@ -391,7 +391,7 @@ def test_the_limits_of_a_download_that_nobody_has_set() -> None:
     policy = DownloadPolicy()
     assert (policy.allow, policy.max_bytes, policy.max_redirects) == ((), 50 * 2**20, 5)
     assert (policy.connect_seconds, policy.read_seconds, policy.total_seconds) == (5, 10, 60)
-    assert policy.keep_in is None
+    assert policy.cache_dir is None
     assert download_cache.MOST_BYTES == 256 * 2**20
     assert download_cache.LARGEST == 64 * 2**20
 

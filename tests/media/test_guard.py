@@ -67,7 +67,7 @@ def test_an_entry_lets_in_what_it_names(
     entry: str, host: str, port: int, address: str, let_in: bool
 ) -> None:
     (read,) = address_guard.parse_allow((f" {entry} ", " "))
-    assert read.lets_in(host, port, ip_address(address)) is let_in
+    assert read.allows(host, port, ip_address(address)) is let_in
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,10 @@ def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[tuple[st
     return reached
 
 
-def visit(*allow: str, seconds: float = 60) -> address_guard.Visit:
-    return address_guard.Visit(address_guard.parse_allow(allow), time.monotonic() + seconds, 5)
+def visit(*allow: str, seconds: float = 60) -> address_guard.ConnectionGuard:
+    return address_guard.ConnectionGuard(
+        address_guard.parse_allow(allow), time.monotonic() + seconds, 5
+    )
 
 
 @pytest.mark.parametrize("port", [80, 443])

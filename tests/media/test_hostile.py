@@ -13,7 +13,7 @@ import pytest
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.sources import Places
+from comfyui_pipeline.media.sources import AllowedFolders
 from comfyui_pipeline.media.upload import place
 
 SPELLINGS = r"""
@@ -110,7 +110,7 @@ def test_no_hostile_address_reaches_anything(listener: Any, tmp_path: Path, url:
     port, hits = listener
     policy = DownloadPolicy(total_seconds=3, connect_seconds=1)
     with pytest.raises(MediaError):
-        place(url.replace("{port}", str(port)), Nothing(), Places(tmp_path), policy)
+        place(url.replace("{port}", str(port)), Nothing(), AllowedFolders(tmp_path), policy)
     assert not hits
 
 
@@ -200,4 +200,6 @@ def test_no_hostile_path_reads_anything(tmp_path: Path, path: str) -> None:
         (inside / name).symlink_to(target)
     written = path.replace("{inside}", str(inside)).replace("{outside}", str(tmp_path))
     with pytest.raises(MediaError):
-        place(written, Nothing(), Places(inside, (inside,)), DownloadPolicy(total_seconds=2))
+        place(
+            written, Nothing(), AllowedFolders(inside, (inside,)), DownloadPolicy(total_seconds=2)
+        )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_pipeline.media.images import examined
+from comfyui_pipeline.media.images import inspect_result
 
 FILES = Path(__file__).resolve().parent.parent / "data" / "media"
 
@@ -32,7 +32,7 @@ def test_a_film_and_a_sound_tell_their_measures(
     name: str, kind: str, size: tuple[int | None, int | None], frames: int | None
 ) -> None:
     with (FILES / name).open("rb") as file:
-        found = examined(file, name)
+        found = inspect_result(file, name)
     assert (found.kind, (found.width, found.height), found.frames) == (kind, size, frames)
     assert found.seconds == pytest.approx(1.5, abs=0.1)
 
@@ -42,7 +42,7 @@ def test_a_mangled_head_harms_nobody(name: str, data: st.DataObject) -> None:
     content = bytearray((FILES / name).read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    examined(io.BytesIO(bytes(content[: data.draw(st.integers(1, len(content)))])), name)
+    inspect_result(io.BytesIO(bytes(content[: data.draw(st.integers(1, len(content)))])), name)
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_a_mangled_head_harms_nobody(name: str, data: st.DataObject) -> None:
     ],
 )
 def test_other_kinds_are_told_by_their_bytes(content: bytes, kind: str, form: str) -> None:
-    found = examined(io.BytesIO(content), "x")
+    found = inspect_result(io.BytesIO(content), "x")
     assert (found.kind, found.format) == (kind, form)

@@ -89,19 +89,19 @@ def test_fifty_megapixels_in_colour_fit_the_default_and_more_do_not() -> None:
 
 def test_an_input_above_the_budget_is_refused_by_the_settings_name() -> None:
     with pytest.raises(MediaError) as caught:
-        images.readable(saved("PNG", (500, 400)), "the cat", memory=SMALL)
+        images.prepare_image(saved("PNG", (500, 400)), "the cat", memory=SMALL)
     assert "the cat (500 x 400 pixels) is too large to decode" in str(caught.value)
     assert "COMFYUI_IMAGE_MEMORY_MB is 1" in str(caught.value)
-    images.readable(saved("PNG", (300, 400)), "the cat", memory=SMALL)
+    images.prepare_image(saved("PNG", (300, 400)), "the cat", memory=SMALL)
 
 
 def test_a_jpeg_above_the_budget_fits_when_it_is_shrunk_and_others_do_not() -> None:
     with pytest.raises(MediaError, match="max_side"):
-        images.readable(saved("JPEG", (800, 400)), "it", memory=SMALL)
-    made = images.readable(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
+        images.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL)
+    made = images.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
     assert (made.kind.width, made.kind.height) == (100, 50)
     with pytest.raises(MediaError, match="too large"):
-        images.readable(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
+        images.prepare_image(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
 
 
 def test_of_a_moving_picture_all_frames_count_unless_the_first_is_taken() -> None:
@@ -110,8 +110,8 @@ def test_of_a_moving_picture_all_frames_count_unless_the_first_is_taken() -> Non
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     content = buffer.getvalue()
     with pytest.raises(MediaError, match="too large"):
-        images.readable(content, "it", animated=True, memory=SMALL)
-    assert images.readable(content, "it", memory=SMALL).kind.format == "png"
+        images.prepare_image(content, "it", animated=True, memory=SMALL)
+    assert images.prepare_image(content, "it", memory=SMALL).kind.format == "png"
 
 
 FORMS = ["PNG", "JPEG", "GIF", "BMP", "WEBP"]
@@ -143,7 +143,7 @@ def test_a_result_above_the_budget_that_is_cut_off_is_still_noticed(
 ) -> None:
     content = saved(form, (800, 600))
     with pytest.raises(MediaError, match="broken or cut-off"):
-        images.examined(io.BytesIO(content[: int(len(content) * share)]), "it", SMALL)
+        images.inspect_result(io.BytesIO(content[: int(len(content) * share)]), "it", SMALL)
 
 
 def test_a_damaged_chunk_is_noticed_without_decoding() -> None:
@@ -214,15 +214,15 @@ def test_long_texts_in_a_png_keep_nobody_from_its_picture() -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", "x" * (2 * MB), zip=True)
     content = saved("PNG", pnginfo=texts)
-    assert images.readable(content, "it").kind.width == 64
-    assert images.examined(io.BytesIO(content), "it").width == 64
+    assert images.prepare_image(content, "it").kind.width == 64
+    assert images.inspect_result(io.BytesIO(content), "it").width == 64
 
 
 @pytest.mark.parametrize("missing", [1, 2])
 def test_a_jpeg_that_lacks_its_last_bytes_is_taken_and_that_is_said(missing: int) -> None:
     content = saved("JPEG", (640, 480))[:-missing]
-    assert "last bytes are missing" in images.examined(io.BytesIO(content), "it").note
-    assert images.readable(content, "it").kind.width == 640
+    assert "last bytes are missing" in images.inspect_result(io.BytesIO(content), "it").note
+    assert images.prepare_image(content, "it").kind.width == 640
 
 
 def test_heic_is_stored_and_named_where_nothing_reads_it(

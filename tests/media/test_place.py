@@ -13,12 +13,12 @@ import pytest
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.sources import Places
-from comfyui_pipeline.media.upload import opened, place, read
+from comfyui_pipeline.media.sources import AllowedFolders
+from comfyui_pipeline.media.upload import open_regular_file, place, read
 from tests.media.shelf import Server, png
 
 
-def test_a_picture_is_placed_once_under_a_name_made_of_its_content(places: Places) -> None:
+def test_a_picture_is_placed_once_under_a_name_made_of_its_content(places: AllowedFolders) -> None:
     server = Server()
     digest = hashlib.sha256(png()).hexdigest()
     values = {
@@ -29,7 +29,7 @@ def test_a_picture_is_placed_once_under_a_name_made_of_its_content(places: Place
     assert server.uploads == 1
 
 
-def test_two_pictures_of_one_name_never_meet(places: Places, tmp_path: Path) -> None:
+def test_two_pictures_of_one_name_never_meet(places: AllowedFolders, tmp_path: Path) -> None:
     server = Server()
     first = place("图 a.png", server, places, DownloadPolicy()).value
     (tmp_path / "attachments" / "图 a.png").write_bytes(png((30, 30)))
@@ -39,7 +39,7 @@ def test_two_pictures_of_one_name_never_meet(places: Places, tmp_path: Path) -> 
 
 
 def test_the_servers_own_folder_is_used_when_it_is_really_its(
-    places: Places, tmp_path: Path
+    places: AllowedFolders, tmp_path: Path
 ) -> None:
     own = tmp_path / "input"
     own.mkdir()
@@ -52,7 +52,7 @@ def test_the_servers_own_folder_is_used_when_it_is_really_its(
     assert stranger.uploads == 1
 
 
-def test_a_name_that_is_nowhere_is_an_error_and_no_default(places: Places) -> None:
+def test_a_name_that_is_nowhere_is_an_error_and_no_default(places: AllowedFolders) -> None:
     with pytest.raises(MediaError, match="neither in ComfyUI's input folder"):
         place("nowhere.png", Server(), places, DownloadPolicy())
 
@@ -77,7 +77,7 @@ def test_other_kinds_are_placed_by_what_they_are(
     file.write_bytes(content)
     server = Server()
     value = place(
-        str(file), server, Places(None, (tmp_path,)), DownloadPolicy(), wanted=wanted
+        str(file), server, AllowedFolders(None, (tmp_path,)), DownloadPolicy(), wanted=wanted
     ).value
     assert value.endswith(ending)
     assert server.files[value] == content
@@ -98,13 +98,15 @@ def test_a_file_of_another_kind_is_refused_by_name(
     file = tmp_path / "x"
     file.write_bytes(content)
     with pytest.raises(MediaError, match=told):
-        place(str(file), Server(), Places(None, (tmp_path,)), DownloadPolicy(), wanted=wanted)
+        place(
+            str(file), Server(), AllowedFolders(None, (tmp_path,)), DownloadPolicy(), wanted=wanted
+        )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_a_link_that_appears_between_the_look_and_the_reading_is_never_followed(
-    places: Places, tmp_path: Path, what: str
+    places: AllowedFolders, tmp_path: Path, what: str
 ) -> None:
     """Another thread puts a link in the file's, or its folder's, place and takes it away all the time."""
     secret, folder = tmp_path / "elsewhere", tmp_path / "attachments"
@@ -146,7 +148,7 @@ def test_what_is_opened_is_the_very_path_that_was_judged(tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     (tmp_path / "a.png").symlink_to(tmp_path / "folder" / "a.png")
     os.mkfifo(tmp_path / "pipe")
-    os.close(opened(tmp_path.resolve() / "folder" / "a.png"))
+    os.close(open_regular_file(tmp_path.resolve() / "folder" / "a.png"))
     for other in ("link/a.png", "a.png", "pipe", "folder", "nothing"):
         with pytest.raises(OSError):
-            opened(tmp_path.resolve() / other)
+            open_regular_file(tmp_path.resolve() / other)

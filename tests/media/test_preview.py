@@ -32,4 +32,4 @@ def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_picture_is_left_out_of_the_answer(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"not one")
-    assert previews.show([tmp_path / "x.png"], full=False) == previews.Shown((), 0, 1)
+    assert previews.show([tmp_path / "x.png"], full=False) == previews.Previews((), 0, 1)

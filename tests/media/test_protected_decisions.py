@@ -19,7 +19,7 @@ from comfyui_pipeline.media import images, previews
 from comfyui_pipeline.media.download import DownloadPolicy, download
 from comfyui_pipeline.media.file_names import safe_name
 from comfyui_pipeline.media.result_files import store
-from comfyui_pipeline.media.sources import LocalFile, Places, Served, Url, recognise
+from comfyui_pipeline.media.sources import AllowedFolders, LocalFile, ServedFolder, Url, recognise
 from comfyui_pipeline.media.upload import place
 from tests.media.shelf import Server, png
 from tests.waiting import TIMEOUT
@@ -102,7 +102,7 @@ def test_an_own_address_opens_no_hidden_file(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(png())
     begin = "http://files.example/comfyui_server/pw=k/files/output/"
-    places = Places(None, served=(Served(begin, tmp_path),))
+    places = AllowedFolders(None, served=(ServedFolder(begin, tmp_path),))
     assert recognise(f"{begin}a.png?t=1", places) == LocalFile((tmp_path / "a.png").resolve())
     for name in (".hidden.png", ".sub/a.png", "sub/.a.png", "%2ehidden.png", "..%2Fa.png"):
         with pytest.raises(MediaError, match="names no file of that folder"):
@@ -112,17 +112,19 @@ def test_an_own_address_opens_no_hidden_file(tmp_path: Path) -> None:
 def test_an_own_address_that_does_not_open_is_fetched_like_any_other(tmp_path: Path) -> None:
     begin = "http://files.example/comfyui_server/files/output/"
     (tmp_path / "a.png").write_bytes(png())
-    places = Places(None, served=(Served(begin, tmp_path, lambda names, query: query == "good"),))
+    places = AllowedFolders(
+        None, served=(ServedFolder(begin, tmp_path, lambda names, query: query == "good"),)
+    )
     assert isinstance(recognise(f"{begin}a.png?good", places), LocalFile)
     assert isinstance(recognise(f"{begin}a.png?bad", places), Url)
 
 
 @pytest.mark.parametrize(("size", "shown"), [((90, 30), (60, 20)), ((30, 90), (20, 60))])
 def test_no_side_is_longer_than_asked(size: tuple[int, int], shown: tuple[int, int]) -> None:
-    made = images.readable(png(size), "it", max_side=60)
+    made = images.prepare_image(png(size), "it", max_side=60)
     assert (made.kind.width, made.kind.height) == shown
     assert made.done == ("shrunk to 60 pixels",)
-    same = images.readable(png((60, 60)), "it", max_side=60)
+    same = images.prepare_image(png((60, 60)), "it", max_side=60)
     assert (same.content, same.done) == (png((60, 60)), ())
 
 
@@ -140,7 +142,7 @@ def test_a_picture_is_turned_as_its_exif_says(orientation: int, corners: str) ->
     exif[0x0112] = orientation
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=exif)
-    made = Image.open(io.BytesIO(images.readable(buffer.getvalue(), "it").content))
+    made = Image.open(io.BytesIO(images.prepare_image(buffer.getvalue(), "it").content))
     places = [(0, 0), (1, 0), (0, 1), (1, 1)]
     assert [made.convert("RGB").getpixel(at) for at in places] == [LETTERS[c] for c in corners]
     assert made.getexif().get(0x0112, 1) == 1 or orientation == 1
@@ -183,10 +185,10 @@ def test_a_film_is_taken_for_its_sound_and_a_sound_for_no_film(
     for name in ("sound.mp3", "film.mp4"):
         value = "data:;base64," + base64.b64encode((DATA / name).read_bytes()).decode()
         if name in taken:
-            assert place(value, Server(), Places(None), ALLOWED, wanted=wanted).value
+            assert place(value, Server(), AllowedFolders(None), ALLOWED, wanted=wanted).value
         else:
             with pytest.raises(MediaError, match="is wanted"):
-                place(value, Server(), Places(None), ALLOWED, wanted=wanted)
+                place(value, Server(), AllowedFolders(None), ALLOWED, wanted=wanted)
 
 
 def test_marks_of_text_direction_hide_no_ending() -> None:

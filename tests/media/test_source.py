@@ -10,11 +10,11 @@ import pytest
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.sources import (
+    AllowedFolders,
     Inline,
     LocalFile,
-    Places,
-    Served,
-    ServerName,
+    ServedFolder,
+    ServerFile,
     Url,
     describe,
     recognise,
@@ -22,7 +22,7 @@ from comfyui_pipeline.media.sources import (
 from tests.media.shelf import png
 
 
-def test_each_form_is_recognised(places: Places, tmp_path: Path) -> None:
+def test_each_form_is_recognised(places: AllowedFolders, tmp_path: Path) -> None:
     encoded = base64.b64encode(png()).decode()
     allowed = tmp_path / "allowed" / "图 a.png"
     assert recognise(f"data:image/png;base64,{encoded}", places) == Inline(png())
@@ -32,7 +32,7 @@ def test_each_form_is_recognised(places: Places, tmp_path: Path) -> None:
     assert recognise(allowed.as_uri(), places) == LocalFile(allowed.resolve())
     attached = (tmp_path / "attachments" / "图 a.png").resolve()
     assert recognise("图 a.png", places) == LocalFile(attached)
-    assert recognise("sub/on server.png", places) == ServerName("sub/on server.png")
+    assert recognise("sub/on server.png", places) == ServerFile("sub/on server.png")
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_each_form_is_recognised(places: Places, tmp_path: Path) -> None:
         "a\x00b.png",
     ],
 )
-def test_what_lies_elsewhere_is_refused(places: Places, value: str) -> None:
+def test_what_lies_elsewhere_is_refused(places: AllowedFolders, value: str) -> None:
     with pytest.raises(MediaError):
         recognise(value, places)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
-def test_a_link_out_of_an_allowed_folder_is_refused(places: Places, tmp_path: Path) -> None:
+def test_a_link_out_of_an_allowed_folder_is_refused(places: AllowedFolders, tmp_path: Path) -> None:
     for name in ("allowed", "attachments"):
         (tmp_path / name / "out.png").symlink_to(tmp_path / "elsewhere" / "图 a.png")
     with pytest.raises(MediaError):
@@ -72,9 +72,9 @@ def test_a_value_is_shown_without_its_secrets_and_its_bytes() -> None:
     assert len(describe("data:image/png;base64," + "A" * 10_000)) < 60
 
 
-def served(folder: Path) -> Places:
+def served(folder: Path) -> AllowedFolders:
     begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
-    return Places(None, (), (Served(begin, folder),))
+    return AllowedFolders(None, (), (ServedFolder(begin, folder),))
 
 
 def test_a_url_of_our_own_file_server_is_read_from_its_folder(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_file_gets_a_name_that_nobody_has(tmp_path: Path, kind: str) -> None:
     (tmp_path / "taken").write_bytes(b"another's")
-    with atomic.growing(tmp_path, tmp_path / "nursery") as new:
+    with atomic.atomic_file(tmp_path, tmp_path / "nursery") as new:
         new.file.write(b"content")
         assert "free" not in files(tmp_path)
         assert new.name(tmp_path / "taken") is False
@@ -56,19 +56,19 @@ def test_a_file_gets_a_name_that_nobody_has(tmp_path: Path, kind: str) -> None:
 @pytest.mark.usefixtures("kind")
 def test_or_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    with atomic.growing(tmp_path, tmp_path / "nursery") as new:
+    with atomic.atomic_file(tmp_path, tmp_path / "nursery") as new:
         new.file.write(b"new")
-        new.name_over(tmp_path / "a")
+        new.publish_replace(tmp_path / "a")
     assert files(tmp_path) == {"a": b"new"}
 
 
 @pytest.mark.usefixtures("kind")
 def test_what_gets_no_name_is_gone(tmp_path: Path) -> None:
-    with atomic.growing(tmp_path, tmp_path / "nursery") as new:
+    with atomic.atomic_file(tmp_path, tmp_path / "nursery") as new:
         new.file.write(b"half")
     assert files(tmp_path) == {}
     with (
-        atomic.growing(tmp_path, tmp_path / "nursery") as new,
+        atomic.atomic_file(tmp_path, tmp_path / "nursery") as new,
         pytest.raises(FileNotFoundError),
     ):
         new.name(tmp_path / "no such folder" / "a")
@@ -86,10 +86,10 @@ def test_leavings_of_killed_processes_are_swept_and_nothing_else(
     for name, age in ages.items():
         (nursery / name).write_bytes(b"x")
         os.utime(nursery / name, (time.time() - age,) * 2)
-    with atomic.growing(tmp_path, nursery):
+    with atomic.atomic_file(tmp_path, nursery):
         (used,) = set(files(nursery)) - ages.keys()
         os.utime(nursery / used, (1, 1))  # old, but its process lives
-        with atomic.growing(tmp_path, nursery):
+        with atomic.atomic_file(tmp_path, nursery):
             assert set(files(nursery)) > {"fresh.part", "other.txt", used}
             assert "left.part" not in files(nursery)
     assert set(files(nursery)) == {"fresh.part", "other.txt"}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from comfyui_pipeline.batch import batch
 from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.report import Delivered, Report, tell
+from comfyui_pipeline.report import Report, ResultOutput, tell
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import END, NODE, WORKFLOW
 from tests.pipeline.test_results_kept import scripted
@@ -151,14 +151,14 @@ def test_what_only_looks_a_little_like_a_file_stays() -> None:
         "a b c " * 3000,
         "data:,x",
     ):
-        assert truncate.without_files(text) == text
+        assert truncate.without_encoded_files(text) == text
 
 
 @pytest.mark.parametrize(
     "letters", ["data:", "data:a/b;c=d", "A" * 59 + "\n", "ab/", "=", "\\", "data:x;base64,"]
 )
 def test_looking_for_files_takes_time_in_proportion(letters: str) -> None:
-    truncate.without_files(letters * (3_000_000 // len(letters)))
+    truncate.without_encoded_files(letters * (3_000_000 // len(letters)))
 
 
 def test_an_error_of_the_server_is_shortened_at_its_middle(plugin: Any, fake: Any) -> None:
@@ -251,7 +251,7 @@ LONG = st.one_of(
     ),
 )
 DELIVERED = st.builds(
-    Delivered,
+    ResultOutput,
     node_id=st.text(max_size=9),
     title=LONG,
     kind=st.sampled_from(["image", "video", "text", "file"]),
@@ -275,7 +275,7 @@ LISTS = st.lists(LONG, max_size=12).map(tuple)
     seeds=st.dictionaries(st.text(max_size=5), st.integers(0, 2**64), max_size=50),
     workflow=LONG,
     times=st.integers(1, 60),
-    most=st.sampled_from([truncate.MOST, truncate.MOST // 16]),
+    most=st.sampled_from([truncate.MAX_RESPONSE_BYTES, truncate.MAX_RESPONSE_BYTES // 16]),
 )
 def test_any_report_makes_valid_json_of_at_most_twenty_thousand_bytes(
     outputs: Any,
@@ -305,7 +305,7 @@ def test_any_report_makes_valid_json_of_at_most_twenty_thousand_bytes(
     document = json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     assert len(document) <= most
     assert json.loads(document)["content"][0]["text"]
-    if most == truncate.MOST:
+    if most == truncate.MAX_RESPONSE_BYTES:
         assert answer["prompt_id"] == "the-id"
 
 
@@ -329,14 +329,14 @@ def test_any_fields_make_valid_json_of_at_most_twenty_thousand_bytes(
     for save in (None, fails):
         answer = truncate.bounded({"content": [{"type": "text", "text": text}], **fields}, save)
         document = json.dumps(answer, ensure_ascii=False, allow_nan=False)
-        assert len(document.encode("utf-8", "replace")) <= truncate.MOST
+        assert len(document.encode("utf-8", "replace")) <= truncate.MAX_RESPONSE_BYTES
 
 
 @MANY
 @given(text=LONG, remains=LONG)
 def test_any_error_is_bounded_and_keeps_its_beginning(text: str, remains: str) -> None:
-    told = truncate.error_text(text, remains)
-    assert truncate.size(told) <= truncate.MOST
+    told = truncate.bounded_error(text, remains)
+    assert truncate.size(told) <= truncate.MAX_RESPONSE_BYTES
     assert (
         told[:20] == f"{text} {remains}".strip()[:20]
         or truncate.size(text) > 100
@@ -345,15 +345,15 @@ def test_any_error_is_bounded_and_keeps_its_beginning(text: str, remains: str) -
 
 
 def test_a_batch_of_failures_names_each(tmp_path: Path) -> None:
-    def fails(number: int, record: Record) -> Any:
-        record.sending(f"id-{number}", lambda: None).state = "queued"
+    def fails(number: int, record: CallRecord) -> Any:
+        record.add_job(f"id-{number}", lambda: None).state = "queued"
         raise ToolError(f"{number} failed " + "x" * 30_000)
 
     with pytest.raises(ToolError) as caught:
-        batch(range(1, 5), fails, Record())  # type: ignore[arg-type]
-    told = truncate.error_text(str(caught.value))
+        batch(range(1, 5), fails, CallRecord())  # type: ignore[arg-type]
+    told = truncate.bounded_error(str(caught.value))
     assert all(f"Part {number}: {number} failed" in told for number in range(1, 5))
-    assert truncate.size(told) <= truncate.MOST
+    assert truncate.size(told) <= truncate.MAX_RESPONSE_BYTES
 
 
 def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: Any) -> None:
@@ -369,5 +369,7 @@ def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: A
     for full in ("false", "true"):
         answered = ready.call({"command": "describe", "workflow": name, "full": full})
         assert "Title 1" in answered.text
-        assert len(answered.stdout) <= truncate.MOST + 200  # and what the envelope takes
+        assert (
+            len(answered.stdout) <= truncate.MAX_RESPONSE_BYTES + 200
+        )  # and what the envelope takes
         assert "nodes" in answered.result["truncated"]

@@ -272,15 +272,15 @@ def test_classes_are_asked_for_once_and_again_when_they_may_be_old(tmp_path: Pat
         return {name: {"input": {}} for name in names if name != "Gone"}
 
     cache = SchemaCache(tmp_path / "sub" / "classes.json", ask)
-    assert not cache.get({"A", "Gone"}).remembered
+    assert not cache.get({"A", "Gone"}).from_cache
     known = cache.get({"A", "B", "Gone"})
-    assert known.remembered == {"A"}
+    assert known.from_cache == {"A"}
     assert set(known.schemas) == {"A", "B"}
-    cache.renew({"A"})
+    cache.refresh({"A"})
     assert asked == [{"A", "Gone"}, {"B", "Gone"}, {"A"}]
     assert cache.file is not None
     cache.file.write_text("{broken", "utf-8")
-    assert not cache.get({"A"}).remembered
+    assert not cache.get({"A"}).from_cache
 
 
 def test_a_model_that_came_to_the_server_since_is_found_at_once(ready: Any, comfyui: Any) -> None:

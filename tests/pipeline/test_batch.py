@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import batch
-from comfyui_pipeline.call_record import QUEUED, Record
+from comfyui_pipeline.call_record import QUEUED, CallRecord
 from comfyui_pipeline.errors import ToolError
 from tests.waiting import TIMEOUT
 
@@ -19,14 +19,14 @@ def answer(text: str, *pictures: str, **fields: Any) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text}, *shown], **fields}
 
 
-def perform(part: Any, record: Record) -> Any:
+def perform(part: Any, record: CallRecord) -> Any:
     if isinstance(part, Exception):
         raise part
     return part
 
 
 def run(*parts: Any) -> dict[str, Any]:
-    return batch.batch(parts, perform, Record())
+    return batch.batch(parts, perform, CallRecord())
 
 
 def test_every_part_is_numbered_and_has_its_own_fields() -> None:
@@ -48,15 +48,15 @@ def test_without_a_failure_none_is_told() -> None:
 
 
 def test_the_error_of_a_part_names_what_that_part_has_queued_and_stored() -> None:
-    def perform(part: Any, record: Record) -> Any:
+    def perform(part: Any, record: CallRecord) -> Any:
         if part == "good":
             return answer("fine")
-        record.sending(f"id-{part}", lambda: True).state = QUEUED
+        record.add_job(f"id-{part}", lambda: True).state = QUEUED
         record.stored(f"/{part}.png")
         raise ToolError("no.") if part == "expected" else ValueError("s3cret")
 
     parts: Any = ["good", "expected", "unforeseen"]
-    made = batch.batch(parts, perform, Record())
+    made = batch.batch(parts, perform, CallRecord())
     text = made["content"][0]["text"]
     for part in parts[1:]:
         assert f'"prompt_id": "id-{part}"' in text
@@ -98,13 +98,13 @@ def test_pictures_come_as_far_as_a_megabyte_holds_them(
 def test_four_parts_go_on_at_once_and_a_fifth_waits() -> None:
     begun, go = threading.Semaphore(0), threading.Event()
 
-    def perform(part: Any, record: Record) -> Any:
+    def perform(part: Any, record: CallRecord) -> Any:
         begun.release()
         go.wait(TIMEOUT)
         return answer("x")
 
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(batch.batch, list(range(8)), perform, Record())  # type: ignore[arg-type]
+        made = pool.submit(batch.batch, list(range(8)), perform, CallRecord())  # type: ignore[arg-type]
         assert all(begun.acquire(timeout=TIMEOUT) for _ in range(4))
         fifth = begun.acquire(timeout=0.3)
         go.set()

@@ -15,23 +15,23 @@ from comfyui_pipeline import outputs as collect
 from comfyui_pipeline import pipeline, report
 from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.http import LostReply, Refused
-from comfyui_pipeline.engine.protocol import Incoming, Job, Output, RunResult, RunState
+from comfyui_pipeline.engine.protocol import FileStream, Job, JobResult, JobState, Output
 from comfyui_pipeline.errors import (
     CallStopped,
     EngineError,
+    JobFailed,
+    JobLost,
+    JobStalled,
+    JobTimeout,
     MediaError,
-    OutputGone,
+    OutputMissing,
     PromptRejected,
-    RunFailed,
-    RunLost,
-    RunTimeout,
-    ServerSilent,
     ServerUnreachable,
 )
-from comfyui_pipeline.prepare import Ready
-from comfyui_pipeline.report import Delivered, Report
+from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.report import Report, ResultOutput
 from comfyui_pipeline.workflow import graph as graphs
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import WORKFLOW
@@ -57,10 +57,10 @@ class Engine:
         self.queued.append(job)
         end = self.ends.pop(0)
 
-        def wait(*_: Any) -> RunResult:
+        def wait(*_: Any) -> JobResult:
             if isinstance(end, BaseException):
                 raise end
-            return RunResult(job.prompt_id, **end)
+            return JobResult(job.prompt_id, **end)
 
         return _Run(job.prompt_id, wait)
 
@@ -68,19 +68,19 @@ class Engine:
         self.cancelled.append(prompt_id)
         return True
 
-    def state(self, _prompt_id: str) -> RunState:
+    def state(self, _prompt_id: str) -> JobState:
         stage: Any = self.stages.pop(0) if len(self.stages) > 1 else self.stages[0]
-        return RunState(stage)
+        return JobState(stage)
 
     @contextlib.contextmanager
-    def fetch(self, _output: Output) -> Iterator[Incoming]:
+    def fetch(self, _output: Output) -> Iterator[FileStream]:
         given = self.fetches.pop(0) if len(self.fetches) > 1 else self.fetches[0]
         if isinstance(given, BaseException):
             raise given
         if isinstance(given, threading.Event):
             given.wait(30)
             raise MediaError("late")
-        yield Incoming(iter([given]), len(given))
+        yield FileStream(iter([given]), len(given))
 
     def size(self, _output: Output) -> int | None:
         return None
@@ -100,23 +100,23 @@ class _Run:
 @pytest.fixture
 def performed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     graph = graphs.build(WORKFLOW, {})
-    ready = Ready("it", Job(WORKFLOW, "the-id"), graph, (), (), {}, ())
+    ready = PreparedJob("it", Job(WORKFLOW, "the-id"), graph, (), (), {}, ())
     monkeypatch.setattr(pipeline, "prepare", lambda *_: ready)
 
-    def perform(engine: Engine, record: Record | None = None, **call: Any) -> Any:
+    def perform(engine: Engine, record: CallRecord | None = None, **call: Any) -> Any:
         chosen = pipeline_settings.load(tmp_path, {"FILE_SERVER_ACCESS_KEY": "k"})
         return pipeline.run(
             ToolCall(**{"command": "run", "workflow": "it", **call}),
             chosen,
             engine,  # type: ignore[arg-type]
             time.monotonic(),
-            record or Record(),
+            record or CallRecord(),
         )
 
     return perform
 
 
-LEFT = [ServerUnreachable("x"), ServerSilent("x"), EngineError("x"), MediaError("x"), KeyError("x")]
+LEFT = [ServerUnreachable("x"), JobStalled("x"), EngineError("x"), MediaError("x"), KeyError("x")]
 
 
 @pytest.mark.parametrize("error", LEFT, ids=lambda error: type(error).__name__)
@@ -124,20 +124,20 @@ LEFT = [ServerUnreachable("x"), ServerSilent("x"), EngineError("x"), MediaError(
 def test_a_run_goes_on_when_waiting_fails_unless_the_call_wants_it_stopped(
     performed: Any, error: Exception, asked: bool
 ) -> None:
-    engine, record = Engine(error), Record()
+    engine, record = Engine(error), CallRecord()
     with pytest.raises(type(error)):
-        performed(engine, record, cancel_late=asked)
+        performed(engine, record, cancel_on_timeout=asked)
     assert engine.cancelled == (["the-id"] if asked else [])
     assert '"prompt_id": "the-id"' in record.remains() or (
         asked and "cancelled" in record.remains()
     )
 
 
-@pytest.mark.parametrize("error", [RunFailed("x"), RunLost("x")])
+@pytest.mark.parametrize("error", [JobFailed("x"), JobLost("x")])
 def test_a_run_that_is_over_is_neither_cancelled_nor_offered(performed: Any, error: Any) -> None:
-    engine, record = Engine(error), Record()
+    engine, record = Engine(error), CallRecord()
     with pytest.raises(type(error)):
-        performed(engine, record, cancel_late=True)
+        performed(engine, record, cancel_on_timeout=True)
     assert engine.cancelled == []
     assert record.remains() == ""
 
@@ -152,13 +152,13 @@ def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseExcep
         (Engine(error), "The run was cancelled (prompt id the-id)."),
         (Engine(refuses=error), "The run may have been queued at ComfyUI"),
     ):
-        record = Record()
+        record = CallRecord()
         with pytest.raises(type(error)):
             performed(engine, record)
         assert engine.cancelled == ["the-id"]
         assert record.remains().startswith(remains)
         with pytest.raises(CallStopped):
-            record.sending("another", lambda: True)
+            record.add_job("another", lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -168,19 +168,19 @@ def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseExcep
 def test_only_a_prompt_that_may_have_arrived_is_named(
     performed: Any, error: Exception, named: bool
 ) -> None:
-    record = Record()
+    record = CallRecord()
     with pytest.raises(type(error)):
         performed(Engine(refuses=error), record)
     assert ("may have been queued" in record.remains()) is named
 
 
 def test_a_run_lost_untouched_is_queued_once_more_under_another_id(performed: Any) -> None:
-    engine = Engine(RunLost("x", untouched=True), {"outputs": (FILE,)})
+    engine = Engine(JobLost("x", not_started=True), {"outputs": (FILE,)})
     assert performed(engine)["outputs"][0]["file"] == "a.png"
     first, second = engine.queued
     assert first.prompt_id != second.prompt_id
-    with pytest.raises(RunLost):
-        performed(Engine(RunLost("x", untouched=True), RunLost("y", untouched=True)))
+    with pytest.raises(JobLost):
+        performed(Engine(JobLost("x", not_started=True), JobLost("y", not_started=True)))
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_a_late_run(
     monkeypatch.setattr(pipeline, "SURE_SECONDS", 0.5)
     engine = Engine({"outputs": (), "complete": False})
     engine.stages = stages
-    with pytest.raises(RunTimeout, match=told):
-        performed(engine, cancel_late=asked)
+    with pytest.raises(JobTimeout, match=told):
+        performed(engine, cancel_on_timeout=asked)
     assert engine.cancelled == (["the-id"] if asked else [])
 
 
@@ -223,7 +223,7 @@ def test_a_result_that_does_not_come_in_time_is_a_failed_output(
         ([MediaError("x"), png(8, 8)], True),
         ([EngineError("x"), png(8, 8)], True),
         ([MediaError("x"), MediaError("y"), png(8, 8)], False),
-        ([OutputGone("x"), png(8, 8)], False),
+        ([OutputMissing("x"), png(8, 8)], False),
         ([KeyError("x"), png(8, 8)], False),
     ],
 )
@@ -253,7 +253,7 @@ def test_previews_come_only_when_nothing_was_saved_or_they_are_wanted(performed:
 
 
 def test_limits_of_answers_and_of_work_side_by_side() -> None:
-    assert collect.SIDE_BY_SIDE == 6
+    assert collect.MAX_PARALLEL == 6
     assert collect.LONG_TEXT == 2000
     assert collect.SAVED == "output"
     assert report.MOST_OUTPUTS == 20
@@ -303,9 +303,9 @@ def test_the_first_line_says_how_it_went(fields: Any, begins: str, complete: boo
     assert result["complete"] is complete
 
 
-def line(**fields: Any) -> Delivered:
+def line(**fields: Any) -> ResultOutput:
     usual: dict[str, Any] = {"node_id": "9", "title": "", "kind": "image", "file": "a.png"}
-    return Delivered(**{**usual, "path": "/a.png", "url": "http://u", "bytes": 10, **fields})
+    return ResultOutput(**{**usual, "path": "/a.png", "url": "http://u", "bytes": 10, **fields})
 
 
 FILM = {"title": "T", "kind": "video", "file": "a.mp4", "bytes": 3 * 2**20}
@@ -320,19 +320,19 @@ LINES = [
     (line(**STILL), "![a b.png](http://u) 4×3, 1.0 MB"),
     (line(**MOVING), "4×3, 2 frames, 1.2 s, 2 KB"),
     (line(preview=True), "(a preview, not saved"),
-    (Delivered("9", "", "text", text="words"), "Text from node 9: words"),
+    (ResultOutput("9", "", "text", text="words"), "Text from node 9: words"),
     (line(**LONG), "(text, 5 KB): [t.txt](http://u), it begins: beg…"),
 ]
 
 
 @pytest.mark.parametrize(("output", "words"), LINES)
-def test_the_line_of_an_output(output: Delivered, words: str) -> None:
+def test_the_line_of_an_output(output: ResultOutput, words: str) -> None:
     assert words in told(outputs=(output,))["content"][0]["text"]
 
 
 def test_the_note_of_a_file_is_a_warning_and_only_then_among_its_fields() -> None:
-    noted = Delivered("9", "", "image", "a.png", "/", "http://u", 1, note="odd")
-    result = told(outputs=(noted, Delivered("9", "", "image", "b.png")))
+    noted = ResultOutput("9", "", "image", "a.png", "/", "http://u", 1, note="odd")
+    result = told(outputs=(noted, ResultOutput("9", "", "image", "b.png")))
     assert result["warnings"] == ["a.png: odd"]
     assert "Warning: a.png: odd" in result["content"][0]["text"]
     assert ["note" in output for output in result["outputs"]] == [True, False]

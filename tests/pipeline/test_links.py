@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from comfyui_pipeline.result_urls import DAY, Links, of_file
+from comfyui_pipeline.result_urls import DAY, ResultLinks, url_for_file
 from input_server.mounts import resolve
 from tests.conftest import png
 from tests.input_server.running import KEY, Running
@@ -33,14 +33,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("style", ["server", "host"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_an_address_opens_and_is_known_again(running: Running, style: str, signed: bool) -> None:
-    links = Links(running.url, style, KEY, "signs", signed=signed)
+    links = ResultLinks(running.url, style, KEY, "signs", signed=signed)
     url = links.url("m", NAME, 17.9, picture=False)
     assert url is not None
     assert requests.get(url, timeout=TIMEOUT).text == "here"
     assert ("t=17" in url, KEY in url) == (True, not signed)
     rest = [
         (url.removeprefix(begin), opens)
-        for begin, opens in links.known("m")
+        for begin, opens in links.own_prefixes("m")
         if url.startswith(begin)
     ]
     ((_, opens),) = rest
@@ -50,7 +50,7 @@ def test_an_address_opens_and_is_known_again(running: Running, style: str, signe
 
 
 def test_a_signed_address_stays_the_same_for_a_day_and_ends() -> None:
-    links = Links("http://x", "server", "", "signs", signed=True, seconds=3600)
+    links = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=3600)
     first, second = (links.url("m", "a.png", 1, picture=True) for _ in range(2))
     assert first == second
     ends = int(str(first).partition("exp=")[2].partition("&")[0])
@@ -58,19 +58,22 @@ def test_a_signed_address_stays_the_same_for_a_day_and_ends() -> None:
 
 
 def test_a_signed_address_lasts_thirty_days_and_no_secret_is_in_a_repr() -> None:
-    links = Links("http://x", "server", "access-secret", "signing-secret")
+    links = ResultLinks("http://x", "server", "access-secret", "signing-secret")
     assert (DAY, links.seconds, links.signed, links.quality) == (86400, 30 * 86400, False, "")
     assert "secret" not in repr(links)
 
 
 def test_without_a_key_there_is_no_address() -> None:
-    assert Links("http://x", "server", "", "").url("m", "a.png", 1, picture=True) is None
-    assert Links("http://x", "server", "", "", signed=True).url("m", "a", 1, picture=False) is None
-    assert Links("http://x", "server", "", "").known("m") == []
+    assert ResultLinks("http://x", "server", "", "").url("m", "a.png", 1, picture=True) is None
+    assert (
+        ResultLinks("http://x", "server", "", "", signed=True).url("m", "a", 1, picture=False)
+        is None
+    )
+    assert ResultLinks("http://x", "server", "", "").own_prefixes("m") == []
 
 
 def test_pictures_may_be_lighter_and_nothing_else() -> None:
-    links = Links("http://x", "server", "k", "k", quality="auto")
+    links = ResultLinks("http://x", "server", "k", "k", quality="auto")
     assert str(links.url("m", "a.png", 1, picture=True)).endswith("?t=1&quality=auto")
     assert str(links.url("m", "a.txt", 1, picture=False)).endswith("?t=1")
 
@@ -138,13 +141,13 @@ def test_what_the_file_server_serves_has_an_address_and_nothing_else_has(tmp_pat
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(png(8, 8))
     with Running(folder) as server:
-        links = Links(server.url, "server", KEY, KEY)
+        links = ResultLinks(server.url, "server", KEY, KEY)
         for name in ODD:
-            url = of_file(links, "m", name, folder / name, "image")
+            url = url_for_file(links, "m", name, folder / name, "image")
             assert url is not None
             assert requests.get(url, timeout=20).content == png(8, 8), name
         for name in NEVER:
-            assert of_file(links, "m", name, folder / name, "image") is None
+            assert url_for_file(links, "m", name, folder / name, "image") is None
             raw = links.url("m", name, 1, picture=True)
             assert requests.get(str(raw), timeout=20).status_code == 403, name
         listed = requests.get(str(links.gallery("m")) + "list", timeout=20).json()["items"]
@@ -154,10 +157,10 @@ def test_what_the_file_server_serves_has_an_address_and_nothing_else_has(tmp_pat
 @pytest.mark.parametrize("style", ["server", "host"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_address_of_the_page_opens(running: Running, style: str, signed: bool) -> None:
-    page = Links(running.url, style, KEY, "signs", signed=signed).gallery("m")
+    page = ResultLinks(running.url, style, KEY, "signs", signed=signed).gallery("m")
     assert "<html" in requests.get(str(page), timeout=20).text
     assert (KEY in str(page)) is not signed
-    assert Links(running.url, style, "", "").gallery("m") is None
+    assert ResultLinks(running.url, style, "", "").gallery("m") is None
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,7 @@ def test_a_result_in_the_servers_own_folder_under_a_name_that_is_never_served(
 
 
 def test_a_link_lives_as_long_as_was_asked_and_its_end_is_a_whole_day() -> None:
-    url = Links("http://x", "server", "", "signs", signed=True, seconds=5 * DAY).url(
+    url = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=5 * DAY).url(
         "m", "a.png", 1, picture=True
     )
     ends = int(str(url).partition("exp=")[2].partition("&")[0])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_pipeline.bounded.numbers import finite, whole_number
+from comfyui_pipeline.bounded.numbers import finite, parse_count
 
 bounded = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -40,13 +40,13 @@ bounded = settings(max_examples=60, deadline=None, derandomize=True)
     ],
 )
 def test_a_length_is_ascii_digits_up_to_a_limit(text: str | None, number: int | None) -> None:
-    assert whole_number(text, at_most=100) == number
+    assert parse_count(text, at_most=100) == number
 
 
 @bounded
 @given(st.text(max_size=70) | st.integers().map(str))
 def test_any_text_is_a_number_within_the_limit_or_none(text: str) -> None:
-    number = whole_number(text, at_most=10**6)
+    number = parse_count(text, at_most=10**6)
     assert number is None or (0 <= number <= 10**6 and int(text) == number)
 
 

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.at_stderr() as tell:
+    with progress.show_on_stderr() as tell:
         tell(Progress("queued", position=3))
         for step in range(1, 5):
             tell(Progress("running", "7", step, 4))
@@ -32,7 +32,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
     log, now = io.StringIO(), [100.0]
     monkeypatch.setattr(sys, "stderr", log)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with progress.at_stderr() as tell:
+    with progress.show_on_stderr() as tell:
         for step in range(1, 61):
             now[0] += 0.125
             tell(Progress("running", "7", step, 60))
@@ -58,7 +58,7 @@ def test_a_line_says_what_there_is_to_say_every_three_seconds(
     log, now = io.StringIO(), [100.0]
     monkeypatch.setattr(sys, "stderr", log)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with progress.at_stderr() as tell:
+    with progress.show_on_stderr() as tell:
         now[0] += after
         tell(step)
         tell(step)
@@ -70,7 +70,7 @@ def test_a_bar_begins_anew_with_each_node_and_is_gone_at_the_end(
 ) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.at_stderr() as tell:
+    with progress.show_on_stderr() as tell:
         tell(Progress("running", "7", 4, 4))
         tell(Progress("running", "8"))
         tell(Progress("running", "9", 1, 3))
@@ -84,5 +84,5 @@ def test_a_bar_begins_anew_with_each_node_and_is_gone_at_the_end(
 
 def test_without_a_stderr_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    with progress.at_stderr() as tell:
+    with progress.show_on_stderr() as tell:
         assert isinstance(tell, progress.Lines)

@@ -13,14 +13,14 @@ import pytest
 from comfyui_pipeline import pipeline, report, settings
 from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.call_record import CANCELLED, ENDED, GONE, QUEUED, SENT, Record
-from comfyui_pipeline.engine.protocol import Job, RunResult
+from comfyui_pipeline.call_record import CANCELLED, ENDED, NOT_AVAILABLE, QUEUED, SENT, CallRecord
+from comfyui_pipeline.engine.protocol import Job, JobResult
 from comfyui_pipeline.media import previews
 from comfyui_pipeline.media.image_memory import ImageMemory
-from comfyui_pipeline.outputs import Collected
-from comfyui_pipeline.prepare import Ready, Stopwatch
-from comfyui_pipeline.report import Delivered
-from comfyui_pipeline.result_urls import DAY, Links
+from comfyui_pipeline.outputs import FetchedOutputs
+from comfyui_pipeline.prepare import PreparedJob, Stopwatch
+from comfyui_pipeline.report import ResultOutput
+from comfyui_pipeline.result_urls import DAY, ResultLinks
 from comfyui_pipeline.workflow import graph
 from tests.conftest import png
 from tests.pipeline.servers import Server, slow
@@ -60,7 +60,7 @@ def test_a_password_is_not_repeated(tmp_path: Path, url: str) -> None:
 
 def test_a_signed_address_never_ends_sooner_than_is_set() -> None:
     for hours in (1, 23, 24, 25, 720):
-        links = Links("http://x", "server", "", "signs", signed=True, seconds=hours * 3600)
+        links = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=hours * 3600)
         for url in (links.url("m", "a.png", 1, picture=True), links.gallery("m")):
             ends = int(str(url).partition("exp=")[2].partition("&")[0])
             assert 0 <= ends - time.time() - hours * 3600 <= DAY
@@ -90,25 +90,27 @@ def test_a_mount_that_is_named_is_where_it_says(tmp_path: Path) -> None:
 # -- results ---------------------------------------------------------------------------------------
 
 
-def delivered(place: Path, node: str = "9", **fields: Any) -> Delivered:
+def delivered(place: Path, node: str = "9", **fields: Any) -> ResultOutput:
     place.write_bytes(png(8, 8))
     usual = {"kind": "image", "file": place.name, "path": str(place), "bytes": 10}
-    return Delivered(node, "", **{**usual, **fields})
+    return ResultOutput(node, "", **{**usual, **fields})
 
 
-def told(folder: Path, *outputs: Delivered, cached: tuple[str, ...] = ()) -> Any:
+def told(folder: Path, *outputs: ResultOutput, cached: tuple[str, ...] = ()) -> Any:
     """The answer for a run that gave these."""
     prompt = {o.node_id: {"class_type": "SaveImage", "inputs": {}} for o in outputs}
     job = Job(prompt, "the-id")
-    ready = Ready("it", job, graph.build(prompt, {}), (), (), {}, ())
+    ready = PreparedJob("it", job, graph.build(prompt, {}), (), (), {}, ())
     chosen = settings.load(folder, {"FILE_SERVER_ACCESS_KEY": "k"})
     call = ToolCall("run", workflow="it")
-    going = pipeline.Going(call, chosen, None, time.monotonic(), 0.0, Stopwatch(), Record())  # type: ignore[arg-type]
+    going = pipeline.CallContext(
+        call, chosen, None, time.monotonic(), 0.0, Stopwatch(), CallRecord()
+    )  # type: ignore[arg-type]
     from comfyui_pipeline.engine.protocol import Output
 
     results = tuple(Output(o.node_id, "images", str(o.file)) for o in outputs)
-    result = RunResult("the-id", results, complete=True, cached=frozenset(cached))
-    return pipeline.tell(going, ready, result, Collected(outputs))
+    result = JobResult("the-id", results, complete=True, cached=frozenset(cached))
+    return pipeline.tell(going, ready, result, FetchedOutputs(outputs))
 
 
 def test_a_run_counts_as_cached_only_when_all_of_its_outputs_were(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a](http://evil) ![b.png", "a`b\\c.png", "a\r\n# b.png"])
 def test_a_file_name_is_no_markdown(tmp_path: Path, name: str) -> None:
-    one = Delivered("9", "", "image", name, str(tmp_path / "x"), "http://u", 10)
+    one = ResultOutput("9", "", "image", name, str(tmp_path / "x"), "http://u", 10)
     line = told(tmp_path, one)["content"][0]["text"].splitlines()[1]
     assert line.startswith("![")
     assert line[2:].partition("]")[2].startswith("(http://u) ")
@@ -196,13 +198,13 @@ def test_files_of_another_size_are_not_those_of_the_server(
         (QUEUED, True, CANCELLED),
         (ENDED, False, ENDED),
         (CANCELLED, False, CANCELLED),
-        (GONE, False, GONE),
+        (NOT_AVAILABLE, False, NOT_AVAILABLE),
     ],
 )
 def test_a_stopped_call_cancels_whatever_may_still_be_there(
     state: str, asked: bool, afterwards: str
 ) -> None:
-    record, stopped = Record(), set[str]()
+    record, stopped = CallRecord(), set[str]()
 
     def cancelling(name: str) -> Callable[[], bool]:
         def cancel() -> bool:
@@ -212,8 +214,8 @@ def test_a_stopped_call_cancels_whatever_may_still_be_there(
         return cancel
 
     jobs = [
-        record.sending("own", cancelling("own")),
-        record.part("Part 1").sending("a part's", cancelling("a part's")),
+        record.add_job("own", cancelling("own")),
+        record.part("Part 1").add_job("a part's", cancelling("a part's")),
     ]
     for job in jobs:
         job.state = state

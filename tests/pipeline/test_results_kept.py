@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from comfyui_pipeline import arguments, commands, outputs, pipeline, report
 from comfyui_pipeline import settings as pipeline_settings
-from comfyui_pipeline.call_record import Record
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.media import images as pictures
 from comfyui_pipeline.media import media_info, previews
 from tests.conftest import png
@@ -106,15 +106,15 @@ BREAKABLE = [
     (media_info, "_movie"),
     (media_info, "measured"),
     (pictures, "with_size"),
-    (pictures, "turn_of"),
-    (pictures, "upright"),
+    (pictures, "exif_orientation"),
+    (pictures, "apply_orientation"),
     (pictures, "first_frame"),
     (previews, "show"),
     (previews, "_uri"),
     (report, "tell"),
     (report, "_measure"),
     (pipeline, "_left_out"),
-    (outputs, "of_file"),
+    (outputs, "url_for_file"),
 ]
 
 
@@ -124,13 +124,13 @@ BREAKABLE = [
 def test_whatever_raises_behind_the_queue_the_answer_has_the_id_and_the_files(
     tmp_path_factory: pytest.TempPathFactory, module: Any, name: str, kind: type[Exception]
 ) -> None:
-    from tests.faulty import Fake
+    from tests.faulty import FakeServer
 
     def fails(*_: Any, **__: Any) -> Any:
         raise kind("on purpose")
 
     folder = tmp_path_factory.mktemp("kept")
-    fake, record = Fake(), Record()
+    fake, record = FakeServer(), CallRecord()
     scripted(fake, {"a.png": png(8, 8), "film.mp4": (broken.FILES / "film.mp4").read_bytes()})
     environ = {"COMFYUI_BASE_URL": fake.url, "FILE_SERVER_ACCESS_KEY": "key"}
     chosen = pipeline_settings.load(folder, environ)
@@ -147,7 +147,7 @@ def test_whatever_raises_behind_the_queue_the_answer_has_the_id_and_the_files(
     assert fake.script.posted[-1]["prompt_id"] in answer
     stored = {path.name for path in (folder / "output").rglob("*") if path.is_file()}
     assert stored == {"a.png", "film.mp4"}
-    if name != "of_file":  # without addresses there are no results to be named
+    if name != "url_for_file":  # without addresses there are no results to be named
         assert all(file in answer for file in stored)
 
 

@@ -105,7 +105,7 @@ def test_manifest_example_and_code_name_the_same_settings() -> None:
 
 def test_every_default_is_what_the_example_says(folder: Path) -> None:
     chosen = settings.load(folder, {"FILE_SERVER_ACCESS_KEY": "k"})
-    assert chosen.silence == 300
+    assert chosen.stall_timeout == 300
     assert chosen.return_image == "preview"
     assert chosen.client_prefix == "comfyui-plugin"
     assert chosen.output_alias == "output"
@@ -120,8 +120,8 @@ def test_every_default_is_what_the_example_says(folder: Path) -> None:
 GOOD = [
     ("COMFYUI_TIMEOUT", "1", "timeout", 1),
     ("COMFYUI_TIMEOUT", "595", "timeout", 595),
-    ("COMFYUI_SILENCE_TIMEOUT", "5", "silence", 5),
-    ("COMFYUI_SILENCE_TIMEOUT", "86400", "silence", 86_400),
+    ("COMFYUI_SILENCE_TIMEOUT", "5", "stall_timeout", 5),
+    ("COMFYUI_SILENCE_TIMEOUT", "86400", "stall_timeout", 86_400),
     ("COMFYUI_RETURN_IMAGE", "FULL", "return_image", "full"),
     ("COMFYUI_RETURN_IMAGE", "none", "return_image", "none"),
     ("DebugMode", "yes", "debug", True),

@@ -14,14 +14,14 @@ from comfyui_pipeline.process import threads
 
 def test_waiting_ends_when_all_are_done_when_one_fails_and_at_its_limit() -> None:
     open_ones: list[Future[int]] = [Future(), Future()]
-    threads.finished(open_ones, time.monotonic() - 1)
+    threads.wait_for(open_ones, time.monotonic() - 1)
     open_ones[1].set_exception(KeyError())
-    threads.finished(open_ones)  # would wait for ever
+    threads.wait_for(open_ones)  # would wait for ever
     done: Future[int] = Future()
     done.set_result(1)
-    threads.finished([done, done])
-    threads.finished([])
-    assert threads.LISTENING <= 1  # so long a signal may wait
+    threads.wait_for([done, done])
+    threads.wait_for([])
+    assert threads.MAX_WAIT_SECONDS <= 1  # so long a signal may wait
 
 
 def test_the_first_failure_ends_the_work_side_by_side() -> None:

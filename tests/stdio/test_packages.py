@@ -97,7 +97,7 @@ def found_beside(folder: Path, monkeypatch: pytest.MonkeyPatch, *lacking: str) -
 
     monkeypatch.setattr(dependencies.importlib.util, "find_spec", found)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    return dependencies.prepare(folder)
+    return dependencies.make_importable(folder)
 
 
 def test_with_every_package_there_no_other_python_is_asked(
@@ -120,7 +120,7 @@ def test_a_python_that_we_started_starts_no_other(
     python.touch()
     assert found_beside(tmp_path, monkeypatch, "PIL") == python
     monkeypatch.setenv(reexec.GUARD, "1")
-    with pytest.raises(dependencies.Missing, match="lacks PIL"):
+    with pytest.raises(dependencies.PackagesMissing, match="lacks PIL"):
         found_beside(tmp_path, monkeypatch, "PIL")
 
 
@@ -163,19 +163,21 @@ def test_and_they_are_found_first(
 def test_only_an_old_python_looks_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert dependencies.other_python(tmp_path) is None
+    assert dependencies.python_to_use_instead(tmp_path) is None
     for version, old in [((3, 10, 0), False), ((3, 9, 99), True), ((4, 0, 0), False)]:
         monkeypatch.setattr(sys, "version_info", (*version, "final", 0))
         if not old:
-            assert dependencies.other_python(tmp_path) is None
+            assert dependencies.python_to_use_instead(tmp_path) is None
             continue
-        with pytest.raises(dependencies.Missing, match=r"needs Python 3\.10 or newer.* 3\.9\."):
-            dependencies.other_python(tmp_path)
+        with pytest.raises(
+            dependencies.PackagesMissing, match=r"needs Python 3\.10 or newer.* 3\.9\."
+        ):
+            dependencies.python_to_use_instead(tmp_path)
 
 
 def relayed(folder: Path, python: Path, seconds: float = TIMEOUT) -> Any:
     now = time.monotonic()
-    return reexec.relay(python, folder, b"call", ["-x"], Signals(), now + seconds, now - 7)
+    return reexec.answer_with(python, folder, b"call", ["-x"], Signals(), now + seconds, now - 7)
 
 
 def test_a_python_that_answers_in_our_place_gets_the_call_as_it_is(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfyui_pipeline.process import reexec, stdout, time_limit
-from comfyui_pipeline.process.stdin import CallReader, Incomplete, ObjectScanner
+from comfyui_pipeline.process.stdin import CallReader, IncompleteCall, ObjectScanner
 from tests.waiting import wait_until, with_more_time
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -143,7 +143,7 @@ def reader(text: bytes) -> tuple[CallReader, int]:
 
 def test_silence_in_an_incomplete_call_ends_it_before_the_limit() -> None:
     waiting, write_end = reader(b'{"a": ')
-    with pytest.raises(Incomplete, match="6 bytes arrived, nothing came any more"):
+    with pytest.raises(IncompleteCall, match="6 bytes arrived, nothing came any more"):
         waiting.read(float("inf"), quiet=0.2)
     os.close(write_end)
 
@@ -151,7 +151,7 @@ def test_silence_in_an_incomplete_call_ends_it_before_the_limit() -> None:
 def test_the_limit_ends_an_incomplete_call_before_the_silence() -> None:
     def check(seconds: float) -> None:
         waiting, write_end = reader(b'{"a": ')
-        with pytest.raises(Incomplete, match="within this call's time limit"):
+        with pytest.raises(IncompleteCall, match="within this call's time limit"):
             waiting.read(time.monotonic() + seconds, quiet=600)
         os.close(write_end)
 
@@ -326,7 +326,7 @@ def test_with_closed_stderr_what_libraries_print_stays_out_of_the_answer(plugin:
 # -- signals -------------------------------------------------------------------------------------
 
 
-def other_python(plugin: Any, script: str) -> None:
+def python_to_use_instead(plugin: Any, script: str) -> None:
     """A `.venv` whose Python is this shell script, as one of another version is."""
     python = plugin.folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -348,7 +348,7 @@ def test_a_signal_in_a_run_cancels_it_and_is_answered(
     call = json.dumps({"workflow": plugin.workflow("it", RUN)}).encode()
     python = [sys.executable]
     if relayed:
-        other_python(plugin, f'exec "{sys.executable}" "$@"')
+        python_to_use_instead(plugin, f'exec "{sys.executable}" "$@"')
         python = [sys.executable, "-I", "-S"]
     env = {"COMFYUI_BASE_URL": fake.url}
     process = begin(plugin, *python, "comfyui_plugin.py", env=env)
@@ -377,11 +377,11 @@ def test_a_stopped_call_says_of_each_run_whether_it_was_cancelled(
     call = {f"workflow{n}": name for n in range(1, parts + 1)} if parts > 1 else {"workflow": name}
     python = [sys.executable]
     if relayed:
-        other_python(plugin, f'exec "{sys.executable}" "$@"')
+        python_to_use_instead(plugin, f'exec "{sys.executable}" "$@"')
         python = [sys.executable, "-I", "-S"]
     process = begin(plugin, *python, "comfyui_plugin.py", env={"COMFYUI_BASE_URL": fake.url})
     write(process, json.dumps(call).encode())
-    wait_until(lambda: fake.script.asked.count("/queue") >= parts)
+    wait_until(lambda: fake.script.requested_paths.count("/queue") >= parts)
     process.send_signal(signal.SIGTERM)
     error = answered(process)["error"]
     for posted in fake.script.posted:
@@ -414,7 +414,7 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored(plugin: Any) -> 
     ],
 )
 def test_what_that_python_prints_around_its_answer_is_passed_over(plugin: Any, around: str) -> None:
-    other_python(plugin, around.format(f'"{sys.executable}" "$@"'))
+    python_to_use_instead(plugin, around.format(f'"{sys.executable}" "$@"'))
     answered = plugin.call({"workflow": "no such"}, python=(sys.executable, "-I", "-S"))
     assert "no workflow" in answered.error
 
@@ -424,18 +424,18 @@ def test_what_that_python_prints_around_its_answer_is_passed_over(plugin: Any, a
 def test_the_last_answer_is_found_among_other_lines(before: bytes, after: bytes, text: str) -> None:
     envelope = {"status": "error", "error": text + '{"status": "success"}'}
     printed = before + b"\n" + json.dumps(envelope).encode() + b"\n" + after
-    assert stdout.last_answer(printed) == envelope
-    assert stdout.last_answer(before) is None
+    assert stdout.last_response(printed) == envelope
+    assert stdout.last_response(before) is None
 
 
 def test_that_python_counts_the_time_that_was_used_before_it(monkeypatch: Any) -> None:
     for value, seconds in [("1", 1.0), ("7.5", 7.5), ("x", 0), ("nan", 0), ("-3", 0), ("1e999", 0)]:
         monkeypatch.setenv(reexec.GUARD, value)
-        assert reexec.seconds_before() == seconds
-        assert reexec.is_relayed()
+        assert reexec.seconds_before_start() == seconds
+        assert reexec.is_child()
     monkeypatch.delenv(reexec.GUARD)
-    assert reexec.seconds_before() == 0
-    assert not reexec.is_relayed()
+    assert reexec.seconds_before_start() == 0
+    assert not reexec.is_child()
 
 
 FOR_OLD_PYTHONS = [
@@ -489,7 +489,7 @@ def test_an_old_python_lets_the_venvs_answer_or_says_what_is_needed(plugin: Any)
         process = begin(plugin, *old)
         write(process, INFO)
         assert "Python 3.10 or newer" in answered(process)["error"]
-    other_python(plugin, f'exec "{sys.executable}" "$@"')
+    python_to_use_instead(plugin, f'exec "{sys.executable}" "$@"')
     for old in [claimed, *olds]:
         process = begin(plugin, *old)
         write(process, INFO)
@@ -559,7 +559,7 @@ def test_a_manifest_that_is_none_means_the_hosts_own_limit(tmp_path: Path) -> No
 def test_of_two_answers_the_last_one_counts() -> None:
     first, last = stdout.failure("first"), stdout.failure("last")
     printed = json.dumps(first).encode() + b"\n" + json.dumps(last).encode() + b"\n"
-    assert stdout.last_answer(printed) == last
+    assert stdout.last_response(printed) == last
 
 
 @pytest.mark.parametrize(
@@ -569,9 +569,9 @@ def test_of_two_answers_the_last_one_counts() -> None:
 def test_what_comes_after_the_deadline_ends_before_the_watchdog(
     limit: float, timeout: float, seconds: float
 ) -> None:
-    assert time_limit.seconds_after(limit, timeout) == seconds
+    assert time_limit.fetch_grace(limit, timeout) == seconds
     if timeout <= limit - 5:  # the highest that is taken
-        assert timeout + seconds + time_limit.WORDING_SECONDS <= limit - time_limit.HOST_MARGIN
+        assert timeout + seconds + time_limit.REPORT_SECONDS <= limit - time_limit.HOST_MARGIN
 
 
 @pytest.mark.parametrize("slow", ["/api/jobs", "/view"])

@@ -74,7 +74,7 @@ def test_wait_and_params_refuse_them_too(odd: str) -> None:
 @pytest.mark.parametrize("value", ["512", "512.0", 512, 512.0, "+512", " 512 ", "５１２"])
 def test_numbers_as_people_write_them_are_taken(value: Any) -> None:
     call = {"workflow": "x", "width": value}
-    assert arguments.parse(json.dumps(call).encode()).short["width"] == 512
+    assert arguments.parse(json.dumps(call).encode()).shortcuts["width"] == 512
 
 
 @pytest.mark.parametrize("value", ["²", "٣", "1_0", "0x10", "1e3", "--5", "+-5", "5-", "", ".5"])
@@ -87,7 +87,7 @@ def test_what_is_no_plain_number_is_not(value: str) -> None:
     [("0.5", 0.5), ("1e3", 1000.0), ("²", None), ("nan", None), ("1_0", None), ("9" * 401, None)],
 )
 def test_a_number_in_a_text(text: str, number: float | None) -> None:
-    assert numbers.from_text(text) == number
+    assert numbers.parse_number(text) == number
 
 
 @pytest.mark.parametrize(("digits", "infinite"), [(1000, False), (1001, True), (4301, True)])

@@ -52,7 +52,7 @@ def base() -> Prompt:
 
 def planned(nodes: Prompt, call: ToolCall, schemas: Any = None, **more: Any) -> patch.Plan:
     found = graph.build(nodes, schemas or SCHEMAS)
-    return patch.plan(found, call, call.short, drawn_seed=99, **more)
+    return patch.plan(found, call, call.shortcuts, random_seed=99, **more)
 
 
 def patched(nodes: Prompt, call: ToolCall, schemas: Any = None, **more: Any) -> Prompt:
@@ -70,7 +70,7 @@ def with_choices(node: str, name: str, choices: list[str]) -> dict[str, Any]:
 def test_the_positive_text_of_every_small_workflow_with_a_sampler_is_found(name: str) -> None:
     found = graph.build(prompt_of(name), SCHEMAS)
     if roles.samplers(found):
-        texts = roles.of_argument(found, "prompt")
+        texts = roles.find_targets(found, "prompt")
         assert texts
         assert all(isinstance(t.node.inputs[t.name], str) for t in texts)
 
@@ -88,7 +88,7 @@ def test_every_short_argument_changes_what_it_means() -> None:
         "height": 768,
         "batch_size": 3,
     }
-    made = patched(base(), ToolCall("run", short=short, seed=5))
+    made = patched(base(), ToolCall("run", shortcuts=short, seed=5))
     assert made["2"]["inputs"]["text"] == "fox"
     assert made["3"]["inputs"]["text"] == "blur"
     assert made["4"]["inputs"] == {"width": 512, "height": 768, "batch_size": 3}
@@ -113,7 +113,7 @@ def test_a_number_that_comes_through_a_switch_is_changed_where_it_stands() -> No
         "inputs": {"switch": ["22", 0], "on_false": ["21", 0], "on_true": ["20", 0]},
     }
     nodes["5"]["inputs"]["steps"] = ["23", 0]
-    made = patched(nodes, ToolCall("run", short={"steps": 33}))
+    made = patched(nodes, ToolCall("run", shortcuts={"steps": 33}))
     assert made["21"]["inputs"]["value"] == 33
     assert made["20"]["inputs"]["value"] == 4
     assert made["5"]["inputs"]["steps"] == ["23", 0]
@@ -121,7 +121,7 @@ def test_a_number_that_comes_through_a_switch_is_changed_where_it_stands() -> No
 
 def test_an_argument_without_a_role_is_an_error_that_names_those_there_are() -> None:
     with pytest.raises(PatchError, match=r'"strength" could change.*prompt, negative_prompt'):
-        planned(base(), ToolCall("run", short={"strength": 0.5}))
+        planned(base(), ToolCall("run", shortcuts={"strength": 0.5}))
 
 
 # -- guesses ---------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ MODELS = ["SD1.5/dreamshaper_8.safetensors", "sdxl/juggernautXL.safetensors", "v
 )
 def test_a_model_is_found_as_people_write_it(wanted: str, meant: str) -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", MODELS)
-    plan = planned(base(), ToolCall("run", short={"checkpoint": wanted}), schemas)
+    plan = planned(base(), ToolCall("run", shortcuts={"checkpoint": wanted}), schemas)
     assert {c.target.name: c.value for c in plan.changes}["ckpt_name"] == meant
     assert (wanted == meant) or any(repr(meant) in guess for guess in plan.guesses)
 
@@ -153,13 +153,13 @@ def test_a_model_is_found_as_people_write_it(wanted: str, meant: str) -> None:
 def test_a_model_that_is_not_there_is_never_replaced_by_another(wanted: str) -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", MODELS)
     with pytest.raises(PatchError, match="dreamshaper_8"):
-        planned(base(), ToolCall("run", short={"checkpoint": wanted}), schemas)
+        planned(base(), ToolCall("run", shortcuts={"checkpoint": wanted}), schemas)
 
 
 def test_two_that_are_equally_near_are_both_named() -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", ["fox_v1.ckpt", "fox_v2.ckpt"])
     with pytest.raises(PatchError, match=r"fox_v1.ckpt or fox_v2.ckpt"):
-        planned(base(), ToolCall("run", short={"checkpoint": "fox"}), schemas)
+        planned(base(), ToolCall("run", shortcuts={"checkpoint": "fox"}), schemas)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_two_that_are_equally_near_are_both_named() -> None:
     [("DPM++ 2M", "dpmpp_2m"), ("Euler a", "euler_ancestral"), ("EULER", "euler")],
 )
 def test_samplers_are_known_by_their_other_names(wanted: str, meant: str) -> None:
-    made = patched(base(), ToolCall("run", short={"sampler": wanted}))
+    made = patched(base(), ToolCall("run", shortcuts={"sampler": wanted}))
     assert made["5"]["inputs"]["sampler_name"] == meant
 
 
@@ -196,7 +196,7 @@ def test_strict_turns_every_guess_off() -> None:
 
 
 def test_a_size_between_two_steps_is_moved_and_said() -> None:
-    plan = planned(base(), ToolCall("run", short={"width": 515}))
+    plan = planned(base(), ToolCall("run", shortcuts={"width": 515}))
     assert next(c.value for c in plan.changes if c.target.name == "width") == 512
     assert "515 → 512" in plan.guesses[0]
 
@@ -275,7 +275,7 @@ def test_loras_go_into_the_loaders_that_there_are() -> None:
         },
     }
     nodes["5"]["inputs"]["model"] = ["30", 0]
-    made = patched(nodes, ToolCall("run"), schemas, wanted_loras=[loras.Lora("ink", 0.6)])
+    made = patched(nodes, ToolCall("run"), schemas, requested_loras=[loras.Lora("ink", 0.6)])
     told = made["30"]["inputs"]
     assert (told["lora_name"], told["strength_model"], told["strength_clip"]) == (
         LORAS[0],
@@ -283,7 +283,7 @@ def test_loras_go_into_the_loaders_that_there_are() -> None:
         0.6,
     )
     with pytest.raises(PatchError, match=r"loads 1 LoRA, and 2 were asked.*lora_nodes"):
-        planned(nodes, ToolCall("run"), schemas, wanted_loras=[loras.Lora("ink")] * 2)
+        planned(nodes, ToolCall("run"), schemas, requested_loras=[loras.Lora("ink")] * 2)
 
 
 def test_loaders_can_be_added_between_the_model_and_what_uses_it() -> None:
@@ -335,7 +335,7 @@ def titled(**titles: str) -> Prompt:
 def test_parameters_named_in_titles_come_first() -> None:
     nodes = titled(n2="$prompt.text!", n3="Style $style.text", n5="$steps, $power.cfg")
     call = ToolCall(
-        "run", short={"prompt": "fox", "steps": 7}, extras={"style": "ink", "power": "3"}
+        "run", shortcuts={"prompt": "fox", "steps": 7}, extras={"style": "ink", "power": "3"}
     )
     made = patched(nodes, call)
     assert made["2"]["inputs"]["text"] == "fox"
@@ -431,4 +431,4 @@ def test_a_branch_that_cannot_run_does_not_stop_the_others() -> None:
     found = graph.build(nodes, schemas)
     checked = validate.check(found, nodes, validate.problems(found, schemas))
     assert set(checked.prompt) == {"1", "2", "3", "4", "5", "6", "7"}
-    assert "'batch_size'" in checked.refused["21 (PreviewImage)"]
+    assert "'batch_size'" in checked.skipped_outputs["21 (PreviewImage)"]

@@ -57,7 +57,7 @@ def fitted(value: Any, kind: str = "INT", *, strict: bool = False, **options: An
 
 
 def changed(nodes: dict[str, Any], call: ToolCall, **more: Any) -> dict[str, Any]:
-    plan = patch.plan(built(nodes), call, call.short, drawn_seed=99, **more)
+    plan = patch.plan(built(nodes), call, call.shortcuts, random_seed=99, **more)
     return patch.apply(nodes, plan.changes)
 
 
@@ -265,7 +265,7 @@ def test_the_negative_text_never_comes_from_a_title_beside_a_positive_one_by_lin
     nodes["z"] = node("ConditioningZeroOut", conditioning=["2", 0])
     assert roles.texts(built(nodes), "negative") == []
     with pytest.raises(PatchError, match='nothing that "negative_prompt" could change'):
-        changed(nodes, ToolCall("run", short={"negative_prompt": "x"}))
+        changed(nodes, ToolCall("run", shortcuts={"negative_prompt": "x"}))
 
 
 def test_without_a_sampler_titles_count_and_then_names() -> None:
@@ -285,45 +285,45 @@ def test_without_a_sampler_titles_count_and_then_names() -> None:
 
 def test_sizes_are_the_latents_and_else_what_has_both() -> None:
     nodes = base()
-    assert places(roles.of_argument(built(nodes), "width")) == [("11", "width")]
+    assert places(roles.find_targets(built(nodes), "width")) == [("11", "width")]
     del nodes["11"]
     nodes["12"] = node("ImageScale", image=["4", 0], width=8, height=8)
-    assert places(roles.of_argument(built(nodes), "height")) == [("12", "height")]
+    assert places(roles.find_targets(built(nodes), "height")) == [("12", "height")]
 
 
 def test_steps_are_the_samplers_and_else_those_of_any_node() -> None:
     nodes = base()
     nodes["12"] = node("BasicScheduler", steps=9, scheduler="normal", denoise=1.0)
-    assert places(roles.of_argument(built(nodes), "steps")) == [("5", "steps")]
+    assert places(roles.find_targets(built(nodes), "steps")) == [("5", "steps")]
     del nodes["5"]
-    assert places(roles.of_argument(built(nodes), "steps")) == [("12", "steps")]
+    assert places(roles.find_targets(built(nodes), "steps")) == [("12", "steps")]
 
 
 def test_guidance_counts_where_no_sampler_has_cfg() -> None:
     nodes = base()
     nodes["12"] = node("FluxGuidance", conditioning=["2", 0], guidance=3.5)
-    assert places(roles.of_argument(built(nodes), "cfg")) == [("5", "cfg")]
+    assert places(roles.find_targets(built(nodes), "cfg")) == [("5", "cfg")]
     del nodes["5"]
-    assert places(roles.of_argument(built(nodes), "cfg")) == [("12", "guidance")]
+    assert places(roles.find_targets(built(nodes), "cfg")) == [("12", "guidance")]
 
 
 def test_pictures_and_masks_are_told_apart() -> None:
     nodes = base()
-    assert places(roles.of_argument(built(nodes), "image")) == [("4", "image")]
-    assert places(roles.of_argument(built(nodes), "mask")) == [("10", "image")]
+    assert places(roles.find_targets(built(nodes), "image")) == [("4", "image")]
+    assert places(roles.find_targets(built(nodes), "mask")) == [("10", "image")]
     nodes["n"] = node("LoadImage", image="other.png")
     nodes["i"] = node("InvertMask", mask=["n", 1])
-    assert places(roles.of_argument(built(nodes), "mask")) == [("10", "image")]
+    assert places(roles.find_targets(built(nodes), "mask")) == [("10", "image")]
     del nodes["n"], nodes["i"]
     nodes["8"]["inputs"]["mask"] = ["m", 1]
     nodes["m"] = node("LoadImage", image="mask.png")
     del nodes["10"]
-    assert places(roles.of_argument(built(nodes), "mask")) == [("m", "image")]
-    assert places(roles.of_argument(built(nodes), "image")) == [("4", "image")]
+    assert places(roles.find_targets(built(nodes), "mask")) == [("m", "image")]
+    assert places(roles.find_targets(built(nodes), "image")) == [("4", "image")]
     nodes["8"]["inputs"]["mask"] = ["4", 1]
     del nodes["m"]
-    assert places(roles.of_argument(built(nodes), "mask")) == [("4", "image")]
-    plan = patch.plan(built(nodes), ToolCall("run"), {"mask": "m.png"}, drawn_seed=1)
+    assert places(roles.find_targets(built(nodes), "mask")) == [("4", "image")]
+    plan = patch.plan(built(nodes), ToolCall("run"), {"mask": "m.png"}, random_seed=1)
     assert [(c.mask, c.value) for c in plan.changes if c.reason == "mask"] == [
         ("m.png", "example.png")
     ]
@@ -334,9 +334,9 @@ def test_a_switch_leads_to_the_side_that_is_on() -> None:
     nodes |= {"a": node("PrimitiveInt", value=1), "b": node("PrimitiveInt", value=2)}
     nodes["s"] = node("ComfySwitchNode", switch=True, on_false=["a", 0], on_true=["b", 0])
     nodes["5"]["inputs"]["steps"] = ["s", 0]
-    assert places(roles.of_argument(built(nodes), "steps")) == [("b", "value")]
+    assert places(roles.find_targets(built(nodes), "steps")) == [("b", "value")]
     nodes["s"]["inputs"]["switch"] = False
-    assert places(roles.of_argument(built(nodes), "steps")) == [("a", "value")]
+    assert places(roles.find_targets(built(nodes), "steps")) == [("a", "value")]
 
 
 # -- changes ---------------------------------------------------------------------------------------
@@ -346,27 +346,27 @@ def test_one_value_cannot_mean_several_different_things() -> None:
     nodes = base()
     nodes["1b"] = node("CheckpointLoaderSimple", ckpt_name="b/c.ckpt")
     with pytest.raises(PatchError, match="2 places"):
-        changed(nodes, ToolCall("run", short={"checkpoint": "c"}))
+        changed(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
     nodes["1b"]["inputs"]["ckpt_name"] = "a.safetensors"
-    made = changed(nodes, ToolCall("run", short={"checkpoint": "c"}))
+    made = changed(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
     assert made["1"]["inputs"]["ckpt_name"] == made["1b"]["inputs"]["ckpt_name"] == "b/c.ckpt"
     nodes["4b"] = node("LoadImage", image="example.png")
     with pytest.raises(PatchError, match='Or give "images"'):
-        changed(nodes, ToolCall("run", short={"image": "x.png"}))
-    made = changed(nodes, ToolCall("run", short={"images": ("x.png", "y.png")}))
+        changed(nodes, ToolCall("run", shortcuts={"image": "x.png"}))
+    made = changed(nodes, ToolCall("run", shortcuts={"images": ("x.png", "y.png")}))
     assert [made[i]["inputs"]["image"] for i in ("4", "4b")] == ["x.png", "y.png"]
     with pytest.raises(PatchError, match="3 pictures were given, and this workflow takes 2"):
-        changed(nodes, ToolCall("run", short={"images": ("x", "y", "z")}))
+        changed(nodes, ToolCall("run", shortcuts={"images": ("x", "y", "z")}))
 
 
 def test_a_drawn_seed_is_brought_into_the_range_and_a_given_one_is_not() -> None:
     schemas = copy.deepcopy(dict(SCHEMAS))
     schemas["KSampler"]["input"]["required"]["seed"] = ["INT", {"min": 0, "max": 49}]
     found = built(base(), schemas)
-    plan = patch.plan(found, ToolCall("run"), {}, drawn_seed=99)
+    plan = patch.plan(found, ToolCall("run"), {}, random_seed=99)
     assert [c.value for c in plan.changes] == [49]
     with pytest.raises(PatchError, match="from 0 to 49"):
-        patch.plan(found, ToolCall("run", seed=99), {}, drawn_seed=1)
+        patch.plan(found, ToolCall("run", seed=99), {}, random_seed=1)
     nodes = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
     with pytest.raises(PatchError, match="nothing at random"):
         changed(nodes, ToolCall("run", seed=1))
@@ -516,11 +516,11 @@ def test_file_names_with_dates_and_widgets() -> None:
         return {"n.a": 2.0, "n.b": True, "n.c": 'x/"y"', "n.d": None}[f"{name}.{widget}"]
 
     text = "%date:yyyy-MM-dd hh:mm:ss yy M%|%n.a%|%n.b%|%n.c%|%n.d%|%n.none%|%year%|%a.b.c%"
-    assert dynamic_text.fill_in(text, value_of, now) == (
+    assert dynamic_text.replace_patterns(text, value_of, now) == (
         "2026-03-04 05:06:07 26 3|2|true|x__y_||%n.none%|%year%|%a.b.c%"
     )
     long = "%n.a%" + "x" * 4096
-    assert dynamic_text.fill_in(long, value_of, now) == long
+    assert dynamic_text.replace_patterns(long, value_of, now) == long
 
 
 def test_saved_values_of_another_version_are_laid_out_anew() -> None:
@@ -571,7 +571,7 @@ def test_what_is_wrong_is_told_for_the_output_that_needs_it() -> None:
     wrong = validate.problems(found, SCHEMAS)
     checked = validate.check(found, nodes, wrong)
     assert set(checked.prompt) == {"4", "p"}
-    (why,) = checked.refused.values()
+    (why,) = checked.skipped_outputs.values()
     assert why.count("node 5") == 3
     for told in ("'steps' is 0", "'sampler_name' is 'none'", "'cfg' is 1000"):
         assert told in why
@@ -584,8 +584,8 @@ def test_a_model_that_is_missing_is_told_with_its_folder_and_the_nearest() -> No
     (problem,) = validate.problems(built(nodes), SCHEMAS)
     assert "is missing in models/checkpoints" in str(problem)
     assert "nearest there: a.safetensors" in str(problem)
-    assert problem.stale
-    assert not problem.lacking
+    assert problem.maybe_stale
+    assert not problem.missing_type
 
 
 def test_the_short_description_shows_forty_nodes_and_ten_problems() -> None:
@@ -625,7 +625,7 @@ def parsed(**call: Any) -> ToolCall:
 )
 def test_the_range_of_each_argument(name: str, low: int, high: int) -> None:
     for value in (low, high, str(high)):
-        assert parsed(workflow="x", **{name: value}).short[name] == float(value)
+        assert parsed(workflow="x", **{name: value}).shortcuts[name] == float(value)
     for value in (low - 1, high + 1):
         with pytest.raises(ToolError, match=f"from {low} to {high}"):
             parsed(workflow="x", **{name: value})
@@ -634,10 +634,10 @@ def test_the_range_of_each_argument(name: str, low: int, high: int) -> None:
 def test_defaults_of_a_call() -> None:
     call = parsed(workflow="x")
     assert call == ToolCall("run", workflow="x")
-    assert not any((call.strict, call.add_loras, call.full, call.cancel_late, call.previews))
+    assert not any((call.strict, call.add_loras, call.full, call.cancel_on_timeout, call.previews))
     assert (call.seed, call.max_side, call.return_image) == (None, None, "")
-    assert parsed(workflow="x", negative_prompt="").short == {"negative_prompt": ""}
-    assert parsed(workflow="x", prompt="").short == {}
+    assert parsed(workflow="x", negative_prompt="").shortcuts == {"negative_prompt": ""}
+    assert parsed(workflow="x", prompt="").shortcuts == {}
     assert parsed(command="result", prompt_id="a").wait == 0.0
     assert parsed(command="result", prompt_id="a", wait="86400").wait == 86_400
     assert [parsed(workflow="x", seed=s).seed for s in ("-1", "random", 2**64 - 1, "0")] == [
@@ -660,14 +660,14 @@ def test_defaults_of_a_call() -> None:
 
 
 def test_lists_are_split_at_lines_and_else_at_commas() -> None:
-    assert parsed(workflow="x", images="a, b ,").short["images"] == ("a", "b")
-    assert parsed(workflow="x", images="a,1\nb").short["images"] == ("a,1", "b")
-    assert parsed(workflow="x", images="data:x,y").short["images"] == ("data:x,y",)
-    assert parsed(workflow="x", images='["a,b"]').short["images"] == ("a,b",)
+    assert parsed(workflow="x", images="a, b ,").shortcuts["images"] == ("a", "b")
+    assert parsed(workflow="x", images="a,1\nb").shortcuts["images"] == ("a,1", "b")
+    assert parsed(workflow="x", images="data:x,y").shortcuts["images"] == ("data:x,y",)
+    assert parsed(workflow="x", images='["a,b"]').shortcuts["images"] == ("a,b",)
 
 
 def test_a_key_near_a_known_one_is_doubted_and_others_are_not() -> None:
-    assert set(parsed(workflow="x", promt="a", negativ_prompt="b", foo="c").doubts) == {
+    assert set(parsed(workflow="x", promt="a", negativ_prompt="b", foo="c").likely_typos) == {
         "promt",
         "negativ_prompt",
     }

@@ -149,7 +149,7 @@ def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
     catalog = {"LoraLoader": schemas["LoraLoader"]}
     made = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
     call = arguments.ToolCall("run")
-    plan = patch.plan(graph.build(made, schemas), call, {}, wanted_loras=wanted)
+    plan = patch.plan(graph.build(made, schemas), call, {}, requested_loras=wanted)
     assert {c.value for c in plan.changes if c.target.name == "lora_name"} == set(files)
 
 
@@ -373,7 +373,7 @@ def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
 @pytest.mark.parametrize("levels", [199, 200, 201])
 def test_two_hundred_levels_are_taken(levels: int) -> None:
     if levels > 200:
-        with pytest.raises(json_text.BadJson):
+        with pytest.raises(json_text.InvalidJson):
             json_text.read(deep(levels))
     else:
         assert not json_text.is_deeper_than(json_text.read(deep(levels)), 200)

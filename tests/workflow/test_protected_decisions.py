@@ -43,7 +43,7 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
 
 def changes(nodes: dict[str, Any], call: ToolCall, schemas: Any = None) -> dict[str, Any]:
     """Node id and input -> its new value."""
-    plan = patch.plan(graph.build(nodes, schemas or SCHEMAS), call, call.short, drawn_seed=99)
+    plan = patch.plan(graph.build(nodes, schemas or SCHEMAS), call, call.shortcuts, random_seed=99)
     return {f"{c.target.node.id}.{c.target.name}": c.value for c in plan.changes}
 
 
@@ -59,12 +59,12 @@ def sampling(negative: str) -> dict[str, Any]:
 
 
 def test_a_negative_prompt_never_takes_the_place_of_the_positive_one() -> None:
-    wanted = ToolCall("run", short={"negative_prompt": "x"}, seed=5)
+    wanted = ToolCall("run", shortcuts={"negative_prompt": "x"}, seed=5)
     assert changes(sampling("n"), wanted) == {"n.text": "x", "s.seed": 5}
     for shared in ("t", "z"):
         with pytest.raises(PatchError, match="negative_prompt"):
             changes(sampling(shared), wanted)
-        both = ToolCall("run", short={"prompt": "y"}, seed=5)
+        both = ToolCall("run", shortcuts={"prompt": "y"}, seed=5)
         assert changes(sampling(shared), both) == {"t.text": "y", "s.seed": 5}
 
 
@@ -92,7 +92,7 @@ def test_no_other_seed_is_drawn_in_silence(seed: str) -> None:
 
 def test_an_empty_negative_prompt_empties_the_text_and_other_empty_arguments_are_none() -> None:
     call = parse(b'{"workflow": "x", "seed": 5, "negative_prompt": "", "prompt": "", "cfg": ""}')
-    assert dict(call.short) == {"negative_prompt": ""}
+    assert dict(call.shortcuts) == {"negative_prompt": ""}
     assert changes(sampling("n"), call) == {"n.text": "", "s.seed": 5}
 
 
@@ -157,7 +157,7 @@ def test_width_is_that_of_the_latent_and_not_of_every_node_that_has_one() -> Non
         "l": node("Latent", width=512, height=512),
         "u": node("Scale", width=1024, height=1024),
     }
-    assert changes(nodes, ToolCall("run", short={"width": 640}), schemas) == {"l.width": 640}
+    assert changes(nodes, ToolCall("run", shortcuts={"width": 640}), schemas) == {"l.width": 640}
 
 
 def test_choices_that_the_server_fetches_are_not_judged_here() -> None:
@@ -165,7 +165,7 @@ def test_choices_that_the_server_fetches_are_not_judged_here() -> None:
         spec = [["a"], options]
         schemas = {"X": {"input": {"required": {"n": spec}}, "output": [], "output_node": True}}
         found = graph.build({"1": node("X", n="b")}, schemas)
-        return [problem.what for problem in validate.problems(found, schemas)]
+        return [problem.message for problem in validate.problems(found, schemas)]
 
     assert wrong(remote={"route": "/x"}) == []
     assert "not among: a" in wrong()[0]
@@ -196,7 +196,7 @@ def test_hidden_workflows_are_not_listed(tmp_path: Path) -> None:
 def test_a_drawn_seed_stays_exact_in_javascript() -> None:
     from comfyui_pipeline import prepare
 
-    assert float(prepare.HIGHEST_DRAWN_SEED) == prepare.HIGHEST_DRAWN_SEED == 2**53 - 1
+    assert float(prepare.MAX_RANDOM_SEED) == prepare.MAX_RANDOM_SEED == 2**53 - 1
 
 
 @pytest.mark.parametrize(

@@ -47,13 +47,13 @@ def sampled() -> dict[str, Any]:
 
 def made(nodes: Mapping[str, Any], schemas: Schemas, call: ToolCall, prefix: str = "") -> Any:
     found = graph.build(nodes, schemas)
-    plan = patch.plan(found, call, call.short, drawn_seed=99, prefix=prefix)
+    plan = patch.plan(found, call, call.shortcuts, random_seed=99, prefix=prefix)
     return patch.apply(nodes, plan.changes)
 
 
 def test_links_tell_the_positive_text_and_titles_do_not(schemas: Schemas) -> None:
     prompt = made(
-        sampled(), schemas, ToolCall("run", short={"prompt": "fox", "negative_prompt": "blur"})
+        sampled(), schemas, ToolCall("run", shortcuts={"prompt": "fox", "negative_prompt": "blur"})
     )
     assert prompt["3"]["inputs"]["text"] == "fox"
     assert prompt["2"]["inputs"]["text"] == "blur"
@@ -64,7 +64,7 @@ def test_a_title_serves_where_no_sampler_tells(schemas: Schemas) -> None:
         "1": node("CLIPTextEncode", "positive prompt", text="x", clip=["9", 1]),
         "9": node("CheckpointLoaderSimple", ckpt_name="a"),
     }
-    prompt = made(nodes, schemas, ToolCall("run", short={"prompt": "fox"}))
+    prompt = made(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
     assert prompt["1"]["inputs"]["text"] == "fox"
 
 
@@ -72,14 +72,14 @@ def test_a_zeroed_negative_does_not_take_the_positive_text(schemas: Schemas) -> 
     nodes = sampled()
     nodes["2"] = node("ConditioningZeroOut", conditioning=["3", 0])
     with pytest.raises(PatchError, match='nothing that "negative_prompt"'):
-        made(nodes, schemas, ToolCall("run", short={"negative_prompt": "blur"}))
+        made(nodes, schemas, ToolCall("run", shortcuts={"negative_prompt": "blur"}))
 
 
 def test_text_that_comes_through_a_link_is_changed_at_its_source(schemas: Schemas) -> None:
     nodes = sampled()
     nodes["8"] = node("PrimitiveString", value="old")
     nodes["3"]["inputs"]["text"] = ["8", 0]
-    prompt = made(nodes, schemas, ToolCall("run", short={"prompt": "fox"}))
+    prompt = made(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
     assert prompt["8"]["inputs"]["value"] == "fox"
     assert prompt["3"]["inputs"]["text"] == ["8", 0]
 
@@ -110,10 +110,10 @@ def test_the_callers_seed_is_kept_and_otherwise_a_new_one_is_drawn(schemas: Sche
 
 
 def test_the_file_name_is_the_prompts_unless_the_caller_set_one(schemas: Schemas) -> None:
-    call = ToolCall("run", short={"prompt": "fox"})
+    call = ToolCall("run", shortcuts={"prompt": "fox"})
     assert made(sampled(), schemas, call, "fox")["7"]["inputs"]["filename_prefix"] == "fox"
     own = ToolCall(
-        "run", short={"prompt": "fox"}, params=(Param({"filename_prefix": "me"}, node_id="7"),)
+        "run", shortcuts={"prompt": "fox"}, params=(Param({"filename_prefix": "me"}, node_id="7"),)
     )
     assert made(sampled(), schemas, own, "fox")["7"]["inputs"]["filename_prefix"] == "me"
     without = made(sampled(), schemas, ToolCall("run"), "")
@@ -129,7 +129,7 @@ def test_two_nodes_of_one_title_are_told_apart_by_an_error(schemas: Schemas) -> 
 
 
 def test_one_input_set_twice_is_an_error(schemas: Schemas) -> None:
-    call = ToolCall("run", short={"prompt": "a"}, params=(Param({"text": "b"}, node_id="3"),))
+    call = ToolCall("run", shortcuts={"prompt": "a"}, params=(Param({"text": "b"}, node_id="3"),))
     with pytest.raises(PatchError, match='"prompt" and "params"'):
         made(sampled(), schemas, call)
 
@@ -157,7 +157,7 @@ def test_a_value_takes_the_type_that_the_schema_names(
 
 def test_a_patch_never_alters_what_it_was_given(schemas: Schemas) -> None:
     nodes, before = sampled(), sampled()
-    made(nodes, schemas, ToolCall("run", short={"prompt": "fox"}, seed=3), "fox")
+    made(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}, seed=3), "fox")
     assert nodes == before
 
 

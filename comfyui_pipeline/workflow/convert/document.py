@@ -98,7 +98,7 @@ class UiWorkflow:
     root: UiGraph
     definitions: Mapping[str, UiGraph]
 
-    def classes(self) -> set[str]:
+    def class_types(self) -> set[str]:
         """The classes to ask the server for."""
         graphs = [self.root, *self.definitions.values()]
         found = {node.type for graph in graphs for node in graph.nodes}
@@ -271,7 +271,7 @@ def _distinct_ids(
                     last_id += 1
                 mine[node.id] = str(last_id)
             else:
-                last_id = max(last_id, numbers.whole_number(node.id, at_most=MAX_ID) or 0)
+                last_id = max(last_id, numbers.parse_count(node.id, at_most=MAX_ID) or 0)
             used.add(mine.get(node.id, node.id))
         renamed[key] = mine
     fresh = {key: _renumber(graph, renamed, renamed[key]) for key, graph in definitions.items()}

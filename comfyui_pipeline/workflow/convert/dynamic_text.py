@@ -121,7 +121,7 @@ def _options(text: str, place: int) -> tuple[list[str], int]:
     return [*options, text[start:]], len(text)
 
 
-def fill_in(text: str, value_of: Callable[[str, str], object], now: datetime) -> str:
+def replace_patterns(text: str, value_of: Callable[[str, str], object], now: datetime) -> str:
     """Replace ``%date:FORMAT%`` and ``%Node.widget%``; what is neither stays for the server.
 
     ``value_of(node, widget)`` gives a widget's value, or raises KeyError. A text longer than any

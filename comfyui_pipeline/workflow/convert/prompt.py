@@ -221,7 +221,7 @@ def _sent_value(run: Run, scope: Scope, node: LiveNode, widget: Widget) -> Any:
     if isinstance(value, str) and widget.options.get("dynamicPrompts") is True:
         value = _drawn(run, scope, node, value)
     elif isinstance(value, str) and widget.name == PREFIX_INPUT and "%" in value:
-        value = dynamic_text.fill_in(value, lambda *names: _value_of(run, *names), run.now)
+        value = dynamic_text.replace_patterns(value, lambda *names: _value_of(run, *names), run.now)
     if widget.type == "CURVE" and value is not None:
         return {"__type__": "CURVE", "__value__": value}
     return _wrapped(value)
@@ -254,7 +254,7 @@ def _drawn(run: Run, scope: Scope, node: LiveNode, text: str) -> str:
 def _is_json(text: str) -> bool:
     try:
         return isinstance(json_text.read(text), (dict, list))
-    except json_text.BadJson:
+    except json_text.InvalidJson:
         return False
 
 
