@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["asdict", "dataclass", "field", "fields", "replace"]
 
 _MISSING: Any = object()
-_FIELDS = "__dataclass_fields__"
+_FIELDS = "__light_fields__"  # another name, so that functions of ``dataclasses`` refuse these
 
 
 class _Field:
