@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.errors import CallError
+from input_server.light_dataclasses import dataclass, field
 
 EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
 COMMANDS = ("run", "submit", "status", "result", "cancel", "queue", "describe", "info")

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from input_server import urls
 from input_server.auth import signing
 from input_server.auth.access import Key
-from input_server.gallery.pages import Gallery
+from input_server.gallery.routes import Gallery
 from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.response import HttpResponse
 from input_server.mounts.table import Mount

@@ -18,9 +18,9 @@ from input_server.auth import lockout, signing
 from input_server.auth.access import Access, Client, Denied, Key
 from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
 from input_server.errors import ConfigError
-from input_server.gallery import listing, pages
+from input_server.gallery import listing, routes
 from input_server.gallery.listing import make_cursor, media_kind, position_after
-from input_server.images import encode, memory, metadata, text_chunks, variants
+from input_server.images import embedded_texts, encode, image_info, memory, variants
 from input_server.images.encode import (
     VariantError,
     VariantRequest,
@@ -384,12 +384,12 @@ def test_files_of_one_moment_come_by_their_names_backwards(shown: GalleryHarness
 
 
 def test_what_the_gallery_asks_for_stands_among_the_steps() -> None:
-    for address in (pages.THUMBNAIL, pages.BROWSER_VIEW):
+    for address in (routes.THUMBNAIL, routes.BROWSER_VIEW):
         wish = parse_variant_request(query(f"/x?{address}"))
         assert wish is not None
         assert wish.rounded == wish
-    assert pages.THUMBNAIL == "w=320&fmt=webp&q=auto"
-    assert pages.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
+    assert routes.THUMBNAIL == "w=320&fmt=webp&q=auto"
+    assert routes.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
 
 
 def test_a_cursor_that_is_gone_gives_its_moment_again() -> None:
@@ -423,7 +423,7 @@ def test_the_bounds_of_what_is_remembered() -> None:
         16_000_000,
         4000,
     )
-    assert (text_chunks.MAX_TEXT_BYTES, text_chunks.MAX_CHUNKS) == (4 * 2**20, 16_384)
+    assert (embedded_texts.MAX_TEXT_BYTES, embedded_texts.MAX_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
     assert (lockout.LOOK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
     assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)
@@ -448,7 +448,7 @@ def test_what_is_told_is_bounded(shown: GalleryHarness) -> None:
     assert len(found["positive"]) == 20_000
     made = prompt(model="m" * 400 + ".safetensors")
     assert [len(name) for name in told(shown, made)["models"]] == [300]
-    assert (metadata.MAX_NODES, metadata.MAX_INPUTS) == (5000, 128)
+    assert (image_info.MAX_NODES, image_info.MAX_INPUTS) == (5000, 128)
 
 
 def test_numbers_are_those_that_a_machine_makes(shown: GalleryHarness) -> None:

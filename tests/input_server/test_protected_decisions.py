@@ -30,13 +30,13 @@ from input_server.auth.access import redact_target
 from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker
 from input_server.content_type import file_headers
 from input_server.gallery import listing
-from input_server.gallery.pages import Gallery
+from input_server.gallery.routes import Gallery
 from input_server.http.express import register
 from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.metrics import Metrics
 from input_server.http.response import HttpResponse
 from input_server.http.server import listen_unix
-from input_server.images import metadata
+from input_server.images import image_info
 from input_server.images.encode import VariantRequest
 from input_server.images.variants import VariantCache
 from input_server.link_command import MOST_HOURS
@@ -453,7 +453,7 @@ def test_a_text_that_feeds_both_roles_is_told_as_the_positive_one(gallery: Decid
     png(gallery.folder / "a.png", both)
     info = told(gallery, "info?path=a.png")
     assert (info["positive"], info["negative"]) == ("a lighthouse", "")
-    assert metadata.Info().negative == ""
+    assert image_info.ImageInfo().negative == ""
 
 
 def test_the_first_text_of_a_name_counts(gallery: Decided) -> None:

@@ -135,7 +135,9 @@ def test_a_query_is_read_once_and_not_beyond_its_length(target: str, query: dict
 NOW, YEAR = 1_800_000_000, 366 * 24 * 3600
 
 
-def check_signature(now: float = NOW, key: str = "k", resource: str = "files", **changes: str) -> str:
+def check_signature(
+    now: float = NOW, key: str = "k", resource: str = "files", **changes: str
+) -> str:
     query = urls.query("?" + signing.query("k", "files", "m", ("a", "b"), NOW))
     return signing.check_signature(key, resource, "m", ("a", "b"), {**query, **changes}, now)
 
