@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.process.stdin import EXAMPLE_CALL
+from input_server.light_dataclasses import dataclass, field
 
 COMMANDS = ("run", "submit", "status", "result", "cancel", "queue", "describe", "info")
 LATER = ("status", "result", "cancel")

@@ -6,12 +6,12 @@ Only inside the workflows folder, and never another file instead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
+from input_server.light_dataclasses import dataclass
 
 MAX_BYTES = 64 * 2**20
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")

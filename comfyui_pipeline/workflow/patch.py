@@ -7,7 +7,6 @@ prompt given is never altered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfyui_pipeline.arguments import Param, ToolCall
@@ -15,6 +14,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import loras, matching, roles, title_parameters
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.values import fit
+from input_server.light_dataclasses import dataclass, field, replace
 
 LISTED = 30
 SHOWN = 80

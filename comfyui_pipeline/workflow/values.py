@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +10,7 @@ from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
+from input_server.light_dataclasses import dataclass
 
 LISTED = 12
 SHOWN = 80
