@@ -11,8 +11,9 @@ FALSE_WORDS = ("false", "0", "no", "off")
 def parse_count(text: str, *, at_most: int = MAX_COUNT, clamp: bool = False) -> int | None:
     """Return a non-negative integer of ASCII digits (RFC 9110, 8.6); None for anything else.
 
-    A larger number than ``at_most`` (below 10^20) gives None, or ``at_most`` with ``clamp``. ``int`` alone accepts
-    signs, spaces, underscores and digits of other scripts, and takes long for thousands of digits.
+    A larger number than ``at_most`` (below 10^20) gives None, or ``at_most`` with ``clamp``. ``int``
+    alone accepts signs, spaces, underscores and digits of other scripts, and is slow for thousands of
+    digits.
     """
     if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
         return None
