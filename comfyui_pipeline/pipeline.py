@@ -51,7 +51,7 @@ class CallContext:
     @property
     def last(self) -> float:
         """When the call has to have everything that its answer holds."""
-        return self.started + self.settings.timeout + self.settings.after
+        return self.started + self.settings.timeout + self.settings.fetch_grace
 
 
 def run(
