@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.settings import Settings
+from input_server.light_dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

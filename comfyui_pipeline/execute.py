@@ -8,7 +8,6 @@ import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeVar
 
 from comfyui_pipeline.call_context import CallContext
@@ -22,6 +21,7 @@ from comfyui_pipeline.prepare import PreparedJob
 from comfyui_pipeline.progress import show_on_stderr
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.graph import Graph
+from input_server.light_dataclasses import replace
 
 FETCH_SECONDS = 8.0
 """Time left for fetching outputs after the call's time limit; the watchdog fires later than this."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 from comfyui_pipeline.call_context import CallContext
@@ -15,6 +14,7 @@ from comfyui_pipeline.media.sources import AllowedFolders, ServedFolder
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import patch
+from input_server.light_dataclasses import dataclass
 
 MAX_PARALLEL = 10
 """Files that are downloaded and uploaded at the same time."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.workflow.patch import Change
+from input_server.light_dataclasses import dataclass, field
 
 
 class Ending(Enum):

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotDone
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +21,7 @@ from comfyui_pipeline.outcome import ResultOutput
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.result_urls import is_servable, url_for_file
 from comfyui_pipeline.workflow.graph import Graph
+from input_server.light_dataclasses import dataclass, field, replace
 
 MAX_PARALLEL = 6
 """Outputs that are fetched at the same time."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfyui_pipeline import inputs, load
@@ -18,6 +17,7 @@ from comfyui_pipeline.media import file_names
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
 from comfyui_pipeline.workflow.graph import Graph
+from input_server.light_dataclasses import dataclass, field, replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""

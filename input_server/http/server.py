@@ -24,7 +24,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from ..gallery.pages import Gallery
+from ..gallery.routes import Gallery
 from ..log import log_line
 from ..mounts.disk_usage import cached_usage
 from ..mounts.open_files import OpenFileCache, descriptor_limit

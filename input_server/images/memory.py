@@ -6,7 +6,8 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+
+from ..light_dataclasses import dataclass
 
 DEFAULT_IMAGE_MB = 220
 """Megabytes by default: with what a worker takes anyway, it stays below 300."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..atomic import write_atomic
-from ..http.content_type import file_headers, is_text
+from ..content_type import file_headers, is_text
 from ..mounts.open_files import OpenFile, open_file
 from ..mounts.resolve import Missing
 from .encode import (

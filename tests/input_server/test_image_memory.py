@@ -149,7 +149,7 @@ def test_the_limit_is_a_setting(tmp_path: Path) -> None:
 
 def file_of(folder: Path, name: str, content: bytes) -> OpenFile:
     (folder / name).write_bytes(content)
-    return OpenFileCache(0).find(Mount("m", folder), (name,))
+    return OpenFileCache(0).acquire(Mount("m", folder), (name,))
 
 
 def cost(folder: Path, content: bytes, name: str = "a.png", **wish: object) -> tuple[int, int]:
@@ -295,7 +295,7 @@ def test_a_palette_and_a_clear_colour_keep_their_looks(tmp_path: Path) -> None:
 
 
 def variant(folder: Path, name: str, wish: VariantRequest) -> Image.Image:
-    file = OpenFileCache(0).find(Mount("m", folder), (name,))
+    file = OpenFileCache(0).acquire(Mount("m", folder), (name,))
     made = VariantCache(folder / "copies", 10).image(file, name, wish)
     content = made.read(0, made.size)
     for one in (file, made):
