@@ -21,7 +21,7 @@ from input_server.gallery import listing, routes
 from input_server.gallery.listing import make_cursor, media_kind, position_after
 from input_server.http import urls
 from input_server.http.urls import Route, query
-from input_server.images import embedded_texts, encode, image_info, memory, variants
+from input_server.images import containers, embedded_texts, encode, image_info, memory, variants
 from input_server.images.encode import (
     VariantError,
     VariantRequest,
@@ -422,7 +422,7 @@ def test_the_bounds_of_what_is_remembered() -> None:
         16_000_000,
         4000,
     )
-    assert (embedded_texts.MAX_TEXT_BYTES, embedded_texts.MAX_CHUNKS) == (4 * 2**20, 16_384)
+    assert (embedded_texts.MAX_TEXT_BYTES, containers.MAX_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
     assert (lockout.LOOK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
     assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)
