@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.errors import CallError
+from comfyui_pipeline.process.stdin import EXAMPLE_CALL
+from input_server.light_dataclasses import dataclass, field
 
-EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
 COMMANDS = ("run", "submit", "status", "result", "cancel", "queue", "describe", "info")
 LATER = ("status", "result", "cancel")
 """Commands about a run that an earlier call queued."""
@@ -308,7 +308,7 @@ LIST_HINT = '{"info": "workflows"} lists them.'
 
 
 def _wrong(what: str, hint: str = "") -> CallError:
-    return CallError(what, f"{hint} A correct call: {EXAMPLE}".strip())
+    return CallError(what, f"{hint} A correct call: {EXAMPLE_CALL}".strip())
 
 
 def _document(raw: bytes) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.convert import document as ui_format
 from comfyui_pipeline.workflow.convert import prompt as convert
 from comfyui_pipeline.workflow.graph import Graph
+from input_server.light_dataclasses import dataclass, replace
 
 LONGEST_CLASS = 300
 """Characters of a class name that is asked for; an address holds about 8,000 bytes."""

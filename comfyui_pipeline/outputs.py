@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +22,7 @@ from comfyui_pipeline.report import ResultOutput
 from comfyui_pipeline.result_urls import is_servable, url_for_file
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.graph import Graph
+from input_server.light_dataclasses import dataclass, replace
 
 MAX_PARALLEL = 6
 """Results fetched at once."""

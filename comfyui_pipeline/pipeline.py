@@ -8,7 +8,6 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from comfyui_pipeline.report import Report, ResultOutput
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
+from input_server.light_dataclasses import dataclass, replace
 
 FETCH_SECONDS = 8.0
 """How long results may still come once the call's own limit is over; the watchdog waits longer."""

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from comfyui_pipeline import load
@@ -24,6 +23,7 @@ from comfyui_pipeline.process import threads
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
 from comfyui_pipeline.workflow.graph import Graph
+from input_server.light_dataclasses import dataclass, field, replace
 
 MAX_PARALLEL = 10
 Item = TypeVar("Item")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import truncate
 from comfyui_pipeline.workflow.patch import Change
+from input_server.light_dataclasses import asdict, dataclass, field
 
 TEXTS: Mapping[str, str] = MappingProxyType(
     {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.media.image_memory import DEFAULT_MB, ImageMemory
 from comfyui_pipeline.process.time_limit import MANIFEST, fetch_grace, host_limit
 from comfyui_pipeline.result_urls import ResultLinks
+from input_server.light_dataclasses import dataclass, field
 
 CONFIG_FILE = "config.env"
 EMBEDDED = "embedded"

@@ -13,9 +13,11 @@ from typing import Any
 
 from .auth.access import Key, parse_keys
 from .auth.lockout import LockoutPolicy, Network, networks
+from .errors import ConfigError
 from .images.memory import DEFAULT_IMAGE_MB
-from .mounts.table import ALIAS, RESERVED, ConfigError, Mount, MountTable, expand_path, parse_mounts
+from .mounts.table import ALIAS, RESERVED, Mount, MountTable, parse_mounts
 from .numbers import parse_count
+from .paths import expand_path
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_PORT = 5005

@@ -9,10 +9,11 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
+
+from input_server.light_dataclasses import dataclass
 
 from ..bounded.numbers import parse_count
 from ..errors import DownloadRefused, MediaError

@@ -7,9 +7,10 @@ here; ``pictures.py`` does that, ``measures.py`` asks films and sounds for their
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Literal
+
+from input_server.light_dataclasses import dataclass
 
 MAX_PICTURE_BYTES = 50 * 2**20
 MAX_FILE_BYTES = 200 * 2**20

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from input_server.images import decode_cost
+from input_server.light_dataclasses import dataclass, replace
 
 from ..bounded.numbers import finite
 from ..errors import MediaError

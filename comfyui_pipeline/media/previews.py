@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+
+from input_server.light_dataclasses import dataclass, field
 
 from ..errors import ToolError
 from . import file_types

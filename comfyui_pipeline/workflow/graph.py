@@ -6,8 +6,9 @@ Roles come from links, input names and types in ``/object_info``; no node class 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from input_server.light_dataclasses import dataclass, field
 
 NodeSchemas = Mapping[str, Mapping[str, Any]]
 

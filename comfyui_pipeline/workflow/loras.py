@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from comfyui_pipeline.bounded import numbers
@@ -16,6 +15,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, Target, is_link
+from input_server.light_dataclasses import dataclass
 
 TAG = re.compile(r"<lora:([^:<>]+)(?::([^:<>]*))?(?::([^:<>]*))?>", re.IGNORECASE)
 MAX_LORAS = 5000

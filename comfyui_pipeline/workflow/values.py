@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +10,7 @@ from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
+from input_server.light_dataclasses import dataclass
 
 LISTED = 12
 SHOWN = 80
@@ -65,6 +65,7 @@ def _wrong(target: Target, value: Any, right: str) -> PatchError:
     return PatchError(
         f"The input {target.name[:SHOWN]!r} of node {target.node.label} cannot be {shown(value)}.",
         f"It has to be {right}.",
+        code="invalid_value",
     )
 
 
@@ -175,6 +176,7 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
             f"{shown(value)} for the input {target.name!r} of node {target.node.label} could be "
             f"{' or '.join(found.names[:LISTED])}.",
             "Give one of these in full.",
+            code="ambiguous",
         )
     if found.names:
         name = found.names[0]

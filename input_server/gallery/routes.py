@@ -20,17 +20,17 @@ from urllib.parse import quote
 
 from ..auth import signing
 from ..auth.access import Grant
-from ..http.content_type import TYPES
+from ..content_type import TYPES
 from ..http.response import SAFE, HttpResponse, plain
-from ..http.urls import Route
 from ..images.embedded_texts import READERS as TELLING
-from ..images.encode import HEIF_TYPES, readable_types
+from ..images.formats import HEIF_TYPES, readable_types
 from ..images.image_info import ImageInfo, read_image_info
 from ..images.memory import MemoryBudget
 from ..mounts.disk_usage import Entry
 from ..mounts.open_files import open_file
 from ..mounts.resolve import Missing, Refused, check_names, locate
 from ..mounts.table import Mount, MountTable
+from ..urls import Route
 from .listing import (
     CURSOR,
     FolderListings,

@@ -6,7 +6,8 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+
+from ..light_dataclasses import dataclass
 
 DEFAULT_IMAGE_MB = 220
 """With what a worker process needs otherwise, it stays below 300 MB."""
@@ -67,9 +68,7 @@ class MemoryBudget:
 
     def _may_start(self, waiter: _Waiter) -> bool:
         fits = self._used + waiter.size <= self.total
-        return fits and all(
-            earlier.overtaken < MAX_OVERTAKES for earlier in self._before(waiter)
-        )
+        return fits and all(earlier.overtaken < MAX_OVERTAKES for earlier in self._before(waiter))
 
 
 def _trim_heap() -> None:

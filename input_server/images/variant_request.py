@@ -78,9 +78,7 @@ def parse_variant_request(query: Mapping[str, str]) -> VariantRequest | None:
     ):
         return VariantRequest(error="q has to be from 1 to 100, or auto.")
     lossy = bool(query.keys() & {"q", "quality"})
-    return VariantRequest(
-        width, height, output, None if quality == "auto" else int(quality), lossy
-    )
+    return VariantRequest(width, height, output, None if quality == "auto" else int(quality), lossy)
 
 
 def _parse_side(text: str) -> int | None:

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..atomic import write_whole
-from ..http.content_type import file_headers, is_text
+from ..atomic import write_atomic
+from ..content_type import file_headers, is_text
 from ..mounts.open_files import OpenFile, open_file
 from ..mounts.resolve import Missing
 from .formats import HEIF_TYPES, OUTPUT_FORMATS, readable_types
@@ -159,7 +159,7 @@ class VariantCache:
             raise VariantError("The file is being modified. Try again.", 503)
         try:
             self.folder.mkdir(self._mode, parents=True, exist_ok=True)
-            write_whole(path, content)
+            write_atomic(path, content)
             stored = open_file(path, self.folder, path.name, cached=False)
         except (OSError, Missing):
             raise VariantError("The server cannot store the variant. Try later.", 503) from None

@@ -529,7 +529,7 @@ def test_figures_are_for_own_names_on_loopback(
 
 
 def figures(server: FileServer, host: str | None, **headers: str) -> int:
-    from input_server.http import urls
+    from input_server import urls
     from input_server.http.handler import HttpRequest
 
     named = {**headers} if host is None else {"host": host, **headers}

@@ -168,7 +168,7 @@ def test_an_unforeseen_fault_while_waiting_names_the_run_and_leaves_it_alone(
     fake.script.never_ends = True
     answered = plugin.call({"workflow": plugin.workflow("it", WORKFLOW)}, COMFYUI_BASE_URL=fake.url)
     ident = fake.script.posted[-1]["prompt_id"]
-    assert "unforeseen fault" in answered.error
+    assert answered.json["code"] == "internal_error"
     assert f'{{"command": "result", "prompt_id": "{ident}"}}' in answered.error
     assert not fake.script.cancelled
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.graph import label
+from input_server.light_dataclasses import dataclass, replace
 
 INLET_NODE = "-10"
 OUTLET_NODE = "-20"

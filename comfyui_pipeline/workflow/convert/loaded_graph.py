@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from typing import Any
 
 from comfyui_pipeline.errors import WorkflowError
@@ -28,6 +27,7 @@ from comfyui_pipeline.workflow.convert.document import (
 )
 from comfyui_pipeline.workflow.convert.widgets import Layout, Socket, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
+from input_server.light_dataclasses import dataclass, field
 
 REROUTE = "Reroute"
 PRIMITIVE = "PrimitiveNode"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from comfyui_pipeline.workflow.convert.document import BYPASSED, INLET_NODE, MUT
 from comfyui_pipeline.workflow.convert.loaded_graph import Editor, LiveGraph, LiveNode
 from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, Socket, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
+from input_server.light_dataclasses import dataclass, field
 
 PREFIX_INPUT = "filename_prefix"
 ANY = frozenset({"", "*", "0"})

@@ -8,8 +8,9 @@ core/graph/widgets/dynamicWidgets.ts, extensions/core/upload*.ts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from input_server.light_dataclasses import dataclass, field
 
 Spec = Sequence[Any]
 """One input of ``/object_info``: ``[type, options]`` or ``[[choices…], options]``."""
