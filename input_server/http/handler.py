@@ -19,8 +19,8 @@ from ..log import log_line
 from ..mounts.open_files import MAX_CACHED, OpenFile, OpenFileCache
 from ..mounts.resolve import Missing, Refused, check_names, is_exhausted
 from ..mounts.table import Mount
-from ..numbers import parse_count
 from ..settings import Config
+from ..text_values import parse_count
 from ..urls import Route
 from .accept_encoding import accepts_gzip
 from .ranges import RangeNotSatisfiable, parse_range, precondition
@@ -255,7 +255,7 @@ class FileServer:
 def host_name(host: str) -> str:
     """The name or address in a Host header (RFC 9110, 7.2), without port, brackets and final dot."""
     name, _, port = host.strip(" \t").rpartition(":")
-    if not name or (port and parse_count(port) is None):
+    if not name or (port and parse_count(port, clamp=True) is None):
         name = host.strip(" \t")
     if name.startswith("["):
         return name[1:-1].lower() if name.endswith("]") else ""
@@ -286,7 +286,7 @@ def _in_parts(
 
 def _keeps(asked: HttpRequest) -> int:
     """The most bytes of a body that whoever is in front keeps; -1 for none, not even an empty one."""
-    told = parse_count(asked.headers.get(KEEPS, ""))
+    told = parse_count(asked.headers.get(KEEPS, ""), clamp=True)
     return -1 if told is None else told
 
 
