@@ -23,7 +23,7 @@ from ..auth.access import Grant
 from ..content_type import TYPES
 from ..http.response import SAFE, HttpResponse, plain
 from ..images.embedded_texts import READERS as TELLING
-from ..images.encode import HEIF_TYPES, readable_types
+from ..images.formats import HEIF_TYPES, readable_types
 from ..images.image_info import ImageInfo, read_image_info
 from ..images.memory import MemoryBudget
 from ..mounts.disk_usage import Entry

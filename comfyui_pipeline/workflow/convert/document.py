@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.graph import label
 from input_server.light_dataclasses import dataclass, replace
+from input_server.text_values import parse_count
 
 INLET_NODE = "-10"
 OUTLET_NODE = "-20"
@@ -271,7 +271,7 @@ def _distinct_ids(
                     last_id += 1
                 mine[node.id] = str(last_id)
             else:
-                last_id = max(last_id, numbers.parse_count(node.id, at_most=MAX_ID) or 0)
+                last_id = max(last_id, parse_count(node.id, at_most=MAX_ID) or 0)
             used.add(mine.get(node.id, node.id))
         renamed[key] = mine
     fresh = {key: _renumber(graph, renamed, renamed[key]) for key, graph in definitions.items()}
