@@ -70,12 +70,9 @@ def load(folder: Path, name: str) -> Workflow:
     return from_bytes(shown.as_posix(), content)
 
 
-def is_external(folder: Path, name: str) -> bool:
-    """Whether ``name`` names no file of the workflows folder but an address, a path or a picture."""
-    asked = name.strip().lower()
-    if asked.startswith(("http://", "https://", "data:", "file:", "/", "\\")) or asked[1:2] == ":":
-        return True
-    if not asked.endswith((".json", *IMAGE_SUFFIXES)):
+def is_missing_file(folder: Path, name: str) -> bool:
+    """Whether a name ends like a workflow file's, but there is no such file in ``folder``."""
+    if not name.strip().lower().endswith((".json", *IMAGE_SUFFIXES)):
         return False
     try:
         _path(folder, name)
