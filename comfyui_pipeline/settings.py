@@ -9,15 +9,15 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from comfyui_pipeline.bounded.numbers import parse_count
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.media.image_memory import DEFAULT_MB, ImageMemory
 from comfyui_pipeline.process.time_limit import MANIFEST, fetch_grace, host_limit
 from comfyui_pipeline.result_urls import ResultLinks
+from input_server.light_dataclasses import dataclass, field
+from input_server.text_values import parse_boolean, parse_count
 
 CONFIG_FILE = "config.env"
 EMBEDDED = "embedded"
@@ -365,10 +365,10 @@ def _word(key: str, value: str, choices: tuple[str, ...]) -> str:
 
 
 def _yes(key: str, value: str) -> bool:
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if value.lower() not in words:
+    chosen = parse_boolean(value)
+    if chosen is None:
         raise _wrong(key, value, "true or false")
-    return words[value.lower()]
+    return chosen
 
 
 def _attachments(plugin: Path) -> Path:

@@ -13,9 +13,11 @@ from typing import Any
 
 from .auth.access import Key, parse_keys
 from .auth.lockout import LockoutPolicy, Network, networks
+from .errors import ConfigError
 from .images.memory import DEFAULT_IMAGE_MB
-from .mounts.table import ALIAS, RESERVED, ConfigError, Mount, MountTable, expand_path, parse_mounts
-from .numbers import parse_count
+from .mounts.table import ALIAS, RESERVED, Mount, MountTable, parse_mounts
+from .paths import expand_path
+from .text_values import parse_boolean, parse_count
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_PORT = 5005
@@ -94,7 +96,7 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
             "No access key is set. Put a long COMFYUI_ACCESS_KEY or FILE_SERVER_ACCESS_KEY into "
             "config.env; without one everybody could read the files."
         )
-    debug = value("DebugMode").lower() in ("true", "1", "yes")
+    debug = bool(parse_boolean(value("DebugMode")))
     results = _of_results(value, project)
     return Config(
         mounts=_mounts(value, results, base or Path(value("INPUT_SERVER_BASE") or project)),
@@ -235,17 +237,17 @@ def _whole(value: Value, key: str, default: int, least: int, most: int) -> int:
     text = value(key)
     if not text:
         return default
-    found = parse_count(text)
-    if found is None or not least <= found <= most:
+    found = parse_count(text, at_most=most)
+    if found is None or found < least:
         raise ConfigError(f"{key} is {text!r}. It has to be a number from {least} to {most}.")
     return found
 
 
 def _yes(value: Value, key: str) -> bool:
-    text = value(key).lower()
-    if text not in ("", "true", "1", "yes", "false", "0", "no"):
-        raise ConfigError(f"{key} is {text!r}. It has to be true or false.")
-    return text in ("true", "1", "yes")
+    chosen = parse_boolean(value(key) or "false")
+    if chosen is None:
+        raise ConfigError(f"{key} is {value(key)!r}. It has to be true or false.")
+    return chosen
 
 
 def _guard(value: Value) -> LockoutPolicy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from comfyui_pipeline.engine.protocol import Job, JobResult, Output, Progress
 from comfyui_pipeline.engine.responses import HistoryEntry, history, queue
 from comfyui_pipeline.engine.websocket import MAX_MESSAGE, Subscription
 from comfyui_pipeline.errors import EngineError, JobLost, JobStalled
+from input_server.light_dataclasses import dataclass
 
 LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Pauses before each look at the history of a run that has ended: it may lag behind the frames."""

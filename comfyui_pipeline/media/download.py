@@ -9,12 +9,13 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
-from ..bounded.numbers import parse_count
+from input_server.light_dataclasses import dataclass
+from input_server.text_values import parse_count
+
 from ..errors import DownloadRefused, MediaError
 from .download_cache import DownloadCache
 from .file_types import is_web_page
@@ -209,7 +210,7 @@ def _check_head(headers: HTTPHeaderDict, shown: str, policy: DownloadPolicy) -> 
 
 def length_of(headers: HTTPHeaderDict) -> int | None:
     """Bytes that an answer promises; None when it promises none, or nothing that is a length."""
-    return parse_count(headers.get("Content-Length"), at_most=MAX_LENGTH)
+    return parse_count(headers.get("Content-Length", "").strip(), at_most=MAX_LENGTH)
 
 
 def _body(

@@ -13,9 +13,10 @@ import re
 import stat
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from input_server.light_dataclasses import dataclass, field
 
 from ..errors import MediaError
 from .file_names import is_device_name

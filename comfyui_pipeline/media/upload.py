@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from input_server.light_dataclasses import dataclass
 
 from ..errors import MediaError
 from . import file_types, images

@@ -6,12 +6,12 @@ Only inside the workflows folder, and never another file instead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
+from input_server.light_dataclasses import dataclass
 
 MAX_BYTES = 64 * 2**20
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
@@ -198,12 +198,14 @@ def _path(folder: Path, name: str) -> Path:
         raise WorkflowError(
             f"The workflow name {asked[:SHOWN]!r}… has {len(asked)} characters, more than any file's.",
             f"There are: {_some(names(folder))}.",
+            code="workflow_not_found",
         )
     parts = asked.split("/")
     if "\\" in asked or ":" in asked or any(part in ("", ".", "..") for part in parts):
         raise WorkflowError(
             f"The workflow name {name[:SHOWN]!r} is not a name inside the workflows folder.",
             f"There are: {_some(names(folder))}.",
+            code="workflow_not_found",
         )
     inside = folder.resolve()
     for candidate in (inside / asked, inside / f"{asked}.json"):
@@ -226,7 +228,9 @@ def _absent(folder: Path, name: str) -> WorkflowError:
     near = [lowered[match] for match in get_close_matches(bare.lower(), lowered, 3, 0.5)]
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     return WorkflowError(
-        f"There is no workflow {bare[:SHOWN]!r}.", f"{hint}There are: {_some(there)}."
+        f"There is no workflow {bare[:SHOWN]!r}.",
+        f"{hint}There are: {_some(there)}.",
+        code="workflow_not_found",
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from comfyui_pipeline.workflow import schema as node_types
 from comfyui_pipeline.workflow.node_label import node_label
 from comfyui_pipeline.workflow.schema import WILDCARDS, InputSpec, NodeSchemas
+from input_server.light_dataclasses import dataclass, field
 
 __all__ = [
     "WILDCARDS",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from input_server.light_dataclasses import dataclass, replace
 
 NodeSchemas = Mapping[str, Mapping[str, Any]]
 """``/object_info`` as the server sends it: node type -> description."""

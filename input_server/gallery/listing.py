@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from ..http.content_type import TYPES
+from ..content_type import TYPES
 from ..mounts.disk_usage import Entry, walk
 
 MIN_CACHE_SECONDS = 1.0

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_atomic
+from ..errors import ConfigError
+from ..paths import expand_path
 
 ALIAS = re.compile(r"[\w-]{1,64}")
 RESERVED = frozenset({"gallery", "_cache"})
@@ -26,12 +28,8 @@ LOOK_SECONDS = 1.0
 DEFAULT_CACHE_SECONDS = 3600
 
 
-class ConfigError(Exception):
-    """A setting of the file server is wrong; the text says which, and what would be right."""
-
-
 @dataclass(frozen=True, slots=True)
-class Clean:
+class CleanRules:
     """Which files of a mount may go; a file that no rule names stays, ``None`` is no rule.
 
     Those older than so many days; the oldest while there are more than ``most_files``, or more than
@@ -62,7 +60,7 @@ class Mount:
     public: bool = True
     quota_mb: float | None = None
     compress: bool = True
-    clean: Clean = field(default_factory=Clean)
+    clean: CleanRules = field(default_factory=CleanRules)
     read_only: bool = False
 
     @property
@@ -93,17 +91,6 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
     if not mounts:
         raise ConfigError("COMFYUI_MOUNTS is empty. It has to be alias:folder;alias:folder.")
     return tuple(mounts.values())
-
-
-def expand_path(text: str, base: Path, where: str) -> Path:
-    """A path as it was written, ``~`` and all; a relative one begins at ``base``.
-
-    ``where`` is what a ConfigError names.
-    """
-    try:
-        return base / Path(text).expanduser()
-    except RuntimeError:
-        raise ConfigError(f"{where}: nobody here has the home that {text!r} begins at.") from None
 
 
 class MountTable:
@@ -190,7 +177,7 @@ def mount_to_json(mount: Mount) -> dict[str, Any]:
     told = {k: v for k, v in asdict(mount).items() if k in ("alias", "folder") or v != plain[k]}
     told["folder"] = str(mount.folder)
     if "clean" in told:
-        none = asdict(Clean())
+        none = asdict(CleanRules())
         told["clean"] = {k: v for k, v in told["clean"].items() if v != none[k]}
     return told
 
@@ -226,7 +213,10 @@ def parse_mount(entry: Any, file: Path) -> Mount:
     settings = _checked(entry, KNOWN, f"{file}: mount {alias}")
     folder = expand_path(entry["folder"], file.parent, f"{file}: mount {alias}")
     return Mount(
-        alias, folder, **settings, clean=Clean(**_checked(rules, RULES, f"{file}: mount {alias}"))
+        alias,
+        folder,
+        **settings,
+        clean=CleanRules(**_checked(rules, RULES, f"{file}: mount {alias}")),
     )
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from input_server import settings as config
 from input_server.auth.access import Key
+from input_server.errors import ConfigError
 from input_server.http import metrics_folder
-from input_server.mounts.table import ConfigError
 
 SET = {"COMFYUI_ACCESS_KEY": "a-long-key-of-the-test"}
 

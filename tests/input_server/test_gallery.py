@@ -453,7 +453,7 @@ def test_a_search_that_cannot_open_a_picture_forgets_nothing(
 
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
     with monkeypatch.context() as patch:
-        patch.setattr("input_server.gallery.pages.open_file", short)
+        patch.setattr("input_server.gallery.routes.open_file", short)
         assert shown.ask(f"{page}list?q=lighthouse").status == 503
         assert shown.ask(f"{page}info?path=a.png").status == 503
     assert shown.names("list?q=lighthouse") == ["a.png"]

@@ -179,9 +179,9 @@ def test_the_address_of_the_page_opens(running: Running, style: str, signed: boo
     ],
 )
 def test_which_names_are_served(name: str, posix: bool, windows: bool) -> None:
-    assert resolve.is_served([name], windows=False) is posix
-    assert resolve.is_served([name], windows=True) is windows
-    assert resolve.is_served(["a", name, "b.png"], windows=False) is posix
+    assert resolve.has_servable_names([name], windows=False) is posix
+    assert resolve.has_servable_names([name], windows=True) is windows
+    assert resolve.has_servable_names(["a", name, "b.png"], windows=False) is posix
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

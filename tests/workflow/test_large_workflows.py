@@ -391,7 +391,7 @@ def test_choices_inside_choices_have_a_limit_that_names_the_node() -> None:
         text["widgets_values"] = [made]
         convert(document, SCHEMAS)
     text["widgets_values"] = ["{" * 200_000]
-    with pytest.raises(WorkflowError, match=r"Node 5 .*nests choices"):
+    with pytest.raises(WorkflowError, match=r"Node 5 .*nested too deeply"):
         convert(document, SCHEMAS)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.node_label import node_label
+from input_server.light_dataclasses import dataclass, replace
+from input_server.text_values import parse_count
 
 SUBGRAPH_INPUT = "-10"
 SUBGRAPH_OUTPUT = "-20"
@@ -265,7 +265,7 @@ def _distinct_ids(
                     last_id += 1
                 mine[node.id] = str(last_id)
             else:
-                last_id = max(last_id, numbers.parse_count(node.id, at_most=MAX_ID) or 0)
+                last_id = max(last_id, parse_count(node.id, at_most=MAX_ID) or 0)
             used.add(mine.get(node.id, node.id))
         new_ids[key] = mine
     renumbered = {

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from input_server.light_dataclasses import dataclass, field
 
 COMMENT_START = re.compile(r"/[*/]")
 LINE_END = re.compile(r"[\n\r\u2028\u2029]")

@@ -6,7 +6,6 @@ frontend 1.58.1: executionUtil.ts, ExecutableNodeDTO.ts, rerouteNode.ts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from comfyui_pipeline.errors import WorkflowError
@@ -21,6 +20,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
 )
 from comfyui_pipeline.workflow.convert.widgets import Socket, Widget
 from comfyui_pipeline.workflow.schema import ANY_TYPE, types_match
+from input_server.light_dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, eq=False)

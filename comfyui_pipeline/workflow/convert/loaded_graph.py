@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.convert.document import Link, SubgraphSlot, UiNode
@@ -14,6 +13,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import VIRTUAL_TYPES
 from comfyui_pipeline.workflow.convert.widgets import Layout, Socket, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeType
+from input_server.light_dataclasses import dataclass, field
 
 MAX_SOCKETS = 1_000_000
 """Sockets of all subgraph instances: a small file can ask for the product of two large numbers."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +23,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import find_setters, is_set
 from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeSchemas
+from input_server.light_dataclasses import dataclass, field
 
 PREFIX_INPUT = "filename_prefix"
 MAX_ID_CHARACTERS = 64 * 2**20

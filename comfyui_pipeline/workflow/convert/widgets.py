@@ -8,7 +8,6 @@ core/graph/widgets/dynamicWidgets.ts, extensions/core/upload*.ts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfyui_pipeline.workflow.schema import (
@@ -19,6 +18,7 @@ from comfyui_pipeline.workflow.schema import (
     InputSpec,
     NodeType,
 )
+from input_server.light_dataclasses import dataclass, field, replace
 
 VALUE_WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 OTHER_WIDGETS = frozenset(

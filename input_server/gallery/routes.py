@@ -20,17 +20,17 @@ from urllib.parse import quote
 
 from ..auth import signing
 from ..auth.access import Grant
-from ..http.content_type import TYPES
+from ..content_type import TYPES
 from ..http.response import SAFE, HttpResponse, plain
-from ..http.urls import Route
-from ..images.encode import HEIF_TYPES, readable_types
+from ..images.embedded_texts import READERS as TELLING
+from ..images.formats import HEIF_TYPES, readable_types
+from ..images.image_info import ImageInfo, read_image_info
 from ..images.memory import MemoryBudget
-from ..images.metadata import Info, read_image_info
-from ..images.text_chunks import READERS as TELLING
 from ..mounts.disk_usage import Entry
 from ..mounts.open_files import open_file
 from ..mounts.resolve import Missing, Refused, check_names, locate
 from ..mounts.table import Mount, MountTable
+from ..urls import Route
 from .listing import (
     CURSOR,
     FolderListings,
@@ -183,7 +183,7 @@ def _item(entry: Entry, addresses: Addresses) -> dict[str, Any]:
     }
 
 
-def _info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> Info:
+def _info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> ImageInfo:
     """What a file tells. Raises Missing and Refused, as for the file itself."""
     check_names(names)
     path, root = locate(mount.folder, names)
@@ -201,8 +201,8 @@ def _search_text(mount: Mount, entry: Entry, memory: MemoryBudget | None) -> str
         return ""
 
 
-def _told(info: Info) -> dict[str, Any]:
-    """An Info as JSON; seeds as texts, since JavaScript's numbers end at 2^53."""
+def _told(info: ImageInfo) -> dict[str, Any]:
+    """An ImageInfo as JSON; seeds as texts, since JavaScript's numbers end at 2^53."""
     return {
         "width": info.width,
         "height": info.height,
