@@ -169,7 +169,7 @@ def test_the_copy_for_a_model_has_at_most_768_pixels_a_side(tmp_path: Path) -> N
     file = tmp_path / "a.png"
     for size, expected in (((2000, 1000), (768, 384)), ((1000, 2000), (384, 768))):
         Image.new("RGB", size, (9, 9, 9)).save(file)
-        (uri,) = previews.show([file], full=False).pictures
+        (uri,) = previews.show([file], full=False).uris
         assert uri.startswith("data:image/webp;base64,")
         shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
         assert shown.size == expected
