@@ -16,8 +16,8 @@ from comfyui_pipeline.media.sources import is_explicit, parse_workflow_source
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import files, validate
 from comfyui_pipeline.workflow import graph as graphs
-from comfyui_pipeline.workflow.convert import document as ui_format
-from comfyui_pipeline.workflow.convert import prompt as convert
+from comfyui_pipeline.workflow.convert.document import read_document
+from comfyui_pipeline.workflow.convert.prompt import convert
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, replace
 
@@ -69,8 +69,8 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         prompt, notes = found.nodes, tuple[str, ...]()
     else:
         document = found.ui or {}
-        known = cache.get(_queryable(ui_format.read(document).class_types()))
-        converted = convert.convert(document, known.schemas, seed=seed)
+        known = cache.get(_queryable(read_document(document).class_types()))
+        converted = convert(document, known.schemas, seed=seed)
         prompt, notes = converted.prompt, converted.notes
     origin = validate.origin_of(found.ui)
     return LoadedWorkflow(

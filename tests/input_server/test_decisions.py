@@ -228,11 +228,11 @@ def test_a_query_has_at_most_2048_characters() -> None:
     ("asked", "wish"),
     [
         ({"w": "8192"}, VariantRequest(8192)),
-        ({"w": "8193"}, VariantRequest(error="w and h have to be from 1 to 8192.")),
+        ({"w": "8193"}, VariantRequest(error="w and h must be from 1 to 8192.")),
         ({"h": "1"}, VariantRequest(height=1)),
         ({"q": "1"}, VariantRequest(quality=1, lossy=True)),
         ({"q": "100"}, VariantRequest(quality=100, lossy=True)),
-        ({"q": "101"}, VariantRequest(error="q has to be from 1 to 100, or auto.")),
+        ({"q": "101"}, VariantRequest(error="q must be from 1 to 100, or auto.")),
         ({"q": "AUTO"}, VariantRequest(lossy=True)),
         ({"quality": "5", "q": "6"}, VariantRequest(quality=6, lossy=True)),
         ({"fmt": "WEBP"}, VariantRequest(format="webp")),
