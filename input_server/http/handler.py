@@ -11,9 +11,9 @@ from urllib.parse import quote
 from ..auth.access import Access, Client, Denied, Grant, client_address
 from ..auth.lockout import DenyList, LockoutTracker
 from ..content_type import may_be_compressible
-from ..images.encode import VariantError, parse_variant_request
 from ..images.memory import MemoryBudget
 from ..images.render_queue import RenderQueue, Requester
+from ..images.variant_request import VariantError, parse_variant_request
 from ..images.variants import NotCached, VariantCache
 from ..log import log_line
 from ..mounts.open_files import MAX_CACHED, OpenFile, OpenFileCache
@@ -192,12 +192,12 @@ class FileServer:
             wish = wish.rounded
         try:
             if wish is not None:
-                made = self.variants.image(file, names[-1], wish, make=make)
+                made = self.variants.image(file, names[-1], wish, create=make)
             elif mount.compress and self.variants.is_compressible(file):
                 extra["Vary"] = "Accept-Encoding"
                 made = file
                 if _takes_gzip(asked):
-                    made = self.variants.gzipped(file, make=make)
+                    made = self.variants.gzipped(file, create=make)
                     extra["Content-Encoding"] = "gzip"
             else:
                 made = file
