@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.engine.protocol import Progress
+from input_server.light_dataclasses import dataclass, field
 
 if TYPE_CHECKING:
     from tqdm import tqdm as Bars

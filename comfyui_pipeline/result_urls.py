@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, quote
+
+from input_server.light_dataclasses import dataclass, field
 
 DAY = 24 * 3600
 PAGES: Mapping[str, str] = MappingProxyType(
@@ -121,7 +122,7 @@ def is_servable(relative: str) -> bool:
     """Whether the file server serves a file of this path below a mount: its rule, not another."""
     from input_server.mounts import resolve
 
-    return resolve.is_served(relative.split("/"))
+    return resolve.has_servable_names(relative.split("/"))
 
 
 def url_for_file(

@@ -28,7 +28,7 @@ def register_routes(
     Wrong keys are shut out, but not made to wait, as that would hold up whoever calls the handler. The
     mounts' rules are carried out once an hour by a thread.
     """
-    from .gallery.pages import Gallery
+    from .gallery.routes import Gallery
     from .http.express import register
     from .http.handler import FileServer
     from .log import log_line

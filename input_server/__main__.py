@@ -12,9 +12,9 @@ from pathlib import Path
 
 from .auth.lockout import DenyList
 from .cli import add_commands, perform
+from .errors import ConfigError
 from .http.metrics_folder import shared_metrics_dir
 from .log import log_line
-from .mounts.table import ConfigError
 from .settings import (
     PACKAGE,
     Config,

@@ -12,20 +12,20 @@ from functools import partial
 from pathlib import Path
 
 from .atomic import file_lock
+from .errors import ConfigError
 from .link_command import add_link, make_link
 from .mounts.disk_usage import measure
-from .mounts.retention import carry_out, plans
+from .mounts.retention import apply_plan, plans
 from .mounts.table import (
-    Clean,
-    ConfigError,
+    CleanRules,
     Mount,
     MountTable,
-    expand_path,
     mount_to_json,
     parse_mount,
     read_mounts_file,
     write_mounts_file,
 )
+from .paths import expand_path
 from .settings import Config
 
 
@@ -121,7 +121,9 @@ def _add(chosen: argparse.Namespace, config: Config) -> int:
         quota_mb=chosen.quota_mb,
         compress=not chosen.no_compress,
         read_only=chosen.read_only,
-        clean=Clean(chosen.older_than_days, chosen.total_mb, chosen.most_files, chosen.keep_newest),
+        clean=CleanRules(
+            chosen.older_than_days, chosen.total_mb, chosen.most_files, chosen.keep_newest
+        ),
     )
     mount = parse_mount(mount_to_json(told), config.mounts_file)
     if not mount.folder.is_dir():
@@ -160,10 +162,10 @@ def _clean(chosen: argparse.Namespace, config: Config) -> int:
         megabytes = planned.size / 2**20
         if chosen.dry_run:
             for removal in planned.removals:
-                print(f"would remove {mount.alias}/{removal.entry.path}: {removal.why}")
+                print(f"would remove {mount.alias}/{removal.entry.path}: {removal.reason}")
             print(f"{mount.alias}: {len(planned.removals)} files, {megabytes:.1f} MB would go")
         else:
-            files, freed = carry_out(planned, print)
+            files, freed = apply_plan(planned, print)
             print(f"{mount.alias}: {files} files, {freed / 2**20:.1f} MB removed")
     return 0
 

@@ -10,10 +10,10 @@ from functools import partial
 
 from .auth import signing
 from .auth.access import Key
-from .http.urls import Route, written
+from .errors import ConfigError
 from .mounts.resolve import Refused, check_names
-from .mounts.table import ConfigError
 from .settings import Config
+from .urls import Route, build_target
 
 MOST_HOURS = signing.MAX_LIFETIME // 3600 - 24
 
@@ -58,8 +58,8 @@ def make_link(chosen: argparse.Namespace, config: Config) -> int:
         config.through_host_gate,
     )
     expires = int(time.time() + chosen.hours * 3600)
-    query = signing.query(secret, route.what, route.alias, names, expires)
-    print(f"{chosen.base.rstrip('/') or config.base_url}{written(route)}?{query}")
+    query = signing.query(secret, route.resource, route.alias, names, expires)
+    print(f"{chosen.base.rstrip('/') or config.base_url}{build_target(route)}?{query}")
     return 0
 
 

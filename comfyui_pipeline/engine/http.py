@@ -10,7 +10,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from comfyui_pipeline.engine.timeouts import Late, within
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from comfyui_pipeline.process.time_limit import FETCH_GRACE_SECONDS
+from input_server.light_dataclasses import dataclass, field
 
 TRIES = 3
 FIRST_WAIT = 0.25

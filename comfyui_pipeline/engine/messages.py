@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from comfyui_pipeline.bounded.numbers import finite
 from comfyui_pipeline.engine import error_text, history
 from comfyui_pipeline.engine.http import as_list, as_object, check_depth
 from comfyui_pipeline.engine.protocol import Job, Output, Progress
+from input_server.light_dataclasses import dataclass, field
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
 PNG = b"\x89PNG\r\n\x1a\n"

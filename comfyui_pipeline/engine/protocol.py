@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Protocol
+
+from input_server.light_dataclasses import dataclass, field
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """Prompt format: node id -> ``{"class_type", "inputs", "_meta"}``."""

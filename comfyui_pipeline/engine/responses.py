@@ -7,11 +7,11 @@ custom nodes fill (schemas, outputs) are taken as far as they make sense.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from comfyui_pipeline.bounded.numbers import finite
 from comfyui_pipeline.engine.http import as_list, as_object
+from input_server.light_dataclasses import dataclass, field
 
 LONGEST_ID = 200
 LONGEST_TEXT = 300

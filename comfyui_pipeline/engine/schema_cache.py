@@ -9,11 +9,11 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.engine.protocol import NodeSchema
+from input_server.light_dataclasses import dataclass
 
 MAX_AGE_SECONDS = 120.0
 MAX_BYTES = 32 * 2**20

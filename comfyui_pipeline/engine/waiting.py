@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +15,8 @@ from comfyui_pipeline.engine.protocol import Job, JobResult, Output, Progress
 from comfyui_pipeline.engine.responses import HistoryEntry, history, queue
 from comfyui_pipeline.engine.websocket import MAX_MESSAGE, Subscription
 from comfyui_pipeline.errors import EngineError, JobLost, JobStalled
+from comfyui_pipeline.process.time_limit import DEFAULT_STALL_TIMEOUT
+from input_server.light_dataclasses import dataclass
 
 LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Pauses before each look at the history of a run that has ended: it may lag behind the frames."""
@@ -38,7 +39,7 @@ class Timeouts:
     ask_after: float = 5.0
     poll_interval: float = 0.5
     reconnect_after: float = 30.0
-    stall_timeout: float = 300.0
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT
     idle_timeout: float = 15.0
     down_timeout_running: float = 8.0
     down_timeout_queued: float = 60.0

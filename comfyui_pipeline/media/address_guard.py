@@ -13,13 +13,14 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from ipaddress import IPv4Network as V4
 from ipaddress import IPv6Network as V6
 
 import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from input_server.light_dataclasses import dataclass
 
 from ..errors import DownloadRefused, SettingsError
 

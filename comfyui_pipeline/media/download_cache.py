@@ -12,8 +12,9 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from input_server.light_dataclasses import dataclass
 
 from .atomic import atomic_file
 

@@ -7,11 +7,12 @@ here; ``pictures.py`` does that, ``measures.py`` asks films and sounds for their
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Literal
 
-MAX_PICTURE_BYTES = 50 * 2**20
+from input_server.light_dataclasses import dataclass
+
+MAX_IMAGE_BYTES = 50 * 2**20
 MAX_FILE_BYTES = 200 * 2**20
 """Largest input of any other kind: video, sound, 3D."""
 
@@ -23,9 +24,9 @@ InputKind = Literal["image", "animation", "mask", "video", "audio", "file"]
 whose see-through parts are what counts."""
 
 MAX_BYTES: dict[str, int] = {
-    "image": MAX_PICTURE_BYTES,
-    "animation": MAX_PICTURE_BYTES,
-    "mask": MAX_PICTURE_BYTES,
+    "image": MAX_IMAGE_BYTES,
+    "animation": MAX_IMAGE_BYTES,
+    "mask": MAX_IMAGE_BYTES,
     "video": MAX_FILE_BYTES,
     "audio": MAX_FILE_BYTES,
     "file": MAX_FILE_BYTES,

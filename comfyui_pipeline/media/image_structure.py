@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import BinaryIO
+
+from input_server.light_dataclasses import dataclass
 
 BLOCK = 2**18
 MOST_STEPS = 100_000

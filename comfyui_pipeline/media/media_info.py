@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import BinaryIO
+
+from input_server.light_dataclasses import dataclass, replace
 
 from ..bounded.numbers import finite
 from .file_types import Kind

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+
+from input_server.light_dataclasses import dataclass, field
 
 from ..errors import ToolError
 from . import file_types
@@ -30,7 +31,7 @@ class Previews:
     left out which could not be decoded (file name -> the reason).
     """
 
-    pictures: tuple[str, ...]
+    uris: tuple[str, ...]
     reduced: int = 0
     left_out: int = 0
     failed: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -53,7 +54,7 @@ def show(files: Sequence[Path], *, full: bool, memory: ImageMemory | None = None
                 uri = _copy(file, share if full else min(share, _encoded(EACH)), memory, full=full)
                 reduced += full and uri is not None
         except Exception as error:  # decoders raise anything; the file itself is not in doubt
-            failed[file.name] = reason(error)
+            failed[str(file)] = reason(error)
             continue
         if uri is not None:
             shown.append(uri)

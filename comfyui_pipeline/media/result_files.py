@@ -7,9 +7,10 @@ import itertools
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from input_server.light_dataclasses import dataclass
 
 from ..errors import MediaError
 from .atomic import PendingFile, atomic_file

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
+
+from input_server.light_dataclasses import dataclass
 
 FUZZY_THRESHOLD = 84.0
 """Likeness (0 to 100) from which a name is taken for another; below it, it is only suggested."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
+from input_server.light_dataclasses import dataclass
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}")
 ARGUMENTS: Mapping[str, str] = MappingProxyType(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
+from input_server.light_dataclasses import dataclass
 
 FORM = re.compile(r"(?<![\w$])\$(~?)([^\W\d]\w*)(?:\.(\w+(?:\.\w+)*))?(!?)")
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
-from ..http.urls import PREFIX, SIGNED, Route
-from ..mounts.table import ConfigError, expand_path
+from ..errors import ConfigError
+from ..paths import expand_path
+from ..urls import PREFIX, SIGNED, Route
 from . import signing
 from .lockout import DenyList, LockoutTracker, Network, canonical, is_in, networks
 
@@ -36,7 +37,7 @@ class Key:
 
     def opens(self, route: Route) -> bool:
         """Whether it is good for the mount; figures are for keys of all mounts."""
-        return self.mounts is None or (route.what != "metrics" and route.alias in self.mounts)
+        return self.mounts is None or (route.resource != "metrics" and route.alias in self.mounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Denied(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
-        self.why = why
+        self.reason = why
         self.delay = delay
         self.retry_after = retry_after
 
@@ -156,8 +157,8 @@ class Access:
 
 def _is_signed(key: str, route: Route, query: Mapping[str, str]) -> bool:
     """Whether an address bears a good signature. Raises Denied for one that was good once."""
-    names = () if route.what == "gallery" else route.names
-    worth = signing.check_signature(key, route.what, route.alias, names, query, time.time())
+    names = () if route.resource == "gallery" else route.names
+    worth = signing.check_signature(key, route.resource, route.alias, names, query, time.time())
     if worth == "ended":
         raise Denied(401, "This address has ended.", "ended")
     return worth == "good"

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
-from ..mounts.table import ConfigError
+from ..errors import ConfigError
 
 Network = IPv4Network | IPv6Network
 

@@ -16,13 +16,13 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from .. import urls
 from ..auth.access import redact_target
 from ..images.render_queue import SLOTS, Busy, Requester
 from ..images.variants import NotCached
 from ..log import log_line
 from ..mounts.open_files import OpenFile
 from ..mounts.resolve import Refused
-from . import urls
 from .body import send_chunks
 from .handler import FileServer, HttpRequest
 from .metrics import Metrics
@@ -110,7 +110,7 @@ class App:
             reply = await self._send(reply, scope, receive, send)
         finally:
             if file is not None:
-                self._server.files.done(file)
+                self._server.files.release(file)
             self._metrics.note(reply, scope["method"], started)
             if self._log:
                 self._write_log(scope, target, reply)

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from .. import urls
 from ..auth.access import redact_target
 from ..images.render_queue import Busy
 from ..images.variants import NotCached
 from ..log import log_line
 from ..mounts.resolve import Refused
-from . import urls
+from ..urls import Resource, Route
 from .handler import FileServer, HttpRequest
 from .response import HttpResponse, busy, plain
-from .urls import Route, What
 
-PATTERNS: Mapping[str, What] = {
+PATTERNS: Mapping[str, Resource] = {
     "/comfyui_server/:auth/files/:alias/*path": "files",
     "/comfyui_server/files/:alias/*path": "files",
     "/pw=:key/files/comfyui/:alias/*path": "files",
@@ -70,33 +70,33 @@ class Registry(Protocol):
 
 def register(app: Registry, server: FileServer, *, log: bool = False) -> None:
     """Register every route of this server."""
-    for pattern, what in PATTERNS.items():
-        app.get(pattern, _handler(server, what, log=log))
+    for pattern, resource in PATTERNS.items():
+        app.get(pattern, _handler(server, resource, log=log))
 
 
-def _handler(server: FileServer, what: What, *, log: bool) -> Handler:
+def _handler(server: FileServer, resource: Resource, *, log: bool) -> Handler:
     def handle(req: Request, res: Response) -> Any:
-        reply = _answer(req, server, what)
+        reply = _answer(req, server, resource)
         if log:
-            shown = redact_target(str(getattr(req, "original_url", what)))
+            shown = redact_target(str(getattr(req, "original_url", resource)))
             log_line(f"{req.method} {shown} {reply.status}")
         try:
             return _send(reply, res)
         finally:
             if reply.file is not None:
-                server.files.done(reply.file)
+                server.files.release(reply.file)
 
     return handle
 
 
-def _answer(req: Request, server: FileServer, what: What) -> HttpResponse:
+def _answer(req: Request, server: FileServer, resource: Resource) -> HttpResponse:
     headers = {name.lower(): value for name, value in req.headers.items()}
     target = getattr(req, "original_url", None)
     try:
         if isinstance(target, str):
             route, query = urls.parse(target), urls.query(target)
         else:
-            route = _of_params(req.params, what)
+            route = _of_params(req.params, resource)
             query = {name: str(value) for name, value in req.query.items()}
     except Refused:
         return plain(404, "Not found.", "no route")
@@ -112,12 +112,14 @@ def _answer(req: Request, server: FileServer, what: What) -> HttpResponse:
         return busy()
 
 
-def _of_params(params: Mapping[str, Any], what: What) -> Route:
+def _of_params(params: Mapping[str, Any], resource: Resource) -> Route:
     path = params.get("path", params.get("0", params.get("*", "")))
     names = path if isinstance(path, (list, tuple)) else str(path).split("/")
     auth = f"pw={params['key']}" if "key" in params else params.get("auth")
     alias, names = str(params.get("alias", "")), tuple(map(str, names))
-    return urls.of_params(what, None if auth is None else str(auth), alias, names, "key" in params)
+    return urls.of_params(
+        resource, None if auth is None else str(auth), alias, names, "key" in params
+    )
 
 
 def _send(reply: HttpResponse, res: Response) -> Any:

@@ -10,21 +10,21 @@ from urllib.parse import quote
 
 from ..auth.access import Access, Client, Denied, Grant, client_address
 from ..auth.lockout import DenyList, LockoutTracker
-from ..images.encode import VariantError, parse_variant_request
+from ..content_type import may_be_compressible
 from ..images.memory import MemoryBudget
 from ..images.render_queue import RenderQueue, Requester
+from ..images.variant_request import VariantError, parse_variant_request
 from ..images.variants import NotCached, VariantCache
 from ..log import log_line
 from ..mounts.open_files import MAX_CACHED, OpenFile, OpenFileCache
 from ..mounts.resolve import Missing, Refused, check_names, is_exhausted
 from ..mounts.table import Mount
-from ..numbers import parse_count
 from ..settings import Config
+from ..text_values import parse_count
+from ..urls import Route
 from .accept_encoding import accepts_gzip
-from .content_type import may_be_compressible
 from .ranges import RangeNotSatisfiable, parse_range, precondition
 from .response import SAFE, HttpResponse, Piece, plain, several
-from .urls import Route
 
 KEEPS = "x-offload-keeps"
 """The header in which a server in front says up to how many bytes it keeps a body for a moment. Those
@@ -71,7 +71,7 @@ class FileServer:
             memory=MemoryBudget(config.image_mb * 2**20),
         )
         self.renders = RenderQueue()
-        self.guard = LockoutTracker(config.guard, log_line)
+        self.guard = LockoutTracker(config.lockout, log_line)
         self.deny = DenyList(config.deny_file, log_line)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
@@ -79,7 +79,7 @@ class FileServer:
         self._depends_on_address = config.deny_file is not None or any(
             key.networks for key in config.keys
         )
-        self._trusted = config.trusted
+        self._trusted = config.trusted_proxies
         configured = config.base_url.partition("://")[2].partition("/")[0]
         self._own_names = OWN_NAMES | {config.host.strip("[]").lower(), host_name(configured)}
         self._by_asgi = by_asgi
@@ -90,7 +90,7 @@ class FileServer:
 
     def may_block(self, asked: HttpRequest) -> bool:
         """Whether answering could take long, so that it should not hold others up."""
-        if asked.route.what != "files" or parse_variant_request(asked.query) is not None:
+        if asked.route.resource != "files" or parse_variant_request(asked.query) is not None:
             return True
         return _takes_gzip(asked) and may_be_compressible(
             asked.route.names[-1] if asked.route.names else ""
@@ -115,9 +115,9 @@ class FileServer:
                 return plain(421, "This host name is not this server's.", "foreign host")
         except Denied as denied:
             extra = {"Retry_After": str(denied.retry_after)} if denied.retry_after else {}
-            return plain(denied.status, denied.text, denied.why, denied.delay, **extra)
-        page = self.pages.get(asked.route.what)
-        if asked.route.what != "files" and page is None:
+            return plain(denied.status, denied.text, denied.reason, denied.delay, **extra)
+        page = self.pages.get(asked.route.resource)
+        if asked.route.resource != "files" and page is None:
             return plain(404, "Not found.", "no such page")
         try:
             if page:
@@ -138,7 +138,7 @@ class FileServer:
     def _is_open(self, asked: HttpRequest, asker: Client) -> bool:
         """Figures are for everybody on this machine; behind a proxy nobody is known to be."""
         return (
-            asked.route.what == "metrics"
+            asked.route.resource == "metrics"
             and asked.route.key is None
             and asker.address in ("127.0.0.1", "::1")
             and "x-forwarded-for" not in asked.headers
@@ -160,7 +160,7 @@ class FileServer:
         mount = self.mounts.get(asked.route.alias)
         if mount is None:
             raise Missing
-        file = self.files.find(mount, names)
+        file = self.files.acquire(mount, names)
         return self._lent(file, lambda: self._of(mount, file, names, asked, make, grant))
 
     def _lent(self, file: OpenFile, answer: Callable[[], HttpResponse]) -> HttpResponse:
@@ -168,10 +168,10 @@ class FileServer:
         try:
             reply = answer()
         except BaseException:
-            self.files.done(file)
+            self.files.release(file)
             raise
         if reply.file is not file:
-            self.files.done(file)
+            self.files.release(file)
         return reply
 
     def _of(
@@ -192,12 +192,12 @@ class FileServer:
             wish = wish.rounded
         try:
             if wish is not None:
-                made = self.variants.image(file, names[-1], wish, make=make)
+                made = self.variants.image(file, names[-1], wish, create=make)
             elif mount.compress and self.variants.is_compressible(file):
                 extra["Vary"] = "Accept-Encoding"
                 made = file
                 if _takes_gzip(asked):
-                    made = self.variants.gzipped(file, make=make)
+                    made = self.variants.gzipped(file, create=make)
                     extra["Content-Encoding"] = "gzip"
             else:
                 made = file
@@ -226,7 +226,7 @@ class FileServer:
         if status == 304:
             kept = ("ETag", "Last-Modified", "Cache-Control", "Vary", *SAFE)
             return HttpResponse(
-                304, {k: v for k, v in head.items() if k in kept}, why="not modified"
+                304, {k: v for k, v in head.items() if k in kept}, reason="not modified"
             )
         if status == 412:
             return plain(412, "The file has changed.", "changed")
@@ -255,7 +255,7 @@ class FileServer:
 def host_name(host: str) -> str:
     """The name or address in a Host header (RFC 9110, 7.2), without port, brackets and final dot."""
     name, _, port = host.strip(" \t").rpartition(":")
-    if not name or (port and parse_count(port) is None):
+    if not name or (port and parse_count(port, clamp=True) is None):
         name = host.strip(" \t")
     if name.startswith("["):
         return name[1:-1].lower() if name.endswith("]") else ""
@@ -286,7 +286,7 @@ def _in_parts(
 
 def _keeps(asked: HttpRequest) -> int:
     """The most bytes of a body that whoever is in front keeps; -1 for none, not even an empty one."""
-    told = parse_count(asked.headers.get(KEEPS, ""))
+    told = parse_count(asked.headers.get(KEEPS, ""), clamp=True)
     return -1 if told is None else told
 
 

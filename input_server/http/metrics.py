@@ -16,7 +16,7 @@ from .response import SAFE, HttpResponse
 
 if TYPE_CHECKING:
     from ..auth.access import Grant
-    from .urls import Route
+    from ..urls import Route
 
 TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -58,7 +58,7 @@ class Metrics:
             child = self._children[key] = self._requests.labels(key[0], str(key[1]))
         child.inc()
         if reply.status >= 400:
-            self._failures.labels(reply.why).inc()
+            self._failures.labels(reply.reason).inc()
         elif method == "GET":
             self._bytes.inc(reply.length)
         self._times.observe(time.perf_counter() - started)

@@ -38,7 +38,7 @@ class HttpResponse:
     file: OpenFile | None = None
     pieces: tuple[Piece, ...] = ()
     delay: float = 0.0
-    why: str = "ok"
+    reason: str = "ok"
 
     @property
     def is_complete_file(self) -> bool:
@@ -55,7 +55,7 @@ class HttpResponse:
         return len(self.body) + sum(len(p.before) + p.length for p in self.pieces)
 
 
-def plain(status: int, text: str, why: str, delay: float = 0.0, **headers: str) -> HttpResponse:
+def plain(status: int, text: str, reason: str, delay: float = 0.0, **headers: str) -> HttpResponse:
     """A short text instead of a file."""
     body = text.encode()
     head = {
@@ -65,7 +65,7 @@ def plain(status: int, text: str, why: str, delay: float = 0.0, **headers: str) 
         "Content-Length": str(len(body)),
     }
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return HttpResponse(status, {**head, **named}, body, delay=delay, why=why)
+    return HttpResponse(status, {**head, **named}, body, delay=delay, reason=reason)
 
 
 def busy(text: str = "You have too many copies waiting to be rendered; ask again.") -> HttpResponse:

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
-from ..http.content_type import HEAD_BYTES, detect_type, file_headers
+from ..content_type import HEAD_BYTES, detect_type, file_headers
 from .resolve import locate, lookup_error, open_regular_file
 from .table import Mount
 
@@ -86,10 +86,10 @@ class OpenFile:
             return None
         buffer = bytearray(length)
         try:
-            done = os.preadv(self.descriptor, [buffer], start, NOWAIT)
+            release = os.preadv(self.descriptor, [buffer], start, NOWAIT)
         except OSError:
             return None
-        return bytes(buffer) if done == length else None
+        return bytes(buffer) if release == length else None
 
 
 LATEST = 253_402_300_799
@@ -128,7 +128,7 @@ class OpenFileCache:
         """How many files are open here."""
         return len(self._held) + len(self._retired)
 
-    def find(self, mount: Mount, names: Sequence[str]) -> OpenFile:
+    def acquire(self, mount: Mount, names: Sequence[str]) -> OpenFile:
         """The file of these judged names, as it is now. Raises Refused, Missing and Exhausted."""
         key = (str(mount.folder), *names)
         now = time.monotonic()
@@ -141,7 +141,7 @@ class OpenFileCache:
                 return entry[0]
         return self._open(key, mount, names, now)
 
-    def done(self, file: OpenFile) -> None:
+    def release(self, file: OpenFile) -> None:
         """Give back what ``find`` gave; closes it unless it is held."""
         if not file.cached:
             os.close(file.descriptor)

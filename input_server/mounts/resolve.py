@@ -101,7 +101,7 @@ def check_names(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
         raise Missing
 
 
-def is_served(names: Sequence[str], *, windows: bool = WINDOWS) -> bool:
+def has_servable_names(names: Sequence[str], *, windows: bool = WINDOWS) -> bool:
     """Whether a file of these names has an address: its names are judged well, and are UTF-8."""
     try:
         check_names(names, windows=windows)

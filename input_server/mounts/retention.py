@@ -21,7 +21,7 @@ MIN_AGE_SECONDS = 3600.0
 """A file younger than this is never touched: somebody may just be looking at it, or writing it."""
 FIRST_SECONDS, EVERY_SECONDS = 60.0, 3600.0
 DAY = 24 * 3600.0
-ASIDE = ".removing-"
+TEMP_PREFIX = ".removing-"
 """How the name begins to which a file is moved just before it is removed; such names are not served."""
 CHANGED = "it has changed meanwhile"
 
@@ -31,7 +31,7 @@ class Removal:
     """A file that would go, and why."""
 
     entry: Entry
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +97,19 @@ def _removals(mount: Mount, newest_first: Sequence[Entry], now: float) -> Iterat
         age = now - entry.mtime_ns / 1e9
         if age < MIN_AGE_SECONDS:
             return
-        why = ""
+        reason = ""
         if rules.older_than_days is not None and age > rules.older_than_days * DAY:
-            why = f"older than {rules.older_than_days:g} days"
+            reason = f"older than {rules.older_than_days:g} days"
         elif rules.most_files is not None and count > rules.most_files:
-            why = f"more than {rules.most_files} files"
+            reason = f"more than {rules.most_files} files"
         elif rules.total_mb is not None and total > rules.total_mb * 2**20:
-            why = f"more than {rules.total_mb:g} MB"
-        if why:
+            reason = f"more than {rules.total_mb:g} MB"
+        if reason:
             count, total = count - 1, total - entry.size
-            yield Removal(entry, why)
+            yield Removal(entry, reason)
 
 
-def carry_out(planned: Plan, log: Callable[[str], None]) -> tuple[int, int]:
+def apply_plan(planned: Plan, log: Callable[[str], None]) -> tuple[int, int]:
     """Remove what was planned, if it is still the same; gives files and bytes removed.
 
     Each removal is logged, and each file that was left after all.
@@ -124,14 +124,14 @@ def carry_out(planned: Plan, log: Callable[[str], None]) -> tuple[int, int]:
             log(f"left {told}: {problem}")
             continue
         files, freed = files + 1, freed + removal.entry.size
-        log(f"removed {told}: {removal.why}")
+        log(f"removed {told}: {removal.reason}")
     return files, freed
 
 
 def _remove_left_over(folder: Path) -> None:
     """Remove what a process that was killed had moved aside; what is younger may be in use."""
     with suppress(OSError):
-        for path in folder.glob(f"{ASIDE}*"):
+        for path in folder.glob(f"{TEMP_PREFIX}*"):
             with suppress(OSError):
                 if time.time() - path.lstat().st_mtime >= MIN_AGE_SECONDS:
                     path.unlink()
@@ -172,7 +172,7 @@ def _take_out(name: str, folder: int | None, root: Path, entry: Entry) -> str:
     """Remove what bears a name, if it still is what was planned. It is moved aside before that is seen:
     another file could otherwise take the name between the look and the removal, and be lost.
     """
-    aside = root / f"{ASIDE}{secrets.token_hex(8)}"
+    aside = root / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
     try:
         os.rename(name, aside, src_dir_fd=folder)
     except OSError as problem:
@@ -256,7 +256,7 @@ def clean_all(mounts: Iterable[Mount], log: Callable[[str], None]) -> None:
         try:
             (planned,) = plans([mount], time.time(), listed)
             if planned.removals:
-                carry_out(planned, log)
+                apply_plan(planned, log)
         except (OSError, RuntimeError, ValueError) as problem:
             with suppress(OSError, ValueError):
                 log(f"{mount.alias} was not cleaned: {problem}")

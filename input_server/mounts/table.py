@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,22 +15,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..aliases import is_alias
 from ..atomic import write_atomic
+from ..errors import ConfigError
+from ..paths import expand_path
 
-ALIAS = re.compile(r"[\w-]{1,64}")
-RESERVED = frozenset({"gallery", "_cache"})
-"""Aliases that would be taken for something else in a URL or behind a front server."""
 LOOK_SECONDS = 1.0
 """How old what was read of ``mounts.json`` may be."""
 DEFAULT_CACHE_SECONDS = 3600
 
 
-class ConfigError(Exception):
-    """A setting of the file server is wrong; the text says which, and what would be right."""
-
-
 @dataclass(frozen=True, slots=True)
-class Clean:
+class CleanRules:
     """Which files of a mount may go; a file that no rule names stays, ``None`` is no rule.
 
     Those older than so many days; the oldest while there are more than ``most_files``, or more than
@@ -62,7 +57,7 @@ class Mount:
     public: bool = True
     quota_mb: float | None = None
     compress: bool = True
-    clean: Clean = field(default_factory=Clean)
+    clean: CleanRules = field(default_factory=CleanRules)
     read_only: bool = False
 
     @property
@@ -80,7 +75,7 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
     mounts: dict[str, Mount] = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         alias, colon, folder = (part.strip() for part in entry.partition(":"))
-        if not colon or not folder or not ALIAS.fullmatch(alias) or alias in RESERVED:
+        if not colon or not folder or not is_alias(alias):
             raise ConfigError(
                 f"COMFYUI_MOUNTS has the entry {entry!r}. It has to be alias:folder, the alias of "
                 "letters, digits, - and _; several are separated by ;"
@@ -93,17 +88,6 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
     if not mounts:
         raise ConfigError("COMFYUI_MOUNTS is empty. It has to be alias:folder;alias:folder.")
     return tuple(mounts.values())
-
-
-def expand_path(text: str, base: Path, where: str) -> Path:
-    """A path as it was written, ``~`` and all; a relative one begins at ``base``.
-
-    ``where`` is what a ConfigError names.
-    """
-    try:
-        return base / Path(text).expanduser()
-    except RuntimeError:
-        raise ConfigError(f"{where}: nobody here has the home that {text!r} begins at.") from None
 
 
 class MountTable:
@@ -190,7 +174,7 @@ def mount_to_json(mount: Mount) -> dict[str, Any]:
     told = {k: v for k, v in asdict(mount).items() if k in ("alias", "folder") or v != plain[k]}
     told["folder"] = str(mount.folder)
     if "clean" in told:
-        none = asdict(Clean())
+        none = asdict(CleanRules())
         told["clean"] = {k: v for k, v in told["clean"].items() if v != none[k]}
     return told
 
@@ -215,7 +199,7 @@ def parse_mount(entry: Any, file: Path) -> Mount:
     if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str):
         raise ConfigError(f'{file}: every mount needs an "alias" and a "folder".')
     alias = entry.get("alias")
-    if not isinstance(alias, str) or not ALIAS.fullmatch(alias) or alias in RESERVED:
+    if not isinstance(alias, str) or not is_alias(alias):
         raise ConfigError(f"{file}: {alias!r} is no alias; use letters, digits, - and _.")
     unknown = entry.keys() - KNOWN.keys() - {"alias", "folder", "clean"}
     if unknown:
@@ -226,7 +210,10 @@ def parse_mount(entry: Any, file: Path) -> Mount:
     settings = _checked(entry, KNOWN, f"{file}: mount {alias}")
     folder = expand_path(entry["folder"], file.parent, f"{file}: mount {alias}")
     return Mount(
-        alias, folder, **settings, clean=Clean(**_checked(rules, RULES, f"{file}: mount {alias}"))
+        alias,
+        folder,
+        **settings,
+        clean=CleanRules(**_checked(rules, RULES, f"{file}: mount {alias}")),
     )
 
 

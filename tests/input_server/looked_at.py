@@ -14,10 +14,10 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from input_server import urls
 from input_server.auth import signing
 from input_server.auth.access import Key
-from input_server.gallery.pages import Gallery
-from input_server.http import urls
+from input_server.gallery.routes import Gallery
 from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.response import HttpResponse
 from input_server.mounts.table import Mount
@@ -102,7 +102,7 @@ class GalleryHarness:
         asked = HttpRequest(method, urls.parse(target), urls.query(target), {}, peer)
         reply = self.server.answer(asked)
         if reply.file is not None:
-            self.server.files.done(reply.file)
+            self.server.files.release(reply.file)
         return reply
 
     def json(self, below: str, base: str = f"/comfyui_server/pw={KEY}/gallery/m/") -> Any:

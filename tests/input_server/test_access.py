@@ -25,8 +25,8 @@ from input_server.auth.access import (
     redact_target,
 )
 from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, is_in, networks
-from input_server.http.urls import Route, What, parse, written
-from input_server.mounts.table import ConfigError
+from input_server.errors import ConfigError
+from input_server.urls import Resource, Route, build_target, parse
 from tests.apart import project
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
@@ -58,9 +58,9 @@ def signed(
     names: tuple[str, ...] = NAMES,
     alias: str = "m",
     seconds: float = 60,
-    what: str = "files",
+    resource: str = "files",
 ) -> str:
-    return signing.query(key, what, alias, names, int(time.time() + seconds))
+    return signing.query(key, resource, alias, names, int(time.time() + seconds))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ WRONG = {
     "another mount": lambda: signed(alias="other"),
     "another file": lambda: signed(names=("a b.txt",)),
     "parts run together": lambda: signed(names=("图 sub/a b.txt",)),
-    "for the gallery": lambda: signed(what="gallery"),
+    "for the gallery": lambda: signed(resource="gallery"),
     "another end": lambda: signed().replace("exp=", "exp=1"),
     "cut off": lambda: signed()[:-3],
     "no signature": lambda: "exp=9999999999&sig=",
@@ -179,10 +179,10 @@ def test_a_link_is_made_as_addresses_of_results_are(running: Running) -> None:
 @pytest.mark.parametrize("key", ["pass/wörd %", None])
 @pytest.mark.parametrize("what", ["files", "gallery"])
 def test_a_target_that_is_written_is_read_as_it_was_meant(
-    what: What, key: str | None, gate: bool
+    what: Resource, key: str | None, gate: bool
 ) -> None:
     meant = Route(what, key, "图", ("a b", "c%#?.png"), gate)
-    read = parse(written(meant))
+    read = parse(build_target(meant))
     assert read == (replace(meant, key="signed") if gate and key is None else meant)
 
 
@@ -330,7 +330,7 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     [
         ({}, "COMFYUI_ACCESS_KEY"),
         ({"COMFYUI_ACCESS_KEY": "   "}, "COMFYUI_ACCESS_KEY"),
-        ({"COMFYUI_ACCESS_KEY": "123456"}, "everybody knows it"),
+        ({"COMFYUI_ACCESS_KEY": "123456"}, "published example key"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": "nonsense"}, "COMFYUI_KEYS"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": '[{"name": "x"}]'}, "'x'"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_DENY_FILE": "nowhere"}, "nowhere"),

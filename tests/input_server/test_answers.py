@@ -13,7 +13,7 @@ import pytest
 import requests
 from PIL import Image
 
-from input_server.http.content_type import detect_type
+from input_server.content_type import detect_type
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from input_server import urls
 from input_server.__main__ import main
 from input_server.auth import signing
-from input_server.http import urls
 
 HOUR, DAY = 3600, 24 * 3600
 KEYS = json.dumps(
@@ -184,8 +184,8 @@ def opened(link: str, key: str) -> tuple[urls.Route, str, float]:
     """The route of a link, what its signature is worth, and the hours until its end."""
     target = link.strip().partition("://")[2].partition("/")[2]
     route, query = urls.parse(f"/{target}"), urls.query(f"/{target}")
-    names = route.names if route.what == "files" else ()
-    worth = signing.check_signature(key, route.what, route.alias, names, query, time.time())
+    names = route.names if route.resource == "files" else ()
+    worth = signing.check_signature(key, route.resource, route.alias, names, query, time.time())
     return route, worth, (int(query["exp"]) - time.time()) / HOUR
 
 
@@ -212,7 +212,7 @@ def test_a_link_opens_one_thing_for_so_long(
     assert link.startswith("http://127.0.0.1:5005/comfyui_server/")
     secret = "second" if key else "a-long-key-of-the-test"
     route, worth, left = opened(link, secret)
-    assert (route.what, route.alias, route.names, route.key) == (what, "m", names, key)
+    assert (route.resource, route.alias, route.names, route.key) == (what, "m", names, key)
     assert worth == "good"
     assert hours - 0.1 < left <= hours
     assert (f"There is no {'/'.join(names)}" in shell.err) == (what == "files")

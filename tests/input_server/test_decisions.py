@@ -13,29 +13,37 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from input_server import link_command
+from input_server import link_command, urls
 from input_server.auth import lockout, signing
 from input_server.auth.access import Access, Client, Denied, Key
 from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
-from input_server.gallery import listing, pages
+from input_server.errors import ConfigError
+from input_server.gallery import listing, routes
 from input_server.gallery.listing import make_cursor, media_kind, position_after
-from input_server.http import urls
-from input_server.http.urls import Route, query
-from input_server.images import encode, memory, metadata, text_chunks, variants
-from input_server.images.encode import (
+from input_server.images import (
+    containers,
+    embedded_texts,
+    encode,
+    image_info,
+    memory,
+    render_cost,
+    variants,
+)
+from input_server.images.memory import MemoryBudget
+from input_server.images.render import render
+from input_server.images.variant_request import (
     VariantError,
     VariantRequest,
     choose_format,
     parse_variant_request,
-    render,
 )
-from input_server.images.memory import MemoryBudget
 from input_server.images.variants import VariantCache
 from input_server.mounts import retention, table
 from input_server.mounts.disk_usage import Entry
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import Clean, ConfigError, Mount, mount_to_json, parse_mount
+from input_server.mounts.table import CleanRules, Mount, mount_to_json, parse_mount
 from input_server.settings import Config, is_loopback, read, short_key_warnings
+from input_server.urls import Route, query
 from tests.input_server.looked_at import KEY, GalleryHarness, node, png, prompt
 from tests.input_server.test_image_memory import flat_png
 
@@ -55,7 +63,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert (config.host, config.port, config.workers) == ("127.0.0.1", 5005, 1)
     assert (config.cache_mb, config.image_mb) == (256, 220)
     assert (config.head_seconds, config.stall_seconds) == (10, 60)
-    assert config.guard == LockoutPolicy(10, 600, networks("127.0.0.0/8;::1", "x"))
+    assert config.lockout == LockoutPolicy(10, 600, networks("127.0.0.0/8;::1", "x"))
     assert (config.access_log, config.through_host_gate, config.offload, config.deny_file) == (
         False,
         False,
@@ -65,7 +73,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert config.base_url == "http://127.0.0.1:5005"
     assert [mount.alias for mount in config.mounts] == ["output"]
     assert config.signing_key == "a-long-enough-key"
-    assert config.trusted == ()
+    assert config.trusted_proxies == ()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +101,7 @@ def test_switches_and_fallbacks() -> None:
     assert configured(DebugMode="yes").access_log
     assert configured(INPUT_SERVER_ACCESS_LOG="1").access_log
     assert not configured(INPUT_SERVER_ACCESS_LOG="no").access_log
-    assert configured(INPUT_SERVER_LOCK_EXEMPT="NONE").guard.exempt == ()
+    assert configured(INPUT_SERVER_LOCK_EXEMPT="NONE").lockout.exempt == ()
     assert configured(FILE_SERVER_URL_STYLE="Host").through_host_gate
     assert configured(FILE_SERVER_PUBLIC_IP="2001:db8::1").base_url == "http://[2001:db8::1]:5005"
     assert configured(INPUT_SERVER_HOST="0.0.0.0").base_url == "http://127.0.0.1:5005"
@@ -162,25 +170,26 @@ def test_what_is_counted_and_what_is_answered() -> None:
     access = Access(keys, "secret", locks, DenyList(None, print))
     other = Route("files", "key-for-one-mount", "other", ("a",))
     denied = admitted(access, other)
-    assert (denied.status, denied.why, denied.delay) == (404, "no such mount", 0)
+    assert (denied.status, denied.reason, denied.delay) == (404, "no such mount", 0)
     assert admitted(access, Route("metrics", "key-for-one-mount", "", ())).status == 404
     assert admitted(access, Route("metrics", "key-for-all-mounts", "", ())).key == "all"
     near = Route("files", "key-from-nearby", "m", ("a",))
     assert admitted(access, near).holder == "key near"
     far = admitted(access, near, "11.0.0.1")
-    assert (far.status, far.why) == (401, "wrong key"), "it could be a guess"
+    assert (far.status, far.reason) == (401, "wrong key"), "it could be a guess"
     assert admitted(access, near, "11.0.0.1").status == 429
     nothing = admitted(access, Route("files", None, "m", ("a",)), "12.0.0.1")
-    assert (nothing.status, nothing.why) == (401, "no key")
+    assert (nothing.status, nothing.reason) == (401, "no key")
     signed = admitted(access, Route("files", None, "m", ("a",)), "12.0.0.1", sig="x", exp="1")
-    assert (signed.status, signed.why, signed.delay) == (401, "wrong signature", 0)
+    assert (signed.status, signed.reason, signed.delay) == (401, "wrong signature", 0)
     empty = admitted(access, Route("files", "", "m", ("a",)), "12.0.0.1")
-    assert (empty.status, empty.why) == (401, "no key")
+    assert (empty.status, empty.reason) == (401, "no key")
     assert locks.locked_out_for("12.0.0.1") == 0
     placeholder = Route("files", "signed", "m", ("a",), gate=True)
-    assert admitted(access, placeholder, "12.0.0.1", sig="x").why == "wrong signature"
+    assert admitted(access, placeholder, "12.0.0.1", sig="x").reason == "wrong signature"
     assert (
-        admitted(access, replace(placeholder, gate=False), "13.0.0.1", sig="x").why == "wrong key"
+        admitted(access, replace(placeholder, gate=False), "13.0.0.1", sig="x").reason
+        == "wrong key"
     )
 
 
@@ -219,14 +228,14 @@ def test_a_query_has_at_most_2048_characters() -> None:
     ("asked", "wish"),
     [
         ({"w": "8192"}, VariantRequest(8192)),
-        ({"w": "8193"}, VariantRequest(wrong="w and h have to be from 1 to 8192.")),
+        ({"w": "8193"}, VariantRequest(error="w and h must be from 1 to 8192.")),
         ({"h": "1"}, VariantRequest(height=1)),
-        ({"q": "1"}, VariantRequest(quality=1, lighter=True)),
-        ({"q": "100"}, VariantRequest(quality=100, lighter=True)),
-        ({"q": "101"}, VariantRequest(wrong="q has to be from 1 to 100, or auto.")),
-        ({"q": "AUTO"}, VariantRequest(lighter=True)),
-        ({"quality": "5", "q": "6"}, VariantRequest(quality=6, lighter=True)),
-        ({"fmt": "WEBP"}, VariantRequest(form="webp")),
+        ({"q": "1"}, VariantRequest(quality=1, lossy=True)),
+        ({"q": "100"}, VariantRequest(quality=100, lossy=True)),
+        ({"q": "101"}, VariantRequest(error="q must be from 1 to 100, or auto.")),
+        ({"q": "AUTO"}, VariantRequest(lossy=True)),
+        ({"quality": "5", "q": "6"}, VariantRequest(quality=6, lossy=True)),
+        ({"fmt": "WEBP"}, VariantRequest(format="webp")),
         ({"w": ""}, VariantRequest()),
     ],
 )
@@ -244,7 +253,7 @@ def test_the_format_that_fits() -> None:
         "png",
         "jpeg",
     ]
-    lighter = VariantRequest(10, lighter=True)
+    lighter = VariantRequest(10, lossy=True)
     assert [choose_format(kind, lighter) for kind in kinds] == [
         "jpeg",
         "webp",
@@ -253,10 +262,10 @@ def test_the_format_that_fits() -> None:
         "webp",
         "jpeg",
     ]
-    assert choose_format("image/png", VariantRequest(form="jpg")) == "jpeg"
+    assert choose_format("image/png", VariantRequest(format="jpg")) == "jpeg"
     assert [
         lighter.quality_only,
-        VariantRequest(lighter=True).quality_only,
+        VariantRequest(lossy=True).quality_only,
         VariantRequest().quality_only,
     ] == [
         False,
@@ -267,7 +276,7 @@ def test_the_format_that_fits() -> None:
 
 def opened(folder: Path, name: str, content: bytes) -> OpenFile:
     (folder / name).write_bytes(content)
-    return OpenFileCache(0).find(Mount("m", folder), (name,))
+    return OpenFileCache(0).acquire(Mount("m", folder), (name,))
 
 
 @pytest.mark.parametrize(("form", "small", "large"), [("WEBP", 72, 84), ("JPEG", 74, 86)])
@@ -284,7 +293,7 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
             assert auto == render(file, form, VariantRequest(width, quality=quality), budget)
     finally:
         os.close(file.descriptor)
-    assert encode.AUTO["AVIF"] == (50, 62)
+    assert encode.AUTO_QUALITY["AVIF"] == (50, 62)
 
 
 @pytest.mark.parametrize(
@@ -302,10 +311,10 @@ def test_most_pixels(
     file = opened(tmp_path, "a.png", flat_png(width, height, 1, 0))
     try:
         if fits:
-            encode._checked_costs(file, "JPEG", wish)
+            render_cost.estimate(file, "JPEG", wish)
         else:
             with pytest.raises(VariantError, match="too large"):
-                encode._checked_costs(file, "JPEG", wish)
+                render_cost.estimate(file, "JPEG", wish)
     finally:
         os.close(file.descriptor)
 
@@ -346,16 +355,16 @@ def test_copies_of_the_last_seconds_and_those_that_fit_stay(tmp_path: Path) -> N
         (copies / f"{number}.png").write_bytes(bytes(400_000))
         os.utime(copies / f"{number}.png", (now - age, now - age))
     cache = VariantCache(copies, 1)
-    cache._make_room(2**20)
+    cache._evict(2**20)
     assert sorted(path.name for path in copies.iterdir()) == ["2.png", "3.png"]
-    cache._make_room(2**20 // 20 - 1)
+    cache._evict(2**20 // 20 - 1)
     (copies / "4.png").write_bytes(bytes(2**20))
     os.utime(copies / "4.png", (now - 70, now - 70))
     assert len(list(copies.iterdir())) == 3, "it does not look each time"
-    cache._make_room(1)
+    cache._evict(1)
     assert sorted(path.name for path in copies.iterdir()) == ["3.png"]
     (copies / "5.png").write_bytes(bytes(2 * 2**20))
-    cache._make_room(2**20)
+    cache._evict(2**20)
     assert (copies / "5.png").exists(), "it has just been asked for"
 
 
@@ -383,12 +392,12 @@ def test_files_of_one_moment_come_by_their_names_backwards(shown: GalleryHarness
 
 
 def test_what_the_gallery_asks_for_stands_among_the_steps() -> None:
-    for address in (pages.THUMBNAIL, pages.BROWSER_VIEW):
+    for address in (routes.THUMBNAIL, routes.BROWSER_VIEW):
         wish = parse_variant_request(query(f"/x?{address}"))
         assert wish is not None
         assert wish.rounded == wish
-    assert pages.THUMBNAIL == "w=320&fmt=webp&q=auto"
-    assert pages.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
+    assert routes.THUMBNAIL == "w=320&fmt=webp&q=auto"
+    assert routes.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
 
 
 def test_a_cursor_that_is_gone_gives_its_moment_again() -> None:
@@ -422,7 +431,7 @@ def test_the_bounds_of_what_is_remembered() -> None:
         16_000_000,
         4000,
     )
-    assert (text_chunks.MAX_TEXT_BYTES, text_chunks.MAX_CHUNKS) == (4 * 2**20, 16_384)
+    assert (embedded_texts.MAX_TEXT_BYTES, containers.MAX_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
     assert (lockout.LOOK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
     assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)
@@ -447,7 +456,7 @@ def test_what_is_told_is_bounded(shown: GalleryHarness) -> None:
     assert len(found["positive"]) == 20_000
     made = prompt(model="m" * 400 + ".safetensors")
     assert [len(name) for name in told(shown, made)["models"]] == [300]
-    assert (metadata.MAX_NODES, metadata.MAX_INPUTS) == (5000, 128)
+    assert (image_info.MAX_NODES, image_info.MAX_INPUTS) == (5000, 128)
 
 
 def test_numbers_are_those_that_a_machine_makes(shown: GalleryHarness) -> None:
@@ -486,5 +495,5 @@ def test_the_least_that_a_setting_may_be(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="at least 0"):
             parse_mount({**base, "clean": {rule: -1}}, tmp_path / "f")
     assert mount_to_json(parse_mount(base, tmp_path / "f"))["folder"] == str(tmp_path / "x")
-    assert Clean() == Clean(None, None, None, 0)
+    assert CleanRules() == CleanRules(None, None, None, 0)
     assert json.dumps(mount_to_json(Mount("a", Path("x"), 3600))) == '{"alias": "a", "folder": "x"}'

@@ -345,14 +345,14 @@ def test_a_file_in_use_is_not_closed_before_it_is_given_back(
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name, "utf-8")
     mount, files = Mount("m", tmp_path), OpenFileCache(max_cached=1, retire_seconds=-1)
-    used = files.find(mount, ("a.txt",))
-    files.done(files.find(mount, ("b.txt",)))
+    used = files.acquire(mount, ("a.txt",))
+    files.release(files.acquire(mount, ("b.txt",)))
     files.sweep()
     files.sweep()
-    others = [files.find(mount, ("b.txt",)) for _ in range(3)]
+    others = [files.acquire(mount, ("b.txt",)) for _ in range(3)]
     assert used.read(0, 9) == b"a.txt"
     for file in (used, *others):
-        files.done(file)
+        files.release(file)
     files.sweep()
     files.sweep()
     for file in (used, *others):

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from input_server.http.handler import FileServer, HttpRequest
-from input_server.http.urls import parse
 from input_server.mounts import disk_usage, open_files
 from input_server.mounts.open_files import OpenFileCache, descriptor_limit
 from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_regular_file
 from input_server.mounts.table import Mount
 from input_server.settings import read
+from input_server.urls import parse
 from tests.input_server.running import KEY, Running, processes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits another process (prlimit)")
@@ -53,7 +53,7 @@ def status(server: FileServer, name: str = "a.bin") -> tuple[int, str | None]:
     route = parse(f"/comfyui_server/pw={KEY}/files/m/{name}")
     reply = server.answer(HttpRequest("GET", route, {}, {}, "192.0.2.1"))
     if reply.file is not None:
-        server.files.done(reply.file)
+        server.files.release(reply.file)
     return reply.status, reply.headers.get("Retry-After")
 
 
@@ -97,9 +97,9 @@ def test_want_of_memory_while_answering_is_503(
     def fail(*_: object) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(server.files, "find", fail)
+    monkeypatch.setattr(server.files, "acquire", fail)
     assert status(server) == (503, "5")
-    monkeypatch.setattr(server.files, "find", failing(errno.EIO))
+    monkeypatch.setattr(server.files, "acquire", failing(errno.EIO))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         status(server)
 
@@ -203,9 +203,9 @@ def test_replaced_files_are_bounded_and_the_newest_are_no_longer_held(tmp_path: 
     held = []
     for number in range(40):
         replace(tmp_path, number)
-        file = files.find(mount, ("a.bin",))
+        file = files.acquire(mount, ("a.bin",))
         assert file.read(0, 9) == b"%d" % number
-        files.done(file)
+        files.release(file)
         held.append(file.cached)
         assert files.count <= 10
     assert held == [True] * 10 + [False] * 30
@@ -222,14 +222,14 @@ def test_the_oldest_replaced_files_make_room(
     found = []
     for number in range(8):
         replace(tmp_path, number)
-        found.append(files.find(mount, ("a.bin",)))
+        found.append(files.acquire(mount, ("a.bin",)))
         if number:
-            files.done(found[-1])
+            files.release(found[-1])
     assert files.count <= 4
     assert found[0].read(0, 9) == b"0", "it is in use"
     assert found[-1].cached
     assert not is_open(found[1].descriptor) or found[1].descriptor == found[-1].descriptor
-    files.done(found[0])
+    files.release(found[0])
     files.close()
 
 
@@ -242,16 +242,16 @@ def test_a_replaced_file_stays_open_for_a_minute_and_in_want_five_seconds(
     for room, seconds in ((100, 60.0), (1, 5.0)):
         files, mount = OpenFileCache(max_cached=2, most=max(2, room)), Mount("m", tmp_path)
         replace(tmp_path, 1)
-        first = files.find(mount, ("a.bin",))
-        files.done(first)
+        first = files.acquire(mount, ("a.bin",))
+        files.release(first)
         for number in (2, 3):
             replace(tmp_path, number)
-            files.done(files.find(mount, ("a.bin",)))
+            files.release(files.acquire(mount, ("a.bin",)))
         stamp = os.fstat(first.descriptor).st_ino
         for passed, stays in ((seconds - 0.5, True), (1.0, False)):
             now[0] += passed
             replace(tmp_path, 4)
-            files.done(files.find(mount, ("a.bin",)))
+            files.release(files.acquire(mount, ("a.bin",)))
             files.sweep()
             kept = is_open(first.descriptor) and os.fstat(first.descriptor).st_ino == stamp
             assert kept is stays
@@ -265,7 +265,7 @@ def test_a_quarter_of_the_descriptors_is_for_files_that_are_held(
     files, mount = OpenFileCache(max_cached=256), Mount("m", tmp_path)
     for number in range(30):
         (tmp_path / f"{number}.bin").write_bytes(b"x")
-        files.done(files.find(mount, (f"{number}.bin",)))
+        files.release(files.acquire(mount, (f"{number}.bin",)))
     assert files.count == 10
     files.close()
 

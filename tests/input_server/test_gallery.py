@@ -242,7 +242,7 @@ def test_a_wrong_question_is_told_in_plain_text(shown: GalleryHarness, query: st
     reply = shown.ask(f"{PAGE}list?{query}")
     assert reply.status == 400
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert reply.body.startswith((b"n has", b"after has", b"q has"))
+    assert reply.body.startswith((b"n must", b"after must", b"q must"))
 
 
 def test_a_new_file_is_in_the_list_after_a_moment(shown: GalleryHarness) -> None:
@@ -453,7 +453,7 @@ def test_a_search_that_cannot_open_a_picture_forgets_nothing(
 
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
     with monkeypatch.context() as patch:
-        patch.setattr("input_server.gallery.pages.open_file", short)
+        patch.setattr("input_server.gallery.routes.open_file", short)
         assert shown.ask(f"{page}list?q=lighthouse").status == 503
         assert shown.ask(f"{page}info?path=a.png").status == 503
     assert shown.names("list?q=lighthouse") == ["a.png"]

@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 
+from input_server.errors import ConfigError
 from input_server.http import asgi
 from input_server.http import server as serve
 from input_server.http.asgi import App
 from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.metrics import Metrics
 from input_server.http.response import HttpResponse, plain
-from input_server.http.urls import parse
 from input_server.mounts.open_files import OpenFileCache
-from input_server.mounts.table import ConfigError, Mount
+from input_server.mounts.table import Mount
 from input_server.settings import Config, read
+from input_server.urls import parse
 from tests.input_server.running import KEY
 
 
@@ -220,17 +221,17 @@ def test_a_file_is_closed_a_minute_after_nobody_has_asked_for_it_for_twenty_seco
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     (tmp_path / "a.bin").write_bytes(b"a")
     files = OpenFileCache()
-    file = files.find(Mount("m", tmp_path), ("a.bin",))
-    files.done(file)
+    file = files.acquire(Mount("m", tmp_path), ("a.bin",))
+    files.release(file)
     for passed, again in ((19.5, True), (20.5, False)):
         now[0] += passed
         files.sweep()
-        found = files.find(Mount("m", tmp_path), ("a.bin",))
-        files.done(found)
+        found = files.acquire(Mount("m", tmp_path), ("a.bin",))
+        files.release(found)
         assert (found.descriptor == file.descriptor) is again
     for passed, count in ((59.0, 2), (2.0, 1)):
         now[0] += passed
-        files.find(Mount("m", tmp_path), ("a.bin",))
+        files.acquire(Mount("m", tmp_path), ("a.bin",))
         files.sweep()
         assert files.count == count
     files.close()
@@ -263,7 +264,7 @@ def headers(
     route = parse(f"/comfyui_server/pw={KEY}/files/m/a.bin")
     reply = server.answer(HttpRequest("GET", route, {}, sent, "192.0.2.1"))
     if reply.file is not None:
-        server.files.done(reply.file)
+        server.files.release(reply.file)
     return reply.status, reply.headers
 
 

@@ -19,7 +19,7 @@ from input_server.auth import lockout as guards
 from input_server.auth import signing
 from input_server.auth.access import Access, Client, Denied, Key
 from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
-from input_server.http.urls import Route
+from input_server.urls import Route
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
 from tests.input_server.running import KEY, Running

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from input_server.mounts.disk_usage import Entry, walk
-from input_server.mounts.retention import carry_out, plan, plans
+from input_server.mounts.retention import apply_plan, plan, plans
 from input_server.mounts.table import (
-    Clean,
+    CleanRules,
     ConfigError,
     Mount,
     MountTable,
@@ -78,14 +78,14 @@ def test_a_broken_file_leaves_the_mounts_as_they_were(
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
-    clean = Clean(older_than_days=2.5, total_mb=10, most_files=7, keep_newest=3)
+    clean = CleanRules(older_than_days=2.5, total_mb=10, most_files=7, keep_newest=3)
     mounts = (
         Mount("图", tmp_path / "一 二"),
         Mount("b", tmp_path, 60, False, 5.5, False, clean, read_only=True),
     )
     write_mounts_file(tmp_path / "mounts.json", mounts)
     assert read_mounts_file(tmp_path / "mounts.json") == mounts
-    nothing = (Mount("c", tmp_path, 0, True, 0, clean=Clean(0, 0, 0, 0)),)
+    nothing = (Mount("c", tmp_path, 0, True, 0, clean=CleanRules(0, 0, 0, 0)),)
     write_mounts_file(tmp_path / "mounts.json", nothing)
     assert read_mounts_file(tmp_path / "mounts.json") == nothing
     assert mount_to_json(mounts[0]) == {"alias": "图", "folder": str(tmp_path / "一 二")}
@@ -103,7 +103,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ({"alias": "a", "folder": "x", "cache_seconds": float("nan")}, "cache_seconds"),
         ({"alias": "a", "folder": "x", "quota_mb": float("inf")}, "quota_mb"),
         ({"alias": "a", "folder": "x", "public": 1}, "public"),
-        ({"alias": "a", "folder": "~nobody-is-called-so/x"}, "home"),
+        ({"alias": "a", "folder": "~nobody-is-called-so/x"}, "no such user"),
         ({"alias": "a", "folder": "x", "clean": {"size": 1}}, "clean"),
         ({"alias": "a", "folder": "x", "clean": {"most_files": True}}, "most_files"),
         ("a:x", "alias"),
@@ -124,10 +124,10 @@ def aged(name: str, days: float, size: int = 2**20) -> Entry:
     return Entry((name,), size, int((NOW - days * DAY) * 1e9), 1)
 
 
-def planned(clean: Clean, *entries: Entry, read_only: bool = False) -> dict[str, str]:
+def planned(clean: CleanRules, *entries: Entry, read_only: bool = False) -> dict[str, str]:
     mount = Mount("m", Path("nowhere"), clean=clean, read_only=read_only)
     found = plan(mount, NOW, entries)
-    return {removal.entry.path: removal.why for removal in found.removals}
+    return {removal.entry.path: removal.reason for removal in found.removals}
 
 
 FILES = (aged("new", 0.01), aged("a", 1), aged("b", 5), aged("c", 20), aged("d", 90))
@@ -136,27 +136,27 @@ FILES = (aged("new", 0.01), aged("a", 1), aged("b", 5), aged("c", 20), aged("d",
 @pytest.mark.parametrize(
     ("clean", "gone"),
     [
-        (Clean(), ""),
-        (Clean(older_than_days=10), "dc"),
-        (Clean(older_than_days=10, keep_newest=4), "d"),
-        (Clean(older_than_days=0), "dcba"),
-        (Clean(most_files=2), "dcb"),
-        (Clean(most_files=0), "dcba"),
-        (Clean(total_mb=3.5), "dc"),
-        (Clean(total_mb=3.5, keep_newest=4), "d"),
-        (Clean(older_than_days=30, most_files=3), "dc"),
+        (CleanRules(), ""),
+        (CleanRules(older_than_days=10), "dc"),
+        (CleanRules(older_than_days=10, keep_newest=4), "d"),
+        (CleanRules(older_than_days=0), "dcba"),
+        (CleanRules(most_files=2), "dcb"),
+        (CleanRules(most_files=0), "dcba"),
+        (CleanRules(total_mb=3.5), "dc"),
+        (CleanRules(total_mb=3.5, keep_newest=4), "d"),
+        (CleanRules(older_than_days=30, most_files=3), "dc"),
     ],
 )
-def test_a_plan_follows_the_rules_and_spares_the_young(clean: Clean, gone: str) -> None:
+def test_a_plan_follows_the_rules_and_spares_the_young(clean: CleanRules, gone: str) -> None:
     assert list(planned(clean, *FILES)) == list(gone)
     assert planned(clean, *FILES, read_only=True) == {}
 
 
 def test_a_plan_says_why_and_how_much() -> None:
-    assert planned(Clean(older_than_days=10), *FILES)["d"] == "older than 10 days"
-    assert planned(Clean(most_files=4), *FILES)["d"] == "more than 4 files"
-    assert planned(Clean(total_mb=4.5), *FILES)["d"] == "more than 4.5 MB"
-    mount = Mount("m", Path("nowhere"), clean=Clean(older_than_days=10))
+    assert planned(CleanRules(older_than_days=10), *FILES)["d"] == "older than 10 days"
+    assert planned(CleanRules(most_files=4), *FILES)["d"] == "more than 4 files"
+    assert planned(CleanRules(total_mb=4.5), *FILES)["d"] == "more than 4.5 MB"
+    mount = Mount("m", Path("nowhere"), clean=CleanRules(older_than_days=10))
     assert plan(mount, NOW, FILES).size == 2 * 2**20
 
 
@@ -168,7 +168,7 @@ def old_file(path: Path, text: str = "old", age: float = 3 * DAY) -> Path:
 
 
 def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None:
-    mount = Mount("m", tmp_path / "in", clean=Clean(older_than_days=1))
+    mount = Mount("m", tmp_path / "in", clean=CleanRules(older_than_days=1))
     gone = old_file(tmp_path / "in" / "子 sub" / "gone.txt")
     changed = old_file(tmp_path / "in" / "changed.txt")
     young = old_file(tmp_path / "in" / "young.txt", age=HOUR / 2)
@@ -187,7 +187,7 @@ def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None
     old_file(changed, "another", age=2 * DAY)
     log: list[str] = []
     with written.open("a", encoding="utf-8"):
-        files, freed = carry_out(todo, log.append)
+        files, freed = apply_plan(todo, log.append)
     assert (files, freed) == (1, 3)
     assert not gone.exists()
     for kept in (changed, young, hidden, outside, written):
@@ -195,7 +195,7 @@ def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None
     assert "removed m/子 sub/gone.txt (3 bytes): older than 1 days" in log
     assert any("changed.txt" in line and "changed meanwhile" in line for line in log)
     assert any("written.txt" in line and "being written" in line for line in log)
-    assert carry_out(plan(mount, time.time()), log.append)[0] == 2
+    assert apply_plan(plan(mount, time.time()), log.append)[0] == 2
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGIO"), reason="Windows has no leases, nor their signal")
@@ -208,7 +208,7 @@ def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) 
     cleaning = (
         "import sys, time; from pathlib import Path\n"
         "from input_server.mounts import retention; from input_server.mounts.table import Mount\n"
-        "retention.carry_out(retention.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
+        "retention.apply_plan(retention.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
         "end = time.monotonic() + 1\n"
         "while time.monotonic() < end: retention._is_written(sys.argv[1], None)\n"
     )
@@ -221,13 +221,13 @@ def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
 def test_a_folder_that_became_a_link_after_the_plan_loses_nothing(tmp_path: Path) -> None:
-    mount = Mount("m", tmp_path / "in", clean=Clean(older_than_days=1))
+    mount = Mount("m", tmp_path / "in", clean=CleanRules(older_than_days=1))
     old_file(tmp_path / "in" / "sub" / "a.txt")
     todo = plan(mount, time.time())
     (tmp_path / "in" / "sub").rename(tmp_path / "elsewhere")
     (tmp_path / "in" / "sub").symlink_to(tmp_path / "elsewhere")
     log: list[str] = []
-    assert carry_out(todo, log.append) == (0, 0)
+    assert apply_plan(todo, log.append) == (0, 0)
     assert (tmp_path / "elsewhere" / "a.txt").exists()
 
 
@@ -235,7 +235,7 @@ def test_what_lies_in_a_read_only_mount_stays_by_any_name(tmp_path: Path) -> Non
     old_file(tmp_path / "m" / "a.txt")
     old_file(tmp_path / "m" / "keep" / "b.txt")
     old_file(tmp_path / "m" / "keeper" / "c.txt")
-    every = Clean(most_files=0)
+    every = CleanRules(most_files=0)
     mounts = [
         Mount("all", tmp_path / "m", clean=every),
         Mount("kept", tmp_path / "m" / "keep", read_only=True),

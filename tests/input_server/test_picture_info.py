@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from input_server.images import metadata, text_chunks
+from input_server.images import embedded_texts, image_info
+from input_server.images.image_info import read_image_info
 from input_server.images.memory import MemoryBudget
-from input_server.images.metadata import read_image_info
 from input_server.mounts.open_files import open_file
 from input_server.mounts.resolve import locate
 from tests.input_server.looked_at import (
@@ -272,9 +272,12 @@ def test_a_text_is_unpacked_once_however_often_it_is_there(
     shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[int] = []
-    unpack = text_chunks.PNG_TEXTS[b"zTXt"]
-    counting = {**text_chunks.PNG_TEXTS, b"zTXt": lambda b: unpacked.append(1) or unpack(b)}
-    monkeypatch.setattr(text_chunks, "PNG_TEXTS", counting)
+    unpack = embedded_texts.PNG_TEXTS[b"zTXt"]
+    counting = {
+        **embedded_texts.PNG_TEXTS,
+        b"zTXt": lambda *args: unpacked.append(1) or unpack(*args),
+    }
+    monkeypatch.setattr(embedded_texts, "PNG_TEXTS", counting)
     text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"{}"))
     with_chunks(shown.folder / "a.png", *[text] * 500)
     shown.json("info?path=a.png")
@@ -413,8 +416,8 @@ WORST = ("a." * 500_000, "_name" * 200_000, "." * 1_000_000, "prompt" * 160_000,
 @pytest.mark.parametrize("text", WORST, ids=[text[:6] for text in WORST])
 def test_no_pattern_takes_more_than_linear_time(text: str) -> None:
     for word in (text, text + "!", text + "\n"):
-        metadata.TEXTUAL.search(word)
-        metadata.WEIGHTS.fullmatch(word)
-        metadata.NAMED.fullmatch(word)
-    text_chunks.EXIF_NAME.match(text.encode())
-    text_chunks.EXIF_NAME.match(b"\0" * 1_000_000 + b"x")
+        image_info.TEXTUAL.search(word)
+        image_info.WEIGHTS.fullmatch(word)
+        image_info.NAMED.fullmatch(word)
+    embedded_texts.EXIF_NAME.match(text.encode())
+    embedded_texts.EXIF_NAME.match(b"\0" * 1_000_000 + b"x")

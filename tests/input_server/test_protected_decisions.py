@@ -24,27 +24,27 @@ import pytest
 import requests
 from PIL import Image
 
+from input_server import urls
 from input_server.auth import lockout, signing
 from input_server.auth.access import redact_target
 from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker
+from input_server.content_type import file_headers
 from input_server.gallery import listing
-from input_server.gallery.pages import Gallery
-from input_server.http import urls
-from input_server.http.content_type import file_headers
+from input_server.gallery.routes import Gallery
 from input_server.http.express import register
 from input_server.http.handler import FileServer, HttpRequest
 from input_server.http.metrics import Metrics
 from input_server.http.response import HttpResponse
 from input_server.http.server import listen_unix
-from input_server.images import metadata
-from input_server.images.encode import VariantRequest
+from input_server.images import image_info
+from input_server.images.variant_request import VariantRequest
 from input_server.images.variants import VariantCache
 from input_server.link_command import MOST_HOURS
 from input_server.mounts import retention
 from input_server.mounts.disk_usage import walk
 from input_server.mounts.resolve import Refused, check_names
-from input_server.mounts.retention import carry_out, plan
-from input_server.mounts.table import Clean, Mount, MountTable
+from input_server.mounts.retention import apply_plan, plan
+from input_server.mounts.table import CleanRules, Mount, MountTable
 from input_server.settings import Config, read, short_key_warnings
 from tests.apart import project
 from tests.input_server.hosts import Host, needs_node
@@ -79,7 +79,7 @@ class Decided:
         asked = HttpRequest(method, urls.parse(target), urls.query(target), named, "127.0.0.1")
         reply = self.server.answer(asked)
         if reply.file is not None:
-            self.server.files.done(reply.file)
+            self.server.files.release(reply.file)
         return reply
 
 
@@ -352,7 +352,7 @@ def old(path: Path, text: str = "x") -> Path:
 
 def test_a_read_only_mount_inside_a_cleaned_one_keeps_its_files(tmp_path: Path) -> None:
     kept, gone = old(tmp_path / "keep" / "a.txt"), old(tmp_path / "a.txt")
-    cleaned = Mount("all", tmp_path, clean=Clean(most_files=0))
+    cleaned = Mount("all", tmp_path, clean=CleanRules(most_files=0))
     beside = Mount("keep", tmp_path / "keep", read_only=True)
     (planned,) = retention.plans([cleaned], time.time(), [beside])
     assert [removal.entry.path for removal in planned.removals] == ["a.txt"]
@@ -364,7 +364,7 @@ def test_a_read_only_mount_inside_a_cleaned_one_keeps_its_files(tmp_path: Path) 
 @pytest.mark.parametrize("change", ["newer", "longer", "another"])
 def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: str) -> None:
     path = old(tmp_path / "a.txt")
-    mount = Mount("m", tmp_path, clean=Clean(most_files=0))
+    mount = Mount("m", tmp_path, clean=CleanRules(most_files=0))
     planned = plan(mount, time.time())
     assert len(planned.removals) == 1
     if change == "newer":  # the same bytes, written again two days ago
@@ -379,7 +379,7 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
         path.write_text("x", "utf-8")
         os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
     told: list[str] = []
-    assert carry_out(planned, told.append) == (0, 0)
+    assert apply_plan(planned, told.append) == (0, 0)
     assert path.exists()
     assert told == ["left m/a.txt (1 bytes): it has changed meanwhile"]
 
@@ -387,13 +387,13 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
 def test_what_lies_behind_a_link_by_now_stays(tmp_path: Path) -> None:
     kept = old(tmp_path / "m" / "sub" / "a.txt")
-    mount = Mount("m", tmp_path / "m", clean=Clean(most_files=0))
+    mount = Mount("m", tmp_path / "m", clean=CleanRules(most_files=0))
     planned = plan(mount, time.time())
     assert len(planned.removals) == 1
     (tmp_path / "m" / "sub").rename(tmp_path / "m" / "kept")
     (tmp_path / "m" / "sub").symlink_to(tmp_path / "m" / "kept")
     told: list[str] = []
-    assert carry_out(planned, told.append) == (0, 0)
+    assert apply_plan(planned, told.append) == (0, 0)
     assert (tmp_path / "m" / "kept" / kept.name).exists()
     assert told == ["left m/sub/a.txt (1 bytes): a link lies on its way"]
 
@@ -453,7 +453,7 @@ def test_a_text_that_feeds_both_roles_is_told_as_the_positive_one(gallery: Decid
     png(gallery.folder / "a.png", both)
     info = told(gallery, "info?path=a.png")
     assert (info["positive"], info["negative"]) == ("a lighthouse", "")
-    assert metadata.Info().negative == ""
+    assert image_info.ImageInfo().negative == ""
 
 
 def test_the_first_text_of_a_name_counts(gallery: Decided) -> None:
@@ -515,7 +515,7 @@ def test_a_lighter_copy_that_is_heavier_is_the_file_itself(decided: Any, tmp_pat
     assert reply.file is not None
     assert reply.file.path == path.resolve()
     assert VariantCache(tmp_path / "other", 1).folder != reply.file.root
-    assert VariantRequest(lighter=True).quality_only
+    assert VariantRequest(lossy=True).quality_only
 
 
 def test_a_head_counts_no_bytes() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from input_server.mounts import disk_usage, retention
 from input_server.mounts.disk_usage import Entry, walk
-from input_server.mounts.retention import carry_out, clean_all, plan
-from input_server.mounts.table import Clean, Mount
+from input_server.mounts.retention import apply_plan, clean_all, plan
+from input_server.mounts.table import CleanRules, Mount
 from tests.input_server.running import PROJECT
 from tests.waiting import TIMEOUT
 
@@ -28,7 +28,7 @@ def aged(name: str, seconds: float, size: int = 2**20) -> Entry:
     return Entry((name,), size, int((NOW - seconds) * 1e9), 1)
 
 
-def going(clean: Clean, *entries: Entry) -> list[str]:
+def going(clean: CleanRules, *entries: Entry) -> list[str]:
     found = plan(Mount("m", Path("nowhere"), clean=clean), NOW, entries)
     return [removal.entry.path for removal in found.removals]
 
@@ -44,52 +44,52 @@ def old_file(path: Path, text: str = "old", age: float = 3 * DAY) -> Path:
 
 
 def test_what_is_exactly_as_old_as_the_rule_says_stays() -> None:
-    rule = Clean(older_than_days=2)
+    rule = CleanRules(older_than_days=2)
     assert going(rule, aged("a", 2 * DAY)) == []
     assert going(rule, aged("a", 2 * DAY + 0.001)) == ["a"]
 
 
 def test_exactly_as_many_files_or_bytes_as_the_rule_says_stay() -> None:
     files = [aged(name, days * DAY) for days, name in enumerate("abc", 1)]
-    assert going(Clean(most_files=3), *files) == []
-    assert going(Clean(most_files=2), *files) == ["c"]
-    assert going(Clean(total_mb=3), *files) == []
-    assert going(Clean(total_mb=3 - 2**-20), *files) == ["c"]
-    assert going(Clean(total_mb=0), *files) == ["c", "b", "a"]
+    assert going(CleanRules(most_files=3), *files) == []
+    assert going(CleanRules(most_files=2), *files) == ["c"]
+    assert going(CleanRules(total_mb=3), *files) == []
+    assert going(CleanRules(total_mb=3 - 2**-20), *files) == ["c"]
+    assert going(CleanRules(total_mb=0), *files) == ["c", "b", "a"]
 
 
 def test_a_file_is_spared_for_its_first_hour() -> None:
-    assert going(Clean(most_files=0), aged("a", HOUR)) == ["a"]
-    assert going(Clean(most_files=0), aged("a", HOUR - 0.001)) == []
-    assert going(Clean(most_files=0), aged("a", -DAY)) == [], "from the future"
+    assert going(CleanRules(most_files=0), aged("a", HOUR)) == ["a"]
+    assert going(CleanRules(most_files=0), aged("a", HOUR - 0.001)) == []
+    assert going(CleanRules(most_files=0), aged("a", -DAY)) == [], "from the future"
     young = [aged("a", HOUR / 2), aged("b", 2 * DAY), aged("c", 3 * DAY)]
-    assert going(Clean(most_files=2), *young) == ["c"], "the young one counts"
+    assert going(CleanRules(most_files=2), *young) == ["c"], "the young one counts"
 
 
 def test_of_the_same_age_the_last_by_name_goes_first_and_the_newest_kept_are_kept() -> None:
     same = [aged(name, DAY) for name in "bca"]
-    assert going(Clean(most_files=1), *same) == ["c", "b"]
-    assert going(Clean(most_files=0, keep_newest=1), *same) == ["c", "b"]
-    assert going(Clean(most_files=0, keep_newest=3), *same) == []
+    assert going(CleanRules(most_files=1), *same) == ["c", "b"]
+    assert going(CleanRules(most_files=0, keep_newest=1), *same) == ["c", "b"]
+    assert going(CleanRules(most_files=0, keep_newest=3), *same) == []
 
 
 def test_the_reason_is_the_first_rule_that_fits() -> None:
     files = [aged("a", 9 * DAY), aged("b", 8 * DAY)]
-    mount = Mount("m", Path("x"), clean=Clean(older_than_days=8.5, total_mb=0.5, most_files=5))
-    assert [r.why for r in plan(mount, NOW, files).removals] == [
+    mount = Mount("m", Path("x"), clean=CleanRules(older_than_days=8.5, total_mb=0.5, most_files=5))
+    assert [r.reason for r in plan(mount, NOW, files).removals] == [
         "older than 8.5 days",
         "more than 0.5 MB",
     ]
-    both = Mount("m", Path("x"), clean=Clean(total_mb=0.5, most_files=1))
-    assert plan(both, NOW, files).removals[0].why == "more than 1 files"
+    both = Mount("m", Path("x"), clean=CleanRules(total_mb=0.5, most_files=1))
+    assert plan(both, NOW, files).removals[0].reason == "more than 1 files"
 
 
 def test_a_rule_is_needed_for_anything_to_go() -> None:
-    assert going(Clean(keep_newest=0), aged("a", 999 * DAY)) == []
-    assert not Clean(keep_newest=5)
-    assert Clean(older_than_days=0)
-    assert Clean(total_mb=0)
-    assert Clean(most_files=0)
+    assert going(CleanRules(keep_newest=0), aged("a", 999 * DAY)) == []
+    assert not CleanRules(keep_newest=5)
+    assert CleanRules(older_than_days=0)
+    assert CleanRules(total_mb=0)
+    assert CleanRules(most_files=0)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -108,7 +108,7 @@ def test_whatever_the_rules_the_newest_stay_and_the_limits_are_kept(
     keep: int,
 ) -> None:
     files = [aged(f"f{number}", age) for number, age in enumerate(ages)]
-    gone = set(going(Clean(older, total, most, keep), *files))
+    gone = set(going(CleanRules(older, total, most, keep), *files))
     by_age = sorted(files, key=lambda entry: (-entry.mtime_ns, entry.path))
     left = [entry for entry in by_age if entry.path not in gone]
     removable = [e for e in by_age[keep:] if NOW - e.mtime_ns / 1e9 >= HOUR]
@@ -128,9 +128,9 @@ CLEANER = """
 import sys, time
 from pathlib import Path
 from input_server.mounts.retention import clean_all
-from input_server.mounts.table import Clean, Mount
+from input_server.mounts.table import CleanRules, Mount
 folder, done = Path(sys.argv[1]), Path(sys.argv[2])
-mount = Mount("m", folder, clean=Clean(older_than_days=1))
+mount = Mount("m", folder, clean=CleanRules(older_than_days=1))
 kept = Mount("kept", folder / "kept", read_only=True)
 log = []
 while not done.exists():
@@ -208,7 +208,7 @@ def test_two_that_clean_lose_nothing_that_is_replaced_moved_or_outside(tmp_path:
 def test_a_file_that_takes_the_name_at_the_last_moment_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mount = Mount("m", tmp_path / "in", clean=Clean(older_than_days=1))
+    mount = Mount("m", tmp_path / "in", clean=CleanRules(older_than_days=1))
     victim = old_file(tmp_path / "in" / "sub" / "a.txt")
     todo = plan(mount, time.time())
 
@@ -220,7 +220,7 @@ def test_a_file_that_takes_the_name_at_the_last_moment_stays(
 
     monkeypatch.setattr(retention, "_is_written", replaced)
     log: list[str] = []
-    assert carry_out(todo, log.append) == (0, 0)
+    assert apply_plan(todo, log.append) == (0, 0)
     assert victim.read_text("utf-8") == "new"
     assert [path.name for path in (tmp_path / "in").rglob("*")] == ["sub", "a.txt"]
     assert "changed meanwhile" in log[0]
@@ -230,7 +230,7 @@ def test_a_file_that_takes_the_name_at_the_last_moment_stays(
 def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     newer = old_file(folder / "a.b.txt", "newer")
-    aside = old_file(folder / f"{retention.ASIDE}1", "moved aside")
+    aside = old_file(folder / f"{retention.TEMP_PREFIX}1", "moved aside")
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         retention._put_back(aside, "a.b.txt", descriptor)
@@ -246,18 +246,18 @@ def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_had_moved_aside_is_removed_an_hour_later(tmp_path: Path) -> None:
-    mount = Mount("m", tmp_path, clean=Clean(older_than_days=1))
-    left = old_file(tmp_path / f"{retention.ASIDE}1")
-    in_use = old_file(tmp_path / f"{retention.ASIDE}2", age=HOUR / 2)
+    mount = Mount("m", tmp_path, clean=CleanRules(older_than_days=1))
+    left = old_file(tmp_path / f"{retention.TEMP_PREFIX}1")
+    in_use = old_file(tmp_path / f"{retention.TEMP_PREFIX}2", age=HOUR / 2)
     other = old_file(tmp_path / ".another")
-    carry_out(plan(mount, time.time()), print)
+    apply_plan(plan(mount, time.time()), print)
     assert (left.exists(), in_use.exists(), other.exists()) == (False, True, True)
 
 
 def test_what_goes_wrong_with_one_mount_hinders_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = Clean(older_than_days=1)
+    rule = CleanRules(older_than_days=1)
     victim = old_file(tmp_path / "good" / "a.txt")
     mounts = [Mount("bad", tmp_path / "bad", clean=rule), Mount("good", victim.parent, clean=rule)]
     old_file(tmp_path / "bad" / "a.txt")
@@ -278,7 +278,7 @@ def test_what_goes_wrong_with_one_mount_hinders_no_other(
 def test_all_mounts_know_what_is_read_only(tmp_path: Path) -> None:
     spared = old_file(tmp_path / "m" / "keep" / "a.txt")
     mounts = [
-        Mount("all", tmp_path / "m", clean=Clean(most_files=0)),
+        Mount("all", tmp_path / "m", clean=CleanRules(most_files=0)),
         Mount("kept", tmp_path / "m" / "keep", read_only=True),
     ]
     clean_all(mounts, print)

@@ -341,7 +341,7 @@ def test_without_a_free_descriptor_a_file_is_sent_in_chunks(
 
 def opened(folder: Path, content: bytes) -> OpenFile:
     (folder / "a.bin").write_bytes(content)
-    return OpenFileCache(max_cached=0).find(Mount("m", folder), ("a.bin",))
+    return OpenFileCache(max_cached=0).acquire(Mount("m", folder), ("a.bin",))
 
 
 async def nothing() -> Any:

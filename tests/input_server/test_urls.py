@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from input_server import urls
 from input_server.auth import signing
-from input_server.http import urls
 from input_server.mounts.resolve import Refused
 
 MARK = ("", ("\0",))
@@ -62,7 +62,7 @@ def test_a_target_has_a_route(target: str, route: tuple[Any, ...]) -> None:
     ],
 )
 def test_a_route_is_written_as_it_is_read(route: tuple[Any, ...], target: str) -> None:
-    assert urls.written(urls.Route(*route)) == target
+    assert urls.build_target(urls.Route(*route)) == target
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,11 @@ def test_a_query_is_read_once_and_not_beyond_its_length(target: str, query: dict
 NOW, YEAR = 1_800_000_000, 366 * 24 * 3600
 
 
-def check_signature(now: float = NOW, key: str = "k", what: str = "files", **changes: str) -> str:
+def check_signature(
+    now: float = NOW, key: str = "k", resource: str = "files", **changes: str
+) -> str:
     query = urls.query("?" + signing.query("k", "files", "m", ("a", "b"), NOW))
-    return signing.check_signature(key, what, "m", ("a", "b"), {**query, **changes}, now)
+    return signing.check_signature(key, resource, "m", ("a", "b"), {**query, **changes}, now)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_a_signature_is_good_until_its_end_and_for_a_year_at_most(now: float, wo
 
 def test_a_signature_is_for_its_address_alone() -> None:
     assert check_signature(key="other") == "wrong"
-    assert check_signature(what="gallery") == "wrong"
+    assert check_signature(resource="gallery") == "wrong"
     assert (
         check_signature(sig="")
         == check_signature(sig="é")

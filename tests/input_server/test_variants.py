@@ -15,7 +15,7 @@ import pytest
 import requests
 from PIL import Image, ImageCms
 
-from input_server.images.encode import VariantError, VariantRequest, parse_variant_request
+from input_server.images.variant_request import VariantError, VariantRequest, parse_variant_request
 from input_server.images.variants import VariantCache
 from input_server.mounts.open_files import OpenFileCache
 from input_server.mounts.table import Mount
@@ -172,16 +172,16 @@ def test_texts_are_compressed_for_those_who_take_it(running: Running) -> None:
 def test_many_who_ask_at_once_cost_one_copy(tmp_path: Path) -> None:
     Image.effect_noise((400, 400), 70).save(tmp_path / "a.png")
     files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 10)
-    file = files.find(Mount("m", tmp_path), ("a.png",))
+    file = files.acquire(Mount("m", tmp_path), ("a.png",))
     with ThreadPoolExecutor(8) as pool:
         copied: list[str] = []
-        variants.copied = copied.append
-        wishes = [VariantRequest(width=50, form="webp")] * 24
+        variants.on_variant = copied.append
+        wishes = [VariantRequest(width=50, format="webp")] * 24
         made = list(pool.map(lambda wish: variants.image(file, "a.png", wish), wishes))
     assert (sorted(copied), len({one.etag for one in made})) == (["kept"] * 23 + ["made"], 1)
     assert len(list((tmp_path / "copies").iterdir())) == 1
     for one in made:
-        files.done(one)
+        files.release(one)
     files.close()
 
 
@@ -193,10 +193,10 @@ def test_a_changed_original_gets_new_copies_and_old_ones_make_room(tmp_path: Pat
         Image.effect_noise((300, 300), 90).save(path)
         os.utime(path, ns=(number, number * 10**9))
         made = variants.image(
-            files.find(Mount("m", tmp_path), ("a.png",)), "a.png", VariantRequest(200)
+            files.acquire(Mount("m", tmp_path), ("a.png",)), "a.png", VariantRequest(200)
         )
         tags.add(made.etag)
-        files.done(made)
+        files.release(made)
         for kept in (tmp_path / "copies").iterdir():
             os.utime(kept, (kept.stat().st_atime - 60, kept.stat().st_mtime - 60))
     files.close()
@@ -251,8 +251,8 @@ def test_what_earlier_servers_left_makes_room_too(tmp_path: Path) -> None:
         os.utime(copies / f"{number}.png", (number, number))
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     files, variants = OpenFileCache(), VariantCache(copies, 1)
-    files.done(
-        variants.image(files.find(Mount("m", tmp_path), ("a.png",)), "a.png", VariantRequest(10))
+    files.release(
+        variants.image(files.acquire(Mount("m", tmp_path), ("a.png",)), "a.png", VariantRequest(10))
     )
     files.close()
     assert sum(path.stat().st_size for path in copies.iterdir()) <= 2**20
@@ -262,7 +262,7 @@ def test_a_full_or_closed_folder_of_copies_is_told(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     (tmp_path / "copies").write_text("a file where the folder should be", "utf-8")
     files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 1)
-    file = files.find(Mount("m", tmp_path), ("a.png",))
+    file = files.acquire(Mount("m", tmp_path), ("a.png",))
     with pytest.raises(VariantError) as told:
         variants.image(file, "a.png", VariantRequest(10))
     assert told.value.status == 503
@@ -272,12 +272,12 @@ def test_a_full_or_closed_folder_of_copies_is_told(tmp_path: Path) -> None:
 def test_gzip_is_the_same_every_time(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 3000, "utf-8")
     files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 1)
-    made = variants.gzipped(files.find(Mount("m", tmp_path), ("a.txt",)))
+    made = variants.gzipped(files.acquire(Mount("m", tmp_path), ("a.txt",)))
     assert gzip.decompress(made.read(0, made.size)) == b"x" * 3000
-    files.done(made)
+    files.release(made)
     files.close()
 
 
 def test_no_wish_is_the_file_itself() -> None:
     assert parse_variant_request({"t": "17", "download": "1"}) is None
-    assert parse_variant_request({"w": "10", "q": "auto"}) == VariantRequest(10, lighter=True)
+    assert parse_variant_request({"w": "10", "q": "auto"}) == VariantRequest(10, lossy=True)

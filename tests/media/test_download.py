@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 from comfyui_pipeline.errors import DownloadRefused, MediaError
 from comfyui_pipeline.media import address_guard, download_cache
 from comfyui_pipeline.media.download import MAX_URL, DownloadPolicy, download, next_hop
+from input_server.light_dataclasses import replace
 from tests.waiting import TIMEOUT
 
 ALLOWED = DownloadPolicy(allow=("127.0.0.1",), read_seconds=TIMEOUT, total_seconds=TIMEOUT)

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from ..mounts.open_files import OpenFile
+from .embedded_texts import Embedded, read_embedded
 from .memory import MemoryBudget, OverBudget
-from .text_chunks import Embedded, read
 
 MAX_TEXT_CHARS = 20_000
 """Characters of all positive or all negative texts together."""
@@ -41,7 +41,7 @@ Nodes = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
+class ImageInfo:
     """What is known of how a picture was made; empty where nothing is.
 
     ``width``, ``height``: of the picture itself, in pixels. ``has_workflow``: whether the editor's
@@ -67,12 +67,12 @@ class Info:
         return "\n".join((*seeds, *self.models, self.positive, self.negative))
 
 
-def read_image_info(file: OpenFile, memory: MemoryBudget | None = None) -> Info:
-    """What a file tells; an empty Info for a broken file or another kind. Never raises.
+def read_image_info(file: OpenFile, memory: MemoryBudget | None = None) -> ImageInfo:
+    """What a file tells; an empty ImageInfo for a broken file or another kind. Never raises.
 
     Waits for its share of ``memory`` where the prompt is long; one that would take more counts as none.
     """
-    found = read(file)
+    found = read_embedded(file)
     prompt = found.texts.get("prompt", "")
     if memory is None or len(prompt) < SHORT_PROMPT:
         return _info(found, prompt)
@@ -83,10 +83,10 @@ def read_image_info(file: OpenFile, memory: MemoryBudget | None = None) -> Info:
         return _info(found, "")
 
 
-def _info(found: Embedded, prompt: str) -> Info:
+def _info(found: Embedded, prompt: str) -> ImageInfo:
     nodes = _nodes(prompt)
     positive, negative = _texts(nodes)
-    return Info(
+    return ImageInfo(
         found.width,
         found.height,
         positive,

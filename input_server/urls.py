@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import parse_qsl, quote
 
-from ..mounts.resolve import Refused, decode
+from .mounts.resolve import Refused, decode
 
 PREFIX = "comfyui_server"
 GATE = "comfyui"
@@ -22,7 +22,7 @@ MOST_QUERY = 2048
 SIGNED = "signed"
 """What stands in the place of the key where a host's gate wants one and the address is signed."""
 
-What = Literal["files", "gallery", "metrics"]
+Resource = Literal["files", "gallery", "metrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Route:
     that a host shares with its own server.
     """
 
-    what: What
+    resource: Resource
     key: str | None = field(repr=False)
     alias: str
     names: tuple[str, ...]
@@ -51,43 +51,43 @@ def parse(target: str) -> Route:
         return Route("metrics", None, "", ())
     if len(parts) > 3 and parts[0] != PREFIX and parts[1:3] == ["files", GATE]:
         key, rest, gate = _key(parts[0]), parts[3:], True
-        what = "files"
+        resource = "files"
         if rest[0] == GALLERY:
-            what, rest = GALLERY, rest[1:]
+            resource, rest = GALLERY, rest[1:]
     elif parts[:1] == [PREFIX] and len(parts) > 1:
         rest, gate = parts[1:], False
         key = None
         if rest[0] not in ("files", GALLERY, "metrics"):
             key, rest = _key(rest[0]), rest[1:]
-        what, rest = (rest[0], rest[1:]) if rest else ("", [])
+        resource, rest = (rest[0], rest[1:]) if rest else ("", [])
     else:
         raise Refused
-    if what == "metrics" and not rest:
+    if resource == "metrics" and not rest:
         return Route("metrics", key, "", ())
-    if what not in ("files", GALLERY):
+    if resource not in ("files", GALLERY):
         raise Refused
     alias, names = _decoded(rest)
-    return Route("files" if what == "files" else "gallery", key, alias, names, gate)
+    return Route("files" if resource == "files" else "gallery", key, alias, names, gate)
 
 
-def written(route: Route) -> str:
+def build_target(route: Route) -> str:
     """The target of a file or a page, as ``parse`` reads it; without a key it wants a signature."""
     names = "/".join(quote(name, safe="") for name in (route.alias, *route.names))
     key = f"pw={quote(route.key, safe='')}" if route.key is not None else ""
     if route.gate:
-        page = f"{GALLERY}/" if route.what == GALLERY else ""
+        page = f"{GALLERY}/" if route.resource == GALLERY else ""
         return f"/{key or f'pw={SIGNED}'}/files/{GATE}/{page}{names}"
-    return f"/{PREFIX}/{key and f'{key}/'}{route.what}/{names}"
+    return f"/{PREFIX}/{key and f'{key}/'}{route.resource}/{names}"
 
 
 def of_params(
-    what: What, auth: str | None, alias: str, names: tuple[str, ...], gate: bool
+    resource: Resource, auth: str | None, alias: str, names: tuple[str, ...], gate: bool
 ) -> Route:
     """The route of a registry that has taken the target apart and decoded it already."""
     key = None if auth is None else _stripped(auth)
     if gate and alias == GALLERY:
         return Route(GALLERY, key, names[0] if names else "", names[1:], gate)
-    return Route(what, key, alias, names, gate)
+    return Route(resource, key, alias, names, gate)
 
 
 def query(target: str) -> dict[str, str]:
