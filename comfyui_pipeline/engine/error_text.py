@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comfyui_pipeline.bounded.truncate import shorten, show_value
 from comfyui_pipeline.engine.http import as_list, as_object
 from comfyui_pipeline.engine.protocol import Prompt
 from comfyui_pipeline.workflow.node_label import node_label
@@ -37,7 +38,7 @@ def rejection(prompt: Prompt, body: Mapping[str, Any]) -> str:
         told.append(
             f"(node {node}; install its custom node on the server, or use another workflow)"
         )
-    return cut(" ".join(told)) or "it gave no reason"
+    return _short(" ".join(told)) or "it gave no reason"
 
 
 def node_errors(found: Any) -> dict[str, str]:
@@ -60,10 +61,10 @@ def _reason(error: Mapping[str, Any]) -> str:
     message = str(error.get("message") or error.get("type") or "not valid")
     name = extra.get("input_name")
     if not name:
-        return cut(f"{message} {error.get('details') or ''}".strip())
+        return _short(f"{message} {error.get('details') or ''}".strip())
     told = f"{message}: input {name!r}"
     if "received_value" in extra:
-        told += f" is {cut(repr(extra['received_value']), 80)}"
+        told += f" is {show_value(extra['received_value'])}"
     if error.get("type") == "value_not_in_list":
         return told + _choices(extra.get("input_config"), str(error.get("details") or ""))
     config = extra.get("input_config")
@@ -72,7 +73,7 @@ def _reason(error: Mapping[str, Any]) -> str:
     if limits and "received_value" in extra:
         return f"{told} ({', '.join(limits)})"
     if error.get("type") in ("custom_validation_failed", "return_type_mismatch"):
-        return cut(f"{told} ({error.get('details')})")
+        return _short(f"{told} ({error.get('details')})")
     return told
 
 
@@ -82,7 +83,7 @@ def _choices(config: Any, details: str) -> str:
     if listed == "COMBO":
         listed = as_object(config[1]).get("options")
     if not isinstance(listed, list):
-        return f" ({cut(details)})" if details else ""
+        return f" ({_short(details)})" if details else ""
     if not listed:
         return "; the server has none"
     more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
@@ -93,9 +94,9 @@ def execution_error(prompt: Prompt, data: Mapping[str, Any]) -> str:
     """An ``execution_error`` without its traceback and its inputs, which can hold keys."""
     node = label(prompt, str(data.get("node_id")), str(data.get("node_type") or ""))
     kind = str(data.get("exception_type") or "").rpartition(".")[2]
-    message = cut(" ".join(str(data.get("exception_message") or "no message").split()))
+    message = _short(" ".join(str(data.get("exception_message") or "no message").split()))
     return f"node {node} failed: {message}" + (f" ({kind})" if kind else "")
 
 
-def cut(text: str, length: int = SHOWN) -> str:
-    return text if len(text) <= length else text[:length] + "…"
+def _short(text: str) -> str:
+    return shorten(text, SHOWN)
