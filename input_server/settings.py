@@ -168,11 +168,13 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _project(package: Path) -> Path:
-    """Return the plugin's folder, which is above ``package`` or, in a host, next to it; ``package``
-    itself if there is no plugin.
+    """Return the plugin's folder, which is above ``package`` or, in a host, next to it; the current
+    folder if pip has installed the plugin; ``package`` itself if there is no plugin.
     """
-    places = (package.parent, package.parent / "comfyui")
-    return next((place for place in places if (place / "comfyui_plugin.py").is_file()), package)
+    for place in (package.parent, package.parent / "comfyui"):
+        if (place / "comfyui_plugin.py").is_file():
+            return place if (place / "plugin-manifest.json").is_file() else Path.cwd()
+    return package
 
 
 def _keys(values: SettingsValues, project: Path) -> tuple[str, tuple[Key, ...]]:

@@ -99,6 +99,8 @@ def _version() -> str:
 
 def _site_packages(project: Path) -> Path | None:
     """The ``.venv``'s packages when they were installed for this very version of Python."""
+    if not _is_plugin(project):
+        return None
     major, minor = sys.version_info[:2]
     posix = project / ".venv" / "lib" / f"python{major}.{minor}" / "site-packages"
     if posix.is_dir():
@@ -122,7 +124,14 @@ def _venv_version(project: Path) -> str:
     return ""
 
 
+def _is_plugin(project: Path) -> bool:
+    """Whether a ``.venv`` in this folder is ours: not if pip installed the plugin (``project``)."""
+    return (project / "comfyui_plugin.py").is_file()
+
+
 def _venv_python(project: Path) -> Path | None:
+    if not _is_plugin(project):
+        return None
     for inside in ("bin/python", "Scripts/python.exe"):
         python = project / ".venv" / inside
         if python.is_file():
