@@ -171,10 +171,10 @@ def _project(package: Path) -> Path:
     """Return the plugin's folder, which is above ``package`` or, in a host, next to it; the current
     folder if pip has installed the plugin; ``package`` itself if there is no plugin.
     """
-    for place in (package.parent, package.parent / "comfyui"):
-        if (place / "comfyui_plugin.py").is_file():
-            return place if (place / "plugin-manifest.json").is_file() else Path.cwd()
-    return package
+    if (package.parent / "comfyui_pipeline" / "project").is_dir():  # only setup.py makes that
+        return Path.cwd()
+    places = (package.parent, package.parent / "comfyui")
+    return next((place for place in places if (place / "comfyui_plugin.py").is_file()), package)
 
 
 def _keys(values: SettingsValues, project: Path) -> tuple[str, tuple[Key, ...]]:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from comfyui_pipeline.errors import PackagesMissing
+from comfyui_pipeline.process.project import PACKAGED
 from comfyui_pipeline.process.reexec import is_child
 
 NEEDED = {
@@ -99,7 +100,7 @@ def _version() -> str:
 
 def _site_packages(project: Path) -> Path | None:
     """The ``.venv``'s packages when they were installed for this very version of Python."""
-    if not _is_plugin(project):
+    if PACKAGED.is_dir():  # installed by pip: a .venv in the current folder is not ours
         return None
     major, minor = sys.version_info[:2]
     posix = project / ".venv" / "lib" / f"python{major}.{minor}" / "site-packages"
@@ -124,13 +125,8 @@ def _venv_version(project: Path) -> str:
     return ""
 
 
-def _is_plugin(project: Path) -> bool:
-    """Whether a ``.venv`` in this folder is ours: not if pip installed the plugin (``project``)."""
-    return (project / "comfyui_plugin.py").is_file()
-
-
 def _venv_python(project: Path) -> Path | None:
-    if not _is_plugin(project):
+    if PACKAGED.is_dir():
         return None
     for inside in ("bin/python", "Scripts/python.exe"):
         python = project / ".venv" / inside
