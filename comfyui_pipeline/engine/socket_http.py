@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from comfyui_pipeline.bounded.numbers import parse_count
 from comfyui_pipeline.engine.server_url import ServerUrl
 from comfyui_pipeline.engine.time_limited import OutOfTime
 from comfyui_pipeline.engine.transport import (
@@ -17,6 +16,7 @@ from comfyui_pipeline.engine.transport import (
     Request,
 )
 from comfyui_pipeline.engine.wire import Wire, connect, request_head, response_head
+from input_server.text_values import parse_count
 
 URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 """What stays as it is in a target: it is percent-encoded already (RFC 3986 2.2, 2.3)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comfyui_pipeline.process.time_limit import DEFAULT_STALL_TIMEOUT
 from input_server.light_dataclasses import dataclass
 
 
@@ -21,7 +22,7 @@ class Timeouts:
     ask_after: float = 5.0
     poll_interval: float = 0.5
     reconnect_after: float = 30.0
-    stall_timeout: float = 300.0
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT
     idle_timeout: float = 15.0
     down_timeout_running: float = 8.0
     down_timeout_queued: float = 60.0

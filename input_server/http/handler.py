@@ -11,16 +11,16 @@ from urllib.parse import quote
 from ..auth.access import Access, Client, Denied, Grant, client_address
 from ..auth.lockout import DenyList, LockoutTracker
 from ..content_type import may_be_compressible
-from ..images.encode import VariantError, parse_variant_request
 from ..images.memory import MemoryBudget
 from ..images.render_queue import RenderQueue, Requester
+from ..images.variant_request import VariantError, parse_variant_request
 from ..images.variants import NotCached, VariantCache
 from ..log import log_line
 from ..mounts.open_files import MAX_CACHED, OpenFile, OpenFileCache
 from ..mounts.resolve import Missing, Refused, check_names, is_exhausted
 from ..mounts.table import Mount
-from ..numbers import parse_count
 from ..settings import Config
+from ..text_values import parse_count
 from ..urls import Route
 from .accept_encoding import accepts_gzip
 from .ranges import RangeNotSatisfiable, parse_range, precondition
@@ -71,7 +71,7 @@ class FileServer:
             memory=MemoryBudget(config.image_mb * 2**20),
         )
         self.renders = RenderQueue()
-        self.guard = LockoutTracker(config.guard, log_line)
+        self.guard = LockoutTracker(config.lockout, log_line)
         self.deny = DenyList(config.deny_file, log_line)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
@@ -79,7 +79,7 @@ class FileServer:
         self._depends_on_address = config.deny_file is not None or any(
             key.networks for key in config.keys
         )
-        self._trusted = config.trusted
+        self._trusted = config.trusted_proxies
         configured = config.base_url.partition("://")[2].partition("/")[0]
         self._own_names = OWN_NAMES | {config.host.strip("[]").lower(), host_name(configured)}
         self._by_asgi = by_asgi
@@ -192,12 +192,12 @@ class FileServer:
             wish = wish.rounded
         try:
             if wish is not None:
-                made = self.variants.image(file, names[-1], wish, make=make)
+                made = self.variants.image(file, names[-1], wish, create=make)
             elif mount.compress and self.variants.is_compressible(file):
                 extra["Vary"] = "Accept-Encoding"
                 made = file
                 if _takes_gzip(asked):
-                    made = self.variants.gzipped(file, make=make)
+                    made = self.variants.gzipped(file, create=make)
                     extra["Content-Encoding"] = "gzip"
             else:
                 made = file
@@ -255,7 +255,7 @@ class FileServer:
 def host_name(host: str) -> str:
     """The name or address in a Host header (RFC 9110, 7.2), without port, brackets and final dot."""
     name, _, port = host.strip(" \t").rpartition(":")
-    if not name or (port and parse_count(port) is None):
+    if not name or (port and parse_count(port, clamp=True) is None):
         name = host.strip(" \t")
     if name.startswith("["):
         return name[1:-1].lower() if name.endswith("]") else ""
@@ -286,7 +286,7 @@ def _in_parts(
 
 def _keeps(asked: HttpRequest) -> int:
     """The most bytes of a body that whoever is in front keeps; -1 for none, not even an empty one."""
-    told = parse_count(asked.headers.get(KEEPS, ""))
+    told = parse_count(asked.headers.get(KEEPS, ""), clamp=True)
     return -1 if told is None else told
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 
-from ..numbers import parse_count
+from ..text_values import parse_count
 
 LONGEST_RANGE = 200
 """Characters of a Range header; a longer one means the whole file (CVE-2025-62727)."""
@@ -79,7 +79,7 @@ def parse_range(
 def _span(part: str, size: int) -> ByteRange | None:
     """One part of a file of so many bytes, None when it has no such part. Raises ValueError."""
     first, dash, last = part.partition("-")
-    begin, end = parse_count(first), parse_count(last)
+    begin, end = parse_count(first, clamp=True), parse_count(last, clamp=True)
     if not dash or (first and begin is None) or (last and end is None):
         raise ValueError(part)
     if begin is None:

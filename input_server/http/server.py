@@ -201,7 +201,7 @@ def create_app(config: Config, secret: str = "") -> App:
     _end_with_parent(config.workers)
     server = FileServer(config, by_asgi=True)
     metrics = Metrics(cached_usage(server.mounts))
-    server.variants.copied = metrics.copied
+    server.variants.on_variant = metrics.copied
     server.pages["metrics"] = metrics
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key, server.variants.memory)
     return App(

@@ -31,7 +31,7 @@ def test_a_server_that_is_killed_mid_run_ends_in_an_error(plugin: Any, server: S
     server.process.kill()
     answered = answer(process)
     assert answered["status"] == "error"
-    assert "went away while it was running" in answered["error"]
+    assert "went down while it ran this job" in answered["error"]
 
 
 def test_a_queue_cleared_by_somebody_else_ends_the_call(plugin: Any, server: Server) -> None:
@@ -66,6 +66,6 @@ def test_a_call_answers_at_its_own_limit_and_says_where_the_run_is(
         running = [item[1] for item in server.queue()["queue_running"]]
         assert len(running) == 1
         assert running[0] in error
-        assert "still going on" in error
+        assert "still running" in error
 
     with_more_time(check, 2, 10, 30)
