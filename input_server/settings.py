@@ -11,8 +11,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from .auth.access import Key, parse_keys
-from .auth.lockout import LockoutPolicy, Network, networks
+from .auth.keys import Key, parse_keys
+from .auth.lockout import LockoutPolicy
+from .auth.networks import Network, parse_networks
 from .errors import ConfigError
 from .images.memory import DEFAULT_IMAGE_MB
 from .mounts.table import ALIAS, RESERVED, Mount, MountTable, parse_mounts
@@ -55,7 +56,7 @@ class Config:
     image_mb: int = DEFAULT_IMAGE_MB
     head_seconds: int = 10
     stall_seconds: int = 60
-    guard: LockoutPolicy = field(default_factory=LockoutPolicy)
+    lockout: LockoutPolicy = field(default_factory=LockoutPolicy)
     deny_file: Path | None = None
     trusted: tuple[Network, ...] = ()
     offload: str = ""
@@ -113,9 +114,11 @@ def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
         image_mb=_whole(value, "INPUT_SERVER_IMAGE_MB", DEFAULT_IMAGE_MB, 1, 1_000_000),
         head_seconds=_whole(value, "INPUT_SERVER_HEAD_SECONDS", 10, 1, 3600),
         stall_seconds=_whole(value, "INPUT_SERVER_STALL_SECONDS", 60, 1, 3600),
-        guard=_guard(value),
+        lockout=_lockout(value),
         deny_file=path("INPUT_SERVER_DENY_FILE"),
-        trusted=networks(value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"),
+        trusted=parse_networks(
+            value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"
+        ),
         offload=_offload(value("INPUT_SERVER_OFFLOAD")),
         base_url=_base_url(value),
         through_host_gate=value("FILE_SERVER_URL_STYLE").lower() == "host",
@@ -250,11 +253,13 @@ def _yes(value: Value, key: str) -> bool:
     return text in ("true", "1", "yes")
 
 
-def _guard(value: Value) -> LockoutPolicy:
+def _lockout(value: Value) -> LockoutPolicy:
     return LockoutPolicy(
         limit=_whole(value, "INPUT_SERVER_LOCK_AFTER", 10, 0, 100_000),
         seconds=_whole(value, "INPUT_SERVER_LOCK_SECONDS", 600, 1, 10_000_000),
-        exempt=networks(value("INPUT_SERVER_LOCK_EXEMPT") or LOOPBACK, "INPUT_SERVER_LOCK_EXEMPT")
+        exempt=parse_networks(
+            value("INPUT_SERVER_LOCK_EXEMPT") or LOOPBACK, "INPUT_SERVER_LOCK_EXEMPT"
+        )
         if value("INPUT_SERVER_LOCK_EXEMPT").lower() != "none"
         else (),
     )

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from ..auth import signing
 from ..auth.access import Grant
 from ..content_type import TYPES
-from ..http.response import SAFE, HttpResponse, plain
+from ..http.response import SAFE, HttpResponse, text_response
 from ..images.embedded_texts import READERS as TELLING
 from ..images.encode import HEIF_TYPES, readable_types
 from ..images.image_info import ImageInfo, read_image_info
@@ -87,7 +87,7 @@ class Gallery:
         if route.names == ("info",):
             path = query.get("path", "")
             if not path:
-                return plain(400, "path has to be the name of a file.", "wrong query")
+                return text_response(400, "path has to be the name of a file.", "wrong query")
             return _json(_told(_info(mount, path.split("/"), self._memory)))
         raise Missing
 
@@ -101,11 +101,13 @@ class Gallery:
     ) -> HttpResponse:
         most, search, after = query.get("n", str(USUAL)), query.get("q", ""), query.get("after", "")
         if not (re.fullmatch("[0-9]{1,3}", most) and 1 <= int(most) <= MOST):
-            return plain(400, f"n has to be from 1 to {MOST}.", "wrong query")
+            return text_response(400, f"n has to be from 1 to {MOST}.", "wrong query")
         if len(search) > LONGEST_SEARCH:
-            return plain(400, f"q has to be {LONGEST_SEARCH} characters at most.", "wrong query")
+            return text_response(
+                400, f"q has to be {LONGEST_SEARCH} characters at most.", "wrong query"
+            )
         if after and not CURSOR.fullmatch(after):
-            return plain(400, "after has to be a next of this list.", "wrong query")
+            return text_response(400, "after has to be a next of this list.", "wrong query")
         files = self._newest.files(mount.folder)
         words = normalized(search).split()
         page = next_page(
