@@ -1,10 +1,10 @@
-"""The front door: one JSON object on stdin, one JSON object on stdout, nothing else.
+"""Entry point: reads one JSON object from stdin and writes one JSON object to stdout.
 
     echo '{"info": "workflows"}' | python comfyui_plugin.py
     echo '{"workflow": "invert_image", "image": "https://…"}' | python comfyui_plugin.py --exit-code
     python comfyui_plugin.py convert workflow.json --object-info http://127.0.0.1:8188 > prompt.json
 
-Exit status 0 whenever the JSON was written; with ``--exit-code`` 1 when it says "error".
+The exit status is 0 when the JSON was written; with ``--exit-code`` it is 1 for an error.
 """
 
 import contextlib
@@ -17,29 +17,32 @@ STARTED = time.monotonic()
 
 
 def main() -> int:
-    # A link to this file, `python -I` and PYTHONSAFEPATH leave its folder out of the path.
-    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
+    # Python does not add this folder when started by symlink, with -I or with PYTHONSAFEPATH.
+    project = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120
+    sys.path.insert(0, project)
     if sys.argv[1:2] == ["convert"]:
         return _convert()
-    answer_fd = _keep_stdout()
+    response_fd = _reserve_stdout()
     try:
         from comfyui_pipeline.process import stdin
     except (ImportError, SyntaxError) as error:
-        return _cannot_start(answer_fd, error)
+        return _cannot_start(response_fd, error)
     if sys.stdin is not None and sys.stdin.isatty():
         print(
             "Type one JSON object, then end the input (Ctrl-D; Ctrl-Z on Windows).", file=sys.stderr
         )
-    # Reading begins before the other imports, so that the host never writes into a closed pipe
-    # (VCPToolBox Plugin.js: an unhandled EPIPE).
+    # Start reading before the other imports, so that the host never writes into a closed pipe
+    # (VCPToolBox Plugin.js does not handle EPIPE).
     reader = stdin.CallReader()
+    from pathlib import Path
+
     from comfyui_pipeline import stdio
 
-    return stdio.answer_call(reader, answer_fd, sys.argv[1:], STARTED)
+    return stdio.answer_call(reader, response_fd, Path(project), sys.argv[1:], STARTED)
 
 
-def _cannot_start(answer_fd: int, error: Exception) -> int:
-    """Say so in JSON where the rest cannot be imported: Python 3.6, or a file that is missing."""
+def _cannot_start(response_fd: int, error: Exception) -> int:
+    """Write an error response when the package cannot be imported (Python 3.6, a missing file)."""
     import json
 
     version = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - Python 3.6 runs this too
@@ -51,36 +54,37 @@ def _cannot_start(answer_fd: int, error: Exception) -> int:
         + "). It needs "
         "Python 3.10 or newer and all of its files: run `python3 run.py setup` in the plugin's folder."
     )
-    os.write(answer_fd, json.dumps({"status": "error", "error": text}).encode() + b"\n")
+    response = {"status": "error", "error": text, "code": "packages_missing"}
+    os.write(response_fd, json.dumps(response).encode() + b"\n")
     return 0
 
 
 def _convert() -> int:
-    """A command for people: no call on stdin, no envelope around what it prints."""
+    """Run the command line ``convert``, which reads no call and prints no JSON response."""
     from comfyui_pipeline import convert_command
 
     return convert_command.main(sys.argv[2:])
 
 
-def _keep_stdout() -> int:
-    """Give a private copy of stdout, and send everything else that is printed to stderr.
+def _reserve_stdout() -> int:
+    """Return a private duplicate of stdout and redirect descriptor 1 to stderr.
 
-    The copy is not inherited by children. Works with closed descriptors: each is the null device
-    then, or the copy, or a file that is opened, would get the number of one.
+    Children do not inherit the duplicate. Closed standard descriptors are first opened on the null
+    device, so that neither the duplicate nor a file opened later gets the number 0, 1 or 2.
     """
     lowest = os.open(os.devnull, os.O_RDWR)
     while lowest <= 2:
         os.set_inheritable(lowest, True)
         lowest = os.open(os.devnull, os.O_RDWR)
     os.close(lowest)
-    answer_fd = os.dup(1)
+    response_fd = os.dup(1)
     os.dup2(2, 1)
-    sys.stderr = _Quiet(sys.stderr or open(2, "w", closefd=False))  # noqa: SIM115
-    return answer_fd
+    sys.stderr = _SafeStderr(sys.stderr or open(2, "w", closefd=False))  # noqa: SIM115
+    return response_fd
 
 
-class _Quiet:
-    """stderr, except that nothing fails when nobody can take what is written there."""
+class _SafeStderr:
+    """stderr that ignores write errors, such as a closed pipe."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -102,4 +106,4 @@ if __name__ == "__main__":
     STATUS = main()
     if sys.stderr is not None:
         sys.stderr.flush()
-    os._exit(STATUS)  # the answer is out: a thread that still waits for a server holds nobody up
+    os._exit(STATUS)  # do not wait for threads that still wait for a server

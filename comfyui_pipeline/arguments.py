@@ -9,9 +9,10 @@ from typing import Any
 
 from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.errors import CallError
+from comfyui_pipeline.process.stdin import EXAMPLE_CALL
 from input_server.light_dataclasses import dataclass, field
+from input_server.text_values import parse_boolean, parse_count
 
-EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
 COMMANDS = ("run", "submit", "status", "result", "cancel", "queue", "describe", "info")
 LATER = ("status", "result", "cancel")
 """Commands about a run that an earlier call queued."""
@@ -229,10 +230,9 @@ def _short(given: Mapping[str, Any]) -> dict[str, Any]:
 def _switch(given: Mapping[str, Any], key: str) -> bool:
     value = given.get(key, False)
     word = str(value).strip().lower()
-    if word in ("true", "1", "yes", "on"):
-        return True
-    if word in ("false", "0", "no", "off", ""):
-        return False
+    chosen = parse_boolean(word) if word else False
+    if chosen is not None:
+        return chosen
     raise _wrong(f'"{key}" is {word[:SHOWN]!r}; it has to be true or false.')
 
 
@@ -308,7 +308,7 @@ LIST_HINT = '{"info": "workflows"} lists them.'
 
 
 def _wrong(what: str, hint: str = "") -> CallError:
-    return CallError(what, f"{hint} A correct call: {EXAMPLE}".strip())
+    return CallError(what, f"{hint} A correct call: {EXAMPLE_CALL}".strip())
 
 
 def _document(raw: bytes) -> dict[str, Any]:
@@ -422,7 +422,7 @@ def whole_number(text: str) -> int | None:
     head, _, tail = _ascii_digits(text).partition(".")
     if tail.strip("0") or head[1:2] in ("+", "-"):
         return None
-    number = numbers.parse_count(head.lstrip("+-"), at_most=MAX_SEED)
+    number = parse_count(head.lstrip("+-"), at_most=MAX_SEED)
     return -number if number is not None and head.startswith("-") else number
 
 

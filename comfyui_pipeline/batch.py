@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import truncate
 from comfyui_pipeline.call_record import CallRecord
-from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.errors import BatchFailed, ToolError, unexpected
 from comfyui_pipeline.process import threads
 
 MAX_PARALLEL = 4
@@ -27,7 +25,7 @@ def batch(
     """Perform every part; a part that fails does not stop the others.
 
     Each has a part of ``record``, whose jobs and files its error names. A batch that is stopped cancels
-    the jobs of all. Raises ToolError when every part fails.
+    the jobs of all. Raises BatchFailed when every part fails, with the code of the parts if they agree.
     """
     records = [record.part(f"Part {number}") for number in range(1, len(parts) + 1)]
 
@@ -35,11 +33,9 @@ def batch(
         try:
             return perform(part, own)
         except ToolError as error:
-            return _with_remains(str(error), own)
+            return _with_remains(error, own)
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            why = f"An unforeseen fault inside the tool ({type(error).__name__})."
-            return _with_remains(why, own)
+            return _with_remains(unexpected(error), own)
 
     pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(parts)))
     try:
@@ -55,12 +51,17 @@ def batch(
     if len(failed) == len(told):
         share = truncate.MAX_ERROR_BYTES // len(failed) - 20
         texts = [truncate.cut(str(error), share) for error in failed]
-        raise ToolError(" ".join(f"Part {n}: {text}" for n, text in enumerate(texts, start=1)))
+        codes = {error.code for error in failed}
+        raise BatchFailed(
+            " ".join(f"Part {n}: {text}" for n, text in enumerate(texts, start=1)),
+            code=codes.pop() if len(codes) == 1 else "",
+        )
     return {"content": _content(told), "parts": [_fields(answer) for answer in told]}
 
 
-def _with_remains(why: str, record: CallRecord) -> ToolError:
-    return ToolError(f"{why} {record.remains(why)}".strip())
+def _with_remains(error: ToolError, record: CallRecord) -> ToolError:
+    text = str(error)
+    return ToolError(text, record.remains(text), code=error.code)
 
 
 def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, Any]]:
@@ -84,5 +85,6 @@ def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, An
 
 def _fields(answer: Mapping[str, Any] | ToolError) -> dict[str, Any]:
     if isinstance(answer, ToolError):
-        return {"status": "error", "error": truncate.cut(str(answer), truncate.MAX_VALUE_CHARS)}
+        text = truncate.cut(str(answer), truncate.MAX_VALUE_CHARS)
+        return {"status": "error", "error": text, "code": answer.code}
     return {"status": "success", **{k: v for k, v in answer.items() if k != "content"}}

@@ -1,97 +1,161 @@
-"""Every error that can reach the person who made the call.
+"""Every error that can reach the caller, each with a stable code.
 
-    ToolError                   anything we can explain
-    ├── CallError               the call itself: JSON, a key, a value, a command
-    ├── CallStopped             a signal ended the call before this was done
-    ├── SettingsError           config.env or the environment
-    ├── WorkflowError           the workflow file: not there, not readable, not runnable
-    │   └── PatchError          a change that does not fit the workflow
-    ├── MediaError              an input picture, or a result that cannot be stored
-    │   └── DownloadRefused     an address, a size or a kind that the guard does not let in
-    └── EngineError             the ComfyUI server
-        ├── ServerUnreachable   no answer, or not an answer of ComfyUI's
-        ├── PromptRejected      the server refused the prompt before running it
-        ├── RunFailed           a node raised, or the run was interrupted
-        ├── ServerSilent        it is said to run, but nothing moves any more
-        ├── RunLost             the run is gone: removed from the queue, or the server restarted
-        ├── OutputGone          a result's file is no longer at the server
-        └── RunTimeout          still running when this call had to answer
+    class                       code
+    ToolError                   tool_error          base class: anything we can explain
+    ├── CallError               invalid_call        JSON, a key, a value or a command of the call
+    ├── IncompleteCall          incomplete_call     stdin did not deliver a complete call in time
+    ├── TooDeep                 too_deep            the call or its workflow is nested too deeply
+    ├── CallStopped             call_stopped        a signal ended the call
+    ├── SettingsError           invalid_settings    config.env or the environment
+    ├── PackagesMissing         packages_missing    Python is too old, or packages are not installed
+    ├── WorkflowError           invalid_workflow    the workflow file cannot be read or run
+    │   └── PatchError          invalid_change      a change that does not fit the workflow
+    ├── MediaError              file_error          an input file, or a result that cannot be stored
+    │   └── DownloadRefused     download_refused    a URL, size or type that downloads do not allow
+    ├── EngineError             server_error        the ComfyUI server
+    │   ├── ServerUnreachable   server_unreachable  no response, or not a response of ComfyUI
+    │   ├── PromptRejected      prompt_rejected     the server refused the prompt before running it
+    │   ├── JobFailed           job_failed          a node raised, or the job was interrupted
+    │   ├── JobStalled          job_stalled         the job counts as running without any progress
+    │   ├── JobLost             job_lost            removed from the queue, or the server restarted
+    │   ├── OutputMissing       output_missing      the server no longer has the file of an output
+    │   └── JobTimeout          job_timeout         the job is unfinished at the call's deadline
+    ├── BatchFailed             batch_failed        every part of a batch failed
+    ├── DeadlineExceeded        deadline_exceeded   the watchdog had to respond for a stuck call
+    └── InternalError           internal_error      a bug in this tool
 
-An error is two sentences for its reader: what happened to what, and what to do now.
+Finer codes, given where the error is raised (``DETAIL_CODES``): ``workflow_not_found``,
+``unknown_node``, ``unknown_input``, ``ambiguous`` and ``invalid_value``.
+
+The JSON response carries the code next to the text; programs branch on it, so a code never changes.
+The text has two sentences: what happened to what, and what to do now. Runs on older Pythons than
+the rest (see ``stdio``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+DETAIL_CODES = {
+    "workflow_not_found": "no workflow has that name",
+    "unknown_node": "a change names a node that the workflow does not have",
+    "unknown_input": "a change names an input that its node does not have",
+    "ambiguous": "a name of the call matches several workflows, nodes, inputs or choices",
+    "invalid_value": "a value that the input does not accept",
+}
+"""Codes for errors that a program may want to tell from others of their class."""
 
 
 class ToolError(Exception):
-    """An error made for its reader.
+    """An error whose text is written for the caller.
 
-    ``message`` says what happened, to what; ``hint`` says what to do now (may be empty).
-    Neither may hold a secret or a traceback.
+    ``message``: what happened to what. ``hint``: what to do now; may be empty. Neither may contain a
+    secret or a traceback. ``code``: the class's own, or one of ``DETAIL_CODES``.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    code: str = "tool_error"
+
+    def __init__(self, message: str, hint: str = "", *, code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if code:
+            self.code = code
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
 
 class CallError(ToolError):
-    """The call itself is wrong: not JSON, an unknown command, a value of the wrong type."""
+    """The call is not JSON, has an unknown command or a value of the wrong type."""
+
+    code = "invalid_call"
+
+
+class IncompleteCall(ToolError):
+    """stdin did not deliver a complete call in time; the text says what is missing."""
+
+    code = "incomplete_call"
+
+
+class TooDeep(ToolError):
+    """Values or node chains of the call are nested deeper than Python's recursion limit allows."""
+
+    code = "too_deep"
 
 
 class CallStopped(ToolError):
-    """A signal ended the call; nothing further is sent to the server."""
+    """A signal ended the call; nothing more is sent to the server."""
+
+    code = "call_stopped"
 
 
 class SettingsError(ToolError):
-    """A setting is wrong. Names the key, the value (never a key's secret) and what would be right."""
+    """A setting is invalid. The text has its name, its value unless secret, and what is valid."""
+
+    code = "invalid_settings"
+
+
+class PackagesMissing(ToolError):
+    """No Python on this machine has what the call needs; the text says what to run."""
+
+    code = "packages_missing"
 
 
 class WorkflowError(ToolError):
     """A workflow file is missing, unreadable or in a form that cannot be run."""
 
+    code = "invalid_workflow"
+
 
 class PatchError(WorkflowError):
     """A change names a node or an input that does not exist, or a value that cannot fit."""
 
+    code = "invalid_change"
+
 
 class MediaError(ToolError):
-    """A file could not be brought in or stored."""
+    """An input file could not be read or placed, or a result could not be stored."""
+
+    code = "file_error"
 
 
 class DownloadRefused(MediaError):
-    """The guard did not let a download through: its address, size, time or content."""
+    """A download was refused for its URL, size, duration or content."""
+
+    code = "download_refused"
 
 
 class EngineError(ToolError):
-    """Something went wrong at, or on the way to, the ComfyUI server."""
+    """Something failed at the ComfyUI server or on the way to it."""
+
+    code = "server_error"
 
 
 class ServerUnreachable(EngineError):
-    """The server does not answer, or what answers is not ComfyUI."""
+    """The server does not respond, or what responds is not ComfyUI."""
+
+    code = "server_unreachable"
 
 
 class PromptRejected(EngineError):
     """The server refused the prompt before running it (HTTP 400 of ``POST /prompt``)."""
 
+    code = "prompt_rejected"
+
 
 class JobFailed(EngineError):
-    """A node raised an error, or somebody interrupted the run."""
+    """A node raised an error, or the job was interrupted at the server."""
+
+    code = "job_failed"
 
 
 class JobLost(EngineError):
-    """The run no longer exists at the server and can not end any more.
+    """The job no longer exists at the server, so it cannot finish.
 
-    ``untouched``: the server was restarted before anything of it had begun, so that it may be
-    queued again without doing anything twice.
+    ``not_started``: the server was restarted before any node of it ran, so queueing it once more
+    repeats nothing.
     """
+
+    code = "job_lost"
 
     def __init__(self, message: str, hint: str = "", *, not_started: bool = False) -> None:
         super().__init__(message, hint)
@@ -99,92 +163,51 @@ class JobLost(EngineError):
 
 
 class JobStalled(EngineError):
-    """The run counts as running, but the server has said nothing of it for too long."""
+    """The job counts as running, but the server has reported no progress for too long."""
+
+    code = "job_stalled"
 
 
 class JobTimeout(EngineError):
-    """The run had not ended when this call had to answer; it may still be running."""
+    """The job had not finished at the call's deadline; it may still be running."""
+
+    code = "job_timeout"
 
 
 class OutputMissing(EngineError):
-    """The server names a result whose file it no longer has: a cached run's, deleted since."""
+    """The server names an output whose file it no longer has (a cached job, deleted since)."""
+
+    code = "output_missing"
 
 
-FAILURE_HINTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
-    (re.compile(pattern, re.IGNORECASE), advice)
-    for pattern, advice in (
-        (
-            r"out ?of ?memory|OutOfMemoryError|Allocation on device|not enough memory|MPS backend",
-            "The graphics card's memory did not suffice: lower {sizes}, choose a smaller model, or "
-            "let ComfyUI unload its models (POST /free), then call again.",
-        ),
-        (
-            r"No space left|disk (is )?full|ENOSPC",
-            "The disk of the ComfyUI machine is full: free some space there, then call again.",
-        ),
-        (
-            r"No such file|FileNotFound|does not exist|cannot find the (file|path)",
-            "A file is missing on the ComfyUI machine: look which one the message names; for a model, "
-            "put it into its models folder.",
-        ),
-        (
-            r"HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader|invalid load key|UnpicklingError|"
-            r"SafetensorError|PytorchStreamReader",
-            "A model file is damaged or was downloaded in part: download it again.",
-        ),
-        (
-            r"mat1 and mat2|size mismatch|Error\(s\) in loading state_dict|shape .{0,80} is invalid|"
-            r"must match the size|expected .{0,80} channels",
-            "Models that do not belong together are combined (checkpoint, LoRA, ControlNet, VAE or "
-            "text encoder of different families), or pictures of different sizes: choose fitting ones.",
-        ),
-        (
-            r"UnidentifiedImage|cannot identify image|truncated|broken data stream",
-            "ComfyUI could not read a picture: give it again, as PNG or JPEG.",
-        ),
-        (
-            r"Permission ?denied|PermissionError|read-only",
-            "ComfyUI may not write or read that file on its machine: look at its folder's rights.",
-        ),
-        (
-            r"CUDA error|cudnn|cublas|device-side assert|illegal memory access|HIP error",
-            "The graphics driver failed: restart ComfyUI, then call again.",
-        ),
-        (
-            r"Unauthorized|401|api[_ ]?key|insufficient|credits|Payment Required|402",
-            "The partner service wants an account: set COMFYUI_API_KEY, or fill up its credits.",
-        ),
-        (
-            r"Connection|timed? ?out|Max retries|resolve host|getaddrinfo",
-            "The node could not reach something on the network from the ComfyUI machine: check that.",
-        ),
+class BatchFailed(ToolError):
+    """Every part of a batch failed; the text has the error of each."""
+
+    code = "batch_failed"
+
+
+class DeadlineExceeded(ToolError):
+    """The call exceeded the host's time limit, so that the watchdog responded in its place."""
+
+    code = "deadline_exceeded"
+
+
+class InternalError(ToolError):
+    """An unexpected exception: a bug in this tool. The traceback goes to stderr."""
+
+    code = "internal_error"
+
+
+def unexpected(error: BaseException) -> InternalError:
+    """An InternalError that names the place of ``error``, whose traceback is printed to stderr."""
+    import sys
+    import traceback
+    from pathlib import Path
+
+    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return InternalError(
+        f"Internal error ({type(error).__name__}{where}).",
+        "Please report it with your call and the traceback on stderr.",
     )
-)
-"""What a failing node says -> what to do now; the first that matches counts."""
-
-DEFAULT_HINT = "Change that node's inputs, or look into ComfyUI's console."
-SIZES = ("width", "height", "batch_size", "length")
-
-
-def hint_for(message: str, prompt: Mapping[str, Mapping[str, object]]) -> str:
-    """What to do about a node's failure; names the present sizes where they are the cause."""
-    message = message[:20_000]
-    for pattern, advice in FAILURE_HINTS:
-        if pattern.search(message):
-            return advice.format(sizes=_sizes(prompt))
-    return DEFAULT_HINT
-
-
-def _sizes(prompt: Mapping[str, Mapping[str, object]]) -> str:
-    """``width (now 2048), height (now 2048)``: the largest number under each name."""
-    told = []
-    for name in SIZES:
-        numbers = []
-        for node in prompt.values():
-            inputs = node.get("inputs")
-            value = inputs.get(name) if isinstance(inputs, dict) else None
-            if isinstance(value, int) and not isinstance(value, bool):
-                numbers.append(value)
-        if numbers and (max(numbers) > 1 or name in ("width", "height")):
-            told.append(f"{name} (now {max(numbers)})")
-    return ", ".join(told) or "the size or the number of pictures"

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from comfyui_pipeline import pipeline
+from comfyui_pipeline import execute, pipeline
 from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
 from comfyui_pipeline.engine.http import LostReply
 from comfyui_pipeline.engine.protocol import Engine, JobState
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
-from comfyui_pipeline.prepare import PreparedJob, Stopwatch, prepare
+from comfyui_pipeline.prepare import PreparedJob, prepare
 from comfyui_pipeline.report import text_result
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import graph as graphs
@@ -27,8 +28,8 @@ def submit(
     call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
     """Queue a workflow and give its id at once. Raises what preparing and queueing raise."""
-    watch = Stopwatch()
-    ready = prepare(call, settings, engine, started + settings.timeout, watch)
+    context = CallContext(call, settings, engine, record, started, started + settings.timeout)
+    ready = prepare(context)
     sent = record.add_job(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
     try:
         with engine.queue(ready.job) as queued:
@@ -58,7 +59,7 @@ def submit(
         position=state.position,
         seeds=ready.seeds,
         guesses=list(ready.guesses),
-        timings_ms=dict(watch.stages),
+        timings_ms=dict(context.watch.stages),
     )
 
 
@@ -100,17 +101,17 @@ def result(
         )
     deadline = min(started + settings.timeout, time.monotonic() + max(call.wait, 5.0))
     graph = graphs.build(job.prompt, {})
-    going = pipeline.CallContext(call, settings, engine, started, deadline, Stopwatch(), record)
+    context = CallContext(call, settings, engine, record, started, deadline)
     known = record.add_job(call.prompt_id, lambda: False)
     known.state = QUEUED
     try:
-        ended, collected = pipeline.follow(going, engine.follow(job), graph)
+        ended, fetched = execute.wait_and_fetch(context, engine.follow(job), graph)
     except (JobFailed, JobLost):
         known.state = NOT_AVAILABLE
         raise
     known.state = ENDED if ended.complete else QUEUED
-    ready = PreparedJob(f"of prompt id {job.prompt_id}", job, graph, (), (), {}, ())
-    return pipeline.tell(going, ready, ended, collected)
+    ready = PreparedJob(f"of prompt id {job.prompt_id}", job, graph)
+    return pipeline.finish(context, ready, ended, fetched)
 
 
 def cancel(
@@ -121,7 +122,8 @@ def cancel(
     if before.stage == "ended":
         told = "That run has ended already, so there is nothing to cancel."
         return text_result(told, prompt_id=call.prompt_id, state="ended", cancelled=False)
-    if pipeline.cancelled(engine, call.prompt_id, CANCEL_SECONDS):
+    engine.cancel(call.prompt_id)
+    if execute.wait_until_stopped(engine, call.prompt_id, CANCEL_SECONDS):
         told = f"Cancelled: prompt id {call.prompt_id}, which was {before.stage}."
         return text_result(told, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
     raise EngineError(

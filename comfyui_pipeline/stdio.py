@@ -1,9 +1,9 @@
-"""From raw bytes to the one answer: parse, find the packages, run the command, before the limit.
+"""From the bytes on stdin to the one JSON response, within the host's time limit.
 
-Everything that can go wrong ends here as ``{"status": "error", "error": "…"}``. This module and
-``answer``, ``bounds``, ``errors``, ``limits``, ``numbers``, ``packages``, ``record``, ``relay``,
-``signals`` and ``stdin`` run on Python 3.8 too: the host may have an old one, in whose place the
-``.venv``'s answers.
+Parses the call, makes the packages importable and runs the command. Every failure ends here as
+``{"status": "error", "error": "…", "code": "…"}`` (codes: ``errors``). This module, ``call_record``,
+``errors``, ``bounded.numbers``, ``bounded.truncate`` and ``process`` (except ``threads``) also run on
+Python 3.8: a host may have an old Python, which then starts that of the ``.venv``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.errors import (
+    CallStopped,
+    DeadlineExceeded,
+    IncompleteCall,
+    TooDeep,
+    ToolError,
+    unexpected,
+)
 from comfyui_pipeline.process import dependencies, reexec, time_limit
 from comfyui_pipeline.process.signals import Signals, Stopped
-from comfyui_pipeline.process.stdin import QUIET_SECONDS, IncompleteCall
+from comfyui_pipeline.process.stdin import EXAMPLE_CALL, QUIET_SECONDS
 from comfyui_pipeline.process.stdout import ResponseWriter, success
+from input_server.env_file import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,103 +36,110 @@ if TYPE_CHECKING:
     from comfyui_pipeline.process.stdin import CallReader
     from comfyui_pipeline.process.stdout import Response
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
-CONFIG_FILE = "config.env"
+ENTRY_POINT = Path(__file__).resolve().parent.parent / "comfyui_plugin.py"
 GRACE = 15.0
-"""Seconds between the pipeline's own deadline and the moment the watchdog answers in its place."""
+"""Seconds from the pipeline's own deadline until the watchdog responds in its place."""
 READING_MARGIN = 2.0
-"""Seconds before that moment at which a call that is still incomplete is given up."""
-EXAMPLE = '{"workflow": "text2img_api", "prompt": "a red fox in the snow"}'
+"""Seconds before the watchdog's moment at which reading an incomplete call ends."""
 
 
-def answer_call(reader: CallReader, answer_fd: int, argv: Sequence[str], started: float) -> int:
-    """Answer the call that ``reader`` reads on ``answer_fd``; gives the exit status.
+def answer_call(
+    reader: CallReader, response_fd: int, project: Path, argv: Sequence[str], started: float
+) -> int:
+    """Run the call that ``reader`` reads and write the response; return the exit status.
 
-    ``started``: when the process began, ``time.monotonic()``. Every limit counts from there.
+    ``project``: the folder with config.env, the manifest, workflows and results. ``started``: when
+    the process began (``time.monotonic()``); all time limits count from there.
     """
-    answer = ResponseWriter(answer_fd, exit_code="--exit-code" in argv)
+    writer = ResponseWriter(response_fd, exit_code="--exit-code" in argv)
     started -= reexec.seconds_before_start()
     try:
         signals = Signals()
-        envelope = _envelope(reader, answer, argv, started, signals)
-        signals.ignore()  # from here on nothing may break off the answer
+        response = _respond(reader, writer, project, argv, started, signals)
+        signals.ignore()  # nothing may interrupt writing the response
     except (Stopped, KeyboardInterrupt):
-        envelope = answer.failure("The call was stopped before it was done.")
+        response = writer.failure(CallStopped("The call was stopped before it finished."))
     try:
-        return answer.send(envelope)
-    except Exception as error:  # a value that JSON lacks
-        return answer.send(answer.failure(_words(error)))
+        return writer.send(response)
+    except Exception as error:  # the result has a value that cannot be written as JSON
+        return writer.send(writer.failure(unexpected(error)))
 
 
-def _envelope(
+def _respond(
     reader: CallReader,
-    answer: ResponseWriter,
+    writer: ResponseWriter,
+    project: Path,
     argv: Sequence[str],
     started: float,
     signals: Signals,
 ) -> Response:
-    limit = time_limit.host_limit(PROJECT_DIR)
-    watchdog = Watchdog(answer, started + limit - time_limit.HOST_MARGIN)
+    limit = time_limit.host_limit(project)
+    watchdog = Watchdog(writer, started + limit - time_limit.HOST_MARGIN)
     try:
         raw = _read(reader, watchdog.moment - READING_MARGIN)
-        outcome = dependencies.python_to_use_instead(PROJECT_DIR) or _perform(
-            raw, started, watchdog, answer.record
+        outcome = dependencies.python_to_use_instead(project) or _perform(
+            raw, project, started, watchdog, writer.record
         )
         if isinstance(outcome, Path):
-            return reexec.answer_with(
-                outcome, PROJECT_DIR, raw, argv, signals, started + limit, started
-            )
+            command = [str(outcome), str(ENTRY_POINT), *argv]
+            return reexec.answer_with(command, raw, signals, started + limit, started)
     except RecursionError:
-        return answer.failure(
-            "Something in this call or its workflow is nested too deeply: values inside values, or a "
-            "chain of very many nodes. Send plain values and shorter chains."
+        return writer.failure(
+            TooDeep(
+                "The call or its workflow is nested too deeply (values inside values, or a very long "
+                "chain of nodes).",
+                "Send plain values and shorter chains.",
+            )
         )
+    except ToolError as error:
+        return writer.failure(error)
     except Exception as error:
-        return answer.failure(_words(error))
+        return writer.failure(unexpected(error))
     return success(outcome)
 
 
 def _read(reader: CallReader, until: float) -> bytes:
-    """The call. Raises Incomplete; a person at a terminal may take as long as the host's limit."""
-    typed = sys.stdin is not None and sys.stdin.isatty()
-    quiet = float("inf") if typed else QUIET_SECONDS
+    """Return the call. Raises IncompleteCall; on a terminal only the host's limit applies."""
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    quiet = float("inf") if interactive else QUIET_SECONDS
     try:
         return reader.read(max(until, time.monotonic() + 1.0), quiet=quiet)
     except IncompleteCall as error:
         raise IncompleteCall(
-            f"{error} Write one JSON object and close stdin. A correct call: {EXAMPLE}"
+            error.message,
+            f"Write one JSON object and close stdin. A correct call: {EXAMPLE_CALL}",
         ) from None
 
 
 def _perform(
-    raw: bytes, started: float, watchdog: Watchdog, record: CallRecord
+    raw: bytes, project: Path, started: float, watchdog: Watchdog, record: CallRecord
 ) -> Mapping[str, Any] | Path:
-    """What the call asks for, or the Python that has to answer in our place."""
+    """Return the result of the call, or the Python that has to run it instead of this one."""
     from comfyui_pipeline import arguments
 
     call = arguments.parse(raw)
-    if (PROJECT_DIR / CONFIG_FILE).is_file() or call.needs_packages:
-        python = dependencies.make_importable(PROJECT_DIR)
+    if (project / CONFIG_FILE).is_file() or call.needs_packages:
+        python = dependencies.make_importable(project)
         if python is not None:
             return python
     from comfyui_pipeline import commands, settings
 
-    chosen = settings.load(PROJECT_DIR, os.environ)
+    chosen = settings.load(project, os.environ)
     watchdog.advance(started + chosen.timeout + GRACE)
     return commands.perform(call, chosen, started, record)
 
 
 class Watchdog:
-    """Answers and ends the process at ``moment`` (``time.monotonic()``) when nothing else has."""
+    """Responds and ends the process at ``moment`` (``time.monotonic()``) unless that has happened."""
 
-    def __init__(self, answer: ResponseWriter, moment: float) -> None:
+    def __init__(self, writer: ResponseWriter, moment: float) -> None:
         self.moment = moment
-        self._answer = answer
+        self._writer = writer
         self._changed = threading.Condition()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def advance(self, moment: float) -> None:
-        """Answer at ``moment`` where that is earlier."""
+        """Respond at ``moment`` if that is earlier."""
         with self._changed:
             self.moment = min(self.moment, moment)
             self._changed.notify()
@@ -133,24 +148,8 @@ class Watchdog:
         with self._changed:
             while self.moment > time.monotonic():
                 self._changed.wait(self.moment - time.monotonic())
-        late = (
-            "No result within this call's time limit: something on the way does not answer. "
-            "The run may still be going on at ComfyUI; look at it there, or call again with "
-            '{"info": "queue"}.'
+        error = DeadlineExceeded(
+            "No result within this call's time limit, because a server or a file does not respond.",
+            'The job may still be running at ComfyUI: check it there, or call {"info": "queue"}.',
         )
-        status = self._answer.send(self._answer.failure(late))
-        os._exit(status)
-
-
-def _words(error: Exception) -> str:
-    """An error for its reader; what is not foreseen goes to stderr in full."""
-    if isinstance(error, (ToolError, dependencies.PackagesMissing, IncompleteCall)):
-        return str(error)
-    import traceback
-
-    traceback.print_exc(file=sys.stderr)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"An unforeseen fault inside the tool ({type(error).__name__} in {Path(frame.filename).name}, "
-        f"line {frame.lineno}). The details went to stderr. Please report it with the call you made."
-    )
+        os._exit(self._writer.send(self._writer.failure(error)))

@@ -35,7 +35,7 @@ def create_app(config: Config, bridge_secret: str = "") -> App:
 
     server = create_file_server(config, by_asgi=True)
     metrics = Metrics(cached_usage(server.mounts))
-    server.variants.copied = metrics.record_variant
+    server.variants.on_variant = metrics.record_variant
     server.pages["metrics"] = metrics
     sender = ResponseSender(
         ChunkedBodies(config.workers),

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from comfyui_pipeline.bounded.numbers import parse_count
 from comfyui_pipeline.engine.http import TRIES, Http, Reply, as_object, pause
 from comfyui_pipeline.engine.protocol import FileStream, Output
 from comfyui_pipeline.errors import EngineError, OutputMissing, ServerUnreachable
+from input_server.text_values import parse_count
 
 MAX_FILE = 2**40
 """Bytes of one file that a length may state; a larger one is no length."""
@@ -153,4 +153,4 @@ def _named(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _length(text: str | None) -> int | None:
-    return parse_count(text, at_most=MAX_FILE)
+    return parse_count((text or "").strip(), at_most=MAX_FILE)

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfyui_pipeline.engine import error_text
+from comfyui_pipeline.engine.failure_hints import hint_for
 from comfyui_pipeline.engine.http import as_list, as_object
 from comfyui_pipeline.engine.protocol import Output, Prompt
 from comfyui_pipeline.engine.responses import HistoryEntry
-from comfyui_pipeline.errors import JobFailed, hint_for
+from comfyui_pipeline.errors import JobFailed
 
 
 def outputs(prompt: Prompt, by_node: Mapping[str, Any]) -> tuple[Output, ...]:

@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from comfyui_pipeline.errors import PackagesMissing
 from comfyui_pipeline.process.reexec import is_child
 
 NEEDED = {
@@ -27,10 +28,6 @@ SET_UP = (
     "In the plugin's folder run `python3 run.py setup` (Windows: `py run.py setup`), which makes a "
     ".venv of its own"
 )
-
-
-class PackagesMissing(Exception):
-    """No Python on this machine has what the call needs; the text says what to run."""
 
 
 def python_to_use_instead(project: Path) -> Path | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfyui_pipeline.bounded.numbers import finite
+from comfyui_pipeline.errors import CallStopped, DeadlineExceeded, PackagesMissing
 from comfyui_pipeline.process.stdout import failure, last_response
 
 if TYPE_CHECKING:
@@ -44,25 +44,22 @@ def seconds_before_start() -> float:
 
 
 def answer_with(
-    python: Path,
-    project: Path,
+    command: Sequence[str],
     raw: bytes,
-    argv: Sequence[str],
     signals: Signals,
     host_deadline: float,
     started: float,
 ) -> Response:
-    """What ``python`` answers to this call.
+    """Run ``command`` (another Python with our entry point) with this call; return its response.
 
-    A signal to this process goes to that one, which cancels its job and answers. It is killed
-    shortly before ``host_deadline``. ``started``: when the call began (``time.monotonic()`` both).
+    Signals are forwarded to it, so that it cancels its job and responds. It is killed shortly before
+    ``host_deadline``. ``started``: when the call began (both ``time.monotonic()``).
     """
     import subprocess
 
     begun = time.monotonic()
     environment = dict(os.environ)
     environment[GUARD] = f"{begun - started:.3f}"
-    command = [str(python), str(project / "comfyui_plugin.py"), *argv]
     late = False
     left = max(1.0, host_deadline - MARGIN_SECONDS - begun)
     with signals.forwarded() as forward_to:
@@ -83,10 +80,11 @@ def answer_with(
     if envelope is not None:
         return envelope
     if signals.received is not None:
-        return failure(f"The call was stopped before it was done. {PERHAPS}")
+        return failure(f"The call was stopped before it finished. {PERHAPS}", CallStopped.code)
     if late:
         return failure(
-            f"The project's own Python gave no answer within this call's time limit. {PERHAPS}"
+            f"The project's own Python did not respond within this call's time limit. {PERHAPS}",
+            DeadlineExceeded.code,
         )
     return _no_answer(f"ended without an answer (exit status {child.returncode})")
 
@@ -94,5 +92,6 @@ def answer_with(
 def _no_answer(what: str) -> Response:
     return failure(
         f"The project's own Python {what}. Delete the folder .venv and run `python3 run.py demo` in "
-        "the plugin's folder to set it up again."
+        "the plugin's folder to set it up again.",
+        PackagesMissing.code,
     )

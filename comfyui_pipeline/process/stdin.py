@@ -12,6 +12,8 @@ import select
 import threading
 import time
 
+from comfyui_pipeline.errors import IncompleteCall
+
 MAX_CALL = 32 * 2**20
 """Bytes of one call that are kept. What comes beyond is read and dropped, and the call refused."""
 SETTLE_SECONDS = 0.05
@@ -23,10 +25,8 @@ QUIET_SECONDS = 15.0
 MAX_DEPTH = 2000
 """Deeper than what the JSON parser accepts: such a call is refused, so it counts as complete."""
 PIECE = 2**18
-
-
-class IncompleteCall(Exception):
-    """The call was not complete in time; the text says what is missing."""
+EXAMPLE_CALL = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
+"""A correct call, quoted by the errors about incorrect ones."""
 
 
 class ObjectScanner:

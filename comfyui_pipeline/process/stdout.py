@@ -18,6 +18,8 @@ from comfyui_pipeline.process.stdin import wait_until_ready
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from comfyui_pipeline.errors import ToolError
+
     Response = Mapping[str, Any]
 
 
@@ -26,9 +28,9 @@ def success(result: Mapping[str, Any]) -> Response:
     return {"status": "success", "result": result}
 
 
-def failure(text: str) -> Response:
-    """What the host takes for a call that failed; ``text`` is for its reader."""
-    return {"status": "error", "error": text}
+def failure(text: str, code: str) -> Response:
+    """The host's form of a failed call: ``text`` for the reader, ``code`` (``errors``) for programs."""
+    return {"status": "error", "error": text, "code": code}
 
 
 class ResponseWriter:
@@ -42,9 +44,10 @@ class ResponseWriter:
         """What the call has queued and stored: an error names it, whoever gives that error."""
         self.exit_code = exit_code
 
-    def failure(self, text: str) -> Response:
-        """An error, and what remains of the call, in bounds."""
-        return failure(truncate.bounded_error(text, self.record.remains(text)))
+    def failure(self, error: ToolError) -> Response:
+        """The error with what the call has queued and stored, truncated to the size limit."""
+        text = str(error)
+        return failure(truncate.bounded_error(text, self.record.remains(text)), error.code)
 
     def send(self, envelope: Response) -> int:
         """Write it; gives the exit status of the process. Raises TypeError for what JSON lacks."""

@@ -16,6 +16,7 @@ from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, Target, is_link
 from input_server.light_dataclasses import dataclass
+from input_server.text_values import parse_count
 
 TAG = re.compile(r"<lora:([^:<>]+)(?::([^:<>]*))?(?::([^:<>]*))?>", re.IGNORECASE)
 MAX_LORAS = 5000
@@ -204,7 +205,7 @@ def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _highest_id(prompt: Mapping[str, Any]) -> int:
-    return max((numbers.parse_count(i, at_most=2**53) or 0 for i in prompt), default=0)
+    return max((parse_count(i, at_most=2**53) or 0 for i in prompt), default=0)
 
 
 def _takers(prompt: Mapping[str, Any], source: list[Any]) -> list[tuple[str, str]]:

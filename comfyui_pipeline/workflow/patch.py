@@ -202,7 +202,9 @@ def _nodes_of(planning: _Planning, param: Param) -> list[Node]:
     if param.node_id is not None:
         if param.node_id in graph.nodes:
             return [graph.nodes[param.node_id]]
-        raise PatchError(f"There is no node {param.node_id[:SHOWN]!r}.", _nodes(graph))
+        raise PatchError(
+            f"There is no node {param.node_id[:SHOWN]!r}.", _nodes(graph), code="unknown_node"
+        )
     title = param.node_title or ""
     found = planning.titled(title)
     if not found and not planning.strict:
@@ -210,12 +212,15 @@ def _nodes_of(planning: _Planning, param: Param) -> list[Node]:
             planning.found[title] = _loosely_titled(planning, title)
         found = planning.found[title]
     if not found:
-        raise PatchError(f"There is no node titled {title[:SHOWN]!r}.", _nodes(graph))
+        raise PatchError(
+            f"There is no node titled {title[:SHOWN]!r}.", _nodes(graph), code="unknown_node"
+        )
     if len(found) > 1 and not param.all:
         candidates = "; ".join(node.label for node in found[:LISTED])
         raise PatchError(
             f"{len(found)} nodes could be {title[:SHOWN]!r}: {candidates}.",
             'Use node_id, or add "all": true to change them all.',
+            code="ambiguous",
         )
     return found
 
@@ -284,10 +289,12 @@ def _input(planning: _Planning, node: Node, name: str) -> str:
         raise PatchError(
             f"The input {name[:SHOWN]!r} of node {node.label} could be {' or '.join(found.names)}.",
             "Use one of these names.",
+            code="ambiguous",
         )
     raise PatchError(
         f"Node {node.label} has no input {name[:SHOWN]!r}.",
         f"It has: {_some(known)}." if known else "It has none.",
+        code="unknown_input",
     )
 
 
@@ -332,6 +339,7 @@ def _several(argument: str, targets: Sequence[Target]) -> PatchError:
     return PatchError(
         f'{len(targets)} places of this workflow could be meant by "{argument}".',
         f"Name each in params: {ways}.{several}",
+        code="ambiguous",
     )
 
 

@@ -11,14 +11,13 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
 from input_server.light_dataclasses import dataclass
+from input_server.text_values import parse_boolean
 
 LISTED = 12
 SHOWN = 80
 """Characters of a value in an error."""
 MAX_DIGITS = 40
 """Digits of a whole number as text; seeds have twenty."""
-TRUE = frozenset({"true", "1", "yes", "on"})
-FALSE = frozenset({"false", "0", "no", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ def _wrong(target: Target, value: Any, right: str) -> PatchError:
     return PatchError(
         f"The input {target.name[:SHOWN]!r} of node {target.node.label} cannot be {shown(value)}.",
         f"It has to be {right}.",
+        code="invalid_value",
     )
 
 
@@ -146,10 +146,10 @@ def _check_range(target: Target, spec: InputSpec, number: float) -> None:
 
 def _truth(target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Fitted:
     """``"false"`` is false here; the server itself would take any text for true."""
-    word = str(value).strip().lower()
-    if word in TRUE or word in FALSE:
-        return Fitted(word in TRUE)
-    raise _wrong(target, value, "true or false")
+    truth = parse_boolean(str(value).strip())
+    if truth is None:
+        raise _wrong(target, value, "true or false")
+    return Fitted(truth)
 
 
 def _string(_target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Fitted:
@@ -175,6 +175,7 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
             f"{shown(value)} for the input {target.name!r} of node {target.node.label} could be "
             f"{' or '.join(found.names[:LISTED])}.",
             "Give one of these in full.",
+            code="ambiguous",
         )
     if found.names:
         name = found.names[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..numbers import parse_count
+from ..text_values import parse_count
 from .access import Client
 
 LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
@@ -36,7 +36,7 @@ class LoopbackAccess:
 def host_name(host: str) -> str:
     """Return the name in a Host header (RFC 9110, 7.2), without port, brackets and final dot."""
     name, _, port = host.strip(" \t").rpartition(":")
-    if not name or (port and parse_count(port) is None):
+    if not name or (port and parse_count(port, clamp=True) is None):
         name = host.strip(" \t")
     if name.startswith("["):
         return name[1:-1].lower() if name.endswith("]") else ""

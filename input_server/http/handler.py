@@ -10,9 +10,9 @@ from ..auth.deny_list import DenyList
 from ..auth.lockout import LockoutTracker
 from ..auth.loopback import LoopbackAccess
 from ..auth.networks import client_address
-from ..images.encode import VariantError
 from ..images.memory import MemoryBudget
 from ..images.render_queue import RenderQueue, Requester
+from ..images.variant_request import VariantError
 from ..images.variants import NotCached, VariantCache
 from ..log import log_line
 from ..mounts.open_files import MAX_CACHED, OpenFile, OpenFileCache
@@ -58,7 +58,7 @@ class FileServer:
             DenyList(config.deny_file, log_line),
         )
         self._loopback = LoopbackAccess(config.host, config.base_url)
-        self._trusted = config.trusted
+        self._trusted = config.trusted_proxies
         self._offload = _offload(config)
         self._by_asgi = by_asgi
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from ..mounts.open_files import OpenFile
-from ..numbers import parse_count
+from ..text_values import parse_count
 
 MAX_CACHED_HEADER = "x-offload-keeps"
 """Request header: up to how many bytes the proxy caches a body. Larger files are offloaded."""
@@ -31,7 +31,7 @@ class Offload:
 
     def is_for(self, file: OpenFile, headers: Mapping[str, str]) -> bool:
         """Return whether the proxy sends the file itself. Without the header it sends every file."""
-        limit = parse_count(headers.get(MAX_CACHED_HEADER, ""))
+        limit = parse_count(headers.get(MAX_CACHED_HEADER, ""), clamp=True)
         return file.size > (-1 if limit is None else limit)
 
     def redirect_headers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from ..numbers import parse_count
+from ..text_values import parse_count
 from .conditions import if_range_holds
 
 MAX_RANGE_CHARACTERS = 200
@@ -50,7 +50,7 @@ def parse_range(
 def _parse_part(part: str, size: int) -> ByteRange | None:
     """Parse one range. None if it is beyond the file. Raises ValueError for a syntax error."""
     first, dash, last = part.partition("-")
-    begin, end = parse_count(first), parse_count(last)
+    begin, end = parse_count(first, clamp=True), parse_count(last, clamp=True)
     if not dash or (first and begin is None) or (last and end is None):
         raise ValueError(part)
     if begin is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..auth.access import Grant
 from ..content_type import may_be_compressible
-from ..images.encode import parse_variant_request
+from ..images.variant_request import parse_variant_request
 from ..images.variants import VariantCache
 from ..mounts.open_files import OpenFile
 from ..mounts.table import Mount
@@ -52,11 +52,11 @@ def choose_representation(
     if variant is not None:
         if grant.expires is not None:  # the signature does not cover size and quality
             variant = variant.rounded
-        chosen = variants.image(file, request.route.names[-1], variant, make=may_render)
+        chosen = variants.image(file, request.route.names[-1], variant, create=may_render)
     elif mount.compress and variants.is_compressible(file):
         headers["Vary"] = "Accept-Encoding"
         if _wants_gzip(request):
-            chosen = variants.gzipped(file, make=may_render)
+            chosen = variants.gzipped(file, create=may_render)
             headers["Content-Encoding"] = "gzip"
     if request.query.get("download") == "1":
         disposition = chosen.headers["Content-Disposition"]

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from ..mounts.open_files import OpenFile
-from .embedded_texts import Embedded, read
+from .embedded_texts import Embedded, read_embedded
 from .memory import MemoryBudget, OverBudget
 
 MAX_TEXT_CHARS = 20_000
@@ -72,7 +72,7 @@ def read_image_info(file: OpenFile, memory: MemoryBudget | None = None) -> Image
 
     Waits for its share of ``memory`` where the prompt is long; one that would take more counts as none.
     """
-    found = read(file)
+    found = read_embedded(file)
     prompt = found.texts.get("prompt", "")
     if memory is None or len(prompt) < SHORT_PROMPT:
         return _info(found, prompt)

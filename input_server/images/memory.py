@@ -1,4 +1,4 @@
-"""The memory that pictures of a worker may take at once, shared by those that are being rendered."""
+"""A memory budget that the images rendered at the same time share."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from contextlib import contextmanager, suppress
 from ..light_dataclasses import dataclass
 
 DEFAULT_IMAGE_MB = 220
-"""Megabytes by default: with what a worker takes anyway, it stays below 300."""
+"""With what a worker process needs otherwise, it stays below 300 MB."""
 MAX_OVERTAKES = 8
-"""How many others that still fit may start before one that waits for more memory."""
-
-
-LARGE = 8 * 2**20
-"""Bytes after whose use memory is given back to the system."""
-
-MMAP_LARGE = (-3, 2**20)
-"""M_MMAP_THRESHOLD: from a megabyte on, what is freed is given back at once."""
+"""How many later requests that fit may start before one that waits for more memory."""
+TRIM_BYTES = 8 * 2**20
+"""Reservations from this size on are returned to the operating system when they end."""
+MMAP_THRESHOLD = (-3, 2**20)
+"""mallopt(3) M_MMAP_THRESHOLD: allocations from 1 MB on are unmapped as soon as they are freed."""
 
 
 class OverBudget(Exception):
-    """More than all of the memory is asked for."""
+    """More memory was requested than the budget has in total."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
     size: int
-    passed: int = 0
+    overtaken: int = 0
 
 
 class MemoryBudget:
@@ -43,7 +40,7 @@ class MemoryBudget:
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
-        """Hold so many bytes until the block ends; waits until they are free. Raises OverBudget."""
+        """Reserve ``size`` bytes for the block; waits until they are free. Raises OverBudget."""
         if size > self.total:
             raise OverBudget
         waiter = _Waiter(size)
@@ -52,7 +49,7 @@ class MemoryBudget:
             try:
                 self._changed.wait_for(lambda: self._may_start(waiter))
                 for earlier in self._before(waiter):
-                    earlier.passed += 1
+                    earlier.overtaken += 1
                 self._used += size
             finally:
                 self._waiting.remove(waiter)
@@ -60,8 +57,8 @@ class MemoryBudget:
         try:
             yield
         finally:
-            if size >= LARGE:
-                _return_free_memory()
+            if size >= TRIM_BYTES:
+                _trim_heap()
             with self._changed:
                 self._used -= size
                 self._changed.notify_all()
@@ -71,11 +68,11 @@ class MemoryBudget:
 
     def _may_start(self, waiter: _Waiter) -> bool:
         fits = self._used + waiter.size <= self.total
-        return fits and all(earlier.passed < MAX_OVERTAKES for earlier in self._before(waiter))
+        return fits and all(earlier.overtaken < MAX_OVERTAKES for earlier in self._before(waiter))
 
 
-def _return_free_memory() -> None:
-    """Give freed memory back to the system; glibc keeps it otherwise (malloc_trim(3), mallopt(3))."""
-    for function, arguments in (("malloc_trim", (0,)), ("mallopt", MMAP_LARGE)):
-        with suppress(AttributeError, OSError, TypeError):  # another system, or another C library
+def _trim_heap() -> None:
+    """Return freed memory to the operating system; glibc keeps it otherwise (malloc_trim(3))."""
+    for function, arguments in (("malloc_trim", (0,)), ("mallopt", MMAP_THRESHOLD)):
+        with suppress(AttributeError, OSError, TypeError):  # another system or C library
             getattr(ctypes.CDLL(None), function)(*arguments)

@@ -32,7 +32,7 @@ def test_the_defaults_are_what_the_example_says() -> None:
         "head_seconds": 10,
         "stall_seconds": 60,
         "deny_file": None,
-        "trusted": (),
+        "trusted_proxies": (),
         "offload": "",
         "base_url": "http://127.0.0.1:5005",
         "through_host_gate": False,
@@ -198,7 +198,7 @@ def test_a_key_of_the_examples_is_for_this_machine_alone(host: str, local: bool)
         if local:
             config.refuse_example_keys(chosen, host)
         else:
-            with pytest.raises(ConfigError, match="everybody knows it") as caught:
+            with pytest.raises(ConfigError, match="published example key") as caught:
                 config.refuse_example_keys(chosen, host)
             assert key not in str(caught.value)
     config.refuse_example_keys(read(), host)

@@ -23,15 +23,23 @@ from input_server.auth.networks import parse_networks
 from input_server.errors import ConfigError
 from input_server.gallery import listing, routes
 from input_server.gallery.listing import make_cursor, media_kind, position_after
-from input_server.images import embedded_texts, encode, image_info, memory, variants
-from input_server.images.encode import (
+from input_server.images import (
+    containers,
+    embedded_texts,
+    encode,
+    image_info,
+    memory,
+    render_cost,
+    variants,
+)
+from input_server.images.memory import MemoryBudget
+from input_server.images.render import render
+from input_server.images.variant_request import (
     VariantError,
     VariantRequest,
     choose_format,
     parse_variant_request,
-    render,
 )
-from input_server.images.memory import MemoryBudget
 from input_server.images.variants import VariantCache
 from input_server.mounts import retention, table
 from input_server.mounts.disk_usage import Entry
@@ -68,7 +76,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert config.base_url == "http://127.0.0.1:5005"
     assert [mount.alias for mount in config.mounts] == ["output"]
     assert config.signing_key == "a-long-enough-key"
-    assert config.trusted == ()
+    assert config.trusted_proxies == ()
 
 
 @pytest.mark.parametrize(
@@ -223,14 +231,14 @@ def test_a_query_has_at_most_2048_characters() -> None:
     ("asked", "wish"),
     [
         ({"w": "8192"}, VariantRequest(8192)),
-        ({"w": "8193"}, VariantRequest(wrong="w and h have to be from 1 to 8192.")),
+        ({"w": "8193"}, VariantRequest(error="w and h must be from 1 to 8192.")),
         ({"h": "1"}, VariantRequest(height=1)),
-        ({"q": "1"}, VariantRequest(quality=1, lighter=True)),
-        ({"q": "100"}, VariantRequest(quality=100, lighter=True)),
-        ({"q": "101"}, VariantRequest(wrong="q has to be from 1 to 100, or auto.")),
-        ({"q": "AUTO"}, VariantRequest(lighter=True)),
-        ({"quality": "5", "q": "6"}, VariantRequest(quality=6, lighter=True)),
-        ({"fmt": "WEBP"}, VariantRequest(form="webp")),
+        ({"q": "1"}, VariantRequest(quality=1, lossy=True)),
+        ({"q": "100"}, VariantRequest(quality=100, lossy=True)),
+        ({"q": "101"}, VariantRequest(error="q must be from 1 to 100, or auto.")),
+        ({"q": "AUTO"}, VariantRequest(lossy=True)),
+        ({"quality": "5", "q": "6"}, VariantRequest(quality=6, lossy=True)),
+        ({"fmt": "WEBP"}, VariantRequest(format="webp")),
         ({"w": ""}, VariantRequest()),
     ],
 )
@@ -248,7 +256,7 @@ def test_the_format_that_fits() -> None:
         "png",
         "jpeg",
     ]
-    lighter = VariantRequest(10, lighter=True)
+    lighter = VariantRequest(10, lossy=True)
     assert [choose_format(kind, lighter) for kind in kinds] == [
         "jpeg",
         "webp",
@@ -257,10 +265,10 @@ def test_the_format_that_fits() -> None:
         "webp",
         "jpeg",
     ]
-    assert choose_format("image/png", VariantRequest(form="jpg")) == "jpeg"
+    assert choose_format("image/png", VariantRequest(format="jpg")) == "jpeg"
     assert [
         lighter.quality_only,
-        VariantRequest(lighter=True).quality_only,
+        VariantRequest(lossy=True).quality_only,
         VariantRequest().quality_only,
     ] == [
         False,
@@ -288,7 +296,7 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
             assert auto == render(file, form, VariantRequest(width, quality=quality), budget)
     finally:
         os.close(file.descriptor)
-    assert encode.AUTO["AVIF"] == (50, 62)
+    assert encode.AUTO_QUALITY["AVIF"] == (50, 62)
 
 
 @pytest.mark.parametrize(
@@ -306,10 +314,10 @@ def test_most_pixels(
     file = opened(tmp_path, "a.png", flat_png(width, height, 1, 0))
     try:
         if fits:
-            encode._checked_costs(file, "JPEG", wish)
+            render_cost.estimate(file, "JPEG", wish)
         else:
             with pytest.raises(VariantError, match="too large"):
-                encode._checked_costs(file, "JPEG", wish)
+                render_cost.estimate(file, "JPEG", wish)
     finally:
         os.close(file.descriptor)
 
@@ -350,16 +358,16 @@ def test_copies_of_the_last_seconds_and_those_that_fit_stay(tmp_path: Path) -> N
         (copies / f"{number}.png").write_bytes(bytes(400_000))
         os.utime(copies / f"{number}.png", (now - age, now - age))
     cache = VariantCache(copies, 1)
-    cache._make_room(2**20)
+    cache._evict(2**20)
     assert sorted(path.name for path in copies.iterdir()) == ["2.png", "3.png"]
-    cache._make_room(2**20 // 20 - 1)
+    cache._evict(2**20 // 20 - 1)
     (copies / "4.png").write_bytes(bytes(2**20))
     os.utime(copies / "4.png", (now - 70, now - 70))
     assert len(list(copies.iterdir())) == 3, "it does not look each time"
-    cache._make_room(1)
+    cache._evict(1)
     assert sorted(path.name for path in copies.iterdir()) == ["3.png"]
     (copies / "5.png").write_bytes(bytes(2 * 2**20))
-    cache._make_room(2**20)
+    cache._evict(2**20)
     assert (copies / "5.png").exists(), "it has just been asked for"
 
 
@@ -426,7 +434,7 @@ def test_the_bounds_of_what_is_remembered() -> None:
         16_000_000,
         4000,
     )
-    assert (embedded_texts.MAX_TEXT_BYTES, embedded_texts.MAX_CHUNKS) == (4 * 2**20, 16_384)
+    assert (embedded_texts.MAX_TEXT_BYTES, containers.MAX_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
     assert (deny_list.CHECK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
     assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)

@@ -23,7 +23,6 @@ from input_server.http.express import register
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
 from input_server.http.send_limits import ChunkedBodies
-from input_server.images.encode import VariantRequest, parse_variant_request
 from input_server.images.memory import MemoryBudget, OverBudget
 from input_server.images.render_queue import (
     MAX_WAITING,
@@ -36,6 +35,7 @@ from input_server.images.render_queue import (
     Requester,
     Ticket,
 )
+from input_server.images.variant_request import VariantRequest, parse_variant_request
 from input_server.mounts.table import Mount
 from input_server.settings import Config
 from tests.input_server.hosts import Host, needs_node
@@ -298,7 +298,7 @@ def test_whatever_comes_slots_are_bounded_and_nobody_starves(
                 sum(o.requester.client == one.requester.client for o in active) <= SLOTS_PER_CLIENT
             )
             assert (
-                sum(o.requester.holder == one.requester.holder for o in active)
+                sum(o.requester.credential == one.requester.credential for o in active)
                 <= SLOTS_PER_CREDENTIAL
             )
         fresh = Requester("somebody else", "another link")
@@ -330,12 +330,12 @@ def test_whatever_comes_slots_are_bounded_and_nobody_starves(
         ({"w": "1663"}, VariantRequest(1280)),
         ({"w": "1664"}, VariantRequest(2048)),
         ({"w": "8192"}, VariantRequest(2048)),
-        ({"q": "1"}, VariantRequest(quality=50, lighter=True)),
-        ({"q": "62"}, VariantRequest(quality=50, lighter=True)),
-        ({"q": "63"}, VariantRequest(quality=75, lighter=True)),
-        ({"quality": "83"}, VariantRequest(quality=90, lighter=True)),
-        ({"q": "auto", "fmt": "webp"}, VariantRequest(form="webp", lighter=True)),
-        ({"w": "0"}, VariantRequest(wrong="w and h have to be from 1 to 8192.")),
+        ({"q": "1"}, VariantRequest(quality=50, lossy=True)),
+        ({"q": "62"}, VariantRequest(quality=50, lossy=True)),
+        ({"q": "63"}, VariantRequest(quality=75, lossy=True)),
+        ({"quality": "83"}, VariantRequest(quality=90, lossy=True)),
+        ({"q": "auto", "fmt": "webp"}, VariantRequest(format="webp", lossy=True)),
+        ({"w": "0"}, VariantRequest(error="w and h must be from 1 to 8192.")),
     ],
 )
 def test_an_address_that_ends_gives_sizes_and_qualities_in_steps(

@@ -7,8 +7,9 @@ import os
 import random
 import struct
 import sys
+import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from input_server.images import encode
-from input_server.images.encode import ENCODING, VariantError, VariantRequest, render
+from input_server.images import formats, render_cost
 from input_server.images.memory import DEFAULT_IMAGE_MB, MemoryBudget
+from input_server.images.render import render
+from input_server.images.render_cost import ENCODING
+from input_server.images.variant_request import VariantError, VariantRequest
 from input_server.images.variants import VariantCache
 from input_server.mounts.open_files import OpenFile, OpenFileCache
 from input_server.mounts.table import Mount
@@ -125,10 +128,7 @@ def test_what_fits_has_a_thumbnail(running: Running, name: str) -> None:
 
 def test_above_the_limit_the_answer_says_so_and_the_file_itself_comes(running: Running) -> None:
     refused = running.get("large.webp?w=320")
-    assert (refused.status_code, refused.text) == (
-        413,
-        "This picture is too large to be made smaller.",
-    )
+    assert (refused.status_code, refused.text) == (413, render_cost.TOO_LARGE)
     original = (running.folder / "large.webp").read_bytes()
     assert running.get("large.webp?q=50").content == original
     assert running.get("large.webp").content == original
@@ -155,8 +155,8 @@ def file_of(folder: Path, name: str, content: bytes) -> OpenFile:
 def cost(folder: Path, content: bytes, name: str = "a.png", **wish: object) -> tuple[int, int]:
     file = file_of(folder, name, content)
     try:
-        form = str(wish.pop("form", "WEBP"))
-        return encode._checked_costs(file, form, VariantRequest(**wish))  # type: ignore[arg-type]
+        output = str(wish.pop("output", "WEBP"))
+        return render_cost.estimate(file, output, VariantRequest(**wish))  # type: ignore[arg-type]
     finally:
         os.close(file.descriptor)
 
@@ -212,6 +212,35 @@ def test_many_scans_are_refused(tmp_path: Path, count: int, status: int) -> None
     finally:
         os.close(file.descriptor)
     assert found == status
+
+
+def webp_head(width: int, height: int) -> bytes:
+    """The extended header of a WebP, without any image data (RFC 9649, 2.7)."""
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.png", lambda: flat_png(13_000, 13_000, 1, 0)),
+        ("a.png", lambda: flat_png(30_000, 30_000, 1, 0)),
+        ("a.webp", lambda: webp_head(16_383, 16_383)),
+    ],
+)
+def test_an_image_of_too_many_pixels_is_refused_without_a_warning_of_pillow(
+    tmp_path: Path, name: str, content: Callable[[], bytes]
+) -> None:
+    file = file_of(tmp_path, name, content())
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with pytest.raises(VariantError) as refused:
+                render(file, "WEBP", VariantRequest(10), BUDGET)
+    finally:
+        os.close(file.descriptor)
+    assert (refused.value.status, caught) == (413, [])
 
 
 @settings(
@@ -283,13 +312,13 @@ def test_a_palette_and_a_clear_colour_keep_their_looks(tmp_path: Path) -> None:
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.paste(0, (0, 0, 200, 400))
     image.save(tmp_path / "a.png", transparency=0)
-    made = variant(tmp_path, "a.png", VariantRequest(40, form="png")).convert("RGBA")
+    made = variant(tmp_path, "a.png", VariantRequest(40, format="png")).convert("RGBA")
     assert made.getpixel((5, 20))[3] == 0
     assert made.getpixel((35, 20)) == (0, 0, 255, 255)
     keyed = Image.new("RGB", (400, 400), (1, 2, 3))
     keyed.paste((9, 9, 250), (200, 0, 400, 400))
     keyed.save(tmp_path / "b.png", transparency=(1, 2, 3))
-    made = variant(tmp_path, "b.png", VariantRequest(40, form="webp")).convert("RGBA")
+    made = variant(tmp_path, "b.png", VariantRequest(40, format="webp")).convert("RGBA")
     assert made.getpixel((5, 20))[3] == 0
     assert made.getpixel((35, 20))[3] == 255
 
@@ -342,14 +371,14 @@ def test_heic_without_its_reader_or_broken_is_an_icon_and_nothing_breaks(
 def test_heic_without_its_reader_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.images.variants.readable_types", lambda: encode.READERS)
+    monkeypatch.setattr("input_server.images.variants.readable_types", lambda: formats.PILLOW_TYPES)
     file = file_of(tmp_path, "a.heic", heic(b"heic"))
     copies = VariantCache(tmp_path / "copies", 1)
     try:
         with pytest.raises(VariantError, match="pillow-heif") as told:
             copies.image(file, "a.heic", VariantRequest(100))
         assert told.value.status == 415
-        assert copies.image(file, "a.heic", VariantRequest(lighter=True)) is file
+        assert copies.image(file, "a.heic", VariantRequest(lossy=True)) is file
     finally:
         os.close(file.descriptor)
 

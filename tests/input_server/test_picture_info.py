@@ -273,7 +273,10 @@ def test_a_text_is_unpacked_once_however_often_it_is_there(
 ) -> None:
     unpacked: list[int] = []
     unpack = embedded_texts.PNG_TEXTS[b"zTXt"]
-    counting = {**embedded_texts.PNG_TEXTS, b"zTXt": lambda b: unpacked.append(1) or unpack(b)}
+    counting = {
+        **embedded_texts.PNG_TEXTS,
+        b"zTXt": lambda *args: unpacked.append(1) or unpack(*args),
+    }
     monkeypatch.setattr(embedded_texts, "PNG_TEXTS", counting)
     text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"{}"))
     with_chunks(shown.folder / "a.png", *[text] * 500)

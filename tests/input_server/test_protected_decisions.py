@@ -38,7 +38,7 @@ from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse
 from input_server.http.sockets import listen_unix
 from input_server.images import image_info
-from input_server.images.encode import VariantRequest
+from input_server.images.variant_request import VariantRequest
 from input_server.images.variants import VariantCache
 from input_server.link_command import MOST_HOURS
 from input_server.mounts import retention
@@ -519,7 +519,7 @@ def test_a_lighter_copy_that_is_heavier_is_the_file_itself(decided: Any, tmp_pat
     assert reply.file is not None
     assert reply.file.path == path.resolve()
     assert VariantCache(tmp_path / "other", 1).folder != reply.file.root
-    assert VariantRequest(lighter=True).quality_only
+    assert VariantRequest(lossy=True).quality_only
 
 
 def test_a_head_counts_no_bytes() -> None:

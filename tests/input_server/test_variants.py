@@ -15,7 +15,7 @@ import pytest
 import requests
 from PIL import Image, ImageCms
 
-from input_server.images.encode import VariantError, VariantRequest, parse_variant_request
+from input_server.images.variant_request import VariantError, VariantRequest, parse_variant_request
 from input_server.images.variants import VariantCache
 from input_server.mounts.open_files import OpenFileCache
 from input_server.mounts.table import Mount
@@ -175,8 +175,8 @@ def test_many_who_ask_at_once_cost_one_copy(tmp_path: Path) -> None:
     file = files.acquire(Mount("m", tmp_path), ("a.png",))
     with ThreadPoolExecutor(8) as pool:
         copied: list[str] = []
-        variants.copied = copied.append
-        wishes = [VariantRequest(width=50, form="webp")] * 24
+        variants.on_variant = copied.append
+        wishes = [VariantRequest(width=50, format="webp")] * 24
         made = list(pool.map(lambda wish: variants.image(file, "a.png", wish), wishes))
     assert (sorted(copied), len({one.etag for one in made})) == (["kept"] * 23 + ["made"], 1)
     assert len(list((tmp_path / "copies").iterdir())) == 1
@@ -280,4 +280,4 @@ def test_gzip_is_the_same_every_time(tmp_path: Path) -> None:
 
 def test_no_wish_is_the_file_itself() -> None:
     assert parse_variant_request({"t": "17", "download": "1"}) is None
-    assert parse_variant_request({"w": "10", "q": "auto"}) == VariantRequest(10, lighter=True)
+    assert parse_variant_request({"w": "10", "q": "auto"}) == VariantRequest(10, lossy=True)

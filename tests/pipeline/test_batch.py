@@ -10,7 +10,7 @@ import pytest
 
 from comfyui_pipeline import batch
 from comfyui_pipeline.call_record import QUEUED, CallRecord
-from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.errors import BatchFailed, JobLost, PatchError, ToolError
 from tests.waiting import TIMEOUT
 
 
@@ -38,7 +38,7 @@ def test_every_part_is_numbered_and_has_its_own_fields() -> None:
     assert picture["image_url"]["url"] == "p"
     assert made["parts"] == [
         {"status": "success", "a": 1},
-        {"status": "error", "error": "no. Do this."},
+        {"status": "error", "error": "no. Do this.", "code": "tool_error"},
         {"status": "success", "b": 2},
     ]
 
@@ -72,9 +72,21 @@ def test_only_when_all_fail_the_call_fails() -> None:
         run(ToolError("a."))
 
 
+def test_a_failed_batch_has_the_code_that_all_its_parts_share() -> None:
+    for errors, code in [
+        ((PatchError("a."), PatchError("b.")), "invalid_change"),
+        ((PatchError("a."), JobLost("b.")), "batch_failed"),
+        ((KeyError("a"), ValueError("b")), "internal_error"),
+    ]:
+        with pytest.raises(BatchFailed) as caught:
+            run(*errors)
+        assert caught.value.code == code
+
+
 def test_a_fault_of_ours_in_one_part_stops_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     made = run(answer("one"), KeyError("s3cret"))
-    assert made["parts"][1]["error"] == "An unforeseen fault inside the tool (KeyError)."
+    assert made["parts"][1]["error"].startswith("Internal error (KeyError in test_batch.py, line ")
+    assert made["parts"][1]["code"] == "internal_error"
     assert "KeyError" in capsys.readouterr().err
 
 

@@ -67,7 +67,7 @@ def test_what_has_not_ended_in_time_can_be_cancelled(server: Server, plugin: Any
 
     def check(seconds: float) -> None:
         told = at(server, plugin, call, COMFYUI_TIMEOUT=f"{seconds}")
-        assert "was cancelled, as asked" in told.error
+        assert "was cancelled as requested" in told.error
 
     with_more_time(check, 2, 10, 30)
     server.until(lambda queue: not queue["queue_running"])

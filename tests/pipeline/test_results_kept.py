@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfyui_pipeline import arguments, commands, outputs, pipeline, report
+from comfyui_pipeline import arguments, commands, outputs, report
 from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.media import images as pictures
@@ -111,9 +111,9 @@ BREAKABLE = [
     (pictures, "first_frame"),
     (previews, "show"),
     (previews, "_uri"),
-    (report, "tell"),
-    (report, "_measure"),
-    (pipeline, "_left_out"),
+    (report, "build_result"),
+    (report, "_properties"),
+    (report, "_preview_warnings"),
     (outputs, "url_for_file"),
 ]
 
@@ -168,7 +168,7 @@ def test_an_unforeseen_fault_while_waiting_names_the_run_and_leaves_it_alone(
     fake.script.never_ends = True
     answered = plugin.call({"workflow": plugin.workflow("it", WORKFLOW)}, COMFYUI_BASE_URL=fake.url)
     ident = fake.script.posted[-1]["prompt_id"]
-    assert "unforeseen fault" in answered.error
+    assert answered.json["code"] == "internal_error"
     assert f'{{"command": "result", "prompt_id": "{ident}"}}' in answered.error
     assert not fake.script.cancelled
 

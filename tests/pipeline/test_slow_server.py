@@ -21,7 +21,7 @@ def asked(plugin: Any, fake: Any, call: Any) -> str:
     told: str = answered.json.get("error") or answered.json["result"]["content"][0]["text"]
     assert answered.status == 0
     assert WATCHDOG not in told
-    assert "unforeseen" not in told
+    assert "Internal error" not in told
     return told
 
 

@@ -118,7 +118,7 @@ def test_a_fault_inside_the_tool_is_one_line_for_the_reader_and_a_traceback_on_s
     broken = plugin.folder / "comfyui_pipeline" / "info.py"
     broken.write_text(broken.read_text("utf-8") + "\nraise ValueError('/a/secret/path')\n", "utf-8")
     answered = plugin.call({"info": "workflows"})
-    assert "unforeseen fault" in answered.error
+    assert answered.json["code"] == "internal_error"
     assert "secret" not in answered.error
     assert "/a/secret/path" in answered.stderr
 

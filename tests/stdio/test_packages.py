@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from comfyui_pipeline.errors import PackagesMissing
 from comfyui_pipeline.process import dependencies, reexec
 from comfyui_pipeline.process.signals import Signals
 from tests.waiting import TIMEOUT
@@ -120,7 +121,7 @@ def test_a_python_that_we_started_starts_no_other(
     python.touch()
     assert found_beside(tmp_path, monkeypatch, "PIL") == python
     monkeypatch.setenv(reexec.GUARD, "1")
-    with pytest.raises(dependencies.PackagesMissing, match="lacks PIL"):
+    with pytest.raises(PackagesMissing, match="lacks PIL"):
         found_beside(tmp_path, monkeypatch, "PIL")
 
 
@@ -169,15 +170,14 @@ def test_only_an_old_python_looks_for_another(
         if not old:
             assert dependencies.python_to_use_instead(tmp_path) is None
             continue
-        with pytest.raises(
-            dependencies.PackagesMissing, match=r"needs Python 3\.10 or newer.* 3\.9\."
-        ):
+        with pytest.raises(PackagesMissing, match=r"needs Python 3\.10 or newer.* 3\.9\."):
             dependencies.python_to_use_instead(tmp_path)
 
 
 def relayed(folder: Path, python: Path, seconds: float = TIMEOUT) -> Any:
     now = time.monotonic()
-    return reexec.answer_with(python, folder, b"call", ["-x"], Signals(), now + seconds, now - 7)
+    command = [str(python), str(folder / "comfyui_plugin.py"), "-x"]
+    return reexec.answer_with(command, b"call", Signals(), now + seconds, now - 7)
 
 
 def test_a_python_that_answers_in_our_place_gets_the_call_as_it_is(tmp_path: Path) -> None:
@@ -196,5 +196,5 @@ def test_a_python_that_answers_in_our_place_gets_the_call_as_it_is(tmp_path: Pat
 def test_a_python_that_does_not_answer_in_time_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "comfyui_plugin.py").write_text("import time; time.sleep(1000)", "utf-8")
     error = relayed(tmp_path, Path(sys.executable), 0)["error"]
-    assert "no answer within this call's time limit" in error
+    assert "did not respond within this call's time limit" in error
     assert "may still be going on" in error

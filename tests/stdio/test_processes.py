@@ -214,7 +214,7 @@ def test_looking_for_the_end_takes_time_in_proportion_to_the_length() -> None:
         VALUES,
     )
 )
-def test_any_bytes_give_one_object_and_no_unforeseen_fault(raw: bytes) -> None:
+def test_any_bytes_give_one_object_and_no_internal_error(raw: bytes) -> None:
     """Without a process for each: one child answers them all (`test_calls` has real processes)."""
     from comfyui_pipeline import arguments
     from comfyui_pipeline.errors import CallError
@@ -222,8 +222,8 @@ def test_any_bytes_give_one_object_and_no_unforeseen_fault(raw: bytes) -> None:
     try:
         arguments.parse(raw)
     except CallError as error:
-        document = json.loads(json.dumps(stdout.failure(str(error)), allow_nan=False))
-        assert set(document) == {"status", "error"}
+        document = json.loads(json.dumps(stdout.failure(str(error), error.code), allow_nan=False))
+        assert set(document) == {"status", "error", "code"}
 
 
 @settings(bounded, max_examples=12)
@@ -239,7 +239,7 @@ def test_any_bytes_on_stdin_give_one_object_and_status_0(raw: bytes) -> None:
     )
     document = json.loads(done.stdout)
     assert done.returncode == 0
-    assert "unforeseen" not in document.get("error", "")
+    assert document.get("code") != "internal_error"
 
 
 # -- descriptors ---------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_a_stderr_that_nobody_reads_any_more_breaks_nothing(plugin: Any) -> None
     process = begin(plugin, stderr=write_end)
     os.close(write_end)
     out, _ = process.communicate(INFO)
-    assert "unforeseen" in json.loads(out)["error"]
+    assert json.loads(out)["code"] == "internal_error"
     assert process.returncode == 0
 
 
@@ -557,7 +557,10 @@ def test_a_manifest_that_is_none_means_the_hosts_own_limit(tmp_path: Path) -> No
 
 
 def test_of_two_answers_the_last_one_counts() -> None:
-    first, last = stdout.failure("first"), stdout.failure("last")
+    first, last = (
+        stdout.failure("first", "internal_error"),
+        stdout.failure("last", "internal_error"),
+    )
     printed = json.dumps(first).encode() + b"\n" + json.dumps(last).encode() + b"\n"
     assert stdout.last_response(printed) == last
 

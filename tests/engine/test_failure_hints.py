@@ -1,4 +1,4 @@
-"""From a failing node's own words to what its reader can do."""
+"""Hints for the errors of nodes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def failed(kind: str, message: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "message", "advice"),
+    ("kind", "message", "hint"),
     [
         (
             "torch.OutOfMemoryError",
             "CUDA out of memory. Tried to allocate 9 GiB",
             "lower width (now 2048), height (now 1536), batch_size (now 4)",
         ),
-        ("torch.cuda.OutOfMemoryError", "Allocation on device", "memory did not suffice"),
+        ("torch.cuda.OutOfMemoryError", "Allocation on device", "GPU ran out of memory"),
         ("OSError", "[Errno 28] No space left on device", "disk of the ComfyUI machine is full"),
         ("FileNotFoundError", "[Errno 2] No such file or directory: 'x'", "A file is missing"),
         (
@@ -48,16 +48,20 @@ def failed(kind: str, message: str) -> str:
         (
             "RuntimeError",
             "mat1 and mat2 shapes cannot be multiplied (77x2048 and 768x320)",
-            "belong",
+            "models are incompatible",
         ),
-        ("RuntimeError", "Error(s) in loading state_dict for ControlNet: size mismatch", "belong"),
-        ("PIL.UnidentifiedImageError", "cannot identify image file", "give it again"),
-        ("PermissionError", "[Errno 13] Permission denied: '/out'", "folder's rights"),
+        (
+            "RuntimeError",
+            "Error(s) in loading state_dict for ControlNet: size mismatch",
+            "models are incompatible",
+        ),
+        ("PIL.UnidentifiedImageError", "cannot identify image file", "send it again"),
+        ("PermissionError", "[Errno 13] Permission denied: '/out'", "folder's permissions"),
         ("RuntimeError", "CUDA error: device-side assert triggered", "restart ComfyUI"),
         ("Exception", "Unauthorized: Please login first to use this node.", "COMFYUI_API_KEY"),
         ("aiohttp.ClientError", "Connection reset by peer", "network"),
-        ("ValueError", "something else", "Change that node's inputs"),
+        ("ValueError", "something else", "Change the inputs of that node"),
     ],
 )
-def test_a_failure_is_told_with_what_to_do(kind: str, message: str, advice: str) -> None:
-    assert advice in failed(kind, message)
+def test_the_error_of_a_node_comes_with_a_hint(kind: str, message: str, hint: str) -> None:
+    assert hint in failed(kind, message)
