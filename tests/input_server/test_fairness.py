@@ -130,7 +130,7 @@ def server(tmp_path: Path) -> FileServer:
             keys=(Key("owner", KEY),),
             signing_key=KEY,
             cache_dir=tmp_path / "copies",
-            trusted=parse_networks("127.0.0.1", "x"),
+            trusted_proxies=parse_networks("127.0.0.1", "x"),
         )
     )
 
