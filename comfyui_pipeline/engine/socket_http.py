@@ -112,7 +112,7 @@ class SocketResponse:
         self._timeout = timeout
         self._give_back = give_back
         self._is_chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
-        length = parse_count(headers.get("Content-Length"), at_most=MAX_LENGTH)
+        length = parse_count(headers.get("Content-Length", ""), at_most=MAX_LENGTH)
         self._left = 0 if self._is_chunked or status in (204, 304) else length
         """Bytes of the body, or of the current chunk; None: up to the end of the connection."""
         self._ended = not self._is_chunked and self._left == 0
