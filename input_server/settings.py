@@ -12,8 +12,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from .auth.access import Key, parse_keys
-from .auth.lockout import LockoutPolicy, Network, networks
+from .auth.keys import Key, parse_keys
+from .auth.lockout import LockoutPolicy
+from .auth.networks import Network, parse_networks
 from .env_file import read_env_file
 from .errors import ConfigError
 from .mounts.table import Mount, MountTable, parse_mounts
@@ -198,7 +199,7 @@ def _mounts(values: SettingsValues, results: Mount, base: Path) -> tuple[Mount, 
 
 
 def _networks(values: SettingsValues, name: str) -> tuple[Network, ...]:
-    return networks(values.text(name), name)
+    return parse_networks(values.text(name), name)
 
 
 def _lockout(values: SettingsValues) -> LockoutPolicy:

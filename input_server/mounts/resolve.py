@@ -16,11 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-DEVICES = frozenset(
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
-    + [f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"]
-)
-"""Names that Windows keeps for devices, with any extension and in any folder."""
+from ..device_names import is_device_name
+
 SHORT_NAME = re.compile(r"[^.]{1,7}~\d{1,3}(\.[^.]{0,3})?")
 FORBIDDEN = re.compile(r'[/\\*?"<>|\x00-\x1f\x7f]')
 WINDOWS = os.name == "nt"
@@ -92,7 +89,7 @@ def check_names(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
             or name[0] == "."
             or name[-1] in ". "
             or FORBIDDEN.search(name) is not None
-            or name.split(".")[0].strip().upper() in DEVICES
+            or is_device_name(name, streams=windows)
             or (windows and (":" in name or SHORT_NAME.fullmatch(name) is not None))
         )
         if odd:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.handler import FileServer
+from input_server.http.request import HttpRequest
 from input_server.mounts import disk_usage, open_files
 from input_server.mounts.open_files import OpenFileCache, descriptor_limit
 from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_regular_file

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from input_server.auth import signing
-from input_server.auth.access import Key
+from input_server.auth.keys import Key
 from input_server.gallery import listing
 from input_server.gallery.listing import (
     FolderListings,

@@ -25,17 +25,18 @@ import requests
 from PIL import Image
 
 from input_server import urls
-from input_server.auth import lockout, signing
-from input_server.auth.access import redact_target
-from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker
+from input_server.auth import deny_list, signing
+from input_server.auth.deny_list import DenyList
+from input_server.auth.lockout import LockoutPolicy, LockoutTracker
 from input_server.content_type import file_headers
 from input_server.gallery import listing
 from input_server.gallery.routes import Gallery
 from input_server.http.express import register
-from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
+from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse
-from input_server.http.server import listen_unix
+from input_server.http.sockets import listen_unix
 from input_server.images import image_info
 from input_server.images.variant_request import VariantRequest
 from input_server.images.variants import VariantCache
@@ -46,6 +47,7 @@ from input_server.mounts.resolve import Refused, check_names
 from input_server.mounts.retention import apply_plan, plan
 from input_server.mounts.table import CleanRules, Mount, MountTable
 from input_server.settings import Config, read, short_key_warnings
+from input_server.urls import redact_target
 from tests.apart import project
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.looked_at import KEY, node, png, prompt
@@ -76,7 +78,9 @@ class Decided:
         """``below``: a file of the mount, or a whole target; ``_`` for ``-`` in header names."""
         target = below if below.startswith("/") else f"{FILES}/m/{below}"
         named = {name.lower().replace("_", "-"): value for name, value in headers.items()}
-        asked = HttpRequest(method, urls.parse(target), urls.query(target), named, "127.0.0.1")
+        asked = HttpRequest(
+            method, urls.parse(target), urls.parse_query(target), named, "127.0.0.1"
+        )
         reply = self.server.answer(asked)
         if reply.file is not None:
             self.server.files.release(reply.file)
@@ -228,10 +232,10 @@ def test_a_denied_network_stays_denied_when_its_file_is_gone(
     told: list[str] = []
     deny = DenyList(file, told.append)
     file.unlink()
-    monkeypatch.setattr(lockout, "LOOK_SECONDS", 0.0)
-    assert deny.holds("192.0.2.9")
+    monkeypatch.setattr(deny_list, "CHECK_SECONDS", 0.0)
+    assert deny.contains("192.0.2.9")
     assert len(told) == 1
-    assert deny.holds("192.0.2.9")
+    assert deny.contains("192.0.2.9")
 
 
 def test_a_site_is_locked_out_after_four_times_the_keys_of_a_client() -> None:
@@ -246,7 +250,7 @@ def test_a_site_is_locked_out_after_four_times_the_keys_of_a_client() -> None:
 
 def test_a_signed_link_beyond_a_year_is_not_believed() -> None:
     now = 1_800_000_000
-    for seconds, verdict in ((366 * 24 * 3600, "good"), (366 * 24 * 3600 + 1, "wrong")):
+    for seconds, verdict in ((366 * 24 * 3600, "valid"), (366 * 24 * 3600 + 1, "invalid")):
         end = now + seconds
         told = signing.signature(KEY, "files", "m", ("a",), end)
         asked = {"exp": str(end), "sig": told}
@@ -266,7 +270,7 @@ def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixt
         def set(self, _name: str, _value: str) -> None: ...
         def send(self, _body: Any) -> None: ...
 
-    register(App(), decided().server, log=True)  # type: ignore[arg-type]
+    register(App(), decided().server, access_log=True)  # type: ignore[arg-type]
     target = f"{FILES}/m/absent.txt?sig=s3cret"
     request = SimpleNamespace(method="GET", ip="127.0.0.1", headers={}, original_url=target)
     handlers[0](request, Response())
@@ -522,7 +526,7 @@ def test_a_head_counts_no_bytes() -> None:
     metrics = Metrics(dict)
     sent = HttpResponse(200, {}, b"12345")
     for method in ("HEAD", "GET"):
-        metrics.note(sent, method, metrics.now())
+        metrics.record(sent, method, metrics.now())
     body = metrics.answer(None, {}, None).body.decode()  # type: ignore[arg-type]
     assert "comfyui_files_sent_bytes_total 5.0" in body
 
