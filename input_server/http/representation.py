@@ -9,8 +9,8 @@ from ..auth.access import Grant
 from ..content_type import may_be_compressible
 from ..images.variant_request import parse_variant_request
 from ..images.variants import VariantCache
+from ..mounts.mount import Mount
 from ..mounts.open_files import OpenFile
-from ..mounts.table import Mount
 from .accept_encoding import accepts_gzip
 from .offload import CACHE_ALIAS
 from .request import HttpRequest

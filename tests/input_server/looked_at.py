@@ -21,7 +21,7 @@ from input_server.gallery.routes import Gallery
 from input_server.http.handler import FileServer
 from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse
-from input_server.mounts.table import Mount
+from input_server.mounts.mount import Mount
 from input_server.settings import Config
 from tests.apart import project
 from tests.waiting import TIMEOUT

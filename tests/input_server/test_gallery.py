@@ -29,8 +29,9 @@ from input_server.gallery.listing import (
     position_after,
 )
 from input_server.mounts.disk_usage import Entry, cached_usage
+from input_server.mounts.mount import Mount
 from input_server.mounts.resolve import Exhausted
-from input_server.mounts.table import Mount, MountTable
+from input_server.mounts.table import MountTable
 from tests.input_server.looked_at import (
     KEY,
     SIGNING_KEY,
