@@ -138,7 +138,10 @@ def set_up_node() -> None:
     if _quiet([npm, "install", "--prefix", str(NODE), *quietly]) == 0 and stamp.parent.is_dir():
         stamp.write_text(wanted, "utf-8")
     else:
-        print("npm could not install it; tests of the bridge and ESLint will be skipped.", file=sys.stderr)
+        print(
+            "npm could not install it; tests of the bridge and ESLint will be skipped.",
+            file=sys.stderr,
+        )
 
 
 def _fingerprint() -> str:
