@@ -31,7 +31,7 @@ def register_routes(
     from .application import create_file_server
     from .http.express import register
     from .log import log_line
-    from .mounts.retention import start_cleanup_thread
+    from .mounts.cleanup import start_cleanup_thread
     from .settings import read, short_key_warnings
 
     base = Path(project_base_path) if project_base_path else None

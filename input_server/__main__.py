@@ -15,7 +15,7 @@ from .cli import add_commands, perform
 from .errors import ConfigError
 from .http.metrics_dir import shared_metrics_dir
 from .log import log_line
-from .mounts.retention import start_cleanup_thread
+from .mounts.cleanup import start_cleanup_thread
 from .settings import (
     PACKAGE,
     Config,

@@ -17,7 +17,9 @@ from .auth.lockout import LockoutPolicy
 from .auth.networks import Network, parse_networks
 from .env_file import read_env_file
 from .errors import ConfigError
-from .mounts.table import Mount, MountTable, parse_mounts
+from .mounts.mount import Mount
+from .mounts.mounts_setting import parse_mounts
+from .mounts.table import MountTable
 from .settings_table import SETTINGS
 from .settings_values import SettingsValues
 from .shared_settings import base_url, results_mount, server_output_mount

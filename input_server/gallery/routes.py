@@ -25,9 +25,10 @@ from ..images.formats import HEIF_TYPES, readable_types
 from ..images.image_info import ImageInfo, read_image_info
 from ..images.memory import MemoryBudget
 from ..mounts.disk_usage import Entry
+from ..mounts.mount import Mount
 from ..mounts.open_files import open_file
 from ..mounts.resolve import Missing, Refused, check_names, locate
-from ..mounts.table import Mount, MountTable
+from ..mounts.table import MountTable
 from ..urls import Route
 from .listing import (
     CURSOR,

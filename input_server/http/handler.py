@@ -15,9 +15,9 @@ from ..images.render_queue import RenderQueue, Requester
 from ..images.variant_request import VariantError
 from ..images.variants import NotCached, VariantCache
 from ..log import log_line
+from ..mounts.mount import Mount
 from ..mounts.open_files import MAX_CACHED, OpenFile, OpenFileCache
 from ..mounts.resolve import Missing, Refused, check_names, is_exhausted
-from ..mounts.table import Mount
 from ..settings import Config
 from ..urls import Route
 from .file_response import file_response

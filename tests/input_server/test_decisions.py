@@ -41,14 +41,15 @@ from input_server.images.variant_request import (
     parse_variant_request,
 )
 from input_server.images.variants import VariantCache
-from input_server.mounts import retention, table
+from input_server.mounts import cleanup, retention, table
 from input_server.mounts.disk_usage import Entry
+from input_server.mounts.mount import CleanRules, Mount
+from input_server.mounts.mounts_file import mount_to_json, parse_mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import CleanRules, Mount, mount_to_json, parse_mount
 from input_server.settings import Config, is_loopback, read, short_key_warnings
 from input_server.urls import Route, parse_query
-from tests.input_server.looked_at import KEY, GalleryHarness, node, png, prompt
-from tests.input_server.test_image_memory import flat_png
+from tests.input_server.gallery_harness import KEY, GalleryHarness, node, png, prompt
+from tests.input_server.images.test_image_memory import flat_png
 
 PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
 NAMES = ("a", "b.png")
@@ -436,8 +437,8 @@ def test_the_bounds_of_what_is_remembered() -> None:
     )
     assert (embedded_texts.MAX_TEXT_BYTES, containers.MAX_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
-    assert (deny_list.CHECK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
-    assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)
+    assert (deny_list.CHECK_SECONDS, table.CHECK_SECONDS) == (2.0, 1.0)
+    assert (cleanup.FIRST_SECONDS, cleanup.INTERVAL_SECONDS) == (60.0, 3600.0)
     assert retention.MIN_AGE_SECONDS == 3600.0
 
 
@@ -490,12 +491,12 @@ def test_the_least_that_a_setting_may_be(tmp_path: Path) -> None:
     base = {"alias": "a", "folder": "x"}
     for name in ("cache_seconds", "quota_mb"):
         assert getattr(parse_mount({**base, name: 0}, tmp_path / "f"), name) == 0
-        with pytest.raises(ConfigError, match="at least 0"):
+        with pytest.raises(ConfigError, match="from 0 on"):
             parse_mount({**base, name: -1}, tmp_path / "f")
     for rule in ("older_than_days", "total_mb", "most_files", "keep_newest"):
         found = parse_mount({**base, "clean": {rule: 0}}, tmp_path / "f")
         assert getattr(found.clean, rule) == 0
-        with pytest.raises(ConfigError, match="at least 0"):
+        with pytest.raises(ConfigError, match="from 0 on"):
             parse_mount({**base, "clean": {rule: -1}}, tmp_path / "f")
     assert mount_to_json(parse_mount(base, tmp_path / "f"))["folder"] == str(tmp_path / "x")
     assert CleanRules() == CleanRules(None, None, None, 0)

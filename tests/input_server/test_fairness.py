@@ -36,7 +36,7 @@ from input_server.images.render_queue import (
     Ticket,
 )
 from input_server.images.variant_request import VariantRequest, parse_variant_request
-from input_server.mounts.table import Mount
+from input_server.mounts.mount import Mount
 from input_server.settings import Config
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted

@@ -28,8 +28,8 @@ from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse, text_response
 from input_server.http.send_limits import ChunkedBodies
 from input_server.http.sockets import listen
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache
-from input_server.mounts.table import Mount
 from input_server.settings import Config, read
 from input_server.urls import parse
 from tests.input_server.running import KEY

@@ -41,16 +41,18 @@ from input_server.images import image_info
 from input_server.images.variant_request import VariantRequest
 from input_server.images.variants import VariantCache
 from input_server.link_command import MOST_HOURS
-from input_server.mounts import retention
+from input_server.mounts import cleanup, retention
 from input_server.mounts.disk_usage import walk
+from input_server.mounts.mount import CleanRules, Mount
+from input_server.mounts.removal import apply_plan
 from input_server.mounts.resolve import Refused, check_names
-from input_server.mounts.retention import apply_plan, plan
-from input_server.mounts.table import CleanRules, Mount, MountTable
+from input_server.mounts.retention import plan
+from input_server.mounts.table import MountTable
 from input_server.settings import Config, read, short_key_warnings
 from input_server.urls import redact_target
 from tests.apart import project
+from tests.input_server.gallery_harness import KEY, node, png, prompt
 from tests.input_server.hosts import Host, needs_node
-from tests.input_server.looked_at import KEY, node, png, prompt
 from tests.waiting import TIMEOUT
 
 HOUR, DAY = 3600.0, 24 * 3600.0
@@ -360,7 +362,7 @@ def test_a_read_only_mount_inside_a_cleaned_one_keeps_its_files(tmp_path: Path) 
     beside = Mount("keep", tmp_path / "keep", read_only=True)
     (planned,) = retention.plans([cleaned], time.time(), [beside])
     assert [removal.entry.path for removal in planned.removals] == ["a.txt"]
-    retention.clean_all([cleaned, beside], lambda _: None)
+    cleanup.clean_all([cleaned, beside], lambda _: None)
     assert kept.exists()
     assert not gone.exists()
 
@@ -385,7 +387,7 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
     told: list[str] = []
     assert apply_plan(planned, told.append) == (0, 0)
     assert path.exists()
-    assert told == ["left m/a.txt (1 bytes): it has changed meanwhile"]
+    assert told == ["left m/a.txt (1 bytes): it has changed since"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
@@ -399,7 +401,7 @@ def test_what_lies_behind_a_link_by_now_stays(tmp_path: Path) -> None:
     told: list[str] = []
     assert apply_plan(planned, told.append) == (0, 0)
     assert (tmp_path / "m" / "kept" / kept.name).exists()
-    assert told == ["left m/sub/a.txt (1 bytes): a link lies on its way"]
+    assert told == ["left m/sub/a.txt (1 bytes): its path contains a symlink"]
 
 
 # -- the gallery -----------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ from input_server.http.send_limits import (
     open_regular_files,
 )
 from input_server.http.sockets import UNSENT_BYTES, listen
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import Mount
 from input_server.settings import read
 from tests.input_server.running import KEY, Running, memory, processes
 
