@@ -108,8 +108,8 @@ def _choices(engine: Engine, what: str, name: str) -> Mapping[str, Any]:
 
 def _queue(engine: Engine) -> Mapping[str, Any]:
     state = engine.queue_state()
-    running = [str(item[1]) for item in state["queue_running"]]
-    pending = [str(item[1]) for item in sorted(state["queue_pending"], key=lambda item: item[0])]
+    running = [entry.prompt_id for entry in state.running]
+    pending = [entry.prompt_id for entry in state.pending]
     text = f"{len(running)} running, {len(pending)} waiting."
     if running or pending:
         text += f" Prompt ids in order: {', '.join(running + pending)}."

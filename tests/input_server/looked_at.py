@@ -16,11 +16,12 @@ from PIL import Image, PngImagePlugin
 
 from input_server import urls
 from input_server.auth import signing
-from input_server.auth.access import Key
+from input_server.auth.keys import Key
 from input_server.gallery.routes import Gallery
-from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.handler import FileServer
+from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse
-from input_server.mounts.table import Mount
+from input_server.mounts.mount import Mount
 from input_server.settings import Config
 from tests.apart import project
 from tests.waiting import TIMEOUT
@@ -99,7 +100,7 @@ class GalleryHarness:
         self.server.pages["gallery"] = Gallery(self.server.mounts, config.signing_key)
 
     def ask(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> HttpResponse:
-        asked = HttpRequest(method, urls.parse(target), urls.query(target), {}, peer)
+        asked = HttpRequest(method, urls.parse(target), urls.parse_query(target), {}, peer)
         reply = self.server.answer(asked)
         if reply.file is not None:
             self.server.files.release(reply.file)

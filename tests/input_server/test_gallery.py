@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from input_server.auth import signing
-from input_server.auth.access import Key
+from input_server.auth.keys import Key
 from input_server.gallery import listing
 from input_server.gallery.listing import (
     FolderListings,
@@ -29,8 +29,9 @@ from input_server.gallery.listing import (
     position_after,
 )
 from input_server.mounts.disk_usage import Entry, cached_usage
+from input_server.mounts.mount import Mount
 from input_server.mounts.resolve import Exhausted
-from input_server.mounts.table import Mount, MountTable
+from input_server.mounts.table import MountTable
 from tests.input_server.looked_at import (
     KEY,
     SIGNING_KEY,

@@ -24,8 +24,8 @@ from input_server.images.render import render
 from input_server.images.render_cost import ENCODING
 from input_server.images.variant_request import VariantError, VariantRequest
 from input_server.images.variants import VariantCache
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, processes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -17,8 +17,8 @@ from PIL import Image, ImageCms
 
 from input_server.images.variant_request import VariantError, VariantRequest, parse_variant_request
 from input_server.images.variants import VariantCache
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache
-from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
 
