@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.report import text_result
 from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow import graph as graphs
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.engine.protocol import Engine
 
 MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
     {

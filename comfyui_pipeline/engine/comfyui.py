@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -78,7 +78,7 @@ class ComfyUI:
 
     def queue(self, job: Job) -> QueuedJob:
         """Subscribe, then post; each job has its own client id."""
-        client_id = f"{self._prefix}-{uuid.uuid4().hex}"
+        client_id = f"{self._prefix}-{os.urandom(16).hex()}"
         body = {
             "prompt": {
                 node_id: {**node, "inputs": dict(node.get("inputs") or {})}

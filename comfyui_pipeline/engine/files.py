@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -123,7 +123,7 @@ def _form(content: bytes, name: str, fields: Mapping[str, str]) -> tuple[bytes, 
     """A multipart body and its content type. The name is sent as raw UTF-8: the server stores
     percent-encoding literally.
     """
-    boundary = uuid.uuid4().hex
+    boundary = os.urandom(16).hex()
     safe_name = "".join("_" if letter in '"\\\r\n' else letter for letter in name)
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()

@@ -106,7 +106,9 @@ def connect(url: ServerUrl, until: float, seconds: float = CONNECT_SECONDS) -> W
 
 
 def _addresses(url: ServerUrl, until: float) -> Sequence[Address]:
-    """The addresses behind the name. Only the resolver, which has no time limit, needs a thread."""
+    """The addresses behind the name. Only resolving one, which has no time limit, needs a thread."""
+    if "." in url.host and _is_literal(url.host):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (url.host, url.port))]
 
     def resolve() -> Sequence[Address]:
         return socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)

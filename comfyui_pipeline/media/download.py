@@ -6,7 +6,6 @@ Which addresses may be connected to is decided in ``address_guard.py``.
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from pathlib import Path
@@ -127,7 +126,7 @@ def _request(url: str, policy: DownloadPolicy, guard: ConnectionGuard) -> tuple[
             )
         _check_head(response.headers, shown, policy)
         content = _body(response, shown, policy, guard)
-    except (HTTPError, HTTPException, OSError, ssl.SSLError) as error:
+    except (HTTPError, HTTPException, OSError) as error:
         guard.remaining(0)
         raise _failed(shown, error, policy) from error
     except UnicodeError:  # urllib3 encodes the host again
@@ -243,6 +242,8 @@ def _body(
 
 
 def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
+    import ssl  # 6 ms, and only downloads need it
+
     from urllib3.exceptions import TimeoutError as Slow
 
     inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error

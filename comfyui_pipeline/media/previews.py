@@ -90,6 +90,8 @@ def _unchanged(file: Path, limit: int) -> str | None:
 
 def _copy(file: Path, limit: int, memory: ImageMemory, *, full: bool) -> str | None:
     """A WebP of the first frame with at most ``limit`` characters; None when no size fits."""
+    # without WebPImagePlugin, saving imports all of Pillow's formats (20 ms)
+    from PIL import WebPImagePlugin  # noqa: F401
     from PIL.Image import Resampling
 
     sizes = (*LARGE, *SMALL) if full else SMALL

@@ -16,6 +16,8 @@ def accepts_gzip(field: str) -> bool:
 
     Entries with an invalid weight are ignored. If a coding is listed twice, the higher weight counts.
     """
+    if not field:
+        return False
     weights = _weights(field) if len(field) <= MAX_CHARACTERS else {}
     listed = [weights[name] for name in GZIP if name in weights]
     weight = max(listed) if listed else weights.get("*", 0.0)

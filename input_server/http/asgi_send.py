@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -100,11 +101,13 @@ async def send_bytes(response: HttpResponse, method: str, send: Send) -> None:
 
 
 def _start(response: HttpResponse) -> Message:
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in response.headers.items()
-    ]
+    headers = [_encode(name, value) for name, value in response.headers.items()]
     return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+@lru_cache(maxsize=4096)  # most headers are the same for every response, or for every one of a file
+def _encode(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.lower().encode("latin-1"), value.encode("latin-1")
 
 
 def _sendfile(response: HttpResponse, file: OpenFile) -> HttpResponse:

@@ -66,7 +66,9 @@ def _tags(field: str) -> Iterator[tuple[str, str]]:
 
 def parse_date(value: str | None) -> datetime | None:
     """Parse an HTTP date in any of the three formats of RFC 9110, 5.6.7. None if it is invalid."""
-    text = (value or "").strip(" \t")
+    if not value:
+        return None
+    text = value.strip(" \t")
     if found := IMF_FIXDATE.fullmatch(text):
         day, month, year, *clock = found.groups()
     elif found := RFC850_DATE.fullmatch(text):

@@ -27,10 +27,10 @@ class Representation:
 
 def may_need_rendering(request: HttpRequest) -> bool:
     """Return whether choosing may have to render or compress, judging by the URL alone."""
-    if parse_variant_request(request.query) is not None:
+    if request.query and parse_variant_request(request.query) is not None:
         return True
     names = request.route.names
-    return _wants_gzip(request) and may_be_compressible(names[-1] if names else "")
+    return bool(names) and may_be_compressible(names[-1]) and _wants_gzip(request)
 
 
 def choose_representation(
@@ -48,7 +48,7 @@ def choose_representation(
     """
     headers = {"Cache-Control": mount.cache_control}
     chosen = file
-    variant = parse_variant_request(request.query)
+    variant = parse_variant_request(request.query) if request.query else None
     if variant is not None:
         if grant.expires is not None:  # the signature does not cover size and quality
             variant = variant.rounded
