@@ -48,8 +48,8 @@ from input_server.mounts.mounts_file import mount_to_json, parse_mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
 from input_server.settings import Config, is_loopback, read, short_key_warnings
 from input_server.urls import Route, parse_query
-from tests.input_server.looked_at import KEY, GalleryHarness, node, png, prompt
-from tests.input_server.test_image_memory import flat_png
+from tests.input_server.gallery_harness import KEY, GalleryHarness, node, png, prompt
+from tests.input_server.images.test_image_memory import flat_png
 
 PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
 NAMES = ("a", "b.png")

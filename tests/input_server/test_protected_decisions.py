@@ -51,8 +51,8 @@ from input_server.mounts.table import MountTable
 from input_server.settings import Config, read, short_key_warnings
 from input_server.urls import redact_target
 from tests.apart import project
+from tests.input_server.gallery_harness import KEY, node, png, prompt
 from tests.input_server.hosts import Host, needs_node
-from tests.input_server.looked_at import KEY, node, png, prompt
 from tests.waiting import TIMEOUT
 
 HOUR, DAY = 3600.0, 24 * 3600.0
