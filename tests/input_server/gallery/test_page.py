@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.browser import Browser, Tab, running
-from tests.input_server.looked_at import KEY, PROJECT, Served, png, prompt, serving, signed
+from tests.input_server.gallery_harness import KEY, PROJECT, Served, png, prompt, serving, signed
 from tests.waiting import TIMEOUT, with_more_time
 
 MANY = 150
