@@ -62,7 +62,7 @@ def batch(
 
 def _with_remains(error: ToolError, record: CallRecord) -> ToolError:
     text = str(error)
-    return ToolError(text, record.remains(text), code=error.code)
+    return ToolError(text, record.summary(text), code=error.code)
 
 
 def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, Any]]:
