@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import BatchFailed, ToolError, unexpected
 from comfyui_pipeline.process import threads

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
 from comfyui_pipeline import pipeline
-from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
 from comfyui_pipeline.engine.http import LostReply
 from comfyui_pipeline.engine.protocol import Engine, JobState
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
 from comfyui_pipeline.prepare import PreparedJob, Stopwatch, prepare
-from comfyui_pipeline.report import text_result
 from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow import graph as graphs
 
 CANCEL_SECONDS = 15.0
@@ -147,9 +146,3 @@ def _told(state: JobState) -> str:
     return {"running": "It is running.", "ended": "It has ended."}.get(
         state.stage, "It is unknown."
     )
-
-
-LaterCommand = Callable[[ToolCall, Settings, Engine, float, CallRecord], Mapping[str, Any]]
-COMMANDS: Mapping[str, LaterCommand] = MappingProxyType(
-    {"submit": submit, "status": status, "result": result, "cancel": cancel}
-)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from comfyui_pipeline import report
-from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
 from comfyui_pipeline.engine.http import LostReply
 from comfyui_pipeline.engine.protocol import Engine, Job, JobHandle, JobResult

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from comfyui_pipeline import load
-from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.engine.protocol import Engine, Files, Job
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.load import LoadedWorkflow
@@ -22,6 +22,7 @@ from comfyui_pipeline.media.sources import AllowedFolders
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
+from comfyui_pipeline.workflow.changes import Change, Plan
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field, replace
 
@@ -58,7 +59,7 @@ class PreparedJob:
     name: str
     job: Job
     graph: Graph
-    changes: tuple[patch.Change, ...]
+    changes: tuple[Change, ...]
     guesses: tuple[str, ...]
     skipped_outputs: Mapping[str, str]
     notes: tuple[str, ...]
@@ -94,13 +95,13 @@ def prepare(
         changes=tuple(changes),
         guesses=plan.guesses,
         skipped_outputs=checked.skipped_outputs,
-        notes=(*opened.notes, *done, *_doubts(call, plan)),
+        notes=(*opened.notes, *done, *_ignored_keys(call, plan)),
     )
 
 
 def _planned(
     call: ToolCall, settings: Settings, engine: Engine, opened: LoadedWorkflow, drawn: int
-) -> tuple[LoadedWorkflow, patch.Plan]:
+) -> tuple[LoadedWorkflow, Plan]:
     """Fill the template's places, add what LoRAs need, and plan every change.
 
     What does not fit is looked at once more beside the server's classes as they are now.
@@ -120,7 +121,7 @@ def _planned(
         opened = _with_loaders(opened, len(wanted), engine)
     prefix = file_names.prefix_from_words(words.replace("%", " "))
 
-    def plan() -> patch.Plan:
+    def plan() -> Plan:
         return patch.plan(
             opened.graph, call, short, requested_loras=wanted, random_seed=drawn, prefix=prefix
         )
@@ -170,17 +171,17 @@ def _extra_data(opened: LoadedWorkflow, settings: Settings) -> dict[str, Any]:
     return extra
 
 
-def _doubts(call: ToolCall, plan: patch.Plan) -> Iterator[str]:
-    yield from (told for key, told in call.likely_typos.items() if key not in plan.used_keys)
+def _ignored_keys(call: ToolCall, plan: Plan) -> Iterator[str]:
+    yield from (warning for key, warning in call.ignored.items() if key not in plan.used_keys)
 
 
 def _bring_files(
-    changes: Sequence[patch.Change],
+    changes: Sequence[Change],
     settings: Settings,
     engine: Engine,
     deadline: float,
     max_side: int | None,
-) -> tuple[list[patch.Change], list[str]]:
+) -> tuple[list[Change], list[str]]:
     """Each file that a change names, brought to the server side by side; and what was done to them.
 
     The changes then hold the files' names there.
@@ -220,7 +221,7 @@ class _Placing:
             memory=self.settings.memory,
         )
 
-    def mask(self, change: patch.Change) -> str:
+    def mask(self, change: Change) -> str:
         policy = load.download_policy(self.settings)
         return upload.place_masked(
             change.mask or "",
@@ -247,9 +248,6 @@ def _side_by_side(bring: Callable[[Item], Made], items: Sequence[Item]) -> list[
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _file_of(change: patch.Change) -> tuple[str, InputKind]:
-    """What a change names, and what its input takes."""
-    if change.reason == "mask" and "IMAGE" in change.target.node.outputs:
-        return change.value, "mask"
-    spec = change.target.spec
-    return change.value, (spec.file_kind if spec else None) or "image"
+def _file_of(change: Change) -> tuple[str, InputKind]:
+    """What a change names, and the kind of file that its input takes."""
+    return change.value, change.file_kind

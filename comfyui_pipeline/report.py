@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.workflow.patch import Change
+from comfyui_pipeline.text_result import text_result
+from comfyui_pipeline.workflow.changes import Change, Origin
 from input_server.light_dataclasses import asdict, dataclass, field
 
 TEXTS: Mapping[str, str] = MappingProxyType(
@@ -140,7 +141,7 @@ def tell(report: Report) -> dict[str, Any]:
                 "node_id": c.target.node.id,
                 "input": c.target.name,
                 "value": c.value,
-                "from": c.reason,
+                "from": c.source,
             }
             for c in report.changes
         ],
@@ -148,11 +149,6 @@ def tell(report: Report) -> dict[str, Any]:
         "warnings": warnings,
         "timings_ms": dict(report.timings_ms),
     }
-
-
-def text_result(text: str, **fields: Any) -> dict[str, Any]:
-    """The result of a question: one text part, and the same for programs."""
-    return {"content": [{"type": "text", "text": text}], **fields}
 
 
 def _headline(report: Report) -> str:
@@ -258,7 +254,7 @@ def _measure(output: ResultOutput) -> str:
 
 
 def _facts(report: Report) -> Iterator[str]:
-    told = [_change(change) for change in report.changes if change.reason not in ("drawn", "seed")]
+    told = [_change(change) for change in report.changes if not change.is_seed]
     if told:
         yield TEXTS["changed"].format(changes="; ".join(_first(told)))
     if report.guesses:
@@ -284,8 +280,12 @@ def _cut(shown: str, most: int) -> str:
 
 
 def _seed_line(report: Report) -> str:
-    reasons = {change.reason for change in report.changes}
-    key = "seed_drawn" if "drawn" in reasons else "seed_kept" if "seed" in reasons else "seed_as_is"
+    origins = {change.origin for change in report.changes}
+    key = "seed_as_is"
+    if Origin.RANDOM_SEED in origins:
+        key = "seed_drawn"
+    elif Origin.GIVEN_SEED in origins:
+        key = "seed_kept"
     values = sorted(set(report.seeds.values()), key=str)
     if len(values) == 1:
         return TEXTS[key].format(seeds=values[0])

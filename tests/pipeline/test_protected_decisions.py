@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import pipeline, report, settings
-from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CANCELLED, ENDED, NOT_AVAILABLE, QUEUED, SENT, CallRecord
 from comfyui_pipeline.engine.protocol import Job, JobResult
 from comfyui_pipeline.media import previews
