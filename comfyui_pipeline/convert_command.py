@@ -15,8 +15,8 @@ from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import PackagesMissing, ToolError, WorkflowError
 from comfyui_pipeline.process import dependencies
 from comfyui_pipeline.workflow import files
-from comfyui_pipeline.workflow.convert import document
-from comfyui_pipeline.workflow.convert import prompt as convert
+from comfyui_pipeline.workflow.convert.document import read_document
+from comfyui_pipeline.workflow.convert.prompt import convert
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -86,7 +86,7 @@ def _schemas(
     classes: set[str] = set()
     for flow in found.values():
         if isinstance(flow, files.Workflow) and flow.nodes is None:
-            classes |= document.read(flow.ui or {}).class_types()
+            classes |= read_document(flow.ui or {}).class_types()
     if not classes:
         return {}
     from comfyui_pipeline.engine.comfyui import ComfyUI
@@ -125,7 +125,7 @@ def _one(
     unknown: tuple[str, ...] = ()
     if prompt is None:
         try:
-            made = convert.convert(flow.ui or {}, schemas, seed=chosen.seed)
+            made = convert(flow.ui or {}, schemas, seed=chosen.seed)
         except ToolError as error:
             return _fail(f"{path.name}: {error}")
         prompt, notes, unknown = made.prompt, made.notes, made.unknown

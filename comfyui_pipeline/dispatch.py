@@ -95,7 +95,7 @@ def _engine(settings: Settings, started: float) -> Iterator[Engine]:
             settings.client_prefix,
             headers=settings.auth,
             deadline=started + settings.timeout,
-            after=settings.after,
+            after=settings.fetch_grace,
             timeouts=Timeouts(stall_timeout=settings.stall_timeout),
             log=_to_stderr,
         )

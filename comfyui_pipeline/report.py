@@ -1,7 +1,7 @@
-"""The result as the host wants it: text for the AI and its people, fields for programs.
+"""Word the response: text for the AI and the user, fields for programs.
 
-All words of an answer that went well stand in ``TEXTS``. What is long is shortened here where that
-can be done with sense; ``bounds`` then sees to it that no answer is too long.
+``TEXTS`` holds every sentence of a successful response. Long values are shortened here where that
+makes sense; ``bounded.truncate`` then enforces the size limit of every response.
 """
 
 from __future__ import annotations
@@ -12,165 +12,172 @@ from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
+from comfyui_pipeline.media.previews import Previews
+from comfyui_pipeline.outcome import Ending, Outcome, ResultOutput
 from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow.changes import Change, Origin
-from input_server.light_dataclasses import asdict, dataclass, field
+from input_server.light_dataclasses import asdict
 
 TEXTS: Mapping[str, str] = MappingProxyType(
     {
-        "done": "Done: the workflow {workflow} ran in {seconds} s.",
-        "partly": "PARTLY FAILED: of the workflow {workflow} not every output is here ({seconds} s).",
-        "unfinished": (
-            "NOT FINISHED within the time limit ({seconds} s): the workflow {workflow} is still "
-            "running at ComfyUI (prompt id {prompt_id}). Get the rest with the command result. So far:"
+        "complete": "Done: workflow {workflow} finished in {seconds} s.",
+        "partial": (
+            "PARTLY FAILED: workflow {workflow} finished in {seconds} s, but some outputs are missing."
         ),
-        "stopped": (
-            "NOT FINISHED within the time limit ({seconds} s), and cancelled, as asked: the workflow "
-            "{workflow} (prompt id {prompt_id}). Until then:"
+        "late": (
+            "NOT FINISHED within the time limit ({seconds} s): workflow {workflow} is still running at "
+            "ComfyUI (prompt id {prompt_id}). Get the remaining outputs with the command result. "
+            "Outputs so far:"
         ),
-        "picture": "![{alt}]({url})",
+        "cancelled": (
+            "NOT FINISHED within the time limit ({seconds} s), and cancelled as requested: workflow "
+            "{workflow} (prompt id {prompt_id}). Outputs until then:"
+        ),
+        "image": "![{alt}]({url})",
         "file": "[{alt}]({url})",
-        "unserved": "{path} (no URL: {why})",
+        "no_url": "{path} (no URL: {why})",
         "no_key": "FILE_SERVER_ACCESS_KEY is not set",
-        "more": "…and {count} more outputs{kinds}: {where}",
+        "more_outputs": "…and {count} more outputs{kinds}: {where}",
         "gallery": "[all files, newest first]({url})",
-        "folder": "they are in the folder {folder}",
-        "stored_text": "Text from node {node} ({what}): [{alt}]({url}), it begins: {text}",
-        "more_facts": "…and {count} more",
-        "from": "{what}, from node {node}{preview}",
-        "preview": " (a preview, not saved at ComfyUI)",
+        "folder": "see the folder {folder}",
+        "more": "…and {count} more",
+        "output": "{link} {properties}, from node {node}{preview}",
+        "preview": " (preview, not saved by the workflow)",
         "text": "Text from node {node}: {text}",
+        "long_text": "Text from node {node} ({properties}): [{alt}]({url}), it begins: {text}",
         "changed": "Changed: {changes}.",
-        "guessed": "Guessed: {guesses}.",
         "change": "{label}, {name} = {value}{link}",
-        "link": " (was fed by a link)",
-        "seed_kept": "Seed: {seeds} (as given).",
-        "seed_drawn": 'Seed: {seeds} (drawn; give it as "seed" for the same result again).',
-        "seed_as_is": "Seed: {seeds}.",
-        "cached": "Nothing had changed since an earlier run, so ComfyUI gave its earlier result.",
-        "failed_node": "Did not run: {node}: {reason}",
-        "failed_output": "Is not here: {name}: {reason}",
+        "link": " (replaces a link)",
+        "guesses": "Guessed: {guesses}.",
+        "seed_given": "Seed: {seeds} (as given).",
+        "seed_random": 'Seed: {seeds} (random; pass it as "seed" to get the same result again).',
+        "seed_unchanged": "Seed: {seeds}.",
+        "seed_of_node": "{seed} in node {node}",
+        "from_cache": (
+            "Nothing has changed since an earlier job, so ComfyUI returned the results of that one."
+        ),
+        "node_error": "Node did not run: {node}: {reason}",
+        "failed": "Output is missing: {name}: {reason}",
+        "skipped_previews": (
+            '{count} previews were left out; pass "previews": "true" to get them as well.'
+        ),
+        "reduced": "{count} images in this response are smaller copies, because of its size limit.",
+        "no_preview": "no preview of {name}: {reason}.",
+        "not_shown": "{count} images are not shown in this response; open their links.",
         "warning": "Warning: {text}",
     }
 )
 SHOWN_VALUE = 160
+"""Characters of a changed value."""
 SHOWN_TEXT = 1500
-"""Characters of a text that a node gave; a longer one is also a file (``collect.LONG_TEXT``)."""
-MOST_OUTPUTS = 20
+"""Characters of a node's text; a longer one is a file as well (``outputs.LONG_TEXT``)."""
+MAX_OUTPUTS = 20
 """Outputs that are listed one by one."""
 OUTPUTS_BYTES = 7_000
+"""Bytes of the lines of outputs."""
 FACT_BYTES = 1_500
-"""Bytes of the text for outputs, and for all changes, guesses, seeds or warnings each."""
+"""Bytes of all changes, all guesses, all seeds, and all warnings each."""
+NO_PREVIEWS = Previews(())
+NO_TIMINGS: Mapping[str, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ResultOutput:
-    """One result as programs get it. ``path`` is on this machine; sizes in bytes and pixels.
-
-    ``seconds``: how long it plays, for films, sounds and animated pictures. ``note``: what a reader
-    should know of this file; ``no_url``: why it has no URL though there is a key.
-    """
-
-    node_id: str
-    title: str
-    kind: str
-    file: str | None = None
-    path: str | None = None
-    url: str | None = None
-    bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    seconds: float | None = None
-    sha256: str | None = None
-    text: str | None = None
-    preview: bool = False
-    note: str | None = None
-    no_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All that is to be told of one run.
-
-    ``node_errors``: label of a node -> why it did not run; ``failed``: file -> why it is not here;
-    ``stopped``: it was late, and is cancelled. ``gallery``: the URL of the page that shows the results,
-    ``folder``: where they lie.
-    """
-
-    workflow: str
-    prompt_id: str
-    complete: bool
-    outputs: tuple[ResultOutput, ...]
-    changes: tuple[Change, ...]
-    guesses: tuple[str, ...]
-    seeds: Mapping[str, int]
-    node_errors: Mapping[str, str]
-    notes: tuple[str, ...]
-    cached: bool
-    stopped: bool = False
-    failed: Mapping[str, str] = field(default_factory=dict)
-    pictures: tuple[str, ...] = ()  # data: URIs for models that can see
-    timings_ms: Mapping[str, int] = field(default_factory=dict)
-    gallery: str | None = None
-    folder: str = ""
-
-
-def tell(report: Report) -> dict[str, Any]:
-    """The host's ``result``: ``content`` for the AI, the rest for programs."""
-    warnings = list(_warnings(report))
+def build_result(
+    outcome: Outcome, previews: Previews = NO_PREVIEWS, timings_ms: Mapping[str, int] = NO_TIMINGS
+) -> dict[str, Any]:
+    """Return the host's ``result``: ``content`` for the AI, the other fields for programs."""
+    warnings = [*_warnings(outcome), *_preview_warnings(outcome, previews)]
     lines = [
-        _headline(report),
-        *_output_lines(report),
-        *(f"- {line}" for line in _facts(report)),
+        _headline(outcome, timings_ms.get("total", 0)),
+        *_output_lines(outcome),
+        *(f"- {line}" for line in _facts(outcome)),
         *(f"- {TEXTS['warning'].format(text=text)}" for text in _first(warnings)),
     ]
     return {
         "content": [
             {"type": "text", "text": "\n".join(lines)},
-            *({"type": "image_url", "image_url": {"url": uri}} for uri in report.pictures),
+            *({"type": "image_url", "image_url": {"url": uri}} for uri in previews.uris),
         ],
-        "workflow": report.workflow,
-        "prompt_id": report.prompt_id,
-        "complete": report.complete and not report.node_errors and not report.failed,
-        "outputs": [_fields(output) for output in report.outputs],
-        "outputs_total": len(report.outputs),
-        "seeds": dict(report.seeds),
+        "workflow": outcome.workflow,
+        "prompt_id": outcome.prompt_id,
+        "complete": outcome.ending is Ending.COMPLETE,
+        "outputs": [_fields(output) for output in outcome.outputs],
+        "outputs_total": len(outcome.outputs),
+        "seeds": dict(outcome.seeds),
         "changes": [
             {
-                "node_id": c.target.node.id,
-                "input": c.target.name,
-                "value": c.value,
-                "from": c.source,
+                "node_id": change.target.node.id,
+                "input": change.target.name,
+                "value": change.value,
+                "from": change.source,
             }
-            for c in report.changes
+            for change in outcome.changes
         ],
-        "guesses": list(report.guesses),
+        "guesses": list(outcome.guesses),
         "warnings": warnings,
-        "timings_ms": dict(report.timings_ms),
+        "timings_ms": dict(timings_ms),
     }
 
 
-def _headline(report: Report) -> str:
-    lacking = report.node_errors or report.failed
-    key = "partly" if lacking else "done"
-    if not report.complete:
-        key = "stopped" if report.stopped else "unfinished"
-    seconds = f"{report.timings_ms.get('total', 0) / 1000:.1f}"
-    return TEXTS[key].format(workflow=report.workflow, seconds=seconds, prompt_id=report.prompt_id)
-
-
-def plain(prompt_id: str, outputs: Sequence[ResultOutput], why: str) -> dict[str, Any]:
-    """The result where ``tell`` failed (``why``): what there is, in its barest form."""
-    places = [str(output.url or output.path or output.text) for output in outputs[:MOST_OUTPUTS]]
-    lines = [f"The run has ended (prompt id {prompt_id}). {why}", *places]
+def minimal_result(outcome: Outcome, error: Exception) -> dict[str, Any]:
+    """Return the bare ``result`` for when ``build_result`` raised ``error``: places of the outputs."""
+    why = f"The response could not be written ({type(error).__name__}); please report this."
+    places = [str(output.url or output.path or output.text) for output in outcome.outputs]
     return text_result(
-        "\n".join(lines),
-        prompt_id=prompt_id,
+        "\n".join(
+            [f"The job has ended (prompt id {outcome.prompt_id}). {why}", *places[:MAX_OUTPUTS]]
+        ),
+        prompt_id=outcome.prompt_id,
         complete=False,
-        outputs=[_fields(output) for output in outputs],
-        outputs_total=len(outputs),
+        outputs=[_fields(output) for output in outcome.outputs],
+        outputs_total=len(outcome.outputs),
         warnings=[why],
+    )
+
+
+def no_output_error(outcome: Outcome) -> ToolError:
+    """Return the error for a job without any output, whatever status the server gave it."""
+    if outcome.failed:
+        return next(iter(outcome.failed.values()))
+    if not outcome.finished:
+        return _late_error(outcome)
+    if outcome.node_errors:
+        reasons = "; ".join(f"{node}: {why}" for node, why in outcome.node_errors.items())
+        return JobFailed(f"The job has no output: {reasons}.", "Correct this and call again.")
+    return JobFailed(
+        "The job ended without an error but gave no output.",
+        "The saving node may be muted or get an empty batch; check the workflow in ComfyUI.",
+    )
+
+
+def _late_error(outcome: Outcome) -> JobTimeout:
+    prompt_id = f"(prompt id {outcome.prompt_id})"
+    command = f'{{"command": "result", "prompt_id": "{outcome.prompt_id}"}}'
+    state = "is still running" if outcome.started else "is still waiting in the queue"
+    if outcome.cancelled:
+        return JobTimeout(
+            f"The job did not end within this call's time limit and was cancelled as requested "
+            f"{prompt_id}.",
+            "Request a smaller or simpler image.",
+        )
+    if outcome.cancel_requested:
+        return JobTimeout(
+            "The job did not end within this call's time limit. ComfyUI was asked to cancel it, but "
+            f"it {state} {prompt_id}.",
+            "ComfyUI stops a job between two sampling steps only; check it with "
+            f"{command.replace('result', 'status', 1)}.",
+        )
+    return JobTimeout(
+        f"The job {state} at ComfyUI after this call's time limit {prompt_id}; it has no output yet.",
+        f'Get the result later with {command}, or cancel it with "cancel" instead of "result".',
+    )
+
+
+def _headline(outcome: Outcome, milliseconds: int) -> str:
+    return TEXTS[outcome.ending.value].format(
+        workflow=outcome.workflow,
+        seconds=f"{milliseconds / 1000:.1f}",
+        prompt_id=outcome.prompt_id,
     )
 
 
@@ -179,90 +186,88 @@ def _fields(output: ResultOutput) -> dict[str, Any]:
     return {k: v for k, v in fields.items() if v is not None or k not in ("note", "no_url")}
 
 
-def _output_lines(report: Report) -> Iterator[str]:
-    """The first outputs one by one, the others in a line with a link to all of them."""
+def _output_lines(outcome: Outcome) -> Iterator[str]:
+    """The first outputs one by one, the others in one line that says where to find them."""
     room, listed = OUTPUTS_BYTES, 0
-    for output in report.outputs[:MOST_OUTPUTS]:
+    for output in outcome.outputs[:MAX_OUTPUTS]:
         line = _output_line(output)
         room -= truncate.size(line)
         if room < 0 and listed:
             break
         yield line
         listed += 1
-    left = report.outputs[listed:]
+    left = outcome.outputs[listed:]
     if left:
-        where = TEXTS["folder"].format(folder=report.folder)
-        if report.gallery:
-            where = TEXTS["gallery"].format(url=report.gallery)
+        where = TEXTS["folder"].format(folder=outcome.folder)
+        if outcome.gallery:
+            where = TEXTS["gallery"].format(url=outcome.gallery)
         counts = Counter(output.kind for output in left)
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-        yield TEXTS["more"].format(count=len(left), kinds=f" ({kinds})", where=where)
+        yield TEXTS["more_outputs"].format(count=len(left), kinds=f" ({kinds})", where=where)
 
 
-def _first(texts: Sequence[str], most: int = FACT_BYTES) -> Iterator[str]:
-    """As many texts as fit, at least one, and how many more there are."""
+def _first(texts: Sequence[str], room: int = FACT_BYTES) -> Iterator[str]:
+    """As many texts as fit into ``room`` bytes, at least one, and the number of the others."""
     for place, text in enumerate(texts):
-        most -= truncate.size(text)
-        if most < 0 and place:
-            yield TEXTS["more_facts"].format(count=len(texts) - place)
+        room -= truncate.size(text)
+        if room < 0 and place:
+            yield TEXTS["more"].format(count=len(texts) - place)
             return
         yield truncate.cut(text, FACT_BYTES)
 
 
 def _output_line(output: ResultOutput) -> str:
-    node = _node(output)
-    if output.text is not None and output.url is not None:
-        return TEXTS["stored_text"].format(
-            node=node,
-            what=_measure(output),
-            alt=_plain((output.file or "").rpartition("/")[2]),
-            url=output.url,
-            text=_cut(output.text, SHOWN_TEXT),
-        )
+    node, alt = _node(output), _link_text((output.file or "").rpartition("/")[2])
     if output.text is not None:
-        return TEXTS["text"].format(node=node, text=_cut(output.text, SHOWN_TEXT))
-    alt = _plain((output.file or "").rpartition("/")[2])
+        return TEXTS["text" if output.url is None else "long_text"].format(
+            node=node,
+            properties=_properties(output),
+            alt=alt,
+            url=output.url,
+            text=_shortened(output.text, SHOWN_TEXT),
+        )
     if output.url is None:
         why = output.no_url or TEXTS["no_key"]
-        link = TEXTS["unserved"].format(path=output.path, why=why)
+        link = TEXTS["no_url"].format(path=output.path, why=why)
     else:
-        link = TEXTS["picture" if output.kind == "image" else "file"].format(
-            alt=alt, url=output.url
-        )
+        kind = "image" if output.kind == "image" else "file"
+        link = TEXTS[kind].format(alt=alt, url=output.url)
     preview = TEXTS["preview"] if output.preview else ""
-    return f"{link} " + TEXTS["from"].format(what=_measure(output), node=node, preview=preview)
+    return TEXTS["output"].format(
+        link=link, properties=_properties(output), node=node, preview=preview
+    )
 
 
 def _node(output: ResultOutput) -> str:
     return f'{output.node_id} "{output.title}"' if output.title else output.node_id
 
 
-def _plain(name: str) -> str:
-    """A file name that cannot end a Markdown link's text."""
+def _link_text(name: str) -> str:
+    """A file name without characters that would end the text of a Markdown link."""
     return "".join(" " if letter in "[]\\`\r\n" else letter for letter in name)
 
 
-def _measure(output: ResultOutput) -> str:
+def _properties(output: ResultOutput) -> str:
     size = output.bytes or 0
-    told = [f"{output.width}×{output.height}" if output.width else output.kind]
+    parts = [f"{output.width}×{output.height}" if output.width else output.kind]
     if output.frames and output.frames > 1:
-        told.append(f"{output.frames} frames")
+        parts.append(f"{output.frames} frames")
     if output.seconds:
-        told.append(f"{output.seconds:.1f} s")
-    told.append(f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, round(size / 1024))} KB")
-    return ", ".join(told)
+        parts.append(f"{output.seconds:.1f} s")
+    parts.append(f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, round(size / 1024))} KB")
+    return ", ".join(parts)
 
 
-def _facts(report: Report) -> Iterator[str]:
-    told = [_change(change) for change in report.changes if not change.is_seed]
-    if told:
-        yield TEXTS["changed"].format(changes="; ".join(_first(told)))
-    if report.guesses:
-        yield TEXTS["guessed"].format(guesses="; ".join(_first(report.guesses)))
-    if report.seeds:
-        yield _seed_line(report)
-    if report.cached:
-        yield TEXTS["cached"]
+def _facts(outcome: Outcome) -> Iterator[str]:
+    changes = [_change(c) for c in outcome.changes if not c.is_seed]
+    if changes:
+        yield TEXTS["changed"].format(changes="; ".join(_first(changes)))
+    if outcome.guesses:
+        yield TEXTS["guesses"].format(guesses="; ".join(_first(outcome.guesses)))
+    if outcome.seeds:
+        yield _seed_line(outcome)
+    if outcome.from_cache:
+        yield TEXTS["from_cache"]
 
 
 def _change(change: Change) -> str:
@@ -270,35 +275,52 @@ def _change(change: Change) -> str:
     return TEXTS["change"].format(
         label=change.target.node.label,
         name=change.target.name,
-        value=_cut(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE),
+        value=_shortened(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE),
         link=TEXTS["link"] if change.replaced_link else "",
     )
 
 
-def _cut(shown: str, most: int) -> str:
-    return shown if len(shown) <= most else shown[:most] + "…"
+def _shortened(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[:characters] + "…"
 
 
-def _seed_line(report: Report) -> str:
-    origins = {change.origin for change in report.changes}
-    key = "seed_as_is"
+def _seed_line(outcome: Outcome) -> str:
+    origins = {change.origin for change in outcome.changes}
+    key = "seed_unchanged"
     if Origin.RANDOM_SEED in origins:
-        key = "seed_drawn"
+        key = "seed_random"
     elif Origin.GIVEN_SEED in origins:
-        key = "seed_kept"
-    values = sorted(set(report.seeds.values()), key=str)
+        key = "seed_given"
+    values = sorted(set(outcome.seeds.values()), key=str)
     if len(values) == 1:
         return TEXTS[key].format(seeds=values[0])
-    each: Sequence[str] = [f"{seed} in node {node}" for node, seed in report.seeds.items()]
+    each = [
+        TEXTS["seed_of_node"].format(seed=seed, node=node) for node, seed in outcome.seeds.items()
+    ]
     return TEXTS[key].format(seeds=", ".join(_first(each)))
 
 
-def _warnings(report: Report) -> Iterator[str]:
-    for node, reason in report.node_errors.items():
-        yield TEXTS["failed_node"].format(node=node, reason=reason)
-    for name, reason in report.failed.items():
-        yield TEXTS["failed_output"].format(name=name, reason=reason)
-    for output in report.outputs:
+def _warnings(outcome: Outcome) -> Iterator[str]:
+    for node, reason in outcome.node_errors.items():
+        yield TEXTS["node_error"].format(node=node, reason=reason)
+    for name, error in outcome.failed.items():
+        yield TEXTS["failed"].format(name=name, reason=error)
+    for output in outcome.outputs:
         if output.note:
             yield f"{output.file or _node(output)}: {output.note}"
-    yield from report.notes
+    yield from outcome.notes
+    if outcome.skipped_previews:
+        yield TEXTS["skipped_previews"].format(count=outcome.skipped_previews)
+
+
+def _preview_warnings(outcome: Outcome, previews: Previews) -> Iterator[str]:
+    """What the images in the response lack. A file with a note of its own is not named twice."""
+    if previews.reduced:
+        yield TEXTS["reduced"].format(count=previews.reduced)
+    noted = {(output.path or "") for output in outcome.outputs if output.note}
+    for path, reason in previews.failed.items():
+        if path not in noted:
+            yield TEXTS["no_preview"].format(name=path.rpartition("/")[2], reason=reason)
+    not_shown = previews.left_out - len(previews.failed)
+    if not_shown > 0:
+        yield TEXTS["not_shown"].format(count=not_shown)

@@ -7,6 +7,7 @@ from typing import Any
 
 from comfyui_pipeline.engine.http import as_list, as_object
 from comfyui_pipeline.engine.protocol import Prompt
+from comfyui_pipeline.workflow.node_label import node_label
 
 LISTED = 10
 SHOWN = 300
@@ -17,7 +18,7 @@ def label(prompt: Prompt, node_id: str, class_type: str = "") -> str:
     node = prompt.get(node_id, {})
     title = as_object(node.get("_meta")).get("title")
     kind = class_type or node.get("class_type") or "?"
-    return f'{node_id} "{title}" ({kind})' if title and title != kind else f"{node_id} ({kind})"
+    return node_label(node_id, str(title or ""), str(kind))
 
 
 def rejection(prompt: Prompt, body: Mapping[str, Any]) -> str:

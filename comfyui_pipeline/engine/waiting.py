@@ -15,6 +15,7 @@ from comfyui_pipeline.engine.protocol import Job, JobResult, Output, Progress
 from comfyui_pipeline.engine.responses import HistoryEntry, history, queue
 from comfyui_pipeline.engine.websocket import MAX_MESSAGE, Subscription
 from comfyui_pipeline.errors import EngineError, JobLost, JobStalled
+from comfyui_pipeline.process.time_limit import DEFAULT_STALL_TIMEOUT
 from input_server.light_dataclasses import dataclass
 
 LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
@@ -38,7 +39,7 @@ class Timeouts:
     ask_after: float = 5.0
     poll_interval: float = 0.5
     reconnect_after: float = 30.0
-    stall_timeout: float = 300.0
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT
     idle_timeout: float = 15.0
     down_timeout_running: float = 8.0
     down_timeout_queued: float = 60.0

@@ -17,9 +17,9 @@ from input_server.light_dataclasses import dataclass
 from input_server.text_values import parse_count
 
 from ..errors import DownloadRefused, MediaError
+from .display import public_url
 from .download_cache import DownloadCache
 from .file_types import is_web_page
-from .sources import describe
 
 if TYPE_CHECKING:
     from urllib3 import HTTPHeaderDict
@@ -84,7 +84,7 @@ def download(url: str, policy: DownloadPolicy, deadline: float | None = None) ->
     finally:
         alarm.cancel()
     raise DownloadRefused(
-        f"{describe(first)} was not fetched: it redirects more than {policy.max_redirects} times.",
+        f"{public_url(first)} was not fetched: it redirects more than {policy.max_redirects} times.",
         "Give the picture's own address.",
     )
 
@@ -97,7 +97,7 @@ def _visit(url: str, policy: DownloadPolicy, visit: ConnectionGuard) -> tuple[by
 
     from . import address_guard
 
-    shown = describe(url)
+    shown = public_url(url)
     host, port, target = _parts(url, shown)
     cache = DownloadCache(policy.cache_dir)
     kept = cache.get(url)
@@ -182,12 +182,12 @@ def next_hop(url: str, target: str) -> str:
         urlsplit(following)
     except ValueError:
         raise DownloadRefused(
-            f"{describe(url)} was not fetched: it redirects to what is not a valid URL.",
+            f"{public_url(url)} was not fetched: it redirects to what is not a valid URL.",
             "Give the picture's own address.",
         ) from None
     if urlsplit(url).scheme.lower() == "https" and urlsplit(following).scheme.lower() == "http":
         raise DownloadRefused(
-            f"{describe(url)} was not fetched: it redirects from https to plain http.",
+            f"{public_url(url)} was not fetched: it redirects from https to plain http.",
             "Give the picture's own address.",
         )
     return following
@@ -254,7 +254,7 @@ def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
 
 def _slow(url: str, seconds: float, *, cut: bool) -> MediaError:
     """``seconds``: how long it had; ``cut``: the call's own limit left it no more."""
-    shown = describe(url)
+    shown = public_url(url)
     if cut:
         return MediaError(
             f"{shown} was not fetched in the {max(0.0, seconds):.1f} s that this call's time limit "

@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 
 from input_server.light_dataclasses import dataclass
 
-MAX_PICTURE_BYTES = 50 * 2**20
+MAX_IMAGE_BYTES = 50 * 2**20
 MAX_FILE_BYTES = 200 * 2**20
 """Largest input of any other kind: video, sound, 3D."""
 
@@ -24,9 +24,9 @@ InputKind = Literal["image", "animation", "mask", "video", "audio", "file"]
 whose see-through parts are what counts."""
 
 MAX_BYTES: dict[str, int] = {
-    "image": MAX_PICTURE_BYTES,
-    "animation": MAX_PICTURE_BYTES,
-    "mask": MAX_PICTURE_BYTES,
+    "image": MAX_IMAGE_BYTES,
+    "animation": MAX_IMAGE_BYTES,
+    "mask": MAX_IMAGE_BYTES,
     "video": MAX_FILE_BYTES,
     "audio": MAX_FILE_BYTES,
     "file": MAX_FILE_BYTES,

@@ -18,7 +18,7 @@ from ..bounded.numbers import finite
 from ..errors import MediaError
 from . import file_types, image_structure
 from .content_check import mismatch
-from .file_types import MAX_PICTURE_BYTES, Kind
+from .file_types import MAX_IMAGE_BYTES, Kind
 from .image_memory import SETTING, ImageMemory
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def prepare_image(
 
     ``what`` names the picture in errors. ``max_side``: pixels that no side may exceed.
     ``animated``: several frames are welcome. Raises MediaError for an empty, truncated, oversized
-    (``MAX_PICTURE_BYTES``, or more than ``memory`` has) or unknown file; what it takes is read from
+    (``MAX_IMAGE_BYTES``, or more than ``memory`` has) or unknown file; what it takes is read from
     the head and judged before anything is decoded.
     """
     memory = memory or ImageMemory()
@@ -271,10 +271,10 @@ def _alpha(image: Image) -> Image | None:
 def _known(content: bytes, what: str) -> Kind:
     if not content:
         raise MediaError(f"{what} is empty.", f"Give a picture: {_TAKEN} are taken.")
-    if len(content) > MAX_PICTURE_BYTES:
+    if len(content) > MAX_IMAGE_BYTES:
         raise MediaError(
             f"{what} has {len(content) / 2**20:.0f} MB.",
-            f"Pictures of at most {MAX_PICTURE_BYTES // 2**20} MB are taken.",
+            f"Pictures of at most {MAX_IMAGE_BYTES // 2**20} MB are taken.",
         )
     kind = file_types.of_bytes(content)
     if kind.format == "heic" and not _reads_heic():

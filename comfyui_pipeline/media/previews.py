@@ -31,7 +31,7 @@ class Previews:
     left out which could not be decoded (file name -> the reason).
     """
 
-    pictures: tuple[str, ...]
+    uris: tuple[str, ...]
     reduced: int = 0
     left_out: int = 0
     failed: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -54,7 +54,7 @@ def show(files: Sequence[Path], *, full: bool, memory: ImageMemory | None = None
                 uri = _copy(file, share if full else min(share, _encoded(EACH)), memory, full=full)
                 reduced += full and uri is not None
         except Exception as error:  # decoders raise anything; the file itself is not in doubt
-            failed[file.name] = reason(error)
+            failed[str(file)] = reason(error)
             continue
         if uri is not None:
             shown.append(uri)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from comfyui_pipeline.arguments import role_of
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow.graph import FileKind, Graph, Target
+from comfyui_pipeline.workflow.graph import Graph, Target
+from comfyui_pipeline.workflow.schema import FileKind
 from comfyui_pipeline.workflow.values import coerce
 from input_server.light_dataclasses import dataclass, field, replace
 
@@ -70,6 +71,11 @@ class Change:
             return "mask"
         spec = self.target.spec
         return (spec.file_kind if spec else None) or "image"
+
+
+def with_value(change: Change, value: str) -> Change:
+    """The same change with the name that the server gave to its file."""
+    return replace(change, value=value)
 
 
 @dataclass(frozen=True, slots=True)

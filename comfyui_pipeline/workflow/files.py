@@ -70,18 +70,20 @@ def load(folder: Path, name: str) -> Workflow:
     return from_bytes(shown.as_posix(), content)
 
 
-def is_external(folder: Path, name: str) -> bool:
-    """Whether ``name`` names no file of the workflows folder but an address, a path or a picture."""
-    asked = name.strip().lower()
-    if asked.startswith(("http://", "https://", "data:", "file:", "/", "\\")) or asked[1:2] == ":":
-        return True
-    if not asked.endswith((".json", *IMAGE_SUFFIXES)):
+def is_missing_file(folder: Path, name: str) -> bool:
+    """Whether a name ends like a workflow file's, but there is no such file in ``folder``."""
+    if not name.strip().lower().endswith((".json", *IMAGE_SUFFIXES)):
         return False
     try:
         _path(folder, name)
     except WorkflowError:
         return True
     return False
+
+
+def is_editor_document(document: Any) -> bool:
+    """Whether this is a document of ComfyUI's editor rather than a prompt."""
+    return isinstance(document, dict) and isinstance(document.get("nodes"), list)
 
 
 def from_bytes(name: str, content: bytes) -> Workflow:
@@ -111,7 +113,7 @@ def from_document(name: str, document: Any) -> Workflow:
         raise WorkflowError(
             f"The workflow {name!r} {json_text.TOO_DEEP}.", "Save it again from ComfyUI."
         )
-    if isinstance(document.get("nodes"), list):
+    if is_editor_document(document):
         return Workflow(name, None, document)
     prompt, ui = document, _carried(document)
     if isinstance(document.get("prompt"), dict):
@@ -127,7 +129,7 @@ def _carried(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
     for holder in (info, document):
         ui = holder.get("workflow") if isinstance(holder, dict) else None
-        if isinstance(ui, dict) and isinstance(ui.get("nodes"), list):
+        if is_editor_document(ui):
             return ui
     return None
 
@@ -144,7 +146,7 @@ def _from_picture(name: str, content: bytes) -> Workflow:
         except json_text.InvalidJson as bad:
             unread.setdefault(key, str(bad))
     ui = found.get("workflow")
-    ui = ui if isinstance(ui, dict) and isinstance(ui.get("nodes"), list) else None
+    ui = ui if is_editor_document(ui) else None
     if isinstance(found.get("prompt"), dict) and found["prompt"]:
         return Workflow(name, _nodes(name, found["prompt"]), ui)
     if ui is not None:

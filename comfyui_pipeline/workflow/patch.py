@@ -13,7 +13,6 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import loras, params, roles, title_parameters
 from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph, Target
-from input_server.light_dataclasses import replace
 
 if TYPE_CHECKING:
     from comfyui_pipeline.call import ToolCall
@@ -56,11 +55,6 @@ def apply(prompt: Mapping[str, Mapping[str, Any]], changes: Sequence[Change]) ->
     for change in changes:
         inputs[change.target.node.id][change.target.name] = change.value
     return {node_id: {**node, "inputs": inputs[node_id]} for node_id, node in prompt.items()}
-
-
-def with_value(change: Change, value: str) -> Change:
-    """The same change with the name that the server gave to its file."""
-    return replace(change, value=value)
 
 
 def available(graph: Graph) -> list[str]:

@@ -16,8 +16,8 @@ from typing import Any
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
-from comfyui_pipeline.workflow.convert.prompt import compatible
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
+from comfyui_pipeline.workflow.schema import types_match
 from comfyui_pipeline.workflow.values import listed, range_of, shown
 from input_server.light_dataclasses import dataclass
 
@@ -247,7 +247,7 @@ def _linkable(kind: str, spec: InputSpec) -> bool:
     """Types may be lists, wildcards or, for a choice, the list of its choices itself."""
     if kind.startswith(("COMFY_", "[")) or spec.type.startswith("COMFY_"):
         return True
-    return compatible(kind, spec.type)
+    return types_match(kind, spec.type)
 
 
 def _value_problem(spec: InputSpec, value: Any, origin: Origin, help_: bool) -> str | None:

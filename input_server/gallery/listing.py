@@ -1,4 +1,4 @@
-"""The files of a mount that can be looked at, newest first, page by page, and those that fit a search."""
+"""List the displayable files of a mount, newest first, in pages, and search them."""
 
 from __future__ import annotations
 
@@ -17,43 +17,48 @@ from ..content_type import TYPES
 from ..mounts.disk_usage import Entry, walk
 
 MIN_CACHE_SECONDS = 1.0
-"""How old a walk may be; one that takes long is kept for as long as it took three times."""
+"""How long a listing is cached at least; one that took long to create, three times that long."""
 MAX_FOLDERS = 8
+"""Cached listings."""
 SEARCH_SECONDS = 0.5
-"""How long one request looks for fitting files before it tells what it has."""
+"""Time limit of one search request; the client continues with the cursor it receives."""
 MAX_TEXTS = 20_000
 MAX_CHARACTERS = 16_000_000
 MAX_TEXT_CHARS = 4000
-"""What is remembered for searches: files, characters in all and of each."""
-PIECE = 2000  # characters
+"""Limits of the search cache: files, characters in total, characters per file."""
+NORMALIZED_AT_ONCE = 2000  # characters
 CURSOR = re.compile(r"-?[0-9]{1,20}\.[0-9a-f]{16}")
 
 
 def media_kind(name: str) -> str | None:
-    """``image``, ``video``, ``audio``, ``model`` (3D), ``text`` or ``document``; None is not shown."""
-    kind = TYPES.get(PurePath(name).suffix.lower())
-    if kind is None:
+    """Return ``image``, ``video``, ``audio``, ``model`` (3D), ``text`` or ``document``; None for files
+    that are not listed.
+    """
+    mime = TYPES.get(PurePath(name).suffix.lower())
+    if mime is None:
         return None
-    general = kind.partition("/")[0]
+    general = mime.partition("/")[0]
     if general == "application":
-        return "document" if kind.endswith("pdf") else "text"
+        return "document" if mime.endswith("pdf") else "text"
     return general
 
 
 def make_cursor(entry: Entry) -> str:
-    """Where a page ended. New files on top do not move it; neither does the loss of its own file."""
+    """Return a cursor for the position after ``entry``. It stays valid when files are added or deleted."""
     digest = hashlib.blake2b(entry.path.encode(), digest_size=8).hexdigest()
     return f"{entry.mtime_ns}.{digest}"
 
 
 def position_after(files: Sequence[Entry], cursor: str) -> int:
-    """The first file behind a cursor. When the cursor's own file is gone, those of the same moment
-    come again rather than being lost.
+    """Return the index of the first file after a cursor.
+
+    If the cursor's file was deleted, files with the same modification time are listed again rather
+    than skipped.
     """
-    moment = int(cursor.partition(".")[0])
-    start = bisect_left(files, -moment, key=lambda entry: -entry.mtime_ns)
+    mtime_ns = int(cursor.partition(".")[0])
+    start = bisect_left(files, -mtime_ns, key=lambda entry: -entry.mtime_ns)
     for at in range(start, len(files)):
-        if files[at].mtime_ns != moment:
+        if files[at].mtime_ns != mtime_ns:
             break
         if make_cursor(files[at]) == cursor:
             return at + 1
@@ -61,38 +66,38 @@ def position_after(files: Sequence[Entry], cursor: str) -> int:
 
 
 class FolderListings:
-    """The files of each folder as a walk found them a moment ago; thread-safe."""
+    """Cached listings of the most recently used folders; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Path, _Kept] = OrderedDict()
+        self._cached: OrderedDict[Path, _CachedListing] = OrderedDict()
 
     def files(self, folder: Path) -> Sequence[Entry]:
-        """Newest first; of those that ask at the same time one walks."""
+        """Return the files, newest first. One of several concurrent callers walks the folder."""
         with self._lock:
-            kept = self._kept.setdefault(folder, _Kept())
-            self._kept.move_to_end(folder)
-            while len(self._kept) > MAX_FOLDERS:
-                self._kept.popitem(last=False)
-        with kept.lock:
-            begun = time.monotonic()
-            if begun >= kept.until:
-                shown = [entry for entry in walk(folder) if _is_shown(entry)]
-                kept.files = sorted(shown, key=lambda e: (e.mtime_ns, e.names), reverse=True)
-                ended = time.monotonic()
-                kept.until = ended + max(MIN_CACHE_SECONDS, 3 * (ended - begun))
-            return kept.files
+            cached = self._cached.setdefault(folder, _CachedListing())
+            self._cached.move_to_end(folder)
+            while len(self._cached) > MAX_FOLDERS:
+                self._cached.popitem(last=False)
+        with cached.lock:
+            started = time.monotonic()
+            if started >= cached.valid_until:
+                listed = [entry for entry in walk(folder) if _is_listed(entry)]
+                cached.files = sorted(listed, key=lambda e: (e.mtime_ns, e.names), reverse=True)
+                finished = time.monotonic()
+                cached.valid_until = finished + max(MIN_CACHE_SECONDS, 3 * (finished - started))
+            return cached.files
 
 
 @dataclass(slots=True)
-class _Kept:
+class _CachedListing:
     lock: threading.Lock = field(default_factory=threading.Lock)
-    until: float = 0.0
+    valid_until: float = 0.0
     files: Sequence[Entry] = ()
 
 
-def _is_shown(entry: Entry) -> bool:
-    """Whether a file has a kind, and a name that an address can hold."""
+def _is_listed(entry: Entry) -> bool:
+    """Whether a file is of a displayable kind and its name can be encoded in a URL."""
     try:
         entry.path.encode()
     except UnicodeEncodeError:
@@ -101,17 +106,20 @@ def _is_shown(entry: Entry) -> bool:
 
 
 def normalized(text: str) -> str:
-    """A text as searches compare it: without case, and without the width of Chinese typing.
+    """Return a text for comparison in searches: case and full-width letters do not matter.
 
-    In pieces, since sorting a run of combining marks takes time by the square of its length.
+    It is normalized in pieces, because a run of combining marks takes quadratic time.
     """
-    pieces = (text[at : at + PIECE] for at in range(0, len(text), PIECE))
+    step = NORMALIZED_AT_ONCE
+    pieces = (text[at : at + step] for at in range(0, len(text), step))
     return "".join(unicodedata.normalize("NFKC", piece) for piece in pieces).casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``entries``; ``after``: the cursor of what follows, None at the end. ``partial``: time ran out."""
+    """Part of a listing. ``after``: cursor of the next page, None at the end. ``partial``: the time
+    limit of a search was reached.
+    """
 
     entries: Sequence[Entry]
     after: str | None
@@ -119,40 +127,43 @@ class Page:
 
 
 def next_page(
-    files: Sequence[Entry], start: int, most: int, fits: Callable[[Entry], bool] | None
+    files: Sequence[Entry], start: int, limit: int, matches: Callable[[Entry], bool] | None
 ) -> Page:
-    """The next files that fit, ``most`` of them or as many as time allows; one is always looked at."""
+    """Return up to ``limit`` matching files from index ``start`` on.
+
+    Stops at the time limit, but checks at least one file, so that a search always advances.
+    """
     deadline = time.monotonic() + SEARCH_SECONDS
     found: list[Entry] = []
     at, partial = start, False
-    while at < len(files) and len(found) < most and not partial:
-        if fits is None or fits(files[at]):
+    while at < len(files) and len(found) < limit and not partial:
+        if matches is None or matches(files[at]):
             found.append(files[at])
         at += 1
-        partial = fits is not None and time.monotonic() > deadline
-    more = at < len(files)
-    return Page(found, make_cursor(files[at - 1]) if more else None, partial and more)
+        partial = matches is not None and time.monotonic() > deadline
+    has_more = at < len(files)
+    return Page(found, make_cursor(files[at - 1]) if has_more else None, partial and has_more)
 
 
 class SearchTexts:
-    """What searches know of files: the texts that were asked for last, in bounds; thread-safe."""
+    """Cache of the searchable texts of the most recently searched files; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._texts: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._characters = 0
 
     def of(self, folder: Path, entry: Entry, read: Callable[[], str]) -> str:
-        """The text of a file as it is now; ``read`` when it is not known yet."""
+        """Return the normalized text of a file; calls ``read`` if this version is not cached."""
         key = (folder, entry.names, entry.mtime_ns, entry.size)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._texts:
+                self._texts.move_to_end(key)
+                return self._texts[key]
         text = normalized(read()[:MAX_TEXT_CHARS])
         with self._lock:
-            self._characters += len(text) - len(self._kept.pop(key, ""))
-            self._kept[key] = text
-            while len(self._kept) > MAX_TEXTS or self._characters > MAX_CHARACTERS:
-                self._characters -= len(self._kept.popitem(last=False)[1])
+            self._characters += len(text) - len(self._texts.pop(key, ""))
+            self._texts[key] = text
+            while len(self._texts) > MAX_TEXTS or self._characters > MAX_CHARACTERS:
+                self._characters -= len(self._texts.popitem(last=False)[1])
         return text

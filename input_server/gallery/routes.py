@@ -1,20 +1,18 @@
-"""The page to look at a mount, and the answers that it asks for.
+"""Routes of the gallery: the page, the list of files, and details of one image.
 
-``…/gallery/<alias>/`` is the page, ``list`` below it the files and ``info`` what one of them tells.
-All addresses in the answers are relative to the page, so that no key is said again.
+``…/gallery/<alias>/`` is the page; ``list`` and ``info`` below it return JSON. URLs in the responses
+are relative to the page, so they do not contain the access key.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +20,7 @@ from ..auth import signing
 from ..auth.access import Grant
 from ..content_type import TYPES
 from ..http.response import SAFE, HttpResponse, plain
-from ..images.embedded_texts import READERS as TELLING
+from ..images import embedded_texts
 from ..images.formats import HEIF_TYPES, readable_types
 from ..images.image_info import ImageInfo, read_image_info
 from ..images.memory import MemoryBudget
@@ -40,24 +38,19 @@ from .listing import (
     normalized,
     position_after,
 )
+from .page import load_page
 
-MOST, USUAL = 200, 60
-"""Files in one answer."""
-LONGEST_SEARCH = 200
+MAX_ITEMS, DEFAULT_ITEMS = 200, 60
+"""Files in one response."""
+MAX_SEARCH_CHARS = 200
 THUMBNAIL = "w=320&fmt=webp&q=auto"
 BROWSER_VIEW = "w=2048&fmt=webp&q=auto"
-"""The copy that is shown where browsers cannot show the file itself."""
-UNSHOWN = {"image/tiff", *HEIF_TYPES}
-POLICY = (
-    "default-src 'none'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
-    "style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-)
-"""Only the page's own script runs, and even that cannot make markup out of a text."""
+"""Query of the variant shown instead of a file that browsers cannot display."""
+UNDISPLAYABLE = {"image/tiff", *HEIF_TYPES}
 
 
 class Gallery:
-    """Answers below ``…/gallery/<alias>``; thread-safe. ``memory``: what long prompts may take."""
+    """Handles requests below ``…/gallery/<alias>``; thread-safe. ``memory``: budget for long prompts."""
 
     def __init__(
         self, mounts: MountTable, signing_key: str, memory: MemoryBudget | None = None
@@ -65,17 +58,16 @@ class Gallery:
         self._mounts = mounts
         self._memory = memory
         self._signing_key = signing_key
-        self._newest = FolderListings()
+        self._listings = FolderListings()
         self._texts = SearchTexts()
-        # read as text: the hashes are of what a browser makes of any line ends
-        text = Path(__file__).with_name("page.html").read_text("utf-8")
-        self._page = _reply(
-            text.encode(), "text/html; charset=utf-8", content_security_policy(text)
-        )
+        page, policy = load_page()
+        self._page = _response(page.encode(), "text/html; charset=utf-8", policy)
 
     def answer(self, route: Route, query: Mapping[str, str], grant: Grant) -> HttpResponse:
-        """The page with and without a final slash (it finds its own base: this server never sends
-        anybody elsewhere), ``list`` or ``info``. Raises Missing and Refused.
+        """Return the page, ``list`` or ``info``. Raises Missing and Refused.
+
+        The page is served without its final slash as well, instead of a redirect: it determines its
+        own base URL.
         """
         mount = self._mounts.get(route.alias)
         if mount is None:
@@ -83,61 +75,67 @@ class Gallery:
         if route.names in ((), ("",)):
             return self._page
         if route.names == ("list",):
-            return self._list(mount, query, self._addresses(route, grant), grant)
+            return self._list(mount, query, self._urls(route, grant), grant)
         if route.names == ("info",):
             path = query.get("path", "")
             if not path:
-                return plain(400, "path has to be the name of a file.", "wrong query")
-            return _json(_told(_info(mount, path.split("/"), self._memory)))
+                return plain(400, "path must be the name of a file.", "wrong query")
+            return _json(_info_json(_read_info(mount, path.split("/"), self._memory)))
         raise Missing
 
-    def _addresses(self, route: Route, grant: Grant) -> Addresses:
-        above = "../.." if route.gate else "../../files"
+    def _urls(self, route: Route, grant: Grant) -> FileUrls:
+        parent = "../.." if route.gate else "../../files"
         key = grant.signing_key or self._signing_key
-        return Addresses(f"{above}/{quote(route.alias)}", route.alias, grant.expires, key)
+        return FileUrls(f"{parent}/{quote(route.alias)}", route.alias, grant.expires, key)
 
     def _list(
-        self, mount: Mount, query: Mapping[str, str], addresses: Addresses, grant: Grant
+        self, mount: Mount, query: Mapping[str, str], urls: FileUrls, grant: Grant
     ) -> HttpResponse:
-        most, search, after = query.get("n", str(USUAL)), query.get("q", ""), query.get("after", "")
-        if not (re.fullmatch("[0-9]{1,3}", most) and 1 <= int(most) <= MOST):
-            return plain(400, f"n has to be from 1 to {MOST}.", "wrong query")
-        if len(search) > LONGEST_SEARCH:
-            return plain(400, f"q has to be {LONGEST_SEARCH} characters at most.", "wrong query")
+        limit, search, after = (
+            query.get("n", str(DEFAULT_ITEMS)),
+            query.get("q", ""),
+            query.get("after", ""),
+        )
+        if not (re.fullmatch("[0-9]{1,3}", limit) and 1 <= int(limit) <= MAX_ITEMS):
+            return plain(400, f"n must be from 1 to {MAX_ITEMS}.", "wrong query")
+        if len(search) > MAX_SEARCH_CHARS:
+            return plain(400, f"q must have at most {MAX_SEARCH_CHARS} characters.", "wrong query")
         if after and not CURSOR.fullmatch(after):
-            return plain(400, "after has to be a next of this list.", "wrong query")
-        files = self._newest.files(mount.folder)
+            return plain(400, 'after must be the "next" of a list response.', "wrong query")
+        files = self._listings.files(mount.folder)
         words = normalized(search).split()
         page = next_page(
             files,
             position_after(files, after) if after else 0,
-            int(most),
-            (lambda entry: self._fits(mount, entry, words)) if words else None,
+            int(limit),
+            (lambda entry: self._matches(mount, entry, words)) if words else None,
         )
-        left = None if grant.expires is None else max(0, grant.expires - int(time.time()))
+        expires_in = None if grant.expires is None else max(0, grant.expires - int(time.time()))
         return _json(
             {
-                "items": [_item(entry, addresses) for entry in page.entries],
+                "items": [_item(entry, urls) for entry in page.entries],
                 "next": page.after,
                 "partial": page.partial,
                 "total": len(files),
-                "expires_in": left,
+                "expires_in": expires_in,
             }
         )
 
-    def _fits(self, mount: Mount, entry: Entry, words: list[str]) -> bool:
-        """Whether all words are in the path, or in what a picture tells."""
+    def _matches(self, mount: Mount, entry: Entry, words: list[str]) -> bool:
+        """Whether each word occurs in the path, or in what is embedded in the image."""
         path = normalized(entry.path)
-        absent = [word for word in words if word not in path]
-        if not absent or TYPES[_suffix(entry.names[-1])] not in TELLING:
-            return not absent
+        missing = [word for word in words if word not in path]
+        if not missing or TYPES[_suffix(entry.names[-1])] not in embedded_texts.READERS:
+            return not missing
         text = self._texts.of(mount.folder, entry, lambda: _search_text(mount, entry, self._memory))
-        return all(word in text for word in absent)
+        return all(word in text for word in missing)
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """Makes the addresses of a mount's files. ``expires``: when they end; None needs no signature."""
+class FileUrls:
+    """Builds URLs of a mount's files. ``expires``: Unix time for signed links, None if the key of the
+    page applies.
+    """
 
     folder: str
     alias: str
@@ -145,7 +143,7 @@ class Addresses:
     signing_key: str = field(repr=False)
 
     def of(self, names: tuple[str, ...], query: str = "") -> str:
-        """Relative to the page."""
+        """Return a URL relative to the page."""
         parts = [query] if query else []
         if self.expires is not None:
             signed = signing.query(self.signing_key, "files", self.alias, names, self.expires)
@@ -154,37 +152,27 @@ class Addresses:
         return f"{self.folder}/{path}{'?' if parts else ''}{'&'.join(parts)}"
 
 
-def content_security_policy(page: str) -> str:
-    """The policy under which a page's own style and script work, and nothing else (CSP 3)."""
-    allowed = {}
-    for tag in ("style", "script"):
-        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in found]
-        allowed[tag] = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
-    return POLICY.format(**allowed)
-
-
 def _suffix(name: str) -> str:
     return PurePath(name).suffix.lower()
 
 
-def _item(entry: Entry, addresses: Addresses) -> dict[str, Any]:
-    """One file as the page is told of it; ``mtime`` in seconds since 1970."""
-    kind = TYPES[_suffix(entry.names[-1])]
-    unshown = readable_types().keys() & UNSHOWN
+def _item(entry: Entry, urls: FileUrls) -> dict[str, Any]:
+    """One file of the list; ``mtime`` in seconds since 1970."""
+    mime = TYPES[_suffix(entry.names[-1])]
+    needs_view = mime in readable_types() and mime in UNDISPLAYABLE
     return {
         "name": entry.path,
         "bytes": entry.size,
         "mtime": entry.mtime_ns / 10**9,
         "kind": media_kind(entry.names[-1]),
-        "url": addresses.of(entry.names),
-        "thumb": addresses.of(entry.names, THUMBNAIL) if kind in readable_types() else None,
-        "view": addresses.of(entry.names, BROWSER_VIEW) if kind in unshown else None,
+        "url": urls.of(entry.names),
+        "thumb": urls.of(entry.names, THUMBNAIL) if mime in readable_types() else None,
+        "view": urls.of(entry.names, BROWSER_VIEW) if needs_view else None,
     }
 
 
-def _info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> ImageInfo:
-    """What a file tells. Raises Missing and Refused, as for the file itself."""
+def _read_info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> ImageInfo:
+    """Read what is embedded in a file. Raises Missing and Refused, as for the file itself."""
     check_names(names)
     path, root = locate(mount.folder, names)
     file = open_file(path, root, names[-1], cached=False)
@@ -196,13 +184,13 @@ def _info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> ImageI
 
 def _search_text(mount: Mount, entry: Entry, memory: MemoryBudget | None) -> str:
     try:
-        return _info(mount, list(entry.names), memory).search_text
-    except (Missing, Refused):  # it has gone since the walk
+        return _read_info(mount, list(entry.names), memory).search_text
+    except (Missing, Refused):  # deleted since the folder was listed
         return ""
 
 
-def _told(info: ImageInfo) -> dict[str, Any]:
-    """An ImageInfo as JSON; seeds as texts, since JavaScript's numbers end at 2^53."""
+def _info_json(info: ImageInfo) -> dict[str, Any]:
+    """Seeds as strings, because JavaScript numbers are exact up to 2^53 only."""
     return {
         "width": info.width,
         "height": info.height,
@@ -219,15 +207,15 @@ def _told(info: ImageInfo) -> dict[str, Any]:
 
 
 def _json(document: Mapping[str, Any]) -> HttpResponse:
-    return _reply(json.dumps(document).encode(), "application/json", "default-src 'none'")
+    return _response(json.dumps(document).encode(), "application/json", "default-src 'none'")
 
 
-def _reply(body: bytes, kind: str, policy: str) -> HttpResponse:
-    """Kept nowhere: the key may be in the address."""
+def _response(body: bytes, mime: str, policy: str) -> HttpResponse:
+    """Not cacheable, because the URL may contain the key."""
     headers = {
         **SAFE,
         "Cache-Control": "no-store",
-        "Content-Type": kind,
+        "Content-Type": mime,
         "Content-Length": str(len(body)),
         "Content-Security-Policy": policy,
     }

@@ -71,7 +71,7 @@ class FileServer:
             memory=MemoryBudget(config.image_mb * 2**20),
         )
         self.renders = RenderQueue()
-        self.guard = LockoutTracker(config.guard, log_line)
+        self.guard = LockoutTracker(config.lockout, log_line)
         self.deny = DenyList(config.deny_file, log_line)
         self.access = Access(config.keys, config.signing_key, self.guard, self.deny)
         self.pages: dict[str, Page] = {}
@@ -79,7 +79,7 @@ class FileServer:
         self._depends_on_address = config.deny_file is not None or any(
             key.networks for key in config.keys
         )
-        self._trusted = config.trusted
+        self._trusted = config.trusted_proxies
         configured = config.base_url.partition("://")[2].partition("/")[0]
         self._own_names = OWN_NAMES | {config.host.strip("[]").lower(), host_name(configured)}
         self._by_asgi = by_asgi

@@ -70,13 +70,13 @@ def parse_variant_request(query: Mapping[str, str]) -> VariantRequest | None:
     output = query.get("fmt", "").lower() or None
     width, height = _parse_side(query.get("w", "")), _parse_side(query.get("h", ""))
     if output is not None and output not in OUTPUT_FORMATS:
-        return VariantRequest(error="fmt has to be webp, jpeg, png or avif.")
+        return VariantRequest(error="fmt must be webp, jpeg, png or avif.")
     if 0 in (width, height):
-        return VariantRequest(error=f"w and h have to be from 1 to {MAX_SIDE}.")
+        return VariantRequest(error=f"w and h must be from 1 to {MAX_SIDE}.")
     if quality != "auto" and not (
         quality.isascii() and quality.isdigit() and 1 <= int(quality[:4]) <= 100
     ):
-        return VariantRequest(error="q has to be from 1 to 100, or auto.")
+        return VariantRequest(error="q must be from 1 to 100, or auto.")
     lossy = bool(query.keys() & {"q", "quality"})
     return VariantRequest(width, height, output, None if quality == "auto" else int(quality), lossy)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..aliases import is_alias
 from ..atomic import write_atomic
 from ..errors import ConfigError
 from ..paths import expand_path
 
-ALIAS = re.compile(r"[\w-]{1,64}")
-RESERVED = frozenset({"gallery", "_cache"})
-"""Aliases that would be taken for something else in a URL or behind a front server."""
 LOOK_SECONDS = 1.0
 """How old what was read of ``mounts.json`` may be."""
 DEFAULT_CACHE_SECONDS = 3600
@@ -78,7 +75,7 @@ def parse_mounts(text: str, base: Path) -> tuple[Mount, ...]:
     mounts: dict[str, Mount] = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         alias, colon, folder = (part.strip() for part in entry.partition(":"))
-        if not colon or not folder or not ALIAS.fullmatch(alias) or alias in RESERVED:
+        if not colon or not folder or not is_alias(alias):
             raise ConfigError(
                 f"COMFYUI_MOUNTS has the entry {entry!r}. It has to be alias:folder, the alias of "
                 "letters, digits, - and _; several are separated by ;"
@@ -202,7 +199,7 @@ def parse_mount(entry: Any, file: Path) -> Mount:
     if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str):
         raise ConfigError(f'{file}: every mount needs an "alias" and a "folder".')
     alias = entry.get("alias")
-    if not isinstance(alias, str) or not ALIAS.fullmatch(alias) or alias in RESERVED:
+    if not isinstance(alias, str) or not is_alias(alias):
         raise ConfigError(f"{file}: {alias!r} is no alias; use letters, digits, - and _.")
     unknown = entry.keys() - KNOWN.keys() - {"alias", "folder", "clean"}
     if unknown:

@@ -330,7 +330,7 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     [
         ({}, "COMFYUI_ACCESS_KEY"),
         ({"COMFYUI_ACCESS_KEY": "   "}, "COMFYUI_ACCESS_KEY"),
-        ({"COMFYUI_ACCESS_KEY": "123456"}, "everybody knows it"),
+        ({"COMFYUI_ACCESS_KEY": "123456"}, "published example key"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": "nonsense"}, "COMFYUI_KEYS"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": '[{"name": "x"}]'}, "'x'"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_DENY_FILE": "nowhere"}, "nowhere"),

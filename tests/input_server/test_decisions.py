@@ -63,7 +63,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert (config.host, config.port, config.workers) == ("127.0.0.1", 5005, 1)
     assert (config.cache_mb, config.image_mb) == (256, 220)
     assert (config.head_seconds, config.stall_seconds) == (10, 60)
-    assert config.guard == LockoutPolicy(10, 600, networks("127.0.0.0/8;::1", "x"))
+    assert config.lockout == LockoutPolicy(10, 600, networks("127.0.0.0/8;::1", "x"))
     assert (config.access_log, config.through_host_gate, config.offload, config.deny_file) == (
         False,
         False,
@@ -73,7 +73,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert config.base_url == "http://127.0.0.1:5005"
     assert [mount.alias for mount in config.mounts] == ["output"]
     assert config.signing_key == "a-long-enough-key"
-    assert config.trusted == ()
+    assert config.trusted_proxies == ()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_switches_and_fallbacks() -> None:
     assert configured(DebugMode="yes").access_log
     assert configured(INPUT_SERVER_ACCESS_LOG="1").access_log
     assert not configured(INPUT_SERVER_ACCESS_LOG="no").access_log
-    assert configured(INPUT_SERVER_LOCK_EXEMPT="NONE").guard.exempt == ()
+    assert configured(INPUT_SERVER_LOCK_EXEMPT="NONE").lockout.exempt == ()
     assert configured(FILE_SERVER_URL_STYLE="Host").through_host_gate
     assert configured(FILE_SERVER_PUBLIC_IP="2001:db8::1").base_url == "http://[2001:db8::1]:5005"
     assert configured(INPUT_SERVER_HOST="0.0.0.0").base_url == "http://127.0.0.1:5005"
@@ -228,11 +228,11 @@ def test_a_query_has_at_most_2048_characters() -> None:
     ("asked", "wish"),
     [
         ({"w": "8192"}, VariantRequest(8192)),
-        ({"w": "8193"}, VariantRequest(error="w and h have to be from 1 to 8192.")),
+        ({"w": "8193"}, VariantRequest(error="w and h must be from 1 to 8192.")),
         ({"h": "1"}, VariantRequest(height=1)),
         ({"q": "1"}, VariantRequest(quality=1, lossy=True)),
         ({"q": "100"}, VariantRequest(quality=100, lossy=True)),
-        ({"q": "101"}, VariantRequest(error="q has to be from 1 to 100, or auto.")),
+        ({"q": "101"}, VariantRequest(error="q must be from 1 to 100, or auto.")),
         ({"q": "AUTO"}, VariantRequest(lossy=True)),
         ({"quality": "5", "q": "6"}, VariantRequest(quality=6, lossy=True)),
         ({"fmt": "WEBP"}, VariantRequest(format="webp")),

@@ -333,7 +333,7 @@ def test_whatever_comes_slots_are_bounded_and_nobody_starves(
         ({"q": "63"}, VariantRequest(quality=75, lossy=True)),
         ({"quality": "83"}, VariantRequest(quality=90, lossy=True)),
         ({"q": "auto", "fmt": "webp"}, VariantRequest(format="webp", lossy=True)),
-        ({"w": "0"}, VariantRequest(error="w and h have to be from 1 to 8192.")),
+        ({"w": "0"}, VariantRequest(error="w and h must be from 1 to 8192.")),
     ],
 )
 def test_an_address_that_ends_gives_sizes_and_qualities_in_steps(

@@ -242,7 +242,7 @@ def test_a_wrong_question_is_told_in_plain_text(shown: GalleryHarness, query: st
     reply = shown.ask(f"{PAGE}list?{query}")
     assert reply.status == 400
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert reply.body.startswith((b"n has", b"after has", b"q has"))
+    assert reply.body.startswith((b"n must", b"after must", b"q must"))
 
 
 def test_a_new_file_is_in_the_list_after_a_moment(shown: GalleryHarness) -> None:

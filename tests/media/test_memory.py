@@ -35,7 +35,7 @@ file, memory = Path(sys.argv[1]), ImageMemory()
 try:
     stored = store.store([file.read_bytes()], file.parent / "out", "", file.name, memory=memory)
     print(stored.kind.note, preview.show([stored.path], full=False, memory=memory).failed)
-    pictures.readable(file.read_bytes(), "it", memory=memory)
+    pictures.prepare_image(file.read_bytes(), "it", memory=memory)
 except MediaError as error:
     print(error)
 lines = Path("/proc/self/status").read_text().splitlines()
@@ -127,13 +127,13 @@ def test_a_result_above_the_budget_is_stored_without_being_decoded(
     assert stored.path.read_bytes() == content
     assert "COMFYUI_IMAGE_MEMORY_MB is 1" in stored.kind.note
     assert (stored.kind.width, stored.kind.height) == (800, 600)
-    assert not previews.show([stored.path], full=False, memory=SMALL).pictures
+    assert not previews.show([stored.path], full=False, memory=SMALL).uris
 
 
 def test_a_large_jpeg_is_shown_as_it_can_be_decoded_at_a_fraction(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(saved("JPEG", (3200, 1600)))
     shown = previews.show([tmp_path / "x.jpg"], full=False, memory=ImageMemory(8 * MB))
-    assert len(shown.pictures) == 1
+    assert len(shown.uris) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -232,4 +232,4 @@ def test_heic_is_stored_and_named_where_nothing_reads_it(
     content: Any = saved("AVIF").replace(b"ftypavif", b"ftypheic", 1)
     stored = result_files.store([content], tmp_path, "", "a.heic", checked=True)
     assert stored.kind.format == "heic"
-    assert "pillow-heif" in previews.show([stored.path], full=False).failed["a.heic"]
+    assert "pillow-heif" in previews.show([stored.path], full=False).failed[str(stored.path)]

@@ -13,10 +13,9 @@ from PIL import Image
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media import images
+from comfyui_pipeline.media.allowed_folders import AllowedFolders
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.sources import AllowedFolders
-from comfyui_pipeline.media.upload import place, place_masked
-from tests.media.shelf import Server, png
+from tests.media.shelf import Server, place, place_masked, png
 
 BROKEN = {
     "empty": (b"", "empty"),
@@ -154,7 +153,7 @@ def test_the_white_parts_of_a_mask_become_see_through(
 ) -> None:
     (tmp_path / "attachments" / "m.png").write_bytes(black_and_white())
     server = Server()
-    placed = place("m.png", server, places, DownloadPolicy(), wanted="mask")
+    placed = place("m.png", server, places, DownloadPolicy(), accepts="mask")
     alpha = opened(server.files[placed.value]).getchannel("A")
     assert (alpha.getpixel((1, 1)), alpha.getpixel((6, 1))) == (0, 255)
     assert "white parts" in placed.notes[0]
@@ -176,5 +175,5 @@ def test_a_mask_is_laid_over_a_picture_of_any_size(places: AllowedFolders, tmp_p
     before = dict(server.files)
     assert place_masked("m.png", "cat.png", server, places, DownloadPolicy()).value == value
     assert server.files == before
-    with pytest.raises(MediaError, match="not at ComfyUI"):
+    with pytest.raises(MediaError, match="not on the ComfyUI server"):
         place_masked("m.png", "dog.png", server, places, DownloadPolicy())

@@ -19,15 +19,15 @@ def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
         files.append(tmp_path / f"{number}.png")
         noise.save(files[-1])
     shown = previews.show(files, full=False)
-    assert len(shown.pictures) == 8
-    assert sum(map(len, shown.pictures)) <= previews.TOGETHER + 400
-    first = Image.open(io.BytesIO(base64.b64decode(shown.pictures[0].partition(",")[2])))
+    assert len(shown.uris) == 8
+    assert sum(map(len, shown.uris)) <= previews.TOGETHER + 400
+    first = Image.open(io.BytesIO(base64.b64decode(shown.uris[0].partition(",")[2])))
     assert (first.format, max(first.size) <= 768) == ("WEBP", True)
     whole = previews.show(files[:2], full=True)
     assert whole.reduced >= 1
     small = tmp_path / "small.png"
     small.write_bytes(png())
-    assert previews.show([small], full=True).pictures[0].endswith(base64.b64encode(png()).decode())
+    assert previews.show([small], full=True).uris[0].endswith(base64.b64encode(png()).decode())
 
 
 def test_a_file_that_is_no_picture_is_left_out_of_the_answer(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from PIL import Image
 
 from comfyui_pipeline.errors import DownloadRefused, MediaError
 from comfyui_pipeline.media import images, previews
+from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
 from comfyui_pipeline.media.download import DownloadPolicy, download
 from comfyui_pipeline.media.file_names import safe_name
 from comfyui_pipeline.media.result_files import store
-from comfyui_pipeline.media.sources import AllowedFolders, LocalFile, ServedFolder, Url, recognise
-from comfyui_pipeline.media.upload import place
-from tests.media.shelf import Server, png
+from comfyui_pipeline.media.sources import LocalFile, Url, parse_source
+from tests.media.shelf import Server, place, png
 from tests.waiting import TIMEOUT
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "media"
@@ -103,10 +103,10 @@ def test_an_own_address_opens_no_hidden_file(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(png())
     begin = "http://files.example/comfyui_server/pw=k/files/output/"
     places = AllowedFolders(None, served=(ServedFolder(begin, tmp_path),))
-    assert recognise(f"{begin}a.png?t=1", places) == LocalFile((tmp_path / "a.png").resolve())
+    assert parse_source(f"{begin}a.png?t=1", places) == LocalFile((tmp_path / "a.png").resolve())
     for name in (".hidden.png", ".sub/a.png", "sub/.a.png", "%2ehidden.png", "..%2Fa.png"):
-        with pytest.raises(MediaError, match="names no file of that folder"):
-            recognise(begin + name, places)
+        with pytest.raises(MediaError, match="is not the URL of a file in its folder"):
+            parse_source(begin + name, places)
 
 
 def test_an_own_address_that_does_not_open_is_fetched_like_any_other(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_an_own_address_that_does_not_open_is_fetched_like_any_other(tmp_path: P
     places = AllowedFolders(
         None, served=(ServedFolder(begin, tmp_path, lambda names, query: query == "good"),)
     )
-    assert isinstance(recognise(f"{begin}a.png?good", places), LocalFile)
-    assert isinstance(recognise(f"{begin}a.png?bad", places), Url)
+    assert isinstance(parse_source(f"{begin}a.png?good", places), LocalFile)
+    assert isinstance(parse_source(f"{begin}a.png?bad", places), Url)
 
 
 @pytest.mark.parametrize(("size", "shown"), [((90, 30), (60, 20)), ((30, 90), (20, 60))])
@@ -169,7 +169,7 @@ def test_the_copy_for_a_model_has_at_most_768_pixels_a_side(tmp_path: Path) -> N
     file = tmp_path / "a.png"
     for size, expected in (((2000, 1000), (768, 384)), ((1000, 2000), (384, 768))):
         Image.new("RGB", size, (9, 9, 9)).save(file)
-        (uri,) = previews.show([file], full=False).pictures
+        (uri,) = previews.show([file], full=False).uris
         assert uri.startswith("data:image/webp;base64,")
         shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
         assert shown.size == expected
@@ -185,10 +185,10 @@ def test_a_film_is_taken_for_its_sound_and_a_sound_for_no_film(
     for name in ("sound.mp3", "film.mp4"):
         value = "data:;base64," + base64.b64encode((DATA / name).read_bytes()).decode()
         if name in taken:
-            assert place(value, Server(), AllowedFolders(None), ALLOWED, wanted=wanted).value
+            assert place(value, Server(), AllowedFolders(None), ALLOWED, accepts=wanted).value
         else:
-            with pytest.raises(MediaError, match="is wanted"):
-                place(value, Server(), AllowedFolders(None), ALLOWED, wanted=wanted)
+            with pytest.raises(MediaError, match="the input takes a video"):
+                place(value, Server(), AllowedFolders(None), ALLOWED, accepts=wanted)
 
 
 def test_marks_of_text_direction_hide_no_ending() -> None:

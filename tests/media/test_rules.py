@@ -97,7 +97,7 @@ def test_no_more_than_ten_thousand_files_share_a_name(
 
 
 def test_sizes_that_are_taken_and_shown() -> None:
-    assert file_types.MAX_PICTURE_BYTES == 50 * 2**20
+    assert file_types.MAX_IMAGE_BYTES == 50 * 2**20
     assert file_types.MAX_FILE_BYTES == 200 * 2**20
     assert sources.MAX_INLINE_BYTES == 50 * 2**20
     assert file_types.MAX_BYTES["mask"] == file_types.MAX_BYTES["animation"] == 50 * 2**20

@@ -15,7 +15,8 @@ from comfyui_pipeline.batch import batch
 from comfyui_pipeline.bounded import truncate
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.report import Report, ResultOutput, tell
+from comfyui_pipeline.outcome import Outcome, ResultOutput
+from comfyui_pipeline.report import build_result
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import END, NODE, WORKFLOW
 from tests.pipeline.test_results_kept import scripted
@@ -287,18 +288,16 @@ def test_any_report_makes_valid_json_of_at_most_twenty_thousand_bytes(
     times: int,
     most: int,
 ) -> None:
-    result = tell(
-        Report(
+    result = build_result(
+        Outcome(
             workflow=workflow,
             prompt_id="the-id",
-            complete=True,
+            finished=True,
             outputs=outputs * times,
-            changes=(),
             guesses=guesses * times,
             seeds=seeds,
             node_errors=errors,
             notes=notes * times,
-            cached=False,
         )
     )
     answer = truncate.bounded(result, lambda _: "u" * 300, most)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from comfyui_pipeline import execute, pipeline, report
 from comfyui_pipeline import outputs as collect
-from comfyui_pipeline import pipeline, report
 from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
@@ -30,8 +30,8 @@ from comfyui_pipeline.errors import (
     PromptRejected,
     ServerUnreachable,
 )
+from comfyui_pipeline.outcome import Outcome, ResultOutput
 from comfyui_pipeline.prepare import PreparedJob
-from comfyui_pipeline.report import Report, ResultOutput
 from comfyui_pipeline.workflow import graph as graphs
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import WORKFLOW
@@ -100,7 +100,7 @@ class _Run:
 @pytest.fixture
 def performed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     graph = graphs.build(WORKFLOW, {})
-    ready = PreparedJob("it", Job(WORKFLOW, "the-id"), graph, (), (), {}, ())
+    ready = PreparedJob("it", Job(WORKFLOW, "the-id"), graph)
     monkeypatch.setattr(pipeline, "prepare", lambda *_: ready)
 
     def perform(engine: Engine, record: CallRecord | None = None, **call: Any) -> Any:
@@ -186,15 +186,15 @@ def test_a_run_lost_untouched_is_queued_once_more_under_another_id(performed: An
 @pytest.mark.parametrize(
     ("asked", "stages", "told"),
     [
-        (False, ["running"], "still going on"),
-        (True, ["running", "ended"], "was cancelled, as asked"),
-        (True, ["running"], "was asked to stop, and is still going on"),
+        (False, ["running"], "is still running"),
+        (True, ["running", "ended"], "was cancelled as requested"),
+        (True, ["running"], "was asked to cancel it, but it is still running"),
     ],
 )
 def test_a_late_run(
     performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], told: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "SURE_SECONDS", 0.5)
+    monkeypatch.setattr(execute, "CANCEL_SECONDS", 0.5)
     engine = Engine({"outputs": (), "complete": False})
     engine.stages = stages
     with pytest.raises(JobTimeout, match=told):
@@ -203,16 +203,16 @@ def test_a_late_run(
 
 
 def test_the_times_that_are_waited_leave_the_watchdog_its_turn() -> None:
-    assert (pipeline.FETCH_SECONDS, pipeline.SURE_SECONDS) == (8.0, 4.0)  # it comes after 15
+    assert (execute.FETCH_SECONDS, execute.CANCEL_SECONDS) == (8.0, 4.0)  # it comes after 15
 
 
 def test_a_result_that_does_not_come_in_time_is_a_failed_output(
     performed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "FETCH_SECONDS", -600.0)
+    monkeypatch.setattr(execute, "FETCH_SECONDS", -600.0)
     engine, forever = Engine({"outputs": (FILE,)}), threading.Event()
     engine.fetches = [forever]
-    with pytest.raises(MediaError, match="not arrived in time"):
+    with pytest.raises(MediaError, match="not arrive in time"):
         performed(engine)
     forever.set()
 
@@ -230,7 +230,7 @@ def test_a_result_that_does_not_come_in_time_is_a_failed_output(
 def test_a_result_is_fetched_twice_at_most_and_not_again_when_it_is_gone(
     performed: Any, monkeypatch: pytest.MonkeyPatch, fetches: list[Any], good: bool
 ) -> None:
-    monkeypatch.setattr(pipeline, "_with_fresh_names", lambda _: None)
+    monkeypatch.setattr(execute, "_with_new_file_names", lambda _: None)
     engine = Engine({"outputs": (FILE,)})
     engine.fetches = fetches
     if good:
@@ -256,45 +256,34 @@ def test_limits_of_answers_and_of_work_side_by_side() -> None:
     assert collect.MAX_PARALLEL == 6
     assert collect.LONG_TEXT == 2000
     assert collect.SAVED == "output"
-    assert report.MOST_OUTPUTS == 20
+    assert report.MAX_OUTPUTS == 20
 
 
 LATE = "NOT FINISHED within the time limit (0.0 s)"
 
 
 def told(**fields: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {
-        "workflow": "it",
-        "prompt_id": "the-id",
-        "complete": True,
-        "outputs": (),
-        "changes": (),
-        "guesses": (),
-        "seeds": {},
-        "node_errors": {},
-        "notes": (),
-        "cached": False,
-    }
-    return report.tell(Report(**{**base, **fields}))
+    base: dict[str, Any] = {"workflow": "it", "prompt_id": "the-id", "finished": True}
+    return report.build_result(Outcome(**{**base, **fields}))
 
 
 @pytest.mark.parametrize(
     ("fields", "begins", "complete"),
     [
-        ({}, "Done: the workflow it", True),
+        ({}, "Done: workflow it finished in", True),
         ({"node_errors": {"9": "x"}}, "PARTLY FAILED", False),
-        ({"failed": {"a": "x"}}, "PARTLY FAILED", False),
+        ({"failed": {"a": MediaError("x")}}, "PARTLY FAILED", False),
         (
-            {"complete": False},
-            "NOT FINISHED within the time limit (0.0 s): the workflow it is still",
+            {"finished": False},
+            "NOT FINISHED within the time limit (0.0 s): workflow it is still",
             False,
         ),
         (
-            {"complete": False, "stopped": True},
+            {"finished": False, "cancelled": True},
             "NOT FINISHED within the time limit (0.0 s), and cancelled",
             False,
         ),
-        ({"complete": False, "failed": {"a": "x"}}, "NOT FINISHED", False),
+        ({"finished": False, "failed": {"a": MediaError("x")}}, "NOT FINISHED", False),
     ],
 )
 def test_the_first_line_says_how_it_went(fields: Any, begins: str, complete: bool) -> None:
@@ -319,7 +308,7 @@ LINES = [
     (line(url=None, no_url="odd"), "/a.png (no URL: odd)"),
     (line(**STILL), "![a b.png](http://u) 4×3, 1.0 MB"),
     (line(**MOVING), "4×3, 2 frames, 1.2 s, 2 KB"),
-    (line(preview=True), "(a preview, not saved"),
+    (line(preview=True), "(preview, not saved"),
     (ResultOutput("9", "", "text", text="words"), "Text from node 9: words"),
     (line(**LONG), "(text, 5 KB): [t.txt](http://u), it begins: beg…"),
 ]

@@ -238,7 +238,7 @@ CASES = [
     ),
     Case(
         "a run that does not heed being cancelled",
-        "was asked to stop, and is still going on",
+        "was asked to cancel it, but it is still running",
         set={"frames": [NODE], "history": {}, "never_ends": True, "deaf": True},
         call={"on_timeout": "cancel"},
         limited=True,
@@ -246,7 +246,7 @@ CASES = [
     ),
     Case(
         "a run that is to be cancelled when late",
-        "was cancelled, as asked",
+        "was cancelled as requested",
         set={"frames": [NODE], "history": {}, "never_ends": True},
         call={"on_timeout": "cancel"},
         limited=True,
@@ -318,7 +318,7 @@ CASES = [
     ),
     Case(
         "a mere preview, and nothing saved",
-        "a preview, not saved",
+        "preview, not saved",
         good="a.png",
         set={
             "frames": [NODE, SUCCESS, END],

@@ -57,7 +57,7 @@ def test_only_the_run_that_is_meant_is_cancelled(server: Server, plugin: Any) ->
 
 @pytest.mark.parametrize("command", ["status", "result", "cancel"])
 def test_an_id_that_the_server_does_not_know_is_told(ready: Any, command: str) -> None:
-    assert "knows no run" in ready.call({"command": command, "prompt_id": "nope"}).error
+    assert "knows no job" in ready.call({"command": command, "prompt_id": "nope"}).error
     assert '"prompt_id" is missing' in ready.call({"command": command}).error
 
 
@@ -67,7 +67,7 @@ def test_what_has_not_ended_in_time_can_be_cancelled(server: Server, plugin: Any
 
     def check(seconds: float) -> None:
         told = at(server, plugin, call, COMFYUI_TIMEOUT=f"{seconds}")
-        assert "was cancelled, as asked" in told.error
+        assert "was cancelled as requested" in told.error
 
     with_more_time(check, 2, 10, 30)
     server.until(lambda queue: not queue["queue_running"])

@@ -13,13 +13,15 @@ import pytest
 from comfyui_pipeline import pipeline, report, settings
 from comfyui_pipeline.bounded import truncate
 from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CANCELLED, ENDED, NOT_AVAILABLE, QUEUED, SENT, CallRecord
 from comfyui_pipeline.engine.protocol import Job, JobResult
+from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media import previews
 from comfyui_pipeline.media.image_memory import ImageMemory
+from comfyui_pipeline.outcome import Outcome, ResultOutput
 from comfyui_pipeline.outputs import FetchedOutputs
-from comfyui_pipeline.prepare import PreparedJob, Stopwatch
-from comfyui_pipeline.report import ResultOutput
+from comfyui_pipeline.prepare import PreparedJob
 from comfyui_pipeline.result_urls import DAY, ResultLinks
 from comfyui_pipeline.workflow import graph
 from tests.conftest import png
@@ -100,24 +102,22 @@ def told(folder: Path, *outputs: ResultOutput, cached: tuple[str, ...] = ()) -> 
     """The answer for a run that gave these."""
     prompt = {o.node_id: {"class_type": "SaveImage", "inputs": {}} for o in outputs}
     job = Job(prompt, "the-id")
-    ready = PreparedJob("it", job, graph.build(prompt, {}), (), (), {}, ())
+    ready = PreparedJob("it", job, graph.build(prompt, {}))
     chosen = settings.load(folder, {"FILE_SERVER_ACCESS_KEY": "k"})
     call = ToolCall("run", workflow="it")
-    going = pipeline.CallContext(
-        call, chosen, None, time.monotonic(), 0.0, Stopwatch(), CallRecord()
-    )  # type: ignore[arg-type]
+    context = CallContext(call, chosen, None, CallRecord(), time.monotonic(), 0.0)  # type: ignore[arg-type]
     from comfyui_pipeline.engine.protocol import Output
 
     results = tuple(Output(o.node_id, "images", str(o.file)) for o in outputs)
     result = JobResult("the-id", results, complete=True, cached=frozenset(cached))
-    return pipeline.tell(going, ready, result, FetchedOutputs(outputs))
+    return pipeline.finish(context, ready, result, FetchedOutputs(outputs))
 
 
 def test_a_run_counts_as_cached_only_when_all_of_its_outputs_were(tmp_path: Path) -> None:
     both = delivered(tmp_path / "a.png", "1"), delivered(tmp_path / "b.png", "2")
     for cached, said in (((), False), (("1",), False), (("1", "2"), True), (("x",), False)):
         answer = told(tmp_path, *both, cached=cached)
-        assert ("gave its earlier result" in answer["content"][0]["text"]) is said, cached
+        assert ("returned the results of that one" in answer["content"][0]["text"]) is said, cached
 
 
 def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
         assert len(shown) == count
     only = previews.show([tmp_path / "a.png"], full=False, memory=ImageMemory())
     pictures = told(tmp_path, beside, saved)["content"][1:]
-    assert [picture["image_url"]["url"] for picture in pictures] == list(only.pictures)
+    assert [picture["image_url"]["url"] for picture in pictures] == list(only.uris)
 
 
 @pytest.mark.parametrize("name", ["a](http://evil) ![b.png", "a`b\\c.png", "a\r\n# b.png"])
@@ -141,11 +141,9 @@ def test_a_file_name_is_no_markdown(tmp_path: Path, name: str) -> None:
 
 
 def test_an_output_that_is_not_here_makes_the_answer_incomplete() -> None:
-    base: dict[str, Any] = {"workflow": "it", "prompt_id": "i", "complete": True, "outputs": ()}
-    more: dict[str, Any] = {"changes": (), "guesses": (), "seeds": {}, "node_errors": {}}
-    for failed in ({}, {"a.png": "gone"}):
-        fields = {**base, **more, "notes": (), "cached": False, "failed": failed}
-        assert report.tell(report.Report(**fields))["complete"] is not bool(failed)
+    for failed in ({}, {"a.png": MediaError("deleted")}):
+        outcome = Outcome("it", "the-id", finished=True, failed=failed)
+        assert report.build_result(outcome)["complete"] is not bool(failed)
 
 
 def test_what_is_kept_of_a_long_answer_holds_no_address_with_a_key() -> None:

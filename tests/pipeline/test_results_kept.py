@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfyui_pipeline import dispatch, outputs, pipeline, report
+from comfyui_pipeline import dispatch, outputs, report
 from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.call import parse
 from comfyui_pipeline.call_record import CallRecord
@@ -112,9 +112,9 @@ BREAKABLE = [
     (pictures, "first_frame"),
     (previews, "show"),
     (previews, "_uri"),
-    (report, "tell"),
-    (report, "_measure"),
-    (pipeline, "_left_out"),
+    (report, "build_result"),
+    (report, "_properties"),
+    (report, "_preview_warnings"),
     (outputs, "url_for_file"),
 ]
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from comfyui_pipeline import prepare
+from comfyui_pipeline import inputs
 from comfyui_pipeline.process import threads
 
 
@@ -34,6 +34,6 @@ def test_the_first_failure_ends_the_work_side_by_side() -> None:
         return number
 
     with pytest.raises(KeyError):
-        prepare._side_by_side(bring, [0, 1, 2])
+        inputs.in_parallel(bring, [0, 1, 2])
     leave.set()
-    assert prepare._side_by_side(lambda n: n * 2, [1, 2, 3]) == [2, 4, 6]
+    assert inputs.in_parallel(lambda n: n * 2, [1, 2, 3]) == [2, 4, 6]

@@ -66,6 +66,6 @@ def test_a_call_answers_at_its_own_limit_and_says_where_the_run_is(
         running = [item[1] for item in server.queue()["queue_running"]]
         assert len(running) == 1
         assert running[0] in error
-        assert "still going on" in error
+        assert "still running" in error
 
     with_more_time(check, 2, 10, 30)

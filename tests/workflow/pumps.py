@@ -23,6 +23,7 @@ sys.path.insert(0, str(PROJECT))
 from comfyui_pipeline import call as tool_call  # noqa: E402
 from comfyui_pipeline import info, prepare, settings  # noqa: E402
 from comfyui_pipeline.arguments import NAMES  # noqa: E402
+from comfyui_pipeline.call_context import CallContext  # noqa: E402
 from comfyui_pipeline.call_record import CallRecord  # noqa: E402
 from comfyui_pipeline.errors import ToolError  # noqa: E402
 
@@ -153,11 +154,15 @@ def configured(folder: Path) -> settings.Settings:
     return settings.load(folder, environment)
 
 
+def context_of(call: tool_call.ToolCall, chosen: settings.Settings) -> CallContext:
+    now = time.monotonic()
+    return CallContext(call, chosen, Stub(), CallRecord(), now, now + 60)  # type: ignore[arg-type]
+
+
 def ready(call: Mapping[str, Any], chosen: settings.Settings) -> Any:
     """The job of a call. Raises ToolError."""
     read = tool_call.parse(json.dumps(call).encode())
-    end = time.monotonic() + 60
-    return prepare.prepare(read, chosen, Stub(), end, prepare.Stopwatch())  # type: ignore[arg-type]
+    return prepare.prepare(context_of(read, chosen))
 
 
 def attempt(call: Mapping[str, Any], chosen: settings.Settings) -> str:
@@ -168,13 +173,7 @@ def attempt(call: Mapping[str, Any], chosen: settings.Settings) -> str:
             if part.command == "describe":
                 info.describe(part, chosen, Stub(), time.monotonic(), CallRecord())  # type: ignore[arg-type]
             elif part.command == "run":
-                prepare.prepare(
-                    part,
-                    chosen,
-                    Stub(),
-                    time.monotonic() + 60,
-                    prepare.Stopwatch(),  # type: ignore[arg-type]
-                )
+                prepare.prepare(context_of(part, chosen))
     except ToolError as error:
         return str(error) or "an error without words"
     return ""

@@ -23,7 +23,7 @@ from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.call import parse, parse_integer
 from comfyui_pipeline.errors import CallError, ToolError, WorkflowError
 from comfyui_pipeline.workflow import files, graph, validate
-from comfyui_pipeline.workflow.convert import prompt
+from comfyui_pipeline.workflow.convert.prompt import convert
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pumps
@@ -170,7 +170,7 @@ def test_odd_numbers_where_nothing_reads_them_are_let_through_and_not_sent(
     chosen = pumps.configured(tmp_path)
     for name in ("odd", "odd.png"):
         found = files.load(chosen.workflows_dir, name)
-        assert prompt.convert(found.ui or {}, SCHEMAS).prompt["4"]
+        assert convert(found.ui or {}, SCHEMAS).prompt["4"]
         ready = pumps.ready({"workflow": name}, chosen)
         json.dumps([ready.job.prompt, ready.job.extra_data], allow_nan=False)
         assert ready.job.extra_data["extra_pnginfo"]["workflow"]["nodes"]
@@ -278,7 +278,7 @@ def survives(document: Any, chosen: Any) -> None:
         pumps.attempt({"workflow_json": document, **more}, chosen)
     try:
         found = files.from_bytes("x", json.dumps(document).encode())
-        nodes = found.nodes or prompt.convert(found.ui or {}, SCHEMAS).prompt
+        nodes = found.nodes or convert(found.ui or {}, SCHEMAS).prompt
         seen = graph.build(nodes, SCHEMAS)
         validate.check(seen, nodes, validate.problems(seen, SCHEMAS))
     except ToolError as error:

@@ -24,7 +24,7 @@ from comfyui_pipeline.workflow import (
     title_parameters,
     validate,
 )
-from comfyui_pipeline.workflow.convert import prompt
+from comfyui_pipeline.workflow.convert.prompt import convert
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "conversion"
 Prompt = dict[str, dict[str, Any]]
@@ -42,7 +42,7 @@ SMALL = [name for name in data("digests.json")["synthetic-0.8.0"] if not name.st
 def prompt_of(name: str) -> Prompt:
     small = data("small_workflows.json")
     document = copy.deepcopy(small.get(f"{name}@0.8.0", small[name]))
-    return json.loads(json.dumps(prompt.convert(document, SCHEMAS).prompt))
+    return json.loads(json.dumps(convert(document, SCHEMAS).prompt))
 
 
 def base() -> Prompt:

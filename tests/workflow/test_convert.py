@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 
 from comfyui_pipeline.errors import ToolError, WorkflowError
 from comfyui_pipeline.workflow import files, patch
-from comfyui_pipeline.workflow.convert import document as ui_format
-from comfyui_pipeline.workflow.convert import prompt as convert
+from comfyui_pipeline.workflow.convert.prompt import Converted, convert
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "conversion"
 PACKAGE = "comfyui_workflow_templates_json"
@@ -93,7 +92,7 @@ RECORDED = [(corpus, name) for corpus, names in data("digests.json").items() for
 
 @pytest.mark.parametrize(("corpus", "name"), RECORDED)
 def test_it_is_what_the_editor_itself_exports(corpus: str, name: str) -> None:
-    made = convert.convert(document(corpus, name), classes(corpus))
+    made = convert(document(corpus, name), classes(corpus))
     assert digest(made.prompt, classes(corpus)) == data("digests.json")[corpus][name]
 
 
@@ -101,7 +100,7 @@ def test_it_is_what_the_editor_itself_exports(corpus: str, name: str) -> None:
 def test_a_converted_prompt_is_read_as_a_prompt_unchanged_and_patched_by_nothing(
     corpus: str, name: str
 ) -> None:
-    prompt = convert.convert(document(corpus, name), classes(corpus)).prompt
+    prompt = convert(document(corpus, name), classes(corpus)).prompt
     through = files.from_bytes("x", json.dumps(prompt).encode())
     assert through.ui is None
     assert through.nodes == prompt
@@ -122,8 +121,8 @@ def node(made: Document, node_id: int) -> Document:
     return next(one for one in made["nodes"] if one["id"] == node_id)
 
 
-def converted(made: Document, **how: Any) -> convert.Converted:
-    return convert.convert(made, classes(BASE[0]), **how)
+def converted(made: Document, **how: Any) -> Converted:
+    return convert(made, classes(BASE[0]), **how)
 
 
 def test_values_without_the_control_slot_of_newer_files_do_not_shift() -> None:
@@ -160,7 +159,7 @@ def test_what_an_instance_shows_keeps_its_place_when_an_inner_widget_is_gone(
 def test_a_widget_that_its_class_has_moved_finds_its_value() -> None:
     moved = {"input": {"required": {"flag": ["BOOLEAN"], "seed": ["INT"], "kind": [["a", "b"]]}}}
     document = {"nodes": [{"id": 1, "type": "Moved", "widgets_values": [0, "fixed", "b", False]}]}
-    made = convert.convert(document, {"Moved": {**moved, "output": []}})
+    made = convert(document, {"Moved": {**moved, "output": []}})
     assert made.prompt["1"]["inputs"] == {"flag": False, "seed": 0, "kind": "b"}
 
 
@@ -181,7 +180,7 @@ def test_a_link_to_nothing_is_an_error_where_the_node_needs_it_and_a_note_elsewh
 def test_a_link_from_a_node_that_is_gone_is_told() -> None:
     broken = base()
     broken["nodes"] = [one for one in broken["nodes"] if one["id"] != 6]
-    with pytest.raises(WorkflowError, match="node 6, which is gone"):
+    with pytest.raises(WorkflowError, match="node 6, which is missing"):
         converted(broken)
 
 
@@ -230,7 +229,7 @@ def test_the_inside_of_a_muted_or_bypassed_instance_does_not_run(name: str, mode
 def test_an_instance_muted_inside_another_is_left_out_with_its_inside() -> None:
     nested = document("synthetic-0.8.0", "syn-sub-nested-3")
     keys = {one["id"] for one in nested["definitions"]["subgraphs"]}
-    before = convert.convert(nested, classes(BASE[0])).prompt
+    before = convert(nested, classes(BASE[0])).prompt
     for holder in nested["definitions"]["subgraphs"]:
         for host in holder["nodes"]:
             if host["type"] in keys:
@@ -307,7 +306,7 @@ def test_choices_are_drawn_from_the_seed_and_told() -> None:
     drawn = first.prompt["2"]["inputs"]["text"]
     assert drawn.endswith("{cat}")
     assert "|" not in drawn
-    assert "drawn at random" in first.notes[0]
+    assert "chosen at random" in first.notes[0]
     assert len({converted(text, seed=s).prompt["2"]["inputs"]["text"] for s in range(40)}) == 4
 
 
@@ -375,12 +374,12 @@ def test_what_only_a_browser_can_do_is_refused_when_it_is_needed() -> None:
     camera = {"input": {"required": {"image": ["WEBCAM", {}]}}, "output": ["IMAGE"]}
     with_camera = base()
     with_camera["nodes"].append({"id": 8, "type": "Camera", "outputs": [{"type": "IMAGE"}]})
-    made = convert.convert(with_camera, {**classes(BASE[0]), "Camera": camera})
-    assert "from a browser" in made.notes[0]
+    made = convert(with_camera, {**classes(BASE[0]), "Camera": camera})
+    assert "needs a browser" in made.notes[0]
     with_camera["links"] = [link for link in with_camera["links"] if link[0] != 9]
     with_camera["links"].append([9, 8, 0, 7, 0, "IMAGE"])
-    with pytest.raises(WorkflowError, match="from a browser"):
-        convert.convert(with_camera, {**classes(BASE[0]), "Camera": camera})
+    with pytest.raises(WorkflowError, match="needs a browser"):
+        convert(with_camera, {**classes(BASE[0]), "Camera": camera})
 
 
 def test_an_unknown_class_is_named_with_its_title() -> None:
@@ -451,7 +450,7 @@ MANGLED = (
 def test_a_mangled_file_is_converted_or_refused_and_never_crashes(number: int, name: str) -> None:
     made = document("synthetic-0.8.0", name)
     mangle(made, random.Random(number))
-    if not ui_format.is_ui_format(made):
+    if not files.is_editor_document(made):
         return
     try:
         told = "converted" if converted(made).prompt else ""

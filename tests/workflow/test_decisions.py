@@ -20,11 +20,12 @@ from comfyui_pipeline.workflow import (
     patch,
     placeholders,
     roles,
+    schema,
     title_parameters,
     validate,
     values,
 )
-from comfyui_pipeline.workflow.convert import dynamic_text, prompt, widget_values, widgets
+from comfyui_pipeline.workflow.convert import dynamic_text, widget_values, widgets
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pumps
@@ -525,13 +526,12 @@ def test_file_names_with_dates_and_widgets() -> None:
 
 
 def test_saved_values_of_another_version_are_laid_out_anew() -> None:
-    made = widgets.layout(SCHEMAS["KSampler"])
-    told = widget_values.assign(
-        made, [5, "randomize", 20, 8.0, "euler", "normal", 0.5], SCHEMAS["KSampler"]
-    )
+    sampler = schema.read(SCHEMAS["KSampler"])
+    made = widgets.layout(sampler)
+    told = widget_values.assign(made, [5, "randomize", 20, 8.0, "euler", "normal", 0.5], sampler)
     assert told is None
-    made = widgets.layout(SCHEMAS["KSampler"])
-    told = widget_values.assign(made, [5, 20, 8.0, "euler", "normal", 0.5], SCHEMAS["KSampler"])
+    made = widgets.layout(sampler)
+    told = widget_values.assign(made, [5, 20, 8.0, "euler", "normal", 0.5], sampler)
     got = {w.name: w.value for w in made.widgets if w.sent}
     assert told is not None
     assert got == {
@@ -558,7 +558,7 @@ def test_saved_values_of_another_version_are_laid_out_anew() -> None:
     ],
 )
 def test_types_that_may_be_linked(first: str, second: str, linkable: bool) -> None:
-    assert prompt.compatible(first, second) == linkable
+    assert schema.types_match(first, second) == linkable
 
 
 # -- what keeps a prompt from running --------------------------------------------------------------

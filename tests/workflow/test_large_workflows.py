@@ -19,7 +19,7 @@ from comfyui_pipeline.call import ToolCall, parse
 from comfyui_pipeline.errors import CallError, PatchError, ToolError, WorkflowError
 from comfyui_pipeline.workflow import describe, graph, loras, patch, roles, validate
 from comfyui_pipeline.workflow import files as library
-from comfyui_pipeline.workflow.convert import prompt as convert
+from comfyui_pipeline.workflow.convert.prompt import convert
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pumps
@@ -244,7 +244,7 @@ def test_ten_thousand_nodes_of_the_editor_in_a_row(kind: str, more: Any, left: i
     if kind == "Reroute":
         for one in document["nodes"][1:-1]:
             one["inputs"][0]["name"] = ""
-    prompt = convert.convert(document, SCHEMAS).prompt
+    prompt = convert(document, SCHEMAS).prompt
     assert len(prompt) == left
     assert prompt[str(MANY + 2)]["inputs"]["images"] == [str(MANY + 1) if left > 2 else "1", 0]
 
@@ -281,7 +281,7 @@ def nested(depth: int, copies: int = 1) -> dict[str, Any]:
 
 
 def test_a_thousand_subgraphs_in_one_another_are_followed() -> None:
-    prompt = convert.convert(nested(1000), SCHEMAS).prompt
+    prompt = convert(nested(1000), SCHEMAS).prompt
     assert len(prompt) == 3
     (inverter,) = (i for i, one in prompt.items() if one["class_type"] == "ImageInvert")
     assert inverter.count(":") == 1000
@@ -300,7 +300,7 @@ def test_a_thousand_subgraphs_in_one_another_are_followed() -> None:
 )
 def test_what_would_become_too_large_is_refused(document: Any, told: str) -> None:
     with pytest.raises(WorkflowError, match=told):
-        convert.convert(document, SCHEMAS)
+        convert(document, SCHEMAS)
 
 
 def test_a_subgraph_with_thousands_of_promoted_widgets() -> None:
@@ -312,7 +312,7 @@ def test_a_subgraph_with_thousands_of_promoted_widgets() -> None:
     host = next(one for one in document["nodes"] if one["id"] == 3)
     host["properties"] = {"proxyWidgets": [[str(n), "text"] for n in range(100, 5100)]}
     host["widgets_values"] = [f"value {n}" for n in range(100, 5100)]
-    prompt = convert.convert(document, SCHEMAS).prompt
+    prompt = convert(document, SCHEMAS).prompt
     assert prompt["3:5099"]["inputs"]["text"] == "value 5099"
 
 
@@ -321,7 +321,7 @@ def test_thousands_of_unknown_nodes_and_primitives() -> None:
     for n in range(20_000, 25_000):
         document["nodes"].append({"id": n, "type": f"Foreign{n % 9}", "outputs": [IMAGE]})
         document["nodes"].append({"id": n + 9000, "type": "PrimitiveNode", "widgets_values": [1]})
-    converted = convert.convert(document, SCHEMAS)
+    converted = convert(document, SCHEMAS)
     assert len(converted.prompt) == 5002
 
 
@@ -390,10 +390,10 @@ def test_choices_inside_choices_have_a_limit_that_names_the_node() -> None:
     text = next(one for one in document["nodes"] if one["id"] == 5)
     for made in texts_with_choices():
         text["widgets_values"] = [made]
-        convert.convert(document, SCHEMAS)
+        convert(document, SCHEMAS)
     text["widgets_values"] = ["{" * 200_000]
-    with pytest.raises(WorkflowError, match=r"Node 5 .*nests choices"):
-        convert.convert(document, SCHEMAS)
+    with pytest.raises(WorkflowError, match=r"Node 5 .*nested too deeply"):
+        convert(document, SCHEMAS)
 
 
 def test_a_template_that_multiplies_a_long_text_is_refused(chosen: Any) -> None:

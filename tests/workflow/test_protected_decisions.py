@@ -213,7 +213,7 @@ def test_two_arguments_for_the_same_thing_are_refused(one: str, other: str) -> N
 
 
 def test_a_widget_that_holds_a_list_is_not_sent_as_a_link() -> None:
-    from comfyui_pipeline.workflow.convert import prompt
+    from comfyui_pipeline.workflow.convert.prompt import convert
 
     schema = {
         "input": {"required": {"colors": ["COLORS", {}]}},
@@ -223,7 +223,7 @@ def test_a_widget_that_holds_a_list_is_not_sent_as_a_link() -> None:
     }
     saved = {"id": 1, "type": "X", "inputs": [], "outputs": [], "widgets_values": [["4", 0]]}
     document = {"nodes": [saved], "links": [], "version": 0.4}
-    made = prompt.convert(document, {"X": schema}, seed=1).prompt
+    made = convert(document, {"X": schema}, seed=1).prompt
     assert made["1"]["inputs"] == {"colors": {"__value__": ["4", 0]}}
 
 

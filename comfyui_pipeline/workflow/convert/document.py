@@ -1,9 +1,9 @@
-"""The file that ComfyUI's editor saves -> graphs of nodes, sockets and links, read but not understood.
+"""Read the document that ComfyUI's editor saves into graphs of nodes, sockets and links.
 
-Both versions of the file (links as lists, links as objects), subgraph definitions at any depth and
-the older group nodes come out as the same values. What the editor puts right while it loads (ids
-used twice, links to an occupied socket, renamed classes) is put right here, in the same way
-(frontend 1.58.1: LGraph.configure, subgraphDeduplication.ts, linkDeduplication.ts).
+Both versions of the format (links as lists or as objects), subgraph definitions at any depth and
+the older group nodes give the same structure. Duplicate ids, several links to one socket and
+renamed node types are repaired as the editor does when it loads a file (frontend 1.58.1:
+LGraph.configure, subgraphDeduplication.ts, linkDeduplication.ts).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.workflow.graph import label
+from comfyui_pipeline.workflow.node_label import node_label
 from input_server.light_dataclasses import dataclass, replace
 from input_server.text_values import parse_count
 
-INLET_NODE = "-10"
-OUTLET_NODE = "-20"
-"""The ends of a subgraph's inner links that lead to its own inputs and outputs."""
+SUBGRAPH_INPUT = "-10"
+SUBGRAPH_OUTPUT = "-20"
+"""Node ids that stand for the inputs and the outputs of a subgraph in its inner links."""
 
 MUTED = 2
 BYPASSED = 4
@@ -28,12 +28,12 @@ BYPASSED = 4
 GROUP_PREFIXES = ("workflow>", "workflow/")
 MAX_DEFINITIONS = 1000
 MAX_ID = 2**53
-"""Ids beyond JavaScript's whole numbers are names, never counted on."""
+"""Larger ids are not exact integers in JavaScript; they are treated as names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A wire from one node's output slot to another node's input slot."""
+    """A link from an output slot (``origin``) to an input slot (``target``)."""
 
     id: int
     origin: str
@@ -44,7 +44,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class UiSocket:
-    """An input of a node as the file tells it. ``widget``: whether it belongs to a widget."""
+    """An input of a node as saved. ``widget``: whether it belongs to a widget."""
 
     name: str
     type: str
@@ -54,7 +54,7 @@ class UiSocket:
 
 @dataclass(frozen=True, slots=True)
 class UiNode:
-    """One node as the file tells it. ``values`` is what the widgets held, in an order of their own."""
+    """One node as saved. ``values``: the widget values, by position or by name."""
 
     id: str
     type: str
@@ -67,12 +67,12 @@ class UiNode:
 
     @property
     def label(self) -> str:
-        return label(self.id, self.title, self.type)
+        return node_label(self.id, self.title, self.type)
 
 
 @dataclass(frozen=True, slots=True)
-class Boundary:
-    """An input or output of a subgraph, with the inner links that end there."""
+class SubgraphSlot:
+    """An input or output of a subgraph, with the inner links that are connected to it."""
 
     name: str
     type: str
@@ -81,52 +81,46 @@ class Boundary:
 
 @dataclass(frozen=True, slots=True)
 class UiGraph:
-    """The root graph, or a subgraph's definition."""
+    """The root graph or a subgraph definition."""
 
     name: str
     nodes: tuple[UiNode, ...]
     links: Mapping[int, Link]
-    inputs: tuple[Boundary, ...] = ()
-    outputs: tuple[Boundary, ...] = ()
-    grouped: bool = False  # a group node's: its instance holds the values of all inner widgets
+    inputs: tuple[SubgraphSlot, ...] = ()
+    outputs: tuple[SubgraphSlot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class UiWorkflow:
-    """A whole file. A node whose type is a key of ``definitions`` is an instance of that subgraph."""
+    """A complete file. A node whose type is a key of ``definitions`` is an instance of that subgraph."""
 
     root: UiGraph
     definitions: Mapping[str, UiGraph]
 
     def class_types(self) -> set[str]:
-        """The classes to ask the server for."""
+        """The node types to request from the server."""
         graphs = [self.root, *self.definitions.values()]
         found = {node.type for graph in graphs for node in graph.nodes}
         return found - self.definitions.keys()
 
 
-def is_ui_format(document: Any) -> bool:
-    """Whether this is the editor's own format rather than a prompt."""
-    return isinstance(document, dict) and isinstance(document.get("nodes"), list)
-
-
-def read(document: Mapping[str, Any]) -> UiWorkflow:
-    """Read a parsed file. Raises WorkflowError for what is no workflow of the editor."""
+def read_document(document: Mapping[str, Any]) -> UiWorkflow:
+    """Read a parsed file. Raises WorkflowError if the editor could not have saved it."""
     try:
         root = _graph(document, "the workflow")
-        last_id = _whole(document.get("last_node_id") or _state(document).get("lastNodeId"))
+        last_id = _count(document.get("last_node_id") or _state(document).get("lastNodeId"))
         definitions: dict[str, UiGraph] = {}
         for raw in _all_definitions(document):
             definitions.setdefault(str(raw["id"]), _graph(raw, str(raw.get("name") or raw["id"])))
-        groups = _group_nodes(document)
+        groups = _group_definitions(document)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise WorkflowError(
-            f"This is not a workflow that ComfyUI's editor saved ({type(error).__name__}: {error}).",
+            f"The file is not a workflow saved by ComfyUI's editor ({type(error).__name__}: {error}).",
             "Open it in ComfyUI and save it again.",
         ) from None
     root, definitions = _distinct_ids(root, definitions, last_id)
-    root, copies = _own_groups(root, groups)
-    return UiWorkflow(root, _leaf_first(definitions) | copies)
+    root, copies = _instantiate_groups(root, groups)
+    return UiWorkflow(root, _innermost_first(definitions) | copies)
 
 
 def _state(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,9 +128,9 @@ def _state(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def _whole(value: Any) -> int:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 <= value <= MAX_ID else 0
+def _count(value: Any) -> int:
+    valid = isinstance(value, int) and not isinstance(value, bool)
+    return value if valid and 0 <= value <= MAX_ID else 0
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -148,13 +142,13 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
         node = _node(item)
         nodes.setdefault(node.id, node)
     links = [link for item in raw.get("links") or () if (link := _link(item)) is not None]
-    kept, merged = _one_link_per_socket(links, nodes.values())
+    links, merged = _one_link_per_socket(links, nodes.values())
     return UiGraph(
         name,
         tuple(_with_links(node, merged) for node in nodes.values()),
-        {link.id: link for link in reversed(kept)},
-        tuple(_boundary(slot, merged) for slot in raw.get("inputs") or ()),
-        tuple(_boundary(slot, merged) for slot in raw.get("outputs") or ()),
+        {link.id: link for link in reversed(links)},
+        tuple(_subgraph_slot(slot, merged) for slot in raw.get("inputs") or ()),
+        tuple(_subgraph_slot(slot, merged) for slot in raw.get("outputs") or ()),
     )
 
 
@@ -165,7 +159,7 @@ def _node(raw: Mapping[str, Any]) -> UiNode:
     return UiNode(
         id=str(raw["id"]),
         type=RENAMED.get(str(raw["type"]), str(raw["type"])),
-        mode=_whole(raw.get("mode")),
+        mode=_count(raw.get("mode")),
         title=title if isinstance(title, str) else "",
         inputs=tuple(_socket(item) for item in raw.get("inputs") or ()),
         outputs=tuple(_type(item.get("type")) for item in raw.get("outputs") or ()),
@@ -185,12 +179,12 @@ def _socket(raw: Mapping[str, Any]) -> UiSocket:
 
 
 def _type(raw: Any) -> str:
-    """A slot's type; old files hold a combo's own list of choices in its place."""
+    """The type of a slot; old files have the list of choices there for a combo."""
     return raw if isinstance(raw, str) else "COMBO" if isinstance(raw, list) else "*"
 
 
 def _link(raw: Any) -> Link | None:
-    """None for what is no link; whoever names it by its id is told that it is not there."""
+    """Read a link; None if it is malformed, which is reported where its id is used."""
     if isinstance(raw, dict):
         names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
         raw = [raw.get(name) for name in names]
@@ -204,30 +198,30 @@ def _link(raw: Any) -> Link | None:
     return Link(link_id, str(origin), origin_slot, str(target), target_slot)
 
 
-def _boundary(raw: Mapping[str, Any], merged: Mapping[int, int]) -> Boundary:
+def _subgraph_slot(raw: Mapping[str, Any], merged: Mapping[int, int]) -> SubgraphSlot:
     links = dict.fromkeys(merged.get(i, i) for i in raw.get("linkIds") or ())
-    return Boundary(str(raw.get("name", "")), _type(raw.get("type")), tuple(links))
+    return SubgraphSlot(str(raw.get("name", "")), _type(raw.get("type")), tuple(links))
 
 
 def _one_link_per_socket(
     links: Sequence[Link], nodes: Iterable[UiNode]
 ) -> tuple[list[Link], dict[int, int]]:
-    """The links without rivals for one socket, and for each that went the one that stands for it."""
+    """One link for each target socket, and for each dropped link the id of the one that replaces it."""
     named = {socket.link for node in nodes for socket in node.inputs}
-    kept: dict[tuple[str, int], Link] = {}
-    place_of: dict[int, tuple[str, int]] = {}
+    chosen: dict[tuple[str, int], Link] = {}
+    dropped: dict[int, tuple[str, int]] = {}
     for link in links:
-        place = (link.target, link.target_slot)
-        rival = kept.setdefault(place, link)
+        target = (link.target, link.target_slot)
+        rival = chosen.setdefault(target, link)
         if rival is link:
             continue
         same = (rival.origin, rival.origin_slot) == (link.origin, link.origin_slot)
         if not same and link.id in named and rival.id not in named:
-            kept[place] = link
-            place_of[rival.id] = place
+            chosen[target] = link
+            dropped[rival.id] = target
         else:
-            place_of[link.id] = place
-    return list(kept.values()), {i: kept[place].id for i, place in place_of.items()}
+            dropped[link.id] = target
+    return list(chosen.values()), {i: chosen[target].id for i, target in dropped.items()}
 
 
 def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:
@@ -243,7 +237,7 @@ def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:
 
 
 def _all_definitions(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every subgraph definition, each followed by those inside it."""
+    """Every subgraph definition, each followed by those that it contains."""
     waiting = [raw]
     while waiting:
         holder = waiting.pop()
@@ -259,11 +253,11 @@ def _all_definitions(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _distinct_ids(
     root: UiGraph, definitions: Mapping[str, UiGraph], last_id: int
 ) -> tuple[UiGraph, dict[str, UiGraph]]:
-    """Inner ids that the root or an earlier definition uses too get new ones, counted on."""
+    """Give a new id to inner nodes whose id is also used by the root or an earlier definition."""
     used = {node.id for node in root.nodes}
-    renamed: dict[str, dict[str, str]] = {}
+    new_ids: dict[str, dict[str, str]] = {}
     for key, graph in definitions.items():
-        mine: dict[str, str] = {}
+        mine: dict[str, str] = {}  # old id -> new id
         for node in graph.nodes:
             if node.id in used:
                 last_id += 1
@@ -273,16 +267,19 @@ def _distinct_ids(
             else:
                 last_id = max(last_id, parse_count(node.id, at_most=MAX_ID) or 0)
             used.add(mine.get(node.id, node.id))
-        renamed[key] = mine
-    fresh = {key: _renumber(graph, renamed, renamed[key]) for key, graph in definitions.items()}
-    return _renumber(root, renamed, {}), fresh
+        new_ids[key] = mine
+    renumbered = {
+        key: _renumber(graph, new_ids, new_ids[key]) for key, graph in definitions.items()
+    }
+    return _renumber(root, new_ids, {}), renumbered
 
 
 def _renumber(
-    graph: UiGraph, renamed: Mapping[str, Mapping[str, str]], mine: Mapping[str, str]
+    graph: UiGraph, new_ids: Mapping[str, Mapping[str, str]], mine: Mapping[str, str]
 ) -> UiGraph:
     nodes = tuple(
-        _promoting(replace(node, id=mine.get(node.id, node.id)), renamed) for node in graph.nodes
+        _with_promoted_ids(replace(node, id=mine.get(node.id, node.id)), new_ids)
+        for node in graph.nodes
     )
     links = {
         i: replace(
@@ -295,25 +292,30 @@ def _renumber(
     return replace(graph, nodes=nodes, links=links)
 
 
-def _promoting(node: UiNode, renamed: Mapping[str, Mapping[str, str]]) -> UiNode:
-    """An instance's list of promoted widgets names inner nodes by id."""
-    ids = renamed.get(node.type)
+def _with_promoted_ids(node: UiNode, new_ids: Mapping[str, Mapping[str, str]]) -> UiNode:
+    """Use the new ids in an instance's list of promoted widgets, which names inner nodes by id."""
+    ids = new_ids.get(node.type)
     entries = node.properties.get("proxyWidgets")
     if not ids or not isinstance(entries, list):
         return node
-    fresh = [
+    updated = [
         [ids.get(str(entry[0]), entry[0]), *entry[1:]]
         if isinstance(entry, list) and entry
         else entry
         for entry in entries
     ]
-    return replace(node, properties={**node.properties, "proxyWidgets": fresh})
+    return replace(node, properties={**node.properties, "proxyWidgets": updated})
 
 
-def _leaf_first(definitions: Mapping[str, UiGraph]) -> dict[str, UiGraph]:
-    """Definitions so ordered that each comes after those that it holds. Refuses circles."""
+def _innermost_first(definitions: Mapping[str, UiGraph]) -> dict[str, UiGraph]:
+    """Sort definitions so that each comes after those that it contains.
+
+    Raises WorkflowError for subgraphs that contain one another, or for more than MAX_DEFINITIONS.
+    """
     if len(definitions) > MAX_DEFINITIONS:
-        raise WorkflowError(f"The workflow has more than {MAX_DEFINITIONS} subgraphs.")
+        raise WorkflowError(
+            f"The workflow has more than {MAX_DEFINITIONS} subgraphs.", "Remove some of them."
+        )
     holders: dict[str, list[str]] = {key: [] for key in definitions}
     missing: dict[str, int] = {}
     for key, graph in definitions.items():
@@ -321,7 +323,7 @@ def _leaf_first(definitions: Mapping[str, UiGraph]) -> dict[str, UiGraph]:
         missing[key] = len(held)
         for inner in held:
             holders[inner].append(key)
-    place = {key: number for number, key in enumerate(definitions)}
+    position = {key: number for number, key in enumerate(definitions)}
     ordered: dict[str, UiGraph] = {}
     ready = [key for key, count in missing.items() if not count]
     while ready:
@@ -332,31 +334,34 @@ def _leaf_first(definitions: Mapping[str, UiGraph]) -> dict[str, UiGraph]:
                 missing[holder] -= 1
                 if not missing[holder]:
                     freed.append(holder)
-        ready = sorted(freed, key=place.__getitem__)
+        ready = sorted(freed, key=position.__getitem__)
     if len(ordered) < len(definitions):
         circle = [graph.name for key, graph in definitions.items() if key not in ordered]
         names = ", ".join(name[:80] for name in circle[:12])
-        raise WorkflowError(f"These subgraphs contain one another: {names}.")
+        raise WorkflowError(
+            f"These subgraphs contain one another: {names}.",
+            "Open the workflow in ComfyUI and take one of them out of the other.",
+        )
     return ordered
 
 
 # -- group nodes (before subgraphs) ----------------------------------------------------------------
 
 
-def _group_nodes(document: Mapping[str, Any]) -> dict[str, UiGraph]:
+def _group_definitions(document: Mapping[str, Any]) -> dict[str, UiGraph]:
     groups = (document.get("extra") or {}).get("groupNodes") or {}
     return {str(name): _group(str(name), raw) for name, raw in groups.items()}
 
 
-def _own_groups(root: UiGraph, groups: Mapping[str, UiGraph]) -> tuple[UiGraph, dict[str, UiGraph]]:
-    """Each group node becomes an instance of a subgraph that is its alone: it holds all values."""
+def _instantiate_groups(
+    root: UiGraph, groups: Mapping[str, UiGraph]
+) -> tuple[UiGraph, dict[str, UiGraph]]:
+    """Make each group node an instance of its own copy of the group, as it holds all values."""
     copies: dict[str, UiGraph] = {}
     nodes = []
     for node in root.nodes:
-        group = next(
-            (groups.get(node.type[len(p) :]) for p in GROUP_PREFIXES if node.type[: len(p)] == p),
-            None,
-        )
+        names = [node.type[len(p) :] for p in GROUP_PREFIXES if node.type.startswith(p)]
+        group = groups.get(names[0]) if names else None
         if group is not None:
             node = replace(node, type=f"{node.type}#{node.id}")
             copies[node.type] = group
@@ -365,45 +370,55 @@ def _own_groups(root: UiGraph, groups: Mapping[str, UiGraph]) -> tuple[UiGraph, 
 
 
 def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
-    """A group as a subgraph: inner ids are places, unlinked sockets lead outside, in order."""
-    nodes = [_node({**item, "id": place}) for place, item in enumerate(raw["nodes"])]
+    """A group as a subgraph: inner ids are positions, unlinked sockets become inputs and outputs."""
+    nodes = [_node({**item, "id": position}) for position, item in enumerate(raw["nodes"])]
     links = {
         number: Link(number, str(item[0]), item[1], str(item[2]), item[3])
         for number, item in enumerate(raw.get("links") or (), start=1)
         if item[0] is not None and item[2] is not None
     }
-    linked = {(link.target, link.target_slot): link.id for link in links.values()}
-    outside = {(str(item[0]), item[1]) for item in raw.get("external") or ()}
-    taken = {(link.origin, link.origin_slot) for link in links.values()} - outside
-    inlets: dict[str, Boundary] = {}
-    outlets: list[Boundary] = []
-    for place, node in enumerate(nodes):
-        sockets = []
-        for slot, socket in enumerate(node.inputs):
-            end = linked.get((node.id, slot))
-            if end is None:
-                end = len(links) + 1
-                links[end] = Link(end, INLET_NODE, len(inlets), node.id, slot)
-                label = socket.name
-                if label in inlets:
-                    label = f"{node.title or node.type} {socket.name}"
-                while label in inlets:
-                    label += "_"
-                inlets[label] = Boundary(label, socket.type, (end,))
-            sockets.append(replace(socket, link=end))
-        nodes[place] = replace(node, inputs=tuple(sockets))
+    exposed = {(str(item[0]), item[1]) for item in raw.get("external") or ()}
+    linked = {(link.origin, link.origin_slot) for link in links.values()} - exposed
+    targets = {(link.target, link.target_slot): link.id for link in links.values()}
+    inputs: dict[str, SubgraphSlot] = {}
+    outputs: list[SubgraphSlot] = []
+    for position, node in enumerate(nodes):
+        nodes[position] = _with_group_inputs(node, targets, links, inputs)
         for slot, kind in enumerate(node.outputs):
-            if (node.id, slot) not in taken:
-                end = len(links) + 1
-                links[end] = Link(end, node.id, slot, OUTLET_NODE, len(outlets))
-                outlets.append(Boundary(kind, kind, (end,)))
-    return UiGraph(name, tuple(nodes), links, tuple(inlets.values()), tuple(outlets), grouped=True)
+            if (node.id, slot) not in linked:
+                number = len(links) + 1
+                links[number] = Link(number, node.id, slot, SUBGRAPH_OUTPUT, len(outputs))
+                outputs.append(SubgraphSlot(kind, kind, (number,)))
+    return UiGraph(name, tuple(nodes), links, tuple(inputs.values()), tuple(outputs))
 
 
-def _renamed() -> dict[str, str]:
-    """Classes that the editor itself renames when it loads an old file."""
+def _with_group_inputs(
+    node: UiNode,
+    targets: Mapping[tuple[str, int], int],
+    links: dict[int, Link],
+    inputs: dict[str, SubgraphSlot],
+) -> UiNode:
+    """Link each unlinked socket of a node to a new input of its group, added to ``inputs``."""
+    sockets = []
+    for slot, socket in enumerate(node.inputs):
+        number = targets.get((node.id, slot))
+        if number is None:
+            number = len(links) + 1
+            links[number] = Link(number, SUBGRAPH_INPUT, len(inputs), node.id, slot)
+            name = socket.name
+            if name in inputs:
+                name = f"{node.title or node.type} {socket.name}"
+            while name in inputs:
+                name += "_"
+            inputs[name] = SubgraphSlot(name, socket.type, (number,))
+        sockets.append(replace(socket, link=number))
+    return replace(node, inputs=tuple(sockets))
+
+
+def _renamed_types() -> dict[str, str]:
+    """Old node type -> the type that the editor replaces it by when it loads a file."""
     path = Path(__file__).with_name("renamed_classes.json")
     return dict(json.loads(path.read_text("utf-8")))
 
 
-RENAMED: Mapping[str, str] = _renamed()
+RENAMED: Mapping[str, str] = _renamed_types()

@@ -1,8 +1,9 @@
-"""What a file saved of a node's widgets -> each widget's value.
+"""Assign the saved widget values of a node to its widgets.
 
-The file holds a bare list, in the order that the widgets had when it was saved. The editor takes it
-by position (frontend 1.58.1, LGraphNode.configure, migrateWidgetsValues). A list that cannot be
-right by position (a class that has gained or lost a widget since) is laid against the widgets anew.
+The file has a plain list, in the order that the widgets had when it was saved. The editor assigns
+it by position (frontend 1.58.1, LGraphNode.configure, migrateWidgetsValues). If that gives invalid
+values, because the node type has gained or lost a widget since, the list is aligned with the
+widgets by type and range instead.
 """
 
 from __future__ import annotations
@@ -12,47 +13,50 @@ from typing import Any
 
 from comfyui_pipeline.workflow.convert.widgets import (
     CONTROL_VALUES,
-    DYNAMIC_COMBO,
     NO_VALUE,
     SEED_NAMES,
     Layout,
     Widget,
     expand,
-    options_of,
 )
+from comfyui_pipeline.workflow.schema import DYNAMIC_COMBO, NodeType
 
-FITS = 4
-FITS_LISTED = 6
+# Scores of an alignment.
+VALID = 4
+CERTAIN = 6
 SKIPPED_WIDGET = -1
 DROPPED_VALUE = -2
-MISFIT = -50
-MOST_ALIGNED = 300
-MOST_LEFT_OVER = 1
+INVALID = -50
+
+MAX_ALIGNED = 300
+"""Widgets and values together; aligning them takes time by the product of their numbers."""
+MAX_UNALIGNED = 1
+"""Values that an alignment may leave without a widget."""
 
 
 def assign(
-    made: Layout, values: Sequence[Any] | Mapping[str, Any], schema: Mapping[str, Any]
+    layout: Layout, values: Sequence[Any] | Mapping[str, Any], node_type: NodeType
 ) -> str | None:
-    """Give the widgets their saved values; says what was put right, None when nothing was."""
+    """Set the widgets to their saved values. Returns what was repaired, None for nothing."""
     if isinstance(values, Mapping):
-        _by_name(made, values)
+        _assign_by_name(layout, values)
         return None
     if values and all(value is None for value in values):
-        values = [None if widget.value is NO_VALUE else widget.value for widget in made.widgets]
-    listed = _without_dummies(made, values, schema)
-    _by_position(made, listed)
-    if _plausible(made.widgets, listed):
+        values = [None if widget.value is NO_VALUE else widget.value for widget in layout.widgets]
+    values = _without_placeholders(layout, values, node_type)
+    _assign_by_position(layout, values)
+    if _all_valid(layout.widgets, values):
         return None
-    order = _aligned(made.widgets, listed)
-    if order is None or order == list(range(len(listed))):
+    order = _aligned(layout.widgets, values)
+    if order is None or order == list(range(len(values))):
         return None
-    for widget, place in zip(made.widgets, order, strict=True):
-        widget.value = widget.default if place is None else listed[place]
-    return "its values were saved in the order of another version of its class; they were put right"
+    for widget, position in zip(layout.widgets, order, strict=True):
+        widget.value = widget.default if position is None else values[position]
+    return "its values were saved by another version of this node type and were reassigned"
 
 
-def settle(widget: Widget) -> None:
-    """What the editor does to a value after loading: no empty combos, no old spellings."""
+def normalize(widget: Widget) -> None:
+    """What the editor changes after loading: empty combos, and choices with an old prefix."""
     if widget.value is None and widget.type == "COMBO" and widget.choices:
         widget.value = widget.choices[0]
     old = widget.value
@@ -61,110 +65,109 @@ def settle(widget: Widget) -> None:
         widget.value = bare if bare in widget.choices else old
 
 
-def _by_name(made: Layout, values: Mapping[str, Any]) -> None:
-    place = 0
-    while place < len(made.widgets):
-        widget = made.widgets[place]
+def _assign_by_name(layout: Layout, values: Mapping[str, Any]) -> None:
+    position = 0
+    while position < len(layout.widgets):  # setting a dynamic combo adds widgets behind it
+        widget = layout.widgets[position]
         if widget.name in values:
-            _set(made, widget, values[widget.name])
-        place += 1
+            _set(layout, widget, values[widget.name])
+        position += 1
 
 
-def _by_position(made: Layout, values: Sequence[Any]) -> None:
-    """One after the other; setting a dynamic combo brings its own widgets in behind it."""
-    place = 0
-    while place < len(made.widgets) and place < len(values):
-        _set(made, made.widgets[place], values[place])
-        place += 1
+def _assign_by_position(layout: Layout, values: Sequence[Any]) -> None:
+    position = 0
+    while position < len(layout.widgets) and position < len(values):
+        _set(layout, layout.widgets[position], values[position])
+        position += 1
 
 
-def _set(made: Layout, widget: Widget, value: Any) -> None:
+def _set(layout: Layout, widget: Widget, value: Any) -> None:
     widget.value = value
     if widget.type == DYNAMIC_COMBO:
-        expand(made, widget)
+        expand(layout, widget)
 
 
-def _without_dummies(
-    made: Layout, values: Sequence[Any], schema: Mapping[str, Any]
+def _without_placeholders(
+    layout: Layout, values: Sequence[Any], node_type: NodeType
 ) -> Sequence[Any]:
-    """Files before frontend 1.16 hold a value for each input that has only a socket now."""
-    names = {widget.name for widget in made.widgets}
-    dummies: list[bool] = []
-    groups = schema.get("input") or {}
-    for group in ("required", "optional"):
-        for name, spec in (groups.get(group) or {}).items():
-            options = options_of(spec)
-            if name in names or options.get("forceInput"):
-                dummies.append(bool(options.get("forceInput")))
-                if options.get("control_after_generate"):
-                    dummies.append(False)
-        if group == "required" and "upload" in names:
-            dummies.append(False)
-    if True not in dummies or len(values) != len(dummies):
+    """Files before frontend 1.16 have a value for each input that has only a socket now."""
+    names = {widget.name for widget in layout.widgets}
+    placeholders: list[bool] = []
+    for required in (True, False):
+        for spec in node_type.inputs:
+            forced = bool(spec.options.get("forceInput"))
+            if spec.required == required and (spec.name in names or forced):
+                placeholders.append(forced)
+                if spec.options.get("control_after_generate"):
+                    placeholders.append(False)
+        if required and "upload" in names:
+            placeholders.append(False)
+    if True not in placeholders or len(values) != len(placeholders):
         return values
-    return [value for value, dummy in zip(values, dummies, strict=True) if not dummy]
+    return [value for value, unused in zip(values, placeholders, strict=True) if not unused]
 
 
-def _plausible(widgets: Sequence[Widget], values: Sequence[Any]) -> bool:
+def _all_valid(widgets: Sequence[Widget], values: Sequence[Any]) -> bool:
     pairs = zip(widgets, values, strict=False)
     return all(v is None or (w.takes(v) and _in_range(w, v)) for w, v in pairs)
 
 
 def _aligned(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | None] | None:
-    """For each widget the place of its value, None for its default; None when there is no order.
+    """For each widget the position of its value, None for its default; None if nothing aligns.
 
-    As many as can keep their order; what is left over must fit one of the widgets without a value.
+    Most values stay in order; one may move to a widget that would get its default otherwise.
     """
-    if len(widgets) + len(values) > MOST_ALIGNED or any(w.type == DYNAMIC_COMBO for w in widgets):
+    if len(widgets) + len(values) > MAX_ALIGNED or any(w.type == DYNAMIC_COMBO for w in widgets):
         return None
-    order = _in_order(widgets, values)
+    order = _best_in_order(widgets, values)
     left = [i for i, v in enumerate(values) if i not in order and not _is_control(v)]
-    if len(left) > MOST_LEFT_OVER:
+    if len(left) > MAX_UNALIGNED:
         return None
-    for place in left:
+    for position in left:
         free = [i for i, w in enumerate(widgets) if order[i] is None and w.sent]
-        fitting = [i for i in free if _fit(widgets[i], values[place], False) > 0]
+        fitting = [i for i in free if _score(widgets[i], values[position], False) > 0]
         if free and not fitting:
             return None
         if fitting:
-            order[fitting[0]] = place
+            order[fitting[0]] = position
     return order
 
 
-def _in_order(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | None]:
-    """The alignment in order with the best sum of fits, gaps and left-over values.
+def _best_in_order(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | None]:
+    """The alignment in order with the best sum of scores (dynamic programming).
 
-    From the last widget to the first: the best score of what follows, and the step that leads there.
+    Computed from the last widget to the first: for each position among the values the best score
+    of what follows, and the step that leads to it.
     """
     count = len(values)
-    below = [DROPPED_VALUE * (count - place) for place in range(count + 1)]
+    below = [DROPPED_VALUE * (count - position) for position in range(count + 1)]
     steps: list[list[str]] = []
     for widget in reversed(widgets):
-        here, chosen = [0] * (count + 1), [SKIP] * (count + 1)
-        for place in range(count, -1, -1):
-            ways = [(below[place] + SKIPPED_WIDGET * widget.sent, SKIP)]
-            if place < count:
-                seed = place + 1 < count and _is_control(values[place + 1])
-                ways.append((below[place + 1] + _fit(widget, values[place], seed), TAKE))
-                ways.append((here[place + 1] + DROPPED_VALUE, DROP))
-            here[place], chosen[place] = max(ways, key=lambda way: way[0])
-        below = here
+        best, chosen = [0] * (count + 1), [SKIP] * (count + 1)
+        for at in range(count, -1, -1):
+            options = [(below[at] + SKIPPED_WIDGET * widget.sent, SKIP)]
+            if at < count:
+                is_seed = at + 1 < count and _is_control(values[at + 1])
+                options.append((below[at + 1] + _score(widget, values[at], is_seed), TAKE))
+                options.append((best[at + 1] + DROPPED_VALUE, DROP))
+            best[at], chosen[at] = max(options, key=lambda option: option[0])
+        below = best
         steps.append(chosen)
-    return _followed(list(reversed(steps)))
+    return _positions(list(reversed(steps)))
 
 
 SKIP, TAKE, DROP = "skip the widget", "take the value", "drop the value"
 
 
-def _followed(steps: Sequence[Sequence[str]]) -> list[int | None]:
-    """For each widget the place that the best steps give it."""
+def _positions(steps: Sequence[Sequence[str]]) -> list[int | None]:
+    """For each widget the position of its value by the best steps."""
     order: list[int | None] = []
-    place = 0
+    at = 0
     for chosen in steps:
-        while chosen[place] == DROP:
-            place += 1
-        order.append(place if chosen[place] == TAKE else None)
-        place += chosen[place] == TAKE
+        while chosen[at] == DROP:
+            at += 1
+        order.append(at if chosen[at] == TAKE else None)
+        at += chosen[at] == TAKE
     return order
 
 
@@ -172,19 +175,19 @@ def _is_control(value: Any) -> bool:
     return isinstance(value, str) and value in CONTROL_VALUES
 
 
-def _fit(widget: Widget, value: Any, seed: bool) -> int:
-    """``seed``: the next value says how this one changes after a run, as only a seed's does."""
+def _score(widget: Widget, value: Any, is_seed: bool) -> int:
+    """``is_seed``: the next value is one of ``control_after_generate``, which follows a seed."""
     if value is None:
         return 0
     if not widget.takes(value):
-        return MISFIT
+        return INVALID
     if widget.type == "COMBO" and value in widget.choices:
-        return FITS_LISTED
+        return CERTAIN
     if not _in_range(widget, value):
         return SKIPPED_WIDGET * 2
-    if seed and widget.name in SEED_NAMES:
-        return FITS_LISTED
-    return FITS
+    if is_seed and widget.name in SEED_NAMES:
+        return CERTAIN
+    return VALID
 
 
 def _in_range(widget: Widget, value: Any) -> bool:

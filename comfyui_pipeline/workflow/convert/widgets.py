@@ -1,7 +1,7 @@
-"""A class of ``/object_info`` -> the sockets and widgets that the editor gives a node of it.
+"""The sockets and widgets that the editor creates for a node of a given type.
 
-Which inputs are widgets, in which order, what stands in the saved file for each, and what a widget
-holds when the file says nothing: frontend 1.58.1, litegraphService.ts, widgets/composables/*.ts,
+Which inputs become widgets, their order, which of them have a value in the saved file, and their
+defaults follow frontend 1.58.1: litegraphService.ts, widgets/composables/*.ts,
 core/graph/widgets/dynamicWidgets.ts, extensions/core/upload*.ts.
 """
 
@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from input_server.light_dataclasses import dataclass, field
-
-Spec = Sequence[Any]
-"""One input of ``/object_info``: ``[type, options]`` or ``[[choices…], options]``."""
+from comfyui_pipeline.workflow.schema import (
+    COMBO,
+    DYNAMIC_COMBO,
+    MATCH_TYPE,
+    Autogrow,
+    InputSpec,
+    NodeType,
+)
+from input_server.light_dataclasses import dataclass, field, replace
 
 VALUE_WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 OTHER_WIDGETS = frozenset(
@@ -25,7 +30,7 @@ OTHER_WIDGETS = frozenset(
         "CHART",
         "COLOR",
         "COLORS",
-        "COMFY_DYNAMICCOMBO_V3",
+        DYNAMIC_COMBO,
         "COMPOSITOR",
         "CURVE",
         "GALLERIA",
@@ -41,23 +46,23 @@ OTHER_WIDGETS = frozenset(
     }
 )
 BROWSER_WIDGETS = frozenset({"AUDIO_RECORD", "LOAD_3D", "LOAD_3D_ADVANCED", "WEBCAM"})
-"""Widgets whose value is made in a browser when the prompt is sent: a camera, a 3D view."""
+"""Widgets that read their value in the browser when the prompt is queued: a camera, a 3D view."""
 
 WIDGETS = VALUE_WIDGETS | OTHER_WIDGETS | BROWSER_WIDGETS
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
-AUTOGROW = "COMFY_AUTOGROW_V3"
-MATCH_TYPE = "COMFY_MATCHTYPE_V3"
 SEED_NAMES = frozenset({"seed", "noise_seed"})
 CONTROL = "control_after_generate"
 CONTROL_VALUES = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 UPLOAD_FLAGS = ("image_upload", "video_upload", "animated_image_upload")
 NO_VALUE: Any = object()
-"""What a combo without any choice holds: nothing that could be sent."""
+"""The value of a combo without choices: the input is left out of the prompt."""
 
 
 @dataclass(slots=True)
 class Widget:
-    """One widget of one node. ``sent``: it goes into the prompt (``control_after_generate`` not)."""
+    """One widget of one node. ``sent``: it goes into the prompt (``control_after_generate`` not).
+
+    ``spec``: the input of a dynamic combo, whose value decides which inputs follow it.
+    """
 
     name: str
     type: str
@@ -65,13 +70,14 @@ class Widget:
     value: Any
     choices: tuple[Any, ...] = ()
     sent: bool = True
+    spec: InputSpec | None = None
 
     @property
     def default(self) -> Any:
         return _default(self.type, self.options, self.choices)
 
     def takes(self, value: Any) -> bool:
-        """Whether a value from a file can be this widget's at all, by its kind alone."""
+        """Whether a saved value has the right type for this widget."""
         if self.name == CONTROL and not self.sent:
             return isinstance(value, bool) or value in tuple(CONTROL_VALUES)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -92,7 +98,7 @@ class Widget:
 
 @dataclass(slots=True)
 class Socket:
-    """One input socket of one node; ``widget`` is the one whose value a link would replace."""
+    """One input socket of one node; a link to it replaces the value of ``widget``."""
 
     name: str
     type: str
@@ -103,160 +109,128 @@ class Socket:
 
 @dataclass(slots=True)
 class Layout:
-    """The sockets and widgets of a node, each in the editor's own order."""
+    """The sockets and widgets of a node, each in the editor's order."""
 
     sockets: list[Socket] = field(default_factory=list)
     widgets: list[Widget] = field(default_factory=list)
 
 
-def layout(schema: Mapping[str, Any]) -> Layout:
-    """What a fresh node of this class has: bare sockets first, then a socket for each widget."""
-    made = Layout()
-    ordered = list(_ordered(schema))
-    for name, spec, optional in ordered:
-        add_bare_socket(made, name, spec, optional)
-    for name, spec, optional in ordered:
-        add_widget(made, name, spec, optional)
-    if _has_upload_button(schema):
-        made.widgets.append(Widget("upload", "BUTTON", {}, "image", sent=False))
-    return made
+def layout(node_type: NodeType) -> Layout:
+    """The layout of a new node: first the sockets without a widget, then one for each widget."""
+    result = Layout()
+    for spec in node_type.editor_order:
+        _add_plain_socket(result, spec)
+    for spec in node_type.editor_order:
+        _add_widget(result, spec)
+    if _has_upload_button(node_type):
+        result.widgets.append(Widget("upload", "BUTTON", {}, "image", sent=False))
+    return result
 
 
-def _ordered(schema: Mapping[str, Any]) -> Iterator[tuple[str, Spec, bool]]:
-    """``input_order`` first where the class gives one, then whatever it leaves out."""
-    groups = schema.get("input") or {}
-    for group in ("required", "optional"):
-        told = groups.get(group) or {}
-        order = (schema.get("input_order") or {}).get(group) or ()
-        names = dict.fromkeys([name for name in order if name in told])
-        for name in [*names, *(name for name in told if name not in names)]:
-            yield name, told[name], group == "optional"
-
-
-def _has_upload_button(schema: Mapping[str, Any]) -> bool:
-    for name, spec in ((schema.get("input") or {}).get("required") or {}).items():
-        flags = options_of(spec)
-        if kind_of(spec) == "COMBO" and any(flags.get(flag) is True for flag in UPLOAD_FLAGS):
+def _has_upload_button(node_type: NodeType) -> bool:
+    for spec in node_type.inputs:
+        if not spec.required:
+            continue
+        if spec.type == COMBO and any(spec.options.get(flag) is True for flag in UPLOAD_FLAGS):
             return True
-        if name == "audio" and flags.get("audio_upload") is True:
+        if spec.name == "audio" and spec.options.get("audio_upload") is True:
             return True
     return False
 
 
-def kind_of(spec: Spec) -> str:
-    """The type of an input; COMBO for either spelling of a list of choices."""
-    kind = spec[0] if spec else "*"
-    return "COMBO" if isinstance(kind, list) else str(kind)
+def _widget_type(spec: InputSpec) -> str | None:
+    """The type of the widget of this input; None when it has only a socket."""
+    kind = str(spec.options.get("widgetType") or spec.type)
+    return kind if kind in WIDGETS and not spec.options.get("forceInput") else None
 
 
-def options_of(spec: Spec) -> Mapping[str, Any]:
-    return spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-
-
-def _widget_kind(spec: Spec) -> str | None:
-    """The widget that this input has, None for a bare socket."""
-    options = options_of(spec)
-    kind = str(options.get("widgetType") or kind_of(spec))
-    return kind if kind in WIDGETS and not options.get("forceInput") else None
-
-
-def add_bare_socket(made: Layout, name: str, spec: Spec, optional: bool) -> None:
-    """The socket of an input without a widget, or the first ones of a growing group."""
-    if _widget_kind(spec) is not None:
+def _add_plain_socket(result: Layout, spec: InputSpec) -> None:
+    """Add the socket of an input without a widget, or the first inputs of an autogrow input."""
+    if _widget_type(spec) is not None:
         return
-    kind, template = kind_of(spec), options_of(spec).get("template") or {}
-    if kind == AUTOGROW:
-        for member, inner, free in _members(name, template):
-            add_bare_socket(made, member, inner, free)
-            add_widget(made, member, inner, free)
+    if spec.autogrow is not None:
+        for member in _first_members(spec.name, spec.autogrow):
+            _add_plain_socket(result, member)
+            _add_widget(result, member)
         return
-    if kind == MATCH_TYPE:
-        kind = str(template.get("allowed_types") or "*")
-    made.sockets.append(Socket(name, kind, optional=optional))
+    kind = spec.allowed_types if spec.type == MATCH_TYPE else spec.type
+    result.sockets.append(Socket(spec.name, kind, optional=not spec.required))
 
 
-def _members(group: str, template: Mapping[str, Any]) -> Iterator[tuple[str, Spec, bool]]:
-    """The inputs that a growing group begins with: ``group.prefix0``, or ``group.`` and a name."""
-    groups = template.get("input") or {}
-    inputs = {**(groups.get("required") or {}), **(groups.get("optional") or {})}
-    names, least = template.get("names"), int(template.get("min", 1))
-    most = len(names) if names else int(template.get("max", 100))
-    for place in range(min(max(1, least + 1), most)):
-        for key, spec in inputs.items():
-            prefix = template.get("prefix", "") if len(inputs) == 1 else key
-            ending = names[place] if names else f"{prefix}{place}"
-            free = place >= least or key in (groups.get("optional") or {})
-            yield f"{group}.{ending}", spec, free
+def _first_members(group: str, template: Autogrow) -> Iterator[InputSpec]:
+    """The inputs that a new node has for an autogrow input: ``group.prefix0`` or ``group.name``."""
+    count = min(max(1, template.minimum + 1), template.maximum)
+    for number in range(count):
+        for spec in template.inputs:
+            prefix = template.prefix if len(template.inputs) == 1 else spec.name
+            ending = template.names[number] if template.names else f"{prefix}{number}"
+            required = spec.required and number < template.minimum
+            yield replace(spec, name=f"{group}.{ending}", required=required)
 
 
-def add_widget(made: Layout, name: str, spec: Spec, optional: bool) -> None:
-    """The widget of an input with the widgets that come along, and its socket."""
-    kind = _widget_kind(spec)
+def _add_widget(result: Layout, spec: InputSpec) -> None:
+    """Add the widget of an input, its control widgets, and its socket."""
+    kind = _widget_type(spec)
     if kind is None:
         return
-    options, choices = options_of(spec), _choices(spec)
-    widget = Widget(name, kind, options, _default(kind, options, choices), choices)
-    made.widgets.append(widget)
-    made.widgets += _controls(widget)
-    if not options.get("socketless"):
-        made.sockets.append(Socket(name, kind_of(spec), widget, optional=optional))
+    choices = spec.choices or _listed(spec.options.get("options"))
+    default = _default(kind, spec.options, choices)
+    widget = Widget(spec.name, kind, spec.options, default, choices, spec=spec)
+    result.widgets.append(widget)
+    result.widgets += _controls(widget)
+    if not spec.options.get("socketless"):
+        result.sockets.append(Socket(spec.name, spec.type, widget, optional=not spec.required))
     if kind == DYNAMIC_COMBO:
-        expand(made, widget)
+        expand(result, widget)
 
 
-def _choices(spec: Spec) -> tuple[Any, ...]:
-    if isinstance(spec[0], list):
-        return tuple(spec[0])
-    listed = options_of(spec).get("options") or ()
-    if kind_of(spec) == DYNAMIC_COMBO:
-        return tuple(option.get("key") for option in listed)
-    return tuple(listed) if isinstance(listed, (list, tuple)) else ()
+def _listed(choices: Any) -> tuple[Any, ...]:
+    return tuple(choices) if isinstance(choices, (list, tuple)) else ()
 
 
 def _default(kind: str, options: Mapping[str, Any], choices: Sequence[Any]) -> Any:
-    told = options.get("default")
-    if kind in ("COMBO", DYNAMIC_COMBO):
+    default = options.get("default")
+    if kind in (COMBO, DYNAMIC_COMBO):
         if options.get("multi_select"):
             return []
-        if told and kind == "COMBO":
-            return told
+        if default and kind == COMBO:
+            return default
         return choices[0] if choices else "Loading..." if options.get("remote") else NO_VALUE
     empty = {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(kind, "")
-    return empty if told is None else told
+    return empty if default is None else default
 
 
 def _controls(widget: Widget) -> list[Widget]:
-    """What the editor sets beside a widget to change it after each run. Saved, but never sent."""
-    asked = widget.options.get(CONTROL)
-    if asked is None and widget.type == "INT":
-        asked = widget.name in SEED_NAMES
-    if not asked or widget.type not in ("INT", "FLOAT", "COMBO"):
+    """The widgets that change another one after each run. They are saved, but never sent."""
+    requested = widget.options.get(CONTROL)
+    if requested is None and widget.type == "INT":
+        requested = widget.name in SEED_NAMES
+    if not requested or widget.type not in ("INT", "FLOAT", COMBO):
         return []
     start = "fixed" if widget.type == "FLOAT" else "randomize"
-    beside = [Widget(CONTROL, "COMBO", {}, start, tuple(CONTROL_VALUES), sent=False)]
-    if widget.type == "COMBO":
-        beside.append(Widget("control_filter_list", "STRING", {}, "", sent=False))
-    return beside
+    controls = [Widget(CONTROL, COMBO, {}, start, tuple(CONTROL_VALUES), sent=False)]
+    if widget.type == COMBO:
+        controls.append(Widget("control_filter_list", "STRING", {}, "", sent=False))
+    return controls
 
 
-def expand(made: Layout, combo: Widget) -> None:
-    """Lay out the inputs of the option that a dynamic combo holds, right after it."""
+def expand(layout: Layout, combo: Widget) -> None:
+    """Replace the inputs that a dynamic combo adds by those of its current value.
+
+    A link stays on the socket of the same name.
+    """
     inside = f"{combo.name}."
-    gone = {s.name: s.link for s in made.sockets if s.name.startswith(inside)}
-    made.sockets = [s for s in made.sockets if not s.name.startswith(inside)]
-    made.widgets = [w for w in made.widgets if not w.name.startswith(inside)]
-    fresh = Layout()
-    for option in combo.options.get("options") or ():
-        if option.get("key") == combo.value:
-            groups = option.get("inputs") or {}
-            for group in ("required", "optional"):
-                for key, spec in (groups.get(group) or {}).items():
-                    add_bare_socket(fresh, inside + key, spec, group == "optional")
-                    add_widget(fresh, inside + key, spec, group == "optional")
-    for socket in fresh.sockets:
-        socket.link = gone.get(socket.name)
-    place = next(i for i, w in enumerate(made.widgets) if w is combo) + 1
-    made.widgets[place:place] = fresh.widgets
-    after = [i for i, s in enumerate(made.sockets) if s.widget is combo]
-    slot = after[0] + 1 if after else len(made.sockets)
-    made.sockets[slot:slot] = fresh.sockets
+    links = {s.name: s.link for s in layout.sockets if s.name.startswith(inside)}
+    layout.sockets = [s for s in layout.sockets if not s.name.startswith(inside)]
+    layout.widgets = [w for w in layout.widgets if not w.name.startswith(inside)]
+    added = Layout()
+    for spec in combo.spec.branch(combo.value) if combo.spec else ():
+        _add_plain_socket(added, spec)
+        _add_widget(added, spec)
+    for socket in added.sockets:
+        socket.link = links.get(socket.name)
+    position = next(i for i, w in enumerate(layout.widgets) if w is combo) + 1
+    layout.widgets[position:position] = added.widgets
+    own = [i for i, s in enumerate(layout.sockets) if s.widget is combo]
+    slot = own[0] + 1 if own else len(layout.sockets)
+    layout.sockets[slot:slot] = added.sockets

@@ -1,0 +1,123 @@
+"""Bring the caller's files to the server. The counterpart of ``outputs.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from comfyui_pipeline.call_context import CallContext
+from comfyui_pipeline.media import file_types, upload
+from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
+from comfyui_pipeline.media.download import DownloadPolicy
+from comfyui_pipeline.media.file_types import InputKind
+from comfyui_pipeline.media.sources import Source, parse_source
+from comfyui_pipeline.process import threads
+from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.workflow.changes import Change, with_value
+from input_server.light_dataclasses import dataclass
+
+MAX_PARALLEL = 10
+"""Files that are downloaded and uploaded at the same time."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def download_policy(
+    settings: Settings, max_bytes: int = file_types.MAX_IMAGE_BYTES
+) -> DownloadPolicy:
+    """Which hosts URLs of the caller may reach, and how much may be downloaded."""
+    cache_dir = settings.cache_dir / "downloads"
+    return DownloadPolicy(settings.download_allow, max_bytes=max_bytes, cache_dir=cache_dir)
+
+
+def allowed_folders(settings: Settings) -> AllowedFolders:
+    """Folders of this machine that may be read, among them those of our own file server."""
+    own = tuple(
+        ServedFolder(prefix, folder, authorizes)
+        for alias, folder in settings.mounts
+        for prefix, authorizes in settings.links.own_prefixes(alias)
+    )
+    return AllowedFolders(settings.attachments_dir, settings.allowed_dirs, own)
+
+
+def place_files(changes: Sequence[Change], context: CallContext) -> tuple[list[Change], list[str]]:
+    """Upload each file that a change names, several at a time.
+
+    Returns the changes with the names that the files have at the server, and what was done to the
+    files. Raises MediaError, DownloadRefused and EngineError's children.
+    """
+    uploads = _Uploads(context, _sources(changes, context.settings))
+    files = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
+    placed = dict(zip(files, in_parallel(uploads.file, files), strict=True))
+    named = [with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
+    masked = [change for change in named if change.mask is not None]
+    values = in_parallel(uploads.mask, masked)
+    with_mask = {id(c): with_value(c, v) for c, v in zip(masked, values, strict=True)}
+    notes = [note for file in placed.values() for note in file.notes]
+    return [with_mask.get(id(change), change) for change in named], notes
+
+
+def _sources(changes: Sequence[Change], settings: Settings) -> dict[str, Source]:
+    """Each file value of the call, parsed once."""
+    folders = allowed_folders(settings)
+    values = [change.value for change in changes if change.needs_file]
+    masks = [change.mask for change in changes if change.mask is not None]
+    distinct = list(dict.fromkeys([*values, *masks]))
+    parsed = in_parallel(lambda value: parse_source(value, folders), distinct)
+    return dict(zip(distinct, parsed, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Uploads:
+    """Uploads of one call, under its limits."""
+
+    context: CallContext
+    sources: Mapping[str, Source]
+
+    def file(self, requested: tuple[str, InputKind]) -> upload.PlacedFile:
+        value, kind = requested
+        settings = self.context.settings
+        return upload.place(
+            self.sources[value],
+            self.context.engine.files,
+            download_policy(settings, file_types.MAX_BYTES[kind]),
+            accepts=kind,
+            max_side=self.context.call.max_side,
+            input_dir=settings.server_input_dir,
+            deadline=self.context.deadline,
+            memory=settings.memory,
+        )
+
+    def mask(self, change: Change) -> str:
+        settings = self.context.settings
+        return upload.place_masked(
+            self.sources[change.mask or ""],
+            str(change.value),
+            self.context.engine.files,
+            download_policy(settings),
+            self.context.deadline,
+            settings.memory,
+        ).value
+
+
+def in_parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Apply a function to all items in threads; results in the order of the items.
+
+    The first exception is raised, and items that have not begun by then are dropped.
+    """
+    if not items:
+        return []
+    pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(items)))
+    try:
+        futures = [pool.submit(function, item) for item in items]
+        threads.wait_for(futures)
+        done = [future for future in futures if future.done()]  # one of them may have failed
+        return [future.result() for future in (done if len(done) < len(futures) else futures)]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _file_of(change: Change) -> tuple[str, InputKind]:
+    """The file that a change names, and the kind of file that its input takes."""
+    return change.value, change.file_kind

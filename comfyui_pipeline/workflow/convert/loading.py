@@ -1,0 +1,125 @@
+"""Load a saved workflow as the editor does: sockets linked, widgets filled, primitives applied.
+
+A node gets the layout of its type (``widgets.py``) and the values of the file
+(``widget_values.py``). Follows frontend 1.58.1: LGraph.configure, LGraphNode.configure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from comfyui_pipeline.workflow.convert import primitives, subgraphs, widget_values, widgets
+from comfyui_pipeline.workflow.convert.document import Link, UiGraph, UiNode, UiWorkflow
+from comfyui_pipeline.workflow.convert.loaded_graph import (
+    LoadedDocument,
+    LoadedGraph,
+    LoadedNode,
+    SubgraphInput,
+)
+from comfyui_pipeline.workflow.convert.widgets import Layout, Socket
+from comfyui_pipeline.workflow.schema import COMBO, MATCH_TYPE, NodeType
+
+MAX_SORTED_SOCKETS = 1000
+"""Sockets that only the file has and that are sorted into their group; the others go to the end."""
+
+NodeTypes = Mapping[str, NodeType]
+
+
+def load(workflow: UiWorkflow, types: NodeTypes) -> LoadedDocument:
+    """Load a workflow. Nodes whose type is not in ``types`` keep the sockets of the file.
+
+    Raises WorkflowError for more nodes or subgraph inputs than are supported.
+    """
+    document = LoadedDocument(LoadedGraph("", {}, {}, [], ()), {})
+    for key, graph in workflow.definitions.items():  # innermost first
+        document.definitions[key] = _load_graph(graph, types, document)
+    document.root = _load_graph(workflow.root, types, document)
+    for node in document.all_nodes():
+        for widget in node.widgets:
+            widget_values.normalize(widget)
+    for loaded in document.graphs:
+        primitives.apply(loaded)
+    return document
+
+
+def _load_graph(ui: UiGraph, types: NodeTypes, document: LoadedDocument) -> LoadedGraph:
+    document.count(nodes=len(ui.nodes))
+    inputs = [SubgraphInput(slot.name, slot.type, list(slot.links)) for slot in ui.inputs]
+    graph = LoadedGraph(ui.name, {}, dict(ui.links), inputs, ui.outputs)
+    by_target: dict[str, list[Link]] = {}
+    for link in ui.links.values():
+        by_target.setdefault(link.target, []).append(link)
+    for ui_node in ui.nodes:
+        definition = document.definitions.get(ui_node.type)
+        if definition is not None:
+            node = subgraphs.new_instance(ui_node, definition, document)
+        else:
+            node = _new_node(ui_node, types.get(ui_node.type))
+        _connect(node, by_target.get(node.id, ()), ui.links)
+        if node.type is not None:
+            _fill_widgets(node, document)
+        graph.nodes[node.id] = node
+    for node in graph.nodes.values():
+        if node.subgraph is not None:
+            subgraphs.promote_listed_widgets(node, document)
+    return graph
+
+
+def _new_node(ui: UiNode, node_type: NodeType | None) -> LoadedNode:
+    if node_type is None:
+        sockets = [Socket(s.name, s.type, optional=True) for s in ui.inputs]
+        return LoadedNode(ui, None, list(ui.outputs), Layout(sockets))
+    outputs = [_output_type(kind) for kind in node_type.outputs]
+    outputs += ui.outputs[len(outputs) :]
+    node = LoadedNode(ui, node_type, outputs, widgets.layout(node_type))
+    known = {socket.name for socket in node.sockets}
+    extra = [Socket(s.name, s.type, optional=True) for s in ui.inputs if s.name not in known]
+    for socket in extra[:MAX_SORTED_SOCKETS]:
+        group = socket.name.rpartition(".")[0]
+        same = [i for i, s in enumerate(node.sockets) if group and s.name.startswith(group + ".")]
+        node.sockets.insert(same[-1] + 1 if same else len(node.sockets), socket)
+    node.sockets.extend(extra[MAX_SORTED_SOCKETS:])
+    return node
+
+
+def _output_type(kind: str) -> str:
+    if kind.startswith("["):
+        return COMBO
+    return "*" if kind == MATCH_TYPE else kind
+
+
+def _connect(node: LoadedNode, arriving: Sequence[Link], links: Mapping[int, Link]) -> None:
+    """Put each link on the socket that the file names for it, else on its slot if that is free."""
+    named: set[int] = set()
+    sockets = {socket.name: socket for socket in reversed(node.sockets)}
+    for saved in node.ui.inputs:
+        socket = sockets.get(saved.name)
+        if saved.link is None or socket is None:
+            continue
+        link = links.get(saved.link)
+        if link is not None and link.target == node.id:
+            if link.id not in named:
+                socket.link = link.id
+            named.add(link.id)
+        elif link is None and socket.link is None:
+            socket.link = saved.link  # a dead link: reported when it is followed
+    for link in arriving:
+        if link.id not in named and 0 <= link.target_slot < len(node.sockets):
+            socket = node.sockets[link.target_slot]
+            if socket.link is None:
+                socket.link = link.id
+
+
+def _fill_widgets(node: LoadedNode, document: LoadedDocument) -> None:
+    if node.type is None:
+        return
+    repaired = widget_values.assign(node.layout, node.ui.values, node.type)
+    if repaired:
+        document.notes.append(f"Node {node.ui.label}: {repaired}.")
+    as_widget = {saved.name for saved in node.ui.inputs if saved.widget}
+    defined = {widget.name for widget in node.widgets}
+    node.layout.sockets = [
+        socket
+        for socket in node.sockets
+        if socket.widget is not None or socket.name not in as_widget or socket.name in defined
+    ]
