@@ -7,6 +7,7 @@ its function. Every call imports this module, so it imports what a question need
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.text_result import text_result
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
     from comfyui_pipeline.engine.protocol import Engine
     from comfyui_pipeline.settings import Settings
 
+=======
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.errors import WorkflowError
+from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.text_result import text_result
+from comfyui_pipeline.workflow import files
+from comfyui_pipeline.workflow import graph as graphs
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.engine.protocol import Engine
+
+MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
+    {
+        "checkpoints": "checkpoints",
+        "loras": "loras",
+        "vaes": "vae",
+        "controlnets": "controlnet",
+        "upscalers": "upscale_models",
+    }
+)
+>>>>>>> restructure
 SAMPLER_CLASS = "KSampler"
 """The core's own sampler, whose inputs list every sampler and scheduler of a server."""
 MAX_SHOWN = 200
@@ -114,8 +140,8 @@ def _named(what: str, names: Sequence[str]) -> Mapping[str, Any]:
 def queue(engine: Engine) -> Mapping[str, Any]:
     """List the ids of the running and the queued jobs, in the order of the queue."""
     state = engine.queue_state()
-    running = [str(item[1]) for item in state["queue_running"]]
-    pending = [str(item[1]) for item in sorted(state["queue_pending"], key=lambda item: item[0])]
+    running = [entry.prompt_id for entry in state.running]
+    pending = [entry.prompt_id for entry in state.pending]
     text = f"{len(running)} running, {len(pending)} waiting."
     if running or pending:
         text += f" Prompt ids in order: {', '.join(running + pending)}."

@@ -12,11 +12,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from .auth.access import Key, parse_keys
-from .auth.lockout import LockoutPolicy, Network, networks
+from .auth.keys import Key, parse_keys
+from .auth.lockout import LockoutPolicy
+from .auth.networks import Network, parse_networks
 from .env_file import read_env_file
 from .errors import ConfigError
-from .mounts.table import Mount, MountTable, parse_mounts
+from .mounts.mount import Mount
+from .mounts.mounts_setting import parse_mounts
+from .mounts.table import MountTable
 from .settings_table import SETTINGS
 from .settings_values import SettingsValues
 from .shared_settings import base_url, results_mount, server_output_mount
@@ -196,7 +199,7 @@ def _mounts(values: SettingsValues, results: Mount, base: Path) -> tuple[Mount, 
 
 
 def _networks(values: SettingsValues, name: str) -> tuple[Network, ...]:
-    return networks(values.text(name), name)
+    return parse_networks(values.text(name), name)
 
 
 def _lockout(values: SettingsValues) -> LockoutPolicy:

@@ -6,7 +6,6 @@ What it will not do, and why, is in ``guard.py``; limits on size, time and redir
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from pathlib import Path
@@ -121,7 +120,7 @@ def _visit(url: str, policy: DownloadPolicy, visit: ConnectionGuard) -> tuple[by
             )
         _check_head(answer.headers, shown, policy)
         content = _body(answer, shown, policy, visit)
-    except (HTTPError, HTTPException, OSError, ssl.SSLError) as error:
+    except (HTTPError, HTTPException, OSError) as error:
         visit.remaining(0)
         raise _failed(shown, error, policy) from error
     except UnicodeError:  # of a library that encodes the host once more
@@ -237,6 +236,8 @@ def _body(
 
 
 def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
+    import ssl  # 6 ms, and only downloads need it
+
     from urllib3.exceptions import TimeoutError as Slow
 
     inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from input_server.atomic import atomic_file
 from input_server.light_dataclasses import dataclass
-
-from .atomic import atomic_file
 
 MOST_BYTES = 256 * 2**20
 """All kept files together."""

@@ -9,23 +9,16 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from input_server.device_names import is_device_name
+
 _MAX_NAME_BYTES = 200  # most file systems take 255; the rest is room for a number
 _MAX_DEPTH = 16
 _MAX_READ = 1024  # characters looked at: sorting combining marks (NFC) takes time by their square
 
-_DEVICES = frozenset(
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
-    + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
-)
 _DISLIKED = frozenset('<>:"|?*/\\')
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and Indic scripts, and of emoji
 _INVISIBLE_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
 _APOSTROPHES = frozenset("'’ʼ＇")
-
-
-def is_device_name(part: str) -> bool:
-    """Whether Windows takes this path segment for a device: ``con``, ``NUL.txt``, ``COM¹ .x``."""
-    return re.split(r"[.:]", part, maxsplit=1)[0].strip().upper() in _DEVICES
 
 
 def safe_name(name: str) -> str:

@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from input_server.atomic import PendingFile, atomic_file
 from input_server.light_dataclasses import dataclass
 
 from ..errors import MediaError
-from .atomic import PendingFile, atomic_file
 from .file_names import safe_name, safe_subfolder
 from .file_types import Kind
 from .image_memory import ImageMemory
@@ -132,7 +132,7 @@ def _fill(file: BinaryIO, chunks: Iterable[bytes], name: str, root: Path) -> tup
 def _publish(new: PendingFile, folder: Path, name: str, size: int, digest: str) -> Path:
     for number in itertools.count():
         target = folder / _numbered(name, number)
-        if new.name(target):
+        if new.publish_new(target):
             return target
         if _same_file(target, size, digest):
             return target

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from input_server.atomic import atomic_file
 from input_server.light_dataclasses import dataclass
 
 from ..errors import MediaError
 from . import file_types, images
 from .allowed_folders import open_regular_file
-from .atomic import atomic_file
 from .display import shorten
 from .download import DownloadPolicy, download
 from .file_types import MAX_FILE_BYTES, InputKind, Kind
@@ -213,7 +213,7 @@ def _write(content: bytes, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path.parent, path.parent / ".incoming") as new:
             new.file.write(content)
-            if not new.name(path) and path.stat().st_size != len(content):
+            if not new.publish_new(path) and path.stat().st_size != len(content):
                 new.publish_replace(path)
     except OSError:
         return False

@@ -319,7 +319,7 @@ def test_the_next_request_works_after_a_kill(place: Path, which: int) -> None:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
         assert ended(before if which == 0 else before[1:])
         if which == 0:
-            assert host.logged(" ended").endswith("The file server ended: SIGKILL")
+            assert host.logged(" exited").endswith("The file server exited: SIGKILL")
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
 
 
@@ -329,14 +329,14 @@ def test_without_python_it_says_so_once_and_answers_503(place: Path) -> None:
         place, INPUT_SERVER_PYTHON="/no/such/python", COMFYUI_ACCESS_KEY="my own key"
     )
     with Host(place, config) as host:
-        assert "did not start: there is no /no/such/python" in host.logged("ComfyUI_InputServer")
+        assert "did not start: /no/such/python was not found" in host.logged("ComfyUI_InputServer")
         for path in (
             "/comfyui_server/pw=my%20own%20key/files/m/name.txt",
             "/pw=x/files/comfyui/m/a",
         ) * 15:
             answer = host.get(path)
             assert (answer.status_code, answer.headers["Cache-Control"]) == (503, "no-store")
-            assert answer.text == "The file server is not available now."
+            assert answer.text.startswith("The file server is not available now.")
         assert len(host.log) < 10  # now and then, and not for each of the 30
         assert len(set(host.log)) == 1
         assert "my own key" not in host.log[0]

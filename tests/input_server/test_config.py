@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from input_server import settings as config
-from input_server.auth.access import Key
+from input_server.auth.keys import Key
 from input_server.errors import ConfigError
-from input_server.http import metrics_folder
+from input_server.http import metrics_dir
 
 SET = {"COMFYUI_ACCESS_KEY": "a-long-key-of-the-test"}
 
@@ -248,15 +248,15 @@ def test_several_workers_share_their_figures_in_a_folder_that_goes(
     monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setenv(metrics_folder.SHARED, before or "")
+        patch.setenv(metrics_dir.VARIABLE, before or "")
         if before is None:
-            del os.environ[metrics_folder.SHARED]
-        with metrics_folder.shared_metrics_dir(1):
-            assert os.environ.get(metrics_folder.SHARED) == before
-        metrics_folder.remove_shared_metrics_dir(1)
-        with metrics_folder.shared_metrics_dir(2):
-            folder = Path(os.environ[metrics_folder.SHARED])
+            del os.environ[metrics_dir.VARIABLE]
+        with metrics_dir.shared_metrics_dir(1):
+            assert os.environ.get(metrics_dir.VARIABLE) == before
+        metrics_dir.remove_shared_metrics_dir(1)
+        with metrics_dir.shared_metrics_dir(2):
+            folder = Path(os.environ[metrics_dir.VARIABLE])
             assert folder.is_dir()
-            metrics_folder.remove_shared_metrics_dir(2)
+            metrics_dir.remove_shared_metrics_dir(2)
             assert not folder.exists()
-        assert os.environ.get(metrics_folder.SHARED) == before, "the next server would not start"
+        assert os.environ.get(metrics_dir.VARIABLE) == before, "the next server would not start"

@@ -1,4 +1,4 @@
-"""What a picture may cost: its header says how much, a worker has so much in all."""
+"""Memory of rendering: estimated from the header, limited by a budget per worker."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from input_server.images.render import render
 from input_server.images.render_cost import ENCODING
 from input_server.images.variant_request import VariantError, VariantRequest
 from input_server.images.variants import VariantCache
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, processes
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 BUDGET = MemoryBudget(DEFAULT_IMAGE_MB * 2**20)
 
 
@@ -42,7 +42,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def flat_png(width: int, height: int, depth: int, color: int) -> bytes:
-    """A PNG of one colour in a few bytes, whatever its size (PNG 3rd edition, 11.2.1)."""
+    """A PNG of one color, which takes few bytes at any size (PNG 3rd edition, 11.2.1)."""
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     row = bytes(1 + (width * samples * depth + 7) // 8)
     packer = zlib.compressobj(1)
@@ -100,7 +100,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def peak(pid: int) -> int:
-    """Bytes of memory that a process had at the most."""
+    """Peak memory of a process in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -115,18 +115,20 @@ def test_a_worker_stays_below_300_mb_whatever_it_renders(running: Running) -> No
     assert {answer.status_code for answer in answers.values()} == {200, 413}
     for name in HOSTILE:
         lighter = answers[f"{name}?q=70"]
-        assert lighter.status_code == 200, "the file itself would do"
+        assert lighter.status_code == 200, "falls back to the original"
     assert max(map(peak, processes(running.process.pid))) < 300 * 2**20
     assert running.get("usual.png?w=100").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["deep.png", "progressive.jpg", "baseline.jpg", "large.gif"])
-def test_what_fits_has_a_thumbnail(running: Running, name: str) -> None:
+def test_images_within_the_budget_have_thumbnails(running: Running, name: str) -> None:
     expected = 413 if name == "progressive.jpg" else 200
     assert running.get(f"{name}?w=320&fmt=webp").status_code == expected
 
 
-def test_above_the_limit_the_answer_says_so_and_the_file_itself_comes(running: Running) -> None:
+def test_above_the_limit_only_the_original_is_returned(
+    running: Running,
+) -> None:
     refused = running.get("large.webp?w=320")
     assert (refused.status_code, refused.text) == (413, render_cost.TOO_LARGE)
     original = (running.folder / "large.webp").read_bytes()
@@ -152,11 +154,11 @@ def file_of(folder: Path, name: str, content: bytes) -> OpenFile:
     return OpenFileCache(0).acquire(Mount("m", folder), (name,))
 
 
-def cost(folder: Path, content: bytes, name: str = "a.png", **wish: object) -> tuple[int, int]:
+def cost(folder: Path, content: bytes, name: str = "a.png", **request: object) -> tuple[int, int]:
     file = file_of(folder, name, content)
     try:
-        output = str(wish.pop("output", "WEBP"))
-        return render_cost.estimate(file, output, VariantRequest(**wish))  # type: ignore[arg-type]
+        output = str(request.pop("output", "WEBP"))
+        return render_cost.estimate(file, output, VariantRequest(**request))  # type: ignore[arg-type]
     finally:
         os.close(file.descriptor)
 
@@ -174,21 +176,21 @@ def test_a_decoded_pixel_costs_what_its_mode_takes(
     assert writing == len(content) + 2 * (8 + ENCODING["WEBP"][0])
 
 
-def test_texts_of_a_png_count_as_they_unpack(tmp_path: Path) -> None:
+def test_texts_of_a_png_count_with_their_decompressed_size(tmp_path: Path) -> None:
     bare, full = (cost(tmp_path, texts_png(count), width=10)[0] for count in (0, 20))
     assert 20 * 10**6 < full - bare < 21 * 2**20
     most = cost(tmp_path, texts_png(64) + b"x", width=10)[0]
     assert most - bare <= 65 * 2**20
 
 
-def test_a_baseline_jpeg_costs_what_is_decoded_of_it(tmp_path: Path) -> None:
+def test_a_baseline_jpeg_costs_its_draft_size(tmp_path: Path) -> None:
     baseline = cost(tmp_path, saved((4000, 4000), "JPEG"), "a.jpg", width=500)
     progressive = cost(tmp_path, saved((4000, 4000), "JPEG", progressive=True), "b.jpg", width=500)
     assert baseline[0] < 8 * 2**20
     assert progressive[0] > 16_000_000 * 6
 
 
-def test_a_jpeg_whose_components_come_one_after_the_other_counts_as_progressive(
+def test_a_jpeg_with_separate_component_scans_counts_as_progressive(
     tmp_path: Path,
 ) -> None:
     content = saved((2000, 2000), "JPEG")
@@ -254,7 +256,7 @@ def test_an_image_of_too_many_pixels_is_refused_without_a_warning_of_pillow(
     form=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"]),
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     orientation=st.integers(0, 9),
-    wish=st.builds(
+    request=st.builds(
         VariantRequest,
         width=st.none() | st.integers(1, 100),
         height=st.none() | st.integers(1, 100),
@@ -263,13 +265,13 @@ def test_an_image_of_too_many_pixels_is_refused_without_a_warning_of_pillow(
     target=st.sampled_from(["WEBP", "JPEG", "PNG", "AVIF"]),
     cut=st.none() | st.integers(0, 300),
 )
-def test_whatever_the_picture_a_copy_comes_or_it_is_said_why_not(
+def test_any_image_is_rendered_or_refused_as_damaged(
     tmp_path: Path,
     mode: str,
     form: str,
     size: tuple[int, int],
     orientation: int,
-    wish: VariantRequest,
+    request: VariantRequest,
     target: str,
     cut: int | None,
 ) -> None:
@@ -288,52 +290,52 @@ def test_whatever_the_picture_a_copy_comes_or_it_is_said_why_not(
     ending = {"JPEG": "jpg", "TIFF": "tif"}.get(form, form.lower())
     file = file_of(tmp_path, f"a.{ending}", buffer.getvalue()[:cut])
     try:
-        content = render(file, target, wish, BUDGET)
+        content = render(file, target, request, BUDGET)
     except VariantError as problem:
         assert (cut is not None, problem.status) == (True, 422)  # noqa: PT017
         return
     except KeyError:
-        assert cut is not None  # so short that it is no picture
+        assert cut is not None  # too short to be recognized as an image
         return
     finally:
         os.close(file.descriptor)
     turned = orientation in range(5, 9) and form not in ("GIF", "BMP")
     width, height = size[::-1] if turned else size
-    with Image.open(io.BytesIO(content)) as made:
-        assert made.width <= min(wish.width or width, width)
-        assert made.height <= min(wish.height or height, height)
-        share = min((wish.width or width) / width, (wish.height or height) / height, 1)
-        assert abs(made.width - width * share) <= 1
-        assert abs(made.height - height * share) <= 1
+    with Image.open(io.BytesIO(content)) as result:
+        assert result.width <= min(request.width or width, width)
+        assert result.height <= min(request.height or height, height)
+        share = min((request.width or width) / width, (request.height or height) / height, 1)
+        assert abs(result.width - width * share) <= 1
+        assert abs(result.height - height * share) <= 1
 
 
-def test_a_palette_and_a_clear_colour_keep_their_looks(tmp_path: Path) -> None:
+def test_palettes_and_transparent_colors_are_preserved(tmp_path: Path) -> None:
     image = Image.new("P", (400, 400), 1)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.paste(0, (0, 0, 200, 400))
     image.save(tmp_path / "a.png", transparency=0)
-    made = variant(tmp_path, "a.png", VariantRequest(40, format="png")).convert("RGBA")
-    assert made.getpixel((5, 20))[3] == 0
-    assert made.getpixel((35, 20)) == (0, 0, 255, 255)
+    result = variant(tmp_path, "a.png", VariantRequest(40, format="png")).convert("RGBA")
+    assert result.getpixel((5, 20))[3] == 0
+    assert result.getpixel((35, 20)) == (0, 0, 255, 255)
     keyed = Image.new("RGB", (400, 400), (1, 2, 3))
     keyed.paste((9, 9, 250), (200, 0, 400, 400))
     keyed.save(tmp_path / "b.png", transparency=(1, 2, 3))
-    made = variant(tmp_path, "b.png", VariantRequest(40, format="webp")).convert("RGBA")
-    assert made.getpixel((5, 20))[3] == 0
-    assert made.getpixel((35, 20))[3] == 255
+    result = variant(tmp_path, "b.png", VariantRequest(40, format="webp")).convert("RGBA")
+    assert result.getpixel((5, 20))[3] == 0
+    assert result.getpixel((35, 20))[3] == 255
 
 
-def variant(folder: Path, name: str, wish: VariantRequest) -> Image.Image:
+def variant(folder: Path, name: str, request: VariantRequest) -> Image.Image:
     file = OpenFileCache(0).acquire(Mount("m", folder), (name,))
-    made = VariantCache(folder / "copies", 10).image(file, name, wish)
-    content = made.read(0, made.size)
-    for one in (file, made):
+    result = VariantCache(folder / "cache", 10).image(file, name, request)
+    content = result.read(0, result.size)
+    for one in (file, result):
         os.close(one.descriptor)
     return Image.open(io.BytesIO(content))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says that it is odd
-def test_odd_exif_hinders_no_thumbnail(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns about it
+def test_invalid_exif_does_not_prevent_a_thumbnail(tmp_path: Path) -> None:
     for number, exif in enumerate((b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"x" * 40)):
         content = saved((40, 30), "JPEG")
         segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
@@ -345,13 +347,13 @@ def test_odd_exif_hinders_no_thumbnail(tmp_path: Path) -> None:
 
 
 def heic(brand: bytes) -> bytes:
-    """A head of that brand, with nothing behind it (ISO 14496-12, 4.3)."""
+    """A file header of that brand without content (ISO 14496-12, 4.3)."""
     return struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"mif1heic" + bytes(40)
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"msf1", b"hevc"])
 @pytest.mark.parametrize("name", ["a.heic", "b.heif"])
-def test_heic_without_its_reader_or_broken_is_an_icon_and_nothing_breaks(
+def test_heic_that_cannot_be_decoded_is_served_and_listed(
     tmp_path: Path, brand: bytes, name: str
 ) -> None:
     with Running(tmp_path / "m") as server:
@@ -368,28 +370,28 @@ def test_heic_without_its_reader_or_broken_is_an_icon_and_nothing_breaks(
         assert (info.status_code, info.json()["width"]) == (200, None)
 
 
-def test_heic_without_its_reader_says_what_is_missing(
+def test_heic_without_pillow_heif_names_the_missing_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("input_server.images.variants.readable_types", lambda: formats.PILLOW_TYPES)
     file = file_of(tmp_path, "a.heic", heic(b"heic"))
-    copies = VariantCache(tmp_path / "copies", 1)
+    cache = VariantCache(tmp_path / "cache", 1)
     try:
-        with pytest.raises(VariantError, match="pillow-heif") as told:
-            copies.image(file, "a.heic", VariantRequest(100))
-        assert told.value.status == 415
-        assert copies.image(file, "a.heic", VariantRequest(lossy=True)) is file
+        with pytest.raises(VariantError, match="pillow-heif") as refused:
+            cache.image(file, "a.heic", VariantRequest(100))
+        assert refused.value.status == 415
+        assert cache.image(file, "a.heic", VariantRequest(lossy=True)) is file
     finally:
         os.close(file.descriptor)
 
 
-def test_heic_has_thumbnails_where_it_can_be_read(tmp_path: Path) -> None:
+def test_heic_has_thumbnails_if_pillow_heif_is_installed(tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not required")
     heif.register_heif_opener()
     with Running(tmp_path / "m") as server:
         Image.new("RGB", (400, 200), (250, 0, 0)).save(server.folder / "a.heic", "HEIF")
-        made = Image.open(io.BytesIO(server.get("a.heic?w=100").content))
-        assert (made.format, made.size) == ("JPEG", (100, 50))
+        result = Image.open(io.BytesIO(server.get("a.heic?w=100").content))
+        assert (result.format, result.size) == ("JPEG", (100, 50))
         gallery = f"/comfyui_server/pw={KEY}/gallery/m/list"
         (item,) = server.get(gallery).json()["items"]
         assert item["thumb"] is not None

@@ -1,4 +1,4 @@
-"""What a picture tells of how it was made, wherever that is kept, and whatever else it holds."""
+"""How an image was generated: read from every kind of file, and from hostile ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from input_server.images.image_info import read_image_info
 from input_server.images.memory import MemoryBudget
 from input_server.mounts.open_files import open_file
 from input_server.mounts.resolve import locate
-from tests.input_server.looked_at import (
+from tests.input_server.gallery_harness import (
     EDITOR,
     KEY,
     GalleryHarness,
@@ -30,7 +30,7 @@ from tests.input_server.looked_at import (
 PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
 
 
-def exif_picture(path: Path, form: str, tags: dict[int, str], **options: Any) -> None:
+def save_with_exif(path: Path, form: str, tags: dict[int, str], **options: Any) -> None:
     image = Image.new("RGB", (31, 17), (1, 2, 3))
     exif = image.getexif()
     for tag, text in tags.items():
@@ -48,43 +48,45 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def with_chunks(path: Path, *chunks: bytes, behind: bool = False) -> None:
-    """A picture with more chunks, right after its head or right before its end."""
-    whole = png(path).read_bytes()
-    at = len(whole) - 12 if behind else 33
-    path.write_bytes(whole[:at] + b"".join(chunks) + whole[at:])
+    """Save an image with more chunks, after IHDR or (``behind``) before IEND."""
+    content = png(path).read_bytes()
+    at = len(content) - 12 if behind else 33
+    path.write_bytes(content[:at] + b"".join(chunks) + content[at:])
 
 
-def write_as(path: Path, way: str) -> None:
-    """A picture with a prompt and the editor's document, in one of the ways that programs have."""
-    made, editor = json.dumps(prompt()), json.dumps(EDITOR)
-    texts = {"prompt": made, "workflow": editor}
+def save_with_prompt(path: Path, way: str) -> None:
+    """Save an image with prompt and editor document, stored in one of the ways programs use."""
+    generated, editor = json.dumps(prompt()), json.dumps(EDITOR)
+    texts = {"prompt": generated, "workflow": editor}
     if way in ("WEBP", "JPEG"):  # SaveAnimatedWEBP
-        exif_picture(path, way, {0x0110: f"prompt:{made}", 0x010F: f"workflow:{editor}"})
+        save_with_exif(path, way, {0x0110: f"prompt:{generated}", 0x010F: f"workflow:{editor}"})
     elif way == "lossless":
-        tags = {0x010F: f"Prompt: {made}", 0x010E: f"Workflow: {editor}"}
-        exif_picture(path, "WEBP", tags, lossless=True)
+        tags = {0x010F: f"Prompt: {generated}", 0x010E: f"Workflow: {editor}"}
+        save_with_exif(path, "WEBP", tags, lossless=True)
     elif way == "zTXt":
-        packed = {name: zlib.compress(text.encode()) for name, text in texts.items()}
-        with_chunks(path, *(chunk(b"zTXt", n.encode() + b"\0\0" + t) for n, t in packed.items()))
+        compressed = {name: zlib.compress(text.encode()) for name, text in texts.items()}
+        with_chunks(
+            path, *(chunk(b"zTXt", n.encode() + b"\0\0" + t) for n, t in compressed.items())
+        )
     elif way == "iTXt":
         info = PngImagePlugin.PngInfo()
         for name, text in texts.items():
             info.add_itxt(name, text, zip=name == "prompt")
         Image.new("RGB", (31, 17)).save(path, "PNG", pnginfo=info)
-    else:  # SaveAnimatedPNG puts its own chunks behind the pixels
+    else:  # SaveAnimatedPNG writes its own chunks after the pixels
         contents = [f"{name}\0{text}".encode() for name, text in texts.items()]
         with_chunks(path, *(chunk(b"comf", c) for c in contents), behind=True)
 
 
 @pytest.mark.parametrize("way", ["WEBP", "JPEG", "lossless", "zTXt", "iTXt", "comf"])
-def test_a_picture_tells_how_it_was_made_wherever_that_is_kept(
+def test_the_prompt_is_read_from_every_place_programs_store_it(
     shown: GalleryHarness, way: str
 ) -> None:
-    write_as(shown.folder / "a.png", way)
-    told = shown.json("info?path=a.png")
-    assert told.pop("width") in (24, 31)
-    assert told.pop("height") in (16, 17)
-    assert told == {
+    save_with_prompt(shown.folder / "a.png", way)
+    info = shown.json("info?path=a.png")
+    assert info.pop("width") in (24, 31)
+    assert info.pop("height") in (16, 17)
+    assert info == {
         "positive": "a lighthouse at dawn",
         "negative": "blurry",
         "seeds": ["1234"],
@@ -134,7 +136,7 @@ GRAPHS: dict[str, tuple[dict[str, Any], str, str]] = {
         "one\n\ntwo",
         "no",
     ),
-    "with a negative that is made of the positive": (
+    "with a negative derived from the positive": (
         {
             "9": node("KSampler", **SAMPLER),
             "1": node("Encode", text="yes"),
@@ -157,7 +159,7 @@ GRAPHS: dict[str, tuple[dict[str, Any], str, str]] = {
         "from a primitive",
         "",
     ),
-    "with texts that are put together": (
+    "with concatenated texts": (
         {
             "9": node("KSampler", **SAMPLER),
             "1": node("Encode", text=["3", 0]),
@@ -182,12 +184,12 @@ GRAPHS: dict[str, tuple[dict[str, Any], str, str]] = {
         "yes",
         "no",
     ),
-    "of a service": (
+    "of an API node": (
         {"9": node("ImageApi", prompt="yes", negative_prompt="no", aspect_ratio="1:1")},
         "yes",
         "no",
     ),
-    "that goes in circles": (
+    "with a cycle": (
         {
             "9": node("KSampler", **SAMPLER),
             "1": node("A", conditioning=["2", 0]),
@@ -203,11 +205,11 @@ GRAPHS: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_texts_are_found_by_what_feeds_the_inputs(shown: GalleryHarness, which: str) -> None:
     graph, positive, negative = GRAPHS[which]
     png(shown.folder / "a.png", graph)
-    told = shown.json("info?path=a.png")
-    assert (told["positive"], told["negative"]) == (positive, negative)
+    info = shown.json("info?path=a.png")
+    assert (info["positive"], info["negative"]) == (positive, negative)
 
 
-def test_numbers_and_models_are_found_by_their_names_and_through_links(
+def test_numbers_and_models_are_found_by_input_name_and_through_links(
     shown: GalleryHarness,
 ) -> None:
     graph = {
@@ -223,10 +225,10 @@ def test_numbers_and_models_are_found_by_their_names_and_through_links(
         "10": node("KSampler", seed=7, steps=True, cfg=float("nan")),
     }
     png(shown.folder / "a.png", graph)
-    told = shown.json("info?path=a.png")
-    assert told["seeds"] == [str(2**64 - 1), "7"]
-    assert (told["steps"], told["cfg"], told["samplers"]) == ([12], [3.5], ["euler"])
-    assert told["models"] == ["sd15", "v.pt", "c", "4x.pth"]
+    info = shown.json("info?path=a.png")
+    assert info["seeds"] == [str(2**64 - 1), "7"]
+    assert (info["steps"], info["cfg"], info["samplers"]) == ([12], [3.5], ["euler"])
+    assert info["models"] == ["sd15", "v.pt", "c", "4x.pth"]
 
 
 NOTHING = {
@@ -245,57 +247,55 @@ HOSTILE = {
     "no JSON": [chunk(b"tEXt", b"prompt\0{")],
     "deep JSON": [chunk(b"tEXt", b"prompt\0" + b'{"a":' * 200_000)],
     "a list": [chunk(b"tEXt", b"prompt\0[1, 2]")],
-    "nodes that are none": [chunk(b"tEXt", b'prompt\0{"1": 5, "2": {"inputs": []}, "3": {}}')],
+    "invalid nodes": [chunk(b"tEXt", b'prompt\0{"1": 5, "2": {"inputs": []}, "3": {}}')],
     "a number of 100,000 digits": [
         chunk(b"tEXt", b'prompt\0{"1": {"inputs": {"seed": %s}}}' % (b"9" * 100_000))
     ],
-    "a packed text of 200 MB": [chunk(b"zTXt", b"prompt\0\0" + BOMB)],
+    "a compressed text of 200 MB": [chunk(b"zTXt", b"prompt\0\0" + BOMB)],
     "a text of 5 MB": [chunk(b"tEXt", b"prompt\0" + b" " * 5_000_000)],
-    "a broken packed text": [chunk(b"zTXt", b"prompt\0\0nonsense")],
+    "a broken compressed text": [chunk(b"zTXt", b"prompt\0\0nonsense")],
     "an iTXt without its parts": [chunk(b"iTXt", b"prompt\0\1")],
-    "a chunk that ends nowhere": [struct.pack(">I4s", 2**32 - 1, b"tEXt")],
+    "a chunk longer than the file": [struct.pack(">I4s", 2**32 - 1, b"tEXt")],
 }
 
 
 @pytest.mark.parametrize("which", HOSTILE)
-def test_a_hostile_picture_tells_nothing_and_breaks_nothing(
-    shown: GalleryHarness, which: str
-) -> None:
+def test_hostile_texts_are_ignored(shown: GalleryHarness, which: str) -> None:
     with_chunks(shown.folder / "a.png", *HOSTILE[which])
-    told = shown.json("info?path=a.png")
-    assert (told.pop("width"), told.pop("height")) == (24, 16)
-    assert told == NOTHING
+    info = shown.json("info?path=a.png")
+    assert (info.pop("width"), info.pop("height")) == (24, 16)
+    assert info == NOTHING
     assert shown.names("list?q=lighthouse") == []
 
 
-def test_a_text_is_unpacked_once_however_often_it_is_there(
+def test_a_repeated_text_is_decompressed_once(
     shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unpacked: list[int] = []
+    decompressed: list[int] = []
     unpack = embedded_texts.PNG_TEXTS[b"zTXt"]
     counting = {
         **embedded_texts.PNG_TEXTS,
-        b"zTXt": lambda *args: unpacked.append(1) or unpack(*args),
+        b"zTXt": lambda *args: decompressed.append(1) or unpack(*args),
     }
     monkeypatch.setattr(embedded_texts, "PNG_TEXTS", counting)
     text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"{}"))
     with_chunks(shown.folder / "a.png", *[text] * 500)
     shown.json("info?path=a.png")
-    assert unpacked == [1]
+    assert decompressed == [1]
 
 
 @pytest.mark.parametrize("form", ["png", "webp", "jpg"])
-def test_a_picture_that_is_cut_anywhere_breaks_nothing(shown: GalleryHarness, form: str) -> None:
-    path = shown.folder / "whole.bin"
-    write_as(path, {"png": "comf", "webp": "WEBP", "jpg": "JPEG"}[form])
-    whole = path.read_bytes()
-    for end in {*range(64), *range(64, len(whole), 41)}:
-        (shown.folder / f"a.{form}").write_bytes(whole[:end])
+def test_an_image_cut_off_anywhere_is_handled(shown: GalleryHarness, form: str) -> None:
+    path = shown.folder / "complete.bin"
+    save_with_prompt(path, {"png": "comf", "webp": "WEBP", "jpg": "JPEG"}[form])
+    content = path.read_bytes()
+    for end in {*range(64), *range(64, len(content), 41)}:
+        (shown.folder / f"a.{form}").write_bytes(content[:end])
         assert shown.json(f"info?path=a.{form}").keys() == {"width", "height", *NOTHING}
 
 
 @pytest.mark.parametrize("entries", [1, 5000])
-def test_exif_that_points_at_itself_ends(shown: GalleryHarness, entries: int) -> None:
+def test_cyclic_exif_directories_terminate(shown: GalleryHarness, entries: int) -> None:
     to_itself = struct.pack("<HHII", 0x8769, 4, 1, 8)
     to_all = struct.pack("<HHII", 0x010F, 2, 60_000, 0)
     content = b"II*\0" + struct.pack("<IH", 8, entries) + to_itself + to_all * (entries - 1)
@@ -306,7 +306,7 @@ def test_exif_that_points_at_itself_ends(shown: GalleryHarness, entries: int) ->
     assert shown.json("info?path=a.jpg") == {"width": 640, "height": 480, **NOTHING}
 
 
-def test_a_graph_that_would_take_long_is_given_up(shown: GalleryHarness) -> None:
+def test_the_number_of_followed_links_is_limited(shown: GalleryHarness) -> None:
     graph = {
         str(n): node("A", seed=[str(n + 1), 0], positive=[str(n + 1), 0]) for n in range(30_000)
     }
@@ -315,7 +315,7 @@ def test_a_graph_that_would_take_long_is_given_up(shown: GalleryHarness) -> None
     assert shown.json("info?path=a.png")["seeds"] == []
 
 
-def test_other_files_tell_nothing(shown: GalleryHarness) -> None:
+def test_other_files_have_no_info(shown: GalleryHarness) -> None:
     (shown.folder / "a.txt").write_text(json.dumps(prompt()), "utf-8")
     assert shown.json("info?path=a.txt") == {"width": None, "height": None, **NOTHING}
 
@@ -338,7 +338,9 @@ def test_other_files_tell_nothing(shown: GalleryHarness) -> None:
         ("folder/secret.png", 403),
     ],
 )
-def test_a_path_is_judged_like_every_other(shown: GalleryHarness, path: str, status: int) -> None:
+def test_the_path_is_checked_like_any_file_path(
+    shown: GalleryHarness, path: str, status: int
+) -> None:
     if sys.platform == "win32" and status == 403 and path in ("link.png", "folder/secret.png"):
         pytest.skip("links need a privilege there")
     png(shown.folder.parent / "secret.png", prompt())
@@ -350,14 +352,14 @@ def test_a_path_is_judged_like_every_other(shown: GalleryHarness, path: str, sta
     assert shown.ask(f"{PAGE}info?path={path}").status == status
 
 
-def test_odd_paths_under_a_right_key_lock_nobody_out(shown: GalleryHarness) -> None:
+def test_invalid_paths_with_a_valid_key_do_not_cause_a_lockout(shown: GalleryHarness) -> None:
     target = f"{PAGE}info?path=../secret.png"
     answers = {shown.ask(target, peer="203.0.113.9").status for _ in range(200)}
-    assert answers == {403}, "whoever has the key does not guess it"
+    assert answers == {403}, "a client with the key is not guessing it"
     assert shown.ask(f"{PAGE}list", peer="203.0.113.9").status == 200
 
 
-# Texts that would take time or memory
+# Expensive texts
 
 BOMBS = {
     "lists": "[" + "[]," * 1_000_000 + "[]]",
@@ -373,20 +375,20 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("which", BOMBS)
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_text_that_would_take_long_or_much_is_bounded(
-    shown: GalleryHarness, which: str, packed: bool
+@pytest.mark.parametrize("compressed", [False, True])
+def test_expensive_prompts_are_limited_in_time_and_size(
+    shown: GalleryHarness, which: str, compressed: bool
 ) -> None:
     info = PngImagePlugin.PngInfo()
-    info.add_text("prompt", BOMBS[which], zip=packed)
+    info.add_text("prompt", BOMBS[which], zip=compressed)
     Image.new("RGB", (20, 10)).save(shown.folder / "a.png", pnginfo=info)
-    told = shown.json("info?path=a.png")
-    assert (told["width"], told["height"]) == (20, 10)
-    assert len(json.dumps(told)) < 100_000
+    info = shown.json("info?path=a.png")
+    assert (info["width"], info["height"]) == (20, 10)
+    assert len(json.dumps(info)) < 100_000
     assert shown.names("list?q=nowhere") == []
 
 
-def test_one_number_with_many_digits_hides_nothing_else(shown: GalleryHarness) -> None:
+def test_a_number_of_many_digits_does_not_hide_other_values(shown: GalleryHarness) -> None:
     inputs = {"seed": 12, "text": "a lighthouse"}
     text = json.dumps({"1": {"inputs": inputs}}).replace("12", "12, " + '"noise": ' + "9" * 6000)
     info = PngImagePlugin.PngInfo()
@@ -395,7 +397,7 @@ def test_one_number_with_many_digits_hides_nothing_else(shown: GalleryHarness) -
     assert shown.json("info?path=a.png")["seeds"] == ["12"]
 
 
-def test_long_prompts_share_the_memory_of_pictures(tmp_path: Path) -> None:
+def test_long_prompts_share_the_memory_budget_of_images(tmp_path: Path) -> None:
     text = json.dumps({"1": {"inputs": {"seed": 7, "text": "x" * 70_000}}})
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", text)
@@ -414,10 +416,10 @@ WORST = ("a." * 500_000, "_name" * 200_000, "." * 1_000_000, "prompt" * 160_000,
 
 
 @pytest.mark.parametrize("text", WORST, ids=[text[:6] for text in WORST])
-def test_no_pattern_takes_more_than_linear_time(text: str) -> None:
+def test_patterns_take_linear_time(text: str) -> None:
     for word in (text, text + "!", text + "\n"):
-        image_info.TEXTUAL.search(word)
-        image_info.WEIGHTS.fullmatch(word)
-        image_info.NAMED.fullmatch(word)
+        image_info.TEXT_INPUT.search(word)
+        image_info.MODEL_FILE.fullmatch(word)
+        image_info.MODEL_INPUT.fullmatch(word)
     embedded_texts.EXIF_NAME.match(text.encode())
     embedded_texts.EXIF_NAME.match(b"\0" * 1_000_000 + b"x")

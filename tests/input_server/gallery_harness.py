@@ -1,4 +1,4 @@
-"""Mounts to look at: pictures that say how they were made, and servers that show them."""
+"""Images with prompts, and galleries that show them: in this process, and as a server."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from PIL import Image, PngImagePlugin
 
 from input_server import urls
 from input_server.auth import signing
-from input_server.auth.access import Key
+from input_server.auth.keys import Key
 from input_server.gallery.routes import Gallery
-from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.handler import FileServer
+from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse
-from input_server.mounts.table import Mount
+from input_server.mounts.mount import Mount
 from input_server.settings import Config
 from tests.apart import project
 from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "key-of-the-owner"
-SIGNING_KEY = "what-addresses-are-signed-with"
+SIGNING_KEY = "key-that-signs-links"
 EDITOR = {"nodes": [], "links": [], "version": 0.4}
 
 
@@ -65,16 +66,16 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
 
 def png(
     path: Path,
-    made: Mapping[str, Any] | None = None,
+    generated: Mapping[str, Any] | None = None,
     *,
     when: float = 0,
     size: tuple[int, int] = (24, 16),
     color: tuple[int, int, int] = (180, 60, 90),
 ) -> Path:
-    """A picture as SaveImage writes it; ``when``: seconds since 1970 of its last change."""
+    """Save an image as SaveImage does. ``when``: modification time in seconds since 1970."""
     info = PngImagePlugin.PngInfo()
-    if made is not None:
-        info.add_text("prompt", json.dumps(made))
+    if generated is not None:
+        info.add_text("prompt", json.dumps(generated))
         info.add_text("workflow", json.dumps(EDITOR))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, color).save(path, "PNG", pnginfo=info)
@@ -84,7 +85,7 @@ def png(
 
 
 class GalleryHarness:
-    """A mount ``m`` under the handler, without sockets."""
+    """A file server with a mount ``m``, called without sockets."""
 
     def __init__(self, folder: Path, *keys: Key, cache: Path) -> None:
         config = Config(
@@ -99,14 +100,14 @@ class GalleryHarness:
         self.server.pages["gallery"] = Gallery(self.server.mounts, config.signing_key)
 
     def ask(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> HttpResponse:
-        asked = HttpRequest(method, urls.parse(target), urls.query(target), {}, peer)
+        asked = HttpRequest(method, urls.parse(target), urls.parse_query(target), {}, peer)
         reply = self.server.answer(asked)
         if reply.file is not None:
             self.server.files.release(reply.file)
         return reply
 
     def json(self, below: str, base: str = f"/comfyui_server/pw={KEY}/gallery/m/") -> Any:
-        """What the page would be told."""
+        """The JSON of ``list`` or ``info``."""
         reply = self.ask(base + below)
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
@@ -116,14 +117,14 @@ class GalleryHarness:
 
 
 def signed(url: str, seconds: float, alias: str = "m", key: str = SIGNING_KEY) -> str:
-    """The address of a gallery that needs no key and ends at that moment."""
+    """A signed link to a gallery that expires at ``seconds`` since 1970."""
     query = signing.query(key, "gallery", alias, (), int(seconds))
     return f"{url}/comfyui_server/gallery/{alias}/?{query}"
 
 
 @dataclass(frozen=True)
 class Served:
-    """A process that serves a mount ``m``."""
+    """A running server with a mount ``m``."""
 
     url: str
     folder: Path

@@ -1,4 +1,4 @@
-"""What the gallery answers: the page, the list, the search, and what it refuses."""
+"""Routes of the gallery: page, list, search, and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from input_server.auth import signing
-from input_server.auth.access import Key
+from input_server.auth.keys import Key
 from input_server.gallery import listing
 from input_server.gallery.listing import (
     FolderListings,
@@ -29,9 +29,10 @@ from input_server.gallery.listing import (
     position_after,
 )
 from input_server.mounts.disk_usage import Entry, cached_usage
+from input_server.mounts.mount import Mount
 from input_server.mounts.resolve import Exhausted
-from input_server.mounts.table import Mount, MountTable
-from tests.input_server.looked_at import (
+from input_server.mounts.table import MountTable
+from tests.input_server.gallery_harness import (
     KEY,
     SIGNING_KEY,
     GalleryHarness,
@@ -47,14 +48,14 @@ ODD_NAMES = ("a b#c%41&d.png", "&lt;b&gt; 'quote' 图.png", "sub/ünï+code.png"
 
 
 def resolved(page: str, relative: str) -> str:
-    """An address of the list as a browser would follow it."""
+    """Resolve a URL of the list as a browser would."""
     return urljoin("http://x" + page, relative).removeprefix("http://x")
 
 
 # The page
 
 
-def test_over_http_the_page_the_list_and_the_pictures_come_with_their_headers(
+def test_page_list_and_images_over_http_have_their_headers(
     tmp_path: Path,
 ) -> None:
     name = "a b#c 图.png"
@@ -74,8 +75,8 @@ def test_over_http_the_page_the_list_and_the_pictures_come_with_their_headers(
         assert file.content == (tmp_path / "m" / name).read_bytes()
         thumbnail = requests.get(urljoin(served.page, item["thumb"]), timeout=TIMEOUT)
         assert thumbnail.headers["Content-Type"] == "image/webp"
-        told = requests.get(served.page + "info", params={"path": name}, timeout=TIMEOUT).json()
-        assert told["positive"] == "a lighthouse at dawn"
+        response = requests.get(served.page + "info", params={"path": name}, timeout=TIMEOUT).json()
+        assert response["positive"] == "a lighthouse at dawn"
         link = signed(served.url, time.time() + 60)
         (item,) = requests.get(
             urljoin(link, f"list?{link.partition('?')[2]}"), timeout=TIMEOUT
@@ -94,7 +95,7 @@ def test_the_page_is_the_same_with_and_without_a_final_slash(
     assert reply.body.startswith(b"<!doctype html>")
 
 
-def test_only_what_stands_in_the_page_may_run(shown: GalleryHarness) -> None:
+def test_the_policy_allows_only_the_inline_style_and_script(shown: GalleryHarness) -> None:
     reply = shown.ask(PAGE)
     policy = dict(
         part.strip().partition(" ")[::2]
@@ -113,23 +114,23 @@ def test_only_what_stands_in_the_page_may_run(shown: GalleryHarness) -> None:
 
 
 @pytest.mark.parametrize("below", ["nothing", "list/", "info/x.png", "/", "list/../list"])
-def test_there_is_nothing_else_below_it(shown: GalleryHarness, below: str) -> None:
+def test_other_paths_below_the_page_are_not_found(shown: GalleryHarness, below: str) -> None:
     png(shown.folder / "x.png")
     assert shown.ask(PAGE + below).status == 404
 
 
-def test_another_folder_has_no_page_and_a_folder_that_is_not_there_yet_an_empty_list(
+def test_an_unknown_mount_is_not_found_and_a_missing_folder_has_an_empty_list(
     shown: GalleryHarness,
 ) -> None:
     assert shown.ask(PAGE.replace("/m/", "/nomount/")).status == 404
-    told = shown.json("list", PAGE.replace("/m/", "/other/"))
-    assert told == {"items": [], "next": None, "partial": False, "total": 0, "expires_in": None}
+    response = shown.json("list", PAGE.replace("/m/", "/other/"))
+    assert response == {"items": [], "next": None, "partial": False, "total": 0, "expires_in": None}
 
 
 # The list
 
 
-def test_files_come_newest_first_with_kind_size_and_time(shown: GalleryHarness) -> None:
+def test_files_are_listed_newest_first_with_kind_size_and_time(shown: GalleryHarness) -> None:
     for number, name in enumerate(
         ["a.png", "sub/b.MP4", "c.flac", "d.glb", "e.txt", "f.json", "g.pdf", "h.tiff"]
     ):
@@ -153,7 +154,7 @@ def test_files_come_newest_first_with_kind_size_and_time(shown: GalleryHarness) 
     assert [i["name"] for i in items if i["view"]] == ["h.tiff"]
 
 
-def test_hidden_odd_and_unknown_files_never_appear(shown: GalleryHarness) -> None:
+def test_hidden_invalid_and_unknown_files_are_not_listed(shown: GalleryHarness) -> None:
     for name in ("ok.png", ".hidden.png", ".git/x.png", "NUL.png", "x.latent", "noext", "x.py"):
         (shown.folder / name).parent.mkdir(exist_ok=True)
         (shown.folder / name).write_bytes(b"")
@@ -166,7 +167,7 @@ def test_hidden_odd_and_unknown_files_never_appear(shown: GalleryHarness) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not take these names")
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_every_name_has_an_address_that_opens_it(shown: GalleryHarness, name: str) -> None:
+def test_urls_of_unusual_names_work(shown: GalleryHarness, name: str) -> None:
     png(shown.folder / name)
     (item,) = shown.json("list")["items"]
     assert item["name"] == name
@@ -180,13 +181,13 @@ def test_every_name_has_an_address_that_opens_it(shown: GalleryHarness, name: st
 def every_page(shown: GalleryHarness, most: int) -> list[list[str]]:
     pages, after = [], ""
     while after is not None:
-        told = shown.json(f"list?n={most}" + (f"&after={after}" if after else ""))
-        pages.append([item["name"] for item in told["items"]])
-        after = told["next"]
+        response = shown.json(f"list?n={most}" + (f"&after={after}" if after else ""))
+        pages.append([item["name"] for item in response["items"]])
+        after = response["next"]
     return pages
 
 
-def test_pages_hold_every_file_once(shown: GalleryHarness) -> None:
+def test_each_file_is_on_exactly_one_page(shown: GalleryHarness) -> None:
     for number in range(23):  # some of the same moment
         (shown.folder / f"{number:02}.txt").write_bytes(b"")
         os.utime(shown.folder / f"{number:02}.txt", (1000 + number // 5, 1000 + number // 5))
@@ -201,7 +202,7 @@ def entry(name: str, moment: int) -> Entry:
     return Entry((name,), 1, moment, 0)
 
 
-def test_a_cursor_holds_while_new_files_come_and_its_own_goes() -> None:
+def test_a_cursor_stays_valid_when_files_are_added_or_its_own_is_deleted() -> None:
     files = [
         entry(name, moment) for name, moment in [("e", 5), ("d", 3), ("c", 3), ("b", 3), ("a", 1)]
     ]
@@ -215,7 +216,7 @@ def test_a_cursor_holds_while_new_files_come_and_its_own_goes() -> None:
     assert position_after([], after_c) == 0
 
 
-def test_tens_of_thousands_of_files_are_paged() -> None:
+def test_a_cursor_works_among_tens_of_thousands_of_files() -> None:
     files = [entry(f"{number}.txt", -number) for number in range(50_000)]
     page = next_page(files, position_after(files, make_cursor(files[40_000])), 60, None)
     assert [e.names[0] for e in page.entries][:2] == ["40001.txt", "40002.txt"]
@@ -238,21 +239,21 @@ def test_tens_of_thousands_of_files_are_paged() -> None:
         f"q={'x' * 201}",
     ],
 )
-def test_a_wrong_question_is_told_in_plain_text(shown: GalleryHarness, query: str) -> None:
+def test_invalid_parameters_get_a_plain_text_error(shown: GalleryHarness, query: str) -> None:
     reply = shown.ask(f"{PAGE}list?{query}")
     assert reply.status == 400
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert reply.body.startswith((b"n must", b"after must", b"q must"))
 
 
-def test_a_new_file_is_in_the_list_after_a_moment(shown: GalleryHarness) -> None:
+def test_a_new_file_is_listed_once_the_cache_expires(shown: GalleryHarness) -> None:
     png(shown.folder / "old.png", when=1000)
     assert shown.names() == ["old.png"]
     png(shown.folder / "new.png", when=2000)
-    wait_until(lambda: shown.names() == ["new.png", "old.png"])  # a walk is remembered for a second
+    wait_until(lambda: shown.names() == ["new.png", "old.png"])  # a listing is cached for a second
 
 
-def test_of_many_that_ask_at_once_one_walks(
+def test_concurrent_requests_walk_a_folder_once(
     shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walks = []
@@ -270,22 +271,22 @@ def test_of_many_that_ask_at_once_one_walks(
     assert all(answer == [entry("a.png", 1)] for answer in answers)
 
 
-# Links that need no key
+# Signed links
 
 
-def test_a_signed_link_opens_everything_below_it_until_it_ends(shown: GalleryHarness) -> None:
+def test_a_signed_link_gives_access_to_its_mount_until_it_expires(shown: GalleryHarness) -> None:
     png(shown.folder / "sub" / "a b.png", prompt())
     end = int(time.time()) + 60
     page, _, query = signed("", end).partition("?")
     assert shown.ask(f"{page}?{query}").status == 200
-    told = shown.json(f"list?{query}", page)
-    assert 0 < told["expires_in"] <= 60
-    (item,) = told["items"]
+    response = shown.json(f"list?{query}", page)
+    assert 0 < response["expires_in"] <= 60
+    (item,) = response["items"]
     assert f"exp={end}&" in item["url"]
     for relative in (item["url"], item["thumb"]):
         assert shown.ask(resolved(page, relative)).status == 200
     assert shown.json(f"info?{query}&path=sub/a%20b.png", page)["seeds"] == ["1234"]
-    assert KEY not in json.dumps(told)
+    assert KEY not in json.dumps(response)
     assert shown.ask(f"{page}list").status == 401
     assert shown.ask(f"{page}list?{query}x").status == 401
     assert shown.ask(f"{page.replace('/m/', '/other/')}list?{query}").status == 401
@@ -294,7 +295,7 @@ def test_a_signed_link_opens_everything_below_it_until_it_ends(shown: GalleryHar
     assert shown.ask(f"{page}list?{ended}").status == 401
 
 
-def test_through_a_hosts_gate_the_addresses_fit_too(shown: GalleryHarness) -> None:
+def test_urls_work_behind_the_gate_of_a_host(shown: GalleryHarness) -> None:
     png(shown.folder / "sub" / "a.png")
     for key, query in ((KEY, ""), ("signed", signed("", time.time() + 60).partition("?")[2])):
         page = f"/pw={key}/files/comfyui/gallery/m/"
@@ -305,7 +306,7 @@ def test_through_a_hosts_gate_the_addresses_fit_too(shown: GalleryHarness) -> No
         assert shown.ask(resolved(page, item["thumb"])).status == 200
 
 
-def test_a_key_that_wants_a_signature_too_gets_addresses_that_have_it(tmp_path: Path) -> None:
+def test_a_key_that_requires_a_signature_gets_signed_urls(tmp_path: Path) -> None:
     second = "second secret"
     shown = GalleryHarness(
         tmp_path, Key("guest", "key-of-a-guest", signature=second), cache=tmp_path / "c"
@@ -348,30 +349,30 @@ def searched(shown: GalleryHarness) -> GalleryHarness:
         ("%20%20", ["one.png", "two.png", "foxes/three.png", "fox.txt"]),
     ],
 )
-def test_all_words_have_to_be_in_the_path_or_in_what_a_picture_tells(
+def test_each_search_word_must_match_the_path_or_the_embedded_text(
     searched: GalleryHarness, query: str, found: list[str]
 ) -> None:
     assert searched.names(f"list?q={query}") == found
 
 
-def test_a_seed_is_found_behind_a_prompt_of_any_length(shown: GalleryHarness) -> None:
+def test_a_seed_is_searchable_with_a_prompt_of_any_length(shown: GalleryHarness) -> None:
     png(shown.folder / "a.png", prompt("very " * 5000, seed=4711))
     assert shown.names("list?q=4711+sd15+very") == ["a.png"]
 
 
-def test_a_search_that_takes_long_tells_what_it_has_and_goes_on(
+def test_a_search_over_the_time_limit_returns_partial_results_with_a_cursor(
     searched: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "SEARCH_SECONDS", -1.0)
     steps, after = [], ""
     while after is not None:
-        told = searched.json("list?q=watermark" + (f"&after={after}" if after else ""))
-        steps.append(([item["name"] for item in told["items"]], told["partial"]))
-        after = told["next"]
+        response = searched.json("list?q=watermark" + (f"&after={after}" if after else ""))
+        steps.append(([item["name"] for item in response["items"]], response["partial"]))
+        after = response["next"]
     assert steps == [([], True), (["two.png"], True), ([], True), ([], False)]
 
 
-def test_a_picture_is_read_once_for_all_searches_until_it_changes(
+def test_an_image_is_read_once_for_all_searches_until_it_changes(
     searched: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -389,7 +390,7 @@ def test_a_picture_is_read_once_for_all_searches_until_it_changes(
     assert read.count("two.png") == 1
 
 
-def test_what_searches_remember_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_cache_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MAX_TEXTS", 3)
     monkeypatch.setattr(listing, "MAX_CHARACTERS", 20)
     monkeypatch.setattr(listing, "MAX_TEXT_CHARS", 8)
@@ -411,7 +412,7 @@ def test_what_searches_remember_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert read[5:] == ["x", "y", "z", "x"]
 
 
-def test_many_may_search_at_once(searched: GalleryHarness) -> None:
+def test_concurrent_searches_return_the_same_results(searched: GalleryHarness) -> None:
     queries = ["fox", "lighthouse", "4711", "watermark"] * 8
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda q: searched.names(f"list?q={q}"), queries))
@@ -419,10 +420,10 @@ def test_many_may_search_at_once(searched: GalleryHarness) -> None:
     assert answers[:2] == [["two.png", "foxes/three.png", "fox.txt"], ["one.png"]]
 
 
-# When the system lacks something
+# Exhausted resources
 
 
-def lacking(number: int) -> Any:
+def failing_scandir(number: int) -> Any:
     def scandir(_path: object) -> Any:
         raise OSError(number, os.strerror(number))
 
@@ -430,20 +431,20 @@ def lacking(number: int) -> Any:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_a_list_that_cannot_be_read_for_want_of_descriptors_is_not_empty(
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_list(
     shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     png(shown.folder / "a.png", prompt())
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
     with monkeypatch.context() as patch:
-        patch.setattr("input_server.mounts.disk_usage.os.scandir", lacking(number))
+        patch.setattr("input_server.mounts.disk_usage.os.scandir", failing_scandir(number))
         reply = shown.ask(f"{page}list")
         assert (reply.status, reply.headers["Retry-After"]) == (503, "5")
-        assert shown.ask(f"{page}list").status == 503, "nothing of it is kept"
+        assert shown.ask(f"{page}list").status == 503, "the failure is not cached"
     assert shown.names() == ["a.png"]
 
 
-def test_a_search_that_cannot_open_a_picture_forgets_nothing(
+def test_a_search_that_cannot_open_an_image_is_an_error_and_not_cached(
     shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     png(shown.folder / "a.png", prompt("a lighthouse"))
@@ -459,7 +460,7 @@ def test_a_search_that_cannot_open_a_picture_forgets_nothing(
     assert shown.names("list?q=lighthouse") == ["a.png"]
 
 
-def test_figures_stay_as_they_were_where_a_mount_cannot_be_measured(
+def test_usage_is_unchanged_when_a_mount_cannot_be_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     png(tmp_path / "m" / "a.png")
@@ -468,7 +469,7 @@ def test_figures_stay_as_they_were_where_a_mount_cannot_be_measured(
     before = figures()
     assert before["m"][0] == 1
     with monkeypatch.context() as patch:
-        patch.setattr("input_server.mounts.disk_usage.os.scandir", lacking(errno.EMFILE))
+        patch.setattr("input_server.mounts.disk_usage.os.scandir", failing_scandir(errno.EMFILE))
         assert figures() == before
     png(tmp_path / "m" / "b.png")
     assert figures()["m"][0] == 2
