@@ -87,7 +87,7 @@ def _store(settings: Settings, content: bytes) -> str:
 def _engine(settings: Settings, started: float) -> Iterator[Engine]:
     """The configured ComfyUI server; for ``embedded``, one that is started for this call only."""
     from comfyui_pipeline.engine.comfyui import ComfyUI
-    from comfyui_pipeline.engine.waiting import Timeouts
+    from comfyui_pipeline.engine.timeouts import Timeouts
 
     with _server(settings) as url:
         engine = ComfyUI(
@@ -95,7 +95,7 @@ def _engine(settings: Settings, started: float) -> Iterator[Engine]:
             settings.client_prefix,
             headers=settings.auth,
             deadline=started + settings.timeout,
-            after=settings.fetch_grace,
+            grace=settings.fetch_grace,
             timeouts=Timeouts(stall_timeout=settings.stall_timeout),
             log=_to_stderr,
         )

@@ -7,7 +7,6 @@ its function. Every call imports this module, so it imports what a question need
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-<<<<<<< HEAD
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.text_result import text_result
@@ -21,31 +20,6 @@ if TYPE_CHECKING:
     from comfyui_pipeline.engine.protocol import Engine
     from comfyui_pipeline.settings import Settings
 
-=======
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow import files
-from comfyui_pipeline.workflow import graph as graphs
-
-if TYPE_CHECKING:
-    from comfyui_pipeline.engine.protocol import Engine
-
-MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
-    {
-        "checkpoints": "checkpoints",
-        "loras": "loras",
-        "vaes": "vae",
-        "controlnets": "controlnet",
-        "upscalers": "upscale_models",
-    }
-)
->>>>>>> restructure
 SAMPLER_CLASS = "KSampler"
 """The core's own sampler, whose inputs list every sampler and scheduler of a server."""
 MAX_SHOWN = 200

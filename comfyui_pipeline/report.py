@@ -16,11 +16,7 @@ from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
 from comfyui_pipeline.media.previews import Previews
 from comfyui_pipeline.outcome import Ending, Outcome, ResultOutput
 from comfyui_pipeline.text_result import text_result
-<<<<<<< HEAD
 from comfyui_pipeline.workflow.changes import Change, Origin
-=======
-from comfyui_pipeline.workflow.patch import Change
->>>>>>> restructure
 from input_server.light_dataclasses import asdict
 
 TEXTS: Mapping[str, str] = MappingProxyType(

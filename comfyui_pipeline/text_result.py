@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The result of a command that returns text only."""
-=======
-"""The simplest ``result``: one text. Apart from ``report``, which imports all that a job's result needs."""
->>>>>>> restructure
+"""The simplest ``result``: one text. Separate from ``report``, which imports all that a job needs."""
 
 from __future__ import annotations
 
@@ -10,9 +6,5 @@ from typing import Any
 
 
 def text_result(text: str, **fields: Any) -> dict[str, Any]:
-<<<<<<< HEAD
-    """The host's ``result``: ``content`` with one text for the AI, and ``fields`` for programs."""
-=======
-    """Return a ``result`` of one text and the same facts as fields."""
->>>>>>> restructure
+    """Return the host's ``result``: ``content`` with one text for the AI, ``fields`` for programs."""
     return {"content": [{"type": "text", "text": text}], **fields}

@@ -201,11 +201,7 @@ def test_a_result_in_the_servers_own_folder_under_a_name_that_is_never_served(
     served, other = answered.result["outputs"]
     assert "/files/comfyui/12%3A30.png" in served["url"]
     assert (other["url"], other["path"]) == (None, str(own / "a?b.png"))
-<<<<<<< HEAD
-    assert "does not serve files of this name" in answered.text
-=======
     assert "no URL" in answered.text
->>>>>>> restructure
 
 
 def test_a_link_lives_as_long_as_was_asked_and_its_end_is_a_whole_day() -> None:
