@@ -12,11 +12,12 @@ from input_server.atomic import atomic_file
 from input_server.light_dataclasses import dataclass
 
 from ..errors import MediaError
-from . import file_types, images
+from . import file_types, image_masks
 from .allowed_folders import open_regular_file
 from .display import shorten
 from .download import DownloadPolicy, download
 from .file_types import MAX_FILE_BYTES, InputKind, Kind
+from .image_convert import image_size, prepare_image
 from .image_memory import ImageMemory
 from .sources import FORMS, Inline, ServerFile, Source, Url
 
@@ -74,11 +75,11 @@ def place(
         return _on_server(source, server)
     content = read(source, policy, deadline)
     if accepts in ("image", "animation", "mask"):
-        image = images.prepare_image(
+        image = prepare_image(
             content, shown, max_side=max_side, animated=accepts == "animation", memory=memory
         )
         if accepts == "mask":
-            image = images.as_mask(image, shown, memory)
+            image = image_masks.as_mask(image, shown, memory)
         content, kind, done = image.content, image.kind, image.done
     else:
         kind, done = _checked_kind(content, shown, accepts), ()
@@ -103,8 +104,8 @@ def place_masked(
     original = server.read_input(image)
     if original is None:
         raise MediaError(f"The image {image!r} for the mask is not on the ComfyUI server.", FORMS)
-    size = images.size_of(original, shorten(image), memory)
-    layer = images.mask_layer(content, size, mask.shown, memory)
+    size = image_size(original, shorten(image), memory)
+    layer = image_masks.mask_layer(content, size, mask.shown, memory)
     digest = hashlib.sha256(original + b"\0" + layer).hexdigest()
     name = f"{digest[:32]}-masked.png"
     value = f"{SUBFOLDER}/{name}"
@@ -172,17 +173,19 @@ def _checked_kind(content: bytes, shown: str, accepts: InputKind) -> Kind:
     """The kind of an input that is not an image. Raises MediaError for a kind that is not accepted."""
     if not content:
         raise MediaError(f"{shown} is empty.", "Give a file with content.")
-    kind = file_types.of_bytes(content)
+    kind = file_types.detect_bytes(content)
     name = _NAMES[accepts]
     if kind.format == "html":
         raise MediaError(f"{shown} is a web page, not {name}.", "Give the URL of the file itself.")
     if kind.format == "unknown" and accepts != "file":
         raise MediaError(
-            f"{shown} has an unknown format; the input takes {name}.", "Give another file."
+            f"{shown} is {file_types.describe_kind(kind, len(content))}; the input takes {name}.",
+            "Give another file.",
         )
     if kind.kind not in _ACCEPTED[accepts]:
         raise MediaError(
-            f"{shown} is {file_types.a(kind)}; the input takes {name}.", "Give another file."
+            f"{shown} is {file_types.describe_kind(kind)}; the input takes {name}.",
+            "Give another file.",
         )
     return kind
 

@@ -5,7 +5,7 @@ Only inside the workflows folder, and never another file instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,9 @@ def is_editor_document(document: Any) -> bool:
 
 def from_bytes(name: str, content: bytes) -> Workflow:
     """A workflow out of a file's content: JSON, or a picture that ComfyUI wrote it into."""
-    if content[:4] == b"\x89PNG" or content[:3] == b"\xff\xd8\xff" or content[8:12] == b"WEBP":
-        return _from_picture(name, content)
+    mime = _image_type(content)
+    if mime:
+        return _from_image(name, content, mime)
     try:
         document = json_text.read(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -134,17 +135,24 @@ def _carried(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _from_picture(name: str, content: bytes) -> Workflow:
+def _image_type(content: bytes) -> str:
+    """MIME type of an image that can contain a workflow, "" for other content."""
+    if content[:4] == b"\x89PNG":
+        return "image/png"
+    if content[:3] == b"\xff\xd8\xff":
+        return "image/jpeg"
+    return "image/webp" if content[8:12] == b"WEBP" else ""
+
+
+def _from_image(name: str, content: bytes, mime: str) -> Workflow:
     """``prompt`` and ``workflow`` as SaveImage and SaveAnimatedWEBP write them (nodes_images.py)."""
     found: dict[str, Any] = {}
     unread: dict[str, str] = {}
-    for key, text in _texts_in(name, content):
-        if key not in ("prompt", "workflow"):
-            continue
+    for key, text in _texts_in(name, content, mime).items():
         try:
-            found.setdefault(key, json_text.read(text))
+            found[key] = json_text.read(text)
         except json_text.InvalidJson as bad:
-            unread.setdefault(key, str(bad))
+            unread[key] = str(bad)
     ui = found.get("workflow")
     ui = ui if is_editor_document(ui) else None
     if isinstance(found.get("prompt"), dict) and found["prompt"]:
@@ -152,41 +160,28 @@ def _from_picture(name: str, content: bytes) -> Workflow:
     if ui is not None:
         return Workflow(name, None, ui)
     if unread:
-        told = " and ".join(f"its {key!r} {why}" for key, why in unread.items())
+        reasons = " and ".join(f"its {key!r} {why}" for key, why in unread.items())
         raise WorkflowError(
-            f"The workflow inside the picture {name!r} cannot be read: {told}.",
+            f"The workflow in the image {name!r} cannot be read: {reasons}.",
             "Save it again from ComfyUI.",
         )
     raise WorkflowError(
-        f"The picture {name!r} holds no workflow.",
-        "Use a file just as ComfyUI saved it: chat programs and picture editors take it out.",
+        f"The image {name!r} contains no workflow.",
+        "Use the file as ComfyUI saved it: chat programs and image editors remove the workflow.",
     )
 
 
-def _texts_in(name: str, content: bytes) -> Iterator[tuple[str, str]]:
-    """PNG text chunks, and EXIF texts of the form ``prompt:{…}``."""
-    import io
+def _texts_in(name: str, content: bytes, mime: str) -> Mapping[str, str]:
+    """The texts that ComfyUI wrote into an image, by name. Raises WorkflowError for a broken image."""
+    from input_server.images.embedded_texts import ImageBytes, read_embedded
 
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.format == "PNG":
-                image.load()  # chunks behind the pixels count too
-            texts = [(str(key), value) for key, value in image.info.items()]
-            exif = image.getexif()
-            values = [*exif.values(), *exif.get_ifd(0x8769).values()]
-    except Exception:  # decoders raise what they like: struct.error, RuntimeError, IndexError…
+    embedded = read_embedded(ImageBytes(content, mime), MAX_BYTES)
+    if embedded.is_cut_off and not embedded.texts:
         raise WorkflowError(
-            f"The picture {name!r} cannot be read; it may have been cut off."
-        ) from None
-    yield from ((key, value) for key, value in texts if isinstance(value, str))
-    for value in values:
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        if isinstance(text, str):
-            key, colon, rest = text.removeprefix("ASCII").lstrip("\0 ").partition(":")
-            if colon and key.lower() in ("prompt", "workflow"):
-                yield key.lower(), rest.rstrip("\0 ")
+            f"The image {name!r} cannot be read; it may have been cut off.",
+            "Save or transfer it again.",
+        )
+    return embedded.texts
 
 
 def _path(folder: Path, name: str) -> Path:

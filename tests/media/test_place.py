@@ -87,7 +87,7 @@ def test_other_kinds_are_placed_by_what_they_are(
 @pytest.mark.parametrize(
     ("wanted", "content", "told"),
     [
-        ("video", png(), "is a picture; the input takes a video"),
+        ("video", png(), r"is an image \(png\); the input takes a video"),
         ("audio", b"<!doctype html><html>no", "is a web page"),
         ("video", b"nothing known" * 9, "is a text"),
         ("audio", b"", "is empty"),

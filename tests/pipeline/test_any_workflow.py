@@ -257,7 +257,7 @@ def test_what_holds_no_workflow_is_told(content: bytes, told: str) -> None:
 def test_a_picture_without_a_workflow_says_why_that_may_be() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG")
-    with pytest.raises(files.WorkflowError, match="just as ComfyUI saved it"):
+    with pytest.raises(files.WorkflowError, match="as ComfyUI saved it"):
         files.from_bytes("x", buffer.getvalue())
 
 
