@@ -366,7 +366,7 @@ def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=notes)
     with pytest.raises(
-        WorkflowError, match=r"picture 'p.png'.*'workflow' is nested deeper than 200"
+        WorkflowError, match=r"image 'p.png'.*'workflow' is nested deeper than 200"
     ):
         library.from_bytes("p.png", buffer.getvalue())
 
