@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded.response_size import MAX_FIELD_CHARS
+from comfyui_pipeline.bounded.truncate import MAX_ERROR_BYTES, MAX_TEXT_BYTES, truncate
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import BatchFailed, ToolError, unexpected
@@ -66,8 +67,8 @@ def _with_remains(error: ToolError, record: CallRecord) -> ToolError:
 
 
 def _all_failed(errors: Sequence[ToolError]) -> BatchFailed:
-    share = truncate.MAX_ERROR_BYTES // len(errors) - 20
-    texts = [truncate.cut(str(error), share) for error in errors]
+    share = MAX_ERROR_BYTES // len(errors) - 20
+    texts = [truncate(str(error), share) for error in errors]
     codes = {error.code for error in errors}
     return BatchFailed(
         " ".join(f"Part {number}: {text}" for number, text in enumerate(texts, start=1)),
@@ -78,10 +79,10 @@ def _all_failed(errors: Sequence[ToolError]) -> BatchFailed:
 def _content(outcomes: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, Any]]:
     """One text with the texts of all parts, then their images as far as they fit."""
     texts, images, left = [], [], MAX_IMAGES_BYTES
-    share = truncate.MOST_TEXT // len(outcomes)
+    share = MAX_TEXT_BYTES // len(outcomes)
     for number, outcome in enumerate(outcomes, start=1):
         if isinstance(outcome, ToolError):
-            texts.append(f"Part {number} FAILED: {truncate.cut(str(outcome), share)}")
+            texts.append(f"Part {number} FAILED: {truncate(str(outcome), share)}")
             continue
         for piece in outcome["content"]:
             if piece["type"] == "text":
@@ -96,6 +97,6 @@ def _content(outcomes: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str
 
 def _fields(outcome: Mapping[str, Any] | ToolError) -> dict[str, Any]:
     if isinstance(outcome, ToolError):
-        text = truncate.cut(str(outcome), truncate.MAX_VALUE_CHARS)
+        text = truncate(str(outcome), MAX_FIELD_CHARS)
         return {"status": "error", "error": text, "code": outcome.code}
     return {"status": "success", **{k: v for k, v in outcome.items() if k != "content"}}

@@ -9,7 +9,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded.response_size import bound_response
+from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.commands import COMMANDS
@@ -28,7 +29,7 @@ def perform(
     settings: Settings,
     started: float,
     record: CallRecord,
-    max_bytes: int = truncate.MAX_RESPONSE_BYTES,
+    max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> Mapping[str, Any]:
     """Do what the call asks and return the host's ``result``, of at most ``max_bytes`` without images.
 
@@ -43,7 +44,7 @@ def perform(
         )
     else:
         result = _one(call, settings, started, record)
-    return truncate.bounded(result, partial(_store, settings), max_bytes)
+    return bound_response(result, partial(_store, settings), max_bytes)
 
 
 def _part(

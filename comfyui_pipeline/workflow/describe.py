@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.arguments import SHORTCUTS
+from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.workflow import roles, title_parameters
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.validate import Problem
@@ -150,4 +151,4 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     text = " ".join((f'"{value}"' if isinstance(value, str) else str(value)).split())
-    return text if len(text) <= MAX_VALUE_CHARACTERS else text[:MAX_VALUE_CHARACTERS] + "…"
+    return shorten(text, MAX_VALUE_CHARACTERS)
