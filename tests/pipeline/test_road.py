@@ -248,7 +248,7 @@ def test_a_workflow_of_the_editor_without_nodes_is_told_so(ready: Any) -> None:
                 "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
                 "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
             },
-            "circle of links",
+            "circular link",
         ),
         ({"1": {"class_type": "SolidMask"}}, "nothing would run"),
     ],

@@ -104,7 +104,7 @@ def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
     nodes["0"] = pumps.node("ImageInvert", image=[str(MANY - 1), 0])
     found = graph.build(nodes, SCHEMAS)
     wrong = validate.problems(found, SCHEMAS)
-    with pytest.raises(WorkflowError, match="circle of links"):
+    with pytest.raises(WorkflowError, match="circular link"):
         validate.check(found, nodes, wrong)
 
 
@@ -365,7 +365,7 @@ def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=notes)
     with pytest.raises(
-        WorkflowError, match=r"picture 'p.png'.*'workflow' is nested deeper than 200"
+        WorkflowError, match=r"image 'p.png'.*'workflow' is nested deeper than 200"
     ):
         library.from_bytes("p.png", buffer.getvalue())
 
