@@ -86,13 +86,21 @@ def test(rest: list[str]) -> int:
         ["-m", "mypy"],
     ]
     set_up_node()
-    statuses = [] if rest else [run([python(), *check]) for check in checks]
+    statuses = [] if rest else [*(run([python(), *check]) for check in checks), lint_javascript()]
     # Half of the tests wait for processes and for limits of time, so there are more than processors;
     # a worker that has done its share takes some of another's.
     workers = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
     workers = [] if any(arg.startswith("-n") for arg in rest) else workers
     statuses.append(run([python(), "-m", "pytest", *workers, *rest]))
     return max(statuses)
+
+
+def lint_javascript() -> int:
+    """Run ESLint if ``set_up_node`` could install it; return its exit status."""
+    npm = shutil.which("npm")
+    if npm is None or not (NODE / "node_modules" / "eslint").is_dir():
+        return 0
+    return run([npm, "run", "--silent", "--prefix", str(NODE), "lint"])
 
 
 def set_up(requirements: str) -> bool:
@@ -130,7 +138,10 @@ def set_up_node() -> None:
     if _quiet([npm, "install", "--prefix", str(NODE), *quietly]) == 0 and stamp.parent.is_dir():
         stamp.write_text(wanted, "utf-8")
     else:
-        print("npm could not install it; tests of the bridge will be skipped.", file=sys.stderr)
+        print(
+            "npm could not install it; tests of the bridge and ESLint will be skipped.",
+            file=sys.stderr,
+        )
 
 
 def _fingerprint() -> str:

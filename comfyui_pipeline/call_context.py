@@ -49,7 +49,7 @@ class CallContext:
     @property
     def response_deadline(self) -> float:
         """When everything in the response must have been fetched."""
-        return self.started + self.settings.timeout + self.settings.after
+        return self.started + self.settings.timeout + self.settings.fetch_grace
 
     @property
     def elapsed_ms(self) -> int:

@@ -112,7 +112,7 @@ def _info(
 def _engine(settings: Settings, started: float) -> Iterator[Engine]:
     """The ComfyUI that the settings name; for ``embedded`` one of our own for this call alone."""
     from comfyui_pipeline.engine.comfyui import ComfyUI
-    from comfyui_pipeline.engine.waiting import Timeouts
+    from comfyui_pipeline.engine.timeouts import Timeouts
 
     with _server(settings) as url:
         engine = ComfyUI(
@@ -120,7 +120,7 @@ def _engine(settings: Settings, started: float) -> Iterator[Engine]:
             settings.client_prefix,
             headers=settings.auth,
             deadline=started + settings.timeout,
-            after=settings.after,
+            grace=settings.fetch_grace,
             timeouts=Timeouts(stall_timeout=settings.stall_timeout),
             log=_to_stderr,
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.report import text_result
 from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow import graph as graphs
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.engine.protocol import Engine
 
 MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
     {
@@ -108,8 +110,8 @@ def _choices(engine: Engine, what: str, name: str) -> Mapping[str, Any]:
 
 def _queue(engine: Engine) -> Mapping[str, Any]:
     state = engine.queue_state()
-    running = [str(item[1]) for item in state["queue_running"]]
-    pending = [str(item[1]) for item in sorted(state["queue_pending"], key=lambda item: item[0])]
+    running = [entry.prompt_id for entry in state.running]
+    pending = [entry.prompt_id for entry in state.pending]
     text = f"{len(running)} running, {len(pending)} waiting."
     if running or pending:
         text += f" Prompt ids in order: {', '.join(running + pending)}."

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.media import file_types, upload
+from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.file_types import InputKind
-from comfyui_pipeline.media.sources import AllowedFolders, ServedFolder
+from comfyui_pipeline.media.sources import Source, parse_source
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import patch
@@ -48,7 +49,7 @@ def place_files(
     Returns the changes with the names that the files have at the server, and what was done to the
     files. Raises MediaError, DownloadRefused and EngineError's children.
     """
-    uploads = _Uploads(context, allowed_folders(context.settings))
+    uploads = _Uploads(context, _sources(changes, context.settings))
     files = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
     placed = dict(zip(files, in_parallel(uploads.file, files), strict=True))
     named = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
@@ -59,22 +60,31 @@ def place_files(
     return [with_mask.get(id(change), change) for change in named], notes
 
 
+def _sources(changes: Sequence[patch.Change], settings: Settings) -> dict[str, Source]:
+    """Each file value of the call, parsed once."""
+    folders = allowed_folders(settings)
+    values = [change.value for change in changes if change.needs_file]
+    masks = [change.mask for change in changes if change.mask is not None]
+    distinct = list(dict.fromkeys([*values, *masks]))
+    parsed = in_parallel(lambda value: parse_source(value, folders), distinct)
+    return dict(zip(distinct, parsed, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class _Uploads:
     """Uploads of one call, under its limits."""
 
     context: CallContext
-    folders: AllowedFolders
+    sources: Mapping[str, Source]
 
     def file(self, requested: tuple[str, InputKind]) -> upload.PlacedFile:
         value, kind = requested
         settings = self.context.settings
         return upload.place(
-            value,
+            self.sources[value],
             self.context.engine.files,
-            self.folders,
             download_policy(settings, file_types.MAX_BYTES[kind]),
-            wanted=kind,
+            accepts=kind,
             max_side=self.context.call.max_side,
             input_dir=settings.server_input_dir,
             deadline=self.context.deadline,
@@ -84,10 +94,9 @@ class _Uploads:
     def mask(self, change: patch.Change) -> str:
         settings = self.context.settings
         return upload.place_masked(
-            change.mask or "",
+            self.sources[change.mask or ""],
             str(change.value),
             self.context.engine.files,
-            self.folders,
             download_policy(settings),
             self.context.deadline,
             settings.memory,

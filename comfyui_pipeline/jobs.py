@@ -16,8 +16,8 @@ from comfyui_pipeline.engine.http import LostReply
 from comfyui_pipeline.engine.protocol import Engine, JobState
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
 from comfyui_pipeline.prepare import PreparedJob, prepare
-from comfyui_pipeline.report import text_result
 from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow import graph as graphs
 
 CANCEL_SECONDS = 15.0

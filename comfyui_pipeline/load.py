@@ -12,7 +12,7 @@ from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.media import upload
-from comfyui_pipeline.media.sources import AllowedFolders, describe
+from comfyui_pipeline.media.sources import is_explicit, parse_workflow_source
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import files, validate
 from comfyui_pipeline.workflow import graph as graphs
@@ -52,21 +52,13 @@ def find(call: ToolCall, settings: Settings, deadline: float) -> files.Workflow:
     """The workflow that a call names or contains. Raises WorkflowError and MediaError."""
     if call.workflow_json is not None:
         return files.from_document(files.INLINE_NAME, call.workflow_json)
-    if files.is_external(settings.workflows_dir, call.workflow):
-        places = inputs.allowed_folders(settings)
-        policy = inputs.download_policy(settings)
-        if _may_be_read(call.workflow, places):
-            content = upload.read(call.workflow, places, policy, deadline)
-            return files.from_bytes(describe(call.workflow), content)
-    return files.load(settings.workflows_dir, call.workflow)
-
-
-def _may_be_read(value: str, places: AllowedFolders) -> bool:
-    """A bare name is one of the attachments folder, or else a workflow's that is not there."""
-    name = value.strip().lower()
-    if name.startswith(("http://", "https://", "data:", "file:", "/", "\\")) or name[1:2] == ":":
-        return True
-    return places.attachments is not None and upload.is_attachment(value, places)
+    name, source = call.workflow, None
+    if is_explicit(name) or files.is_missing_file(settings.workflows_dir, name):
+        source = parse_workflow_source(name, inputs.allowed_folders(settings))
+    if source is None:
+        return files.load(settings.workflows_dir, name)
+    content = upload.read(source, inputs.download_policy(settings), deadline)
+    return files.from_bytes(source.shown, content)
 
 
 def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int) -> LoadedWorkflow:

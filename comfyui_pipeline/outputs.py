@@ -189,7 +189,7 @@ class OutputFetcher:
         if content is None or not file_types.is_known(content):
             return None
         try:
-            stored = self._store_bytes(content, output, file_types.of_bytes(content).extension)
+            stored = self._store_bytes(content, output, file_types.detect_bytes(content).extension)
         except MediaError:
             return None
         return self._result_output(output, stored)
@@ -209,7 +209,7 @@ class OutputFetcher:
         if local is None:
             return self._result_output(output, self._download(output))
         path, root = local
-        stored = result_files.found(path, root, self._settings.memory)
+        stored = result_files.use_existing(path, root, self._settings.memory)
         return self._result_output(output, stored, self._settings.server_output_mount or ("", ""))
 
     def _download(self, output: Output) -> result_files.StoredFile:

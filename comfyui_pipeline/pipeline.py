@@ -112,10 +112,10 @@ def _previews(outcome: Outcome, context: CallContext) -> Previews:
     if mode == "none" or not files:
         return Previews(())
     try:
-        return previews.show(files, full=mode == "full", memory=context.settings.memory)
+        return previews.build_previews(files, full=mode == "full", memory=context.settings.memory)
     except Exception as error:  # the outputs matter more than their previews
         traceback.print_exc(file=sys.stderr)
-        return Previews((), 0, len(files), {"all images": previews.reason(error)})
+        return Previews((), 0, len(files), {"all images": previews.failure_reason(error)})
 
 
 def _label(graph: Graph, node_id: str) -> str:

@@ -15,6 +15,7 @@ from comfyui_pipeline.bounded import truncate
 from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
 from comfyui_pipeline.media.previews import Previews
 from comfyui_pipeline.outcome import Ending, Outcome, ResultOutput
+from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow.patch import Change
 from input_server.light_dataclasses import asdict
 
@@ -116,11 +117,6 @@ def build_result(
         "warnings": warnings,
         "timings_ms": dict(timings_ms),
     }
-
-
-def text_result(text: str, **fields: Any) -> dict[str, Any]:
-    """Return a ``result`` of one text and the same facts as fields."""
-    return {"content": [{"type": "text", "text": text}], **fields}
 
 
 def minimal_result(outcome: Outcome, error: Exception) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class ResultLinks:
             worth = signing.check_signature(
                 self.signing_key, "files", alias, names, asked, time.time()
             )
-            return worth == "good"
+            return worth == "valid"
 
         return opens
 

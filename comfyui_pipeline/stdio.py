@@ -27,6 +27,7 @@ from comfyui_pipeline.process import dependencies, reexec, time_limit
 from comfyui_pipeline.process.signals import Signals, Stopped
 from comfyui_pipeline.process.stdin import EXAMPLE_CALL, QUIET_SECONDS
 from comfyui_pipeline.process.stdout import ResponseWriter, success
+from input_server.env_file import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from comfyui_pipeline.process.stdout import Response
 
 ENTRY_POINT = Path(__file__).resolve().parent.parent / "comfyui_plugin.py"
-CONFIG_FILE = "config.env"
 GRACE = 15.0
 """Seconds from the pipeline's own deadline until the watchdog responds in its place."""
 READING_MARGIN = 2.0

@@ -28,18 +28,16 @@ def register_routes(
     Wrong keys are shut out, but not made to wait, as that would hold up whoever calls the handler. The
     mounts' rules are carried out once an hour by a thread.
     """
-    from .gallery.routes import Gallery
+    from .application import create_file_server
     from .http.express import register
-    from .http.handler import FileServer
     from .log import log_line
-    from .mounts.retention import start_cleanup_thread
+    from .mounts.cleanup import start_cleanup_thread
     from .settings import read, short_key_warnings
 
     base = Path(project_base_path) if project_base_path else None
     config = read(plugin_config or {}, base)
-    server = FileServer(config)
-    server.pages["gallery"] = Gallery(server.mounts, config.signing_key, server.variants.memory)
-    register(app, server, log=config.access_log)
+    server = create_file_server(config)
+    register(app, server, access_log=config.access_log)
     for warning in short_key_warnings(config):
         log_line(warning)
     start_cleanup_thread(server.mounts, log_line)

@@ -10,11 +10,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from .auth.lockout import DenyList
+from .auth.deny_list import DenyList
 from .cli import add_commands, perform
 from .errors import ConfigError
-from .http.metrics_folder import shared_metrics_dir
+from .http.metrics_dir import shared_metrics_dir
 from .log import log_line
+from .mounts.cleanup import start_cleanup_thread
 from .settings import (
     PACKAGE,
     Config,
@@ -76,7 +77,9 @@ def _port(text: str) -> int:
 
 
 def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
-    from .http.server import listen, listen_unix, serve
+    from .application import create_app
+    from .http.server import serve
+    from .http.sockets import listen, listen_unix
 
     secret = sys.stdin.readline().strip() if chosen.bridge else ""
     if chosen.bridge and not secret:
@@ -96,9 +99,9 @@ def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
         serve(
             config,
             listener,
-            partial(_tell, f"File server on {where}"),
+            partial(create_app, config, secret),
+            partial(_on_start, config, where),
             stop_with_stdin=chosen.stop_with_stdin,
-            secret=secret,
         )
     finally:
         if chosen.unix:
@@ -106,10 +109,15 @@ def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(text: str) -> None:
-    """Whoever is to read it may be gone: then stdin has ended too, and so does the server."""
+def _on_start(config: Config, where: str) -> None:
+    """Start the hourly cleanup and announce the server; its supervisor may have ended already."""
+    start_cleanup_thread(config.table(_discard), log_line)  # the workers log problems of the mounts
     with suppress(OSError):
-        print(text, flush=True)
+        print(f"File server on {where}", flush=True)
+
+
+def _discard(_text: str) -> None:
+    """Log nothing."""
 
 
 def _remove_socket(path: Path, *, with_folder: bool) -> None:

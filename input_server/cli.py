@@ -15,16 +15,11 @@ from .atomic import file_lock
 from .errors import ConfigError
 from .link_command import add_link, make_link
 from .mounts.disk_usage import measure
-from .mounts.retention import apply_plan, plans
-from .mounts.table import (
-    CleanRules,
-    Mount,
-    MountTable,
-    mount_to_json,
-    parse_mount,
-    read_mounts_file,
-    write_mounts_file,
-)
+from .mounts.mount import CleanRules, Mount
+from .mounts.mounts_file import mount_to_json, parse_mount, read_mounts_file, write_mounts_file
+from .mounts.removal import apply_plan
+from .mounts.retention import plans
+from .mounts.table import MountTable
 from .paths import expand_path
 from .settings import Config
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import PurePath
 from types import MappingProxyType
 from urllib.parse import quote
@@ -118,6 +119,7 @@ def file_headers(name: str, kind: str) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=4096)  # asked for every request; pathlib is slow
 def may_be_compressible(name: str) -> bool:
     """Whether a file of that name could be one that is worth compressing."""
     return is_text(TYPES.get(PurePath(name).suffix.lower(), BINARY))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from .auth import signing
-from .auth.access import Key
+from .auth.keys import Key
 from .errors import ConfigError
 from .mounts.resolve import Refused, check_names
 from .settings import Config

@@ -1,45 +1,51 @@
-"""What is served, to whom and how: the host's settings, the environment, ``config.env``."""
+"""The file server's settings: from the host, the environment and ``config.env``, checked.
+
+Names, types, defaults and ranges are in ``settings_table``.
+"""
 
 from __future__ import annotations
 
-import io
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from .auth.access import Key, parse_keys
-from .auth.lockout import LockoutPolicy, Network, networks
+from .auth.keys import Key, parse_keys
+from .auth.lockout import LockoutPolicy
+from .auth.networks import Network, parse_networks
+from .env_file import read_env_file
 from .errors import ConfigError
-from .images.memory import DEFAULT_IMAGE_MB
-from .mounts.table import ALIAS, RESERVED, Mount, MountTable, parse_mounts
-from .paths import expand_path
-from .text_values import parse_boolean, parse_count
+from .mounts.mount import Mount
+from .mounts.mounts_setting import parse_mounts
+from .mounts.table import MountTable
+from .settings_table import SETTINGS
+from .settings_values import SettingsValues
+from .shared_settings import base_url, results_mount, server_output_mount
+from .text_values import parse_boolean
 
 PACKAGE = Path(__file__).resolve().parent
-DEFAULT_PORT = 5005
-SERVER_OUTPUT_ALIAS = "comfyui"
 EXAMPLE_KEYS = frozenset({"123456", "your_access_key", "your-access-key", "change-me", "changeme"})
-"""Keys that stand in examples, the plugin's before this one among them: everybody knows them."""
+"""Published keys: those of our examples and of the plugin that this one replaces."""
 ACCESS_KEY = "access key"
 SHORT_KEY = 12
-LOOPBACK = "127.0.0.0/8;::1"
+"""Characters below which a key is reported as short."""
+
+
+def _default(name: str) -> int:
+    return int(SETTINGS[name].default)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Checked settings. Keys are in no repr.
+    """The checked settings. Keys are in no repr.
 
-    ``head_seconds``: how long the whole head of a request may take, and a connection may be idle;
-    ``stall_seconds``: how long nobody may take any of a body before its connection is given up.
-    ``image_mb``: the memory that pictures may take while copies of them are rendered, in each worker.
-    ``offload``: the prefix under which a server in front finds the files that it sends itself
-    (``X-Accel-Redirect``); "" when there is none. ``results``: the mount that the pipeline's answers
-    point to, whether it is among those that are served or not. ``base_url``, ``by_gate``: how the
-    addresses that people are given begin, and whether they go through VCPToolBox's gate.
+    ``image_mb``: memory for decoding images, per worker. ``head_seconds``: timeout of a request's
+    header and of idle connections. ``stall_seconds``: timeout of a client that reads nothing.
+    ``offload``: prefix of ``X-Accel-Redirect`` paths; "" if files are sent here. ``base_url``,
+    ``through_host_gate``: how links are written. ``results``: the mount that links of results name,
+    whether it is served or not; None if there is no plugin next to this folder.
     """
 
     mounts: tuple[Mount, ...]
@@ -47,118 +53,115 @@ class Config:
     keys: tuple[Key, ...] = field(repr=False)
     signing_key: str = field(repr=False)
     cache_dir: Path
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
-    workers: int = 1
+    host: str = SETTINGS["INPUT_SERVER_HOST"].default
+    port: int = _default("FILE_SERVER_PORT")
+    workers: int = _default("INPUT_SERVER_WORKERS")
     access_log: bool = False
-    cache_mb: int = 256
-    image_mb: int = DEFAULT_IMAGE_MB
-    head_seconds: int = 10
-    stall_seconds: int = 60
-    guard: LockoutPolicy = field(default_factory=LockoutPolicy)
+    cache_mb: int = _default("INPUT_SERVER_CACHE_MB")
+    image_mb: int = _default("INPUT_SERVER_IMAGE_MB")
+    head_seconds: int = _default("INPUT_SERVER_HEAD_SECONDS")
+    stall_seconds: int = _default("INPUT_SERVER_STALL_SECONDS")
+    lockout: LockoutPolicy = field(default_factory=LockoutPolicy)
     deny_file: Path | None = None
-    trusted: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     offload: str = ""
     base_url: str = ""
     through_host_gate: bool = False
     results: Mount | None = None
 
     def table(self, log_line: Callable[[str], None]) -> MountTable:
-        """The mounts as they are from now on; ``tell`` is told what is wrong with their file."""
+        """Return the current mounts; ``log_line`` reports problems of their file."""
         return MountTable(self.mounts, self.mounts_file, log_line)
 
 
-def read(given: Mapping[str, Any], base: Path | None = None) -> Config:
-    """``given`` wins over the environment, and that over ``config.env`` (here, then the project's).
+def read(
+    given: Mapping[str, Any], base: Path | None = None, *, package: Path | None = None
+) -> Config:
+    """Read the settings: ``given`` wins over the environment, and that over ``config.env`` (in
+    ``package``, then in the project folder).
 
-    ``base``: where relative mounts begin; None means ``INPUT_SERVER_BASE``, or the project's folder.
-    ``COMFYUI_ACCESS_KEY`` falls back to ``FILE_SERVER_ACCESS_KEY``. Raises ConfigError.
+    ``base``: where relative mounts start; None means INPUT_SERVER_BASE, or the project folder.
+    ``package``: the folder of this package, unless it is another copy. Raises ConfigError.
     """
-    project = _project()
-    told = {key: str(value) for key, value in given.items() if value is not None}
-    sources = (told, dict(os.environ), _file(PACKAGE), _file(project))
-
-    def value(key: str) -> str:
-        return next((s[key].strip() for s in sources if s.get(key, "").strip()), "")
-
-    def path(key: str) -> Path | None:
-        return expand_path(value(key), project, key) if value(key) else None
-
-    key = value("COMFYUI_ACCESS_KEY") or value("FILE_SERVER_ACCESS_KEY")
-    keys = parse_keys(value("COMFYUI_KEYS"), project)
-    if any(_is_comment(secret) for secret in (key, value("INPUT_SERVER_SIGNING_KEY"))):
-        raise ConfigError(
-            "No access key is set: in its place, or in that of INPUT_SERVER_SIGNING_KEY, stands a "
-            "comment. Put the comment on a line of its own in config.env, and choose a long key."
-        )
-    if not key and not keys:
-        raise ConfigError(
-            "No access key is set. Put a long COMFYUI_ACCESS_KEY or FILE_SERVER_ACCESS_KEY into "
-            "config.env; without one everybody could read the files."
-        )
-    debug = bool(parse_boolean(value("DebugMode")))
-    results = _of_results(value, project)
+    package = package or PACKAGE
+    project = _project(package)
+    host_settings = {name: str(value) for name, value in given.items() if value is not None}
+    values = SettingsValues(
+        SETTINGS,
+        (host_settings, os.environ, read_env_file(package), read_env_file(project)),
+    )
+    key, keys = _keys(values, project)
+    results = Mount(*results_mount(values, project))
     return Config(
-        mounts=_mounts(value, results, base or Path(value("INPUT_SERVER_BASE") or project)),
-        results=results,
-        mounts_file=path("COMFYUI_MOUNTS_FILE") or project / "mounts.json",
-        keys=(Key(ACCESS_KEY, key), *keys) if key else keys,
-        signing_key=value("INPUT_SERVER_SIGNING_KEY") or key,
-        cache_dir=path("INPUT_SERVER_CACHE_DIR") or project / ".cache" / "input_server",
-        host=value("INPUT_SERVER_HOST") or "127.0.0.1",
-        port=_whole(value, "FILE_SERVER_PORT", DEFAULT_PORT, 1, 65535),
-        workers=_whole(value, "INPUT_SERVER_WORKERS", 1, 1, 64),
-        access_log=debug or _yes(value, "INPUT_SERVER_ACCESS_LOG"),
-        cache_mb=_whole(value, "INPUT_SERVER_CACHE_MB", 256, 0, 1_000_000),
-        image_mb=_whole(value, "INPUT_SERVER_IMAGE_MB", DEFAULT_IMAGE_MB, 1, 1_000_000),
-        head_seconds=_whole(value, "INPUT_SERVER_HEAD_SECONDS", 10, 1, 3600),
-        stall_seconds=_whole(value, "INPUT_SERVER_STALL_SECONDS", 60, 1, 3600),
-        guard=_guard(value),
-        deny_file=path("INPUT_SERVER_DENY_FILE"),
-        trusted=networks(value("INPUT_SERVER_TRUSTED_PROXIES"), "INPUT_SERVER_TRUSTED_PROXIES"),
-        offload=_offload(value("INPUT_SERVER_OFFLOAD")),
-        base_url=_base_url(value),
-        through_host_gate=value("FILE_SERVER_URL_STYLE").lower() == "host",
+        mounts=_mounts(values, results, base or Path(values.text("INPUT_SERVER_BASE") or project)),
+        results=results if project != package else None,
+        mounts_file=values.path("COMFYUI_MOUNTS_FILE", project) or project / "mounts.json",
+        keys=keys,
+        signing_key=values.secret("INPUT_SERVER_SIGNING_KEY") or key,
+        cache_dir=values.path("INPUT_SERVER_CACHE_DIR", project)
+        or project / ".cache" / "input_server",
+        host=values.text("INPUT_SERVER_HOST"),
+        port=values.integer("FILE_SERVER_PORT"),
+        workers=values.integer("INPUT_SERVER_WORKERS"),
+        # hosts pass a DebugMode of their own, so that an unknown word is not an error here
+        access_log=values.boolean("INPUT_SERVER_ACCESS_LOG")
+        or bool(parse_boolean(values.text("DebugMode"))),
+        cache_mb=values.integer("INPUT_SERVER_CACHE_MB"),
+        image_mb=values.integer("INPUT_SERVER_IMAGE_MB"),
+        head_seconds=values.integer("INPUT_SERVER_HEAD_SECONDS"),
+        stall_seconds=values.integer("INPUT_SERVER_STALL_SECONDS"),
+        lockout=_lockout(values),
+        deny_file=values.path("INPUT_SERVER_DENY_FILE", project),
+        trusted_proxies=_networks(values, "INPUT_SERVER_TRUSTED_PROXIES"),
+        offload=_offload(values),
+        base_url=base_url(values, _listening(values)),
+        through_host_gate=values.choice("FILE_SERVER_URL_STYLE") == "host",
     )
 
 
-def _is_comment(secret: str) -> bool:
-    """What python-dotenv before 1.2.4 makes of ``KEY=   # words``."""
-    return secret.startswith("#") or " #" in secret
-
-
 def refuse_example_keys(config: Config, host: str) -> None:
-    """Refuse to be reachable from elsewhere under a secret that everybody knows. Raises ConfigError."""
-    known = [name for name, secret in _secrets(config) if secret in EXAMPLE_KEYS]
-    if known and not is_loopback(host):
+    """Raise ConfigError if other machines can reach ``host`` and a key is a published example."""
+    published = [name for name, secret in _secrets(config) if secret in EXAMPLE_KEYS]
+    if published and not is_loopback(host):
         raise ConfigError(
-            f"The {known[0]} is one that stands in examples, so everybody knows it, and {host} can be "
-            "reached from elsewhere. Choose a long key of your own in config.env."
+            f"The {published[0]} is a published example key, and {host} can be reached from other "
+            "machines. Choose a long key of your own in config.env."
         )
 
 
 def results_mount_warning(config: Config) -> str:
-    """Why the addresses in the pipeline's answers will not open; "" where they will."""
+    """Return why the links of the plugin's results do not work; "" if they do."""
     results = config.results
-    if results is None or _project() == PACKAGE:
+    if results is None:
         return ""
     served = config.table(lambda _: None).get(results.alias)
     if served is not None and served.folder == results.folder:
         return ""
-    return f"No mount {results.alias} serves {results.folder}, so the addresses of results do not open."
+    return (
+        f"No mount {results.alias} serves {results.folder}, so the links of results do not work. Add "
+        f"{results.alias}:{results.folder} to COMFYUI_MOUNTS."
+    )
 
 
 def short_key_warnings(config: Config) -> list[str]:
-    """A warning for each key, and each secret that signs, which could be guessed."""
+    """Return a warning for each key and signing secret that could be guessed."""
     return [
-        f"Warning: the {name} is short; a long one cannot be guessed."
+        f"Warning: the {name} is short, so it could be guessed. Choose a longer one."
         for name, secret in _secrets(config)
         if len(secret) < SHORT_KEY
     ]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listening address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _secrets(config: Config) -> Iterator[tuple[str, str]]:
-    """Whatever opens files, and what to call it."""
+    """Name and value of every secret that grants access."""
     for key in config.keys:
         yield (key.name if key.name == ACCESS_KEY else f"key of {key.name}"), key.key
         if key.signature:
@@ -167,113 +170,56 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
         yield "signing key", config.signing_key
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine alone."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-Value = Callable[[str], str]
-
-
-def _project() -> Path:
-    """The project's folder: above, or beside as the plugin ``comfyui`` of a host; else this package's
-    own, where it was copied by itself.
+def _project(package: Path) -> Path:
+    """Return the plugin's folder, which is above ``package`` or, in a host, next to it; ``package``
+    itself if there is no plugin.
     """
-    places = (PACKAGE.parent, PACKAGE.parent / "comfyui")
-    return next((place for place in places if (place / "comfyui_plugin.py").is_file()), PACKAGE)
+    places = (package.parent, package.parent / "comfyui")
+    return next((place for place in places if (place / "comfyui_plugin.py").is_file()), package)
 
 
-def _mounts(value: Value, results: Mount, base: Path) -> tuple[Mount, ...]:
-    given = value("COMFYUI_MOUNTS")
-    mounts = parse_mounts(given, base) if given else (results,)
-    return _with_server_output(mounts, value("COMFYUI_SERVER_OUTPUT_DIR"))
-
-
-def _of_results(value: Value, project: Path) -> Mount:
-    """Where the pipeline puts results, by the alias that it writes into their addresses."""
-    alias = value("COMFYUI_OUTPUT_MOUNT") or "output"
-    if not ALIAS.fullmatch(alias) or alias in RESERVED:
+def _keys(values: SettingsValues, project: Path) -> tuple[str, tuple[Key, ...]]:
+    """Return the access key ("" without one) and all keys. Raises ConfigError if there is none."""
+    key = values.secret("COMFYUI_ACCESS_KEY") or values.secret("FILE_SERVER_ACCESS_KEY")
+    keys = parse_keys(values.text("COMFYUI_KEYS"), project)
+    if not key and not keys:
         raise ConfigError(
-            f"COMFYUI_OUTPUT_MOUNT is {alias!r}. It has to be of letters, digits, - and _."
+            "No access key is set, so anybody could read the files. Put a long COMFYUI_ACCESS_KEY or "
+            "FILE_SERVER_ACCESS_KEY into config.env."
         )
-    return Mount(
-        alias, expand_path(value("COMFYUI_OUTPUT_DIR") or "output", project, "COMFYUI_OUTPUT_DIR")
-    )
+    return key, (Key(ACCESS_KEY, key), *keys) if key else keys
 
 
-def _with_server_output(mounts: tuple[Mount, ...], folder: str) -> tuple[Mount, ...]:
-    """ComfyUI's own output folder, where results are not copied, under an alias of its own."""
-    path = expand_path(folder, Path(), "COMFYUI_SERVER_OUTPUT_DIR")
-    held = any(path.is_relative_to(mount.folder) for mount in mounts)
-    if not folder or held or any(mount.alias == SERVER_OUTPUT_ALIAS for mount in mounts):
-        return mounts
-    return (*mounts, Mount(SERVER_OUTPUT_ALIAS, path))
+def _mounts(values: SettingsValues, results: Mount, base: Path) -> tuple[Mount, ...]:
+    text = values.text("COMFYUI_MOUNTS")
+    mounts = parse_mounts(text, base) if text else (results,)
+    folders = {mount.alias: mount.folder for mount in mounts}
+    extra = server_output_mount(folders, values.path("COMFYUI_SERVER_OUTPUT_DIR", Path()))
+    return (*mounts, Mount(*extra)) if extra else mounts
 
 
-def _file(folder: Path) -> dict[str, str]:
-    path = folder / "config.env"
-    try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"{path} cannot be read as UTF-8 text.") from None
-    from dotenv import dotenv_values
-
-    read = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    # "# words": a comment behind an empty value, by python-dotenv before 1.2.4
-    return {k: v for k, v in read.items() if v and (_may_be_key(k) or not re.match(r"#\s", v))}
+def _networks(values: SettingsValues, name: str) -> tuple[Network, ...]:
+    return parse_networks(values.text(name), name)
 
 
-def _may_be_key(name: str) -> bool:
-    """A comment in the place of a key is refused, not passed over."""
-    return name.endswith("_KEY")
-
-
-def _whole(value: Value, key: str, default: int, least: int, most: int) -> int:
-    text = value(key)
-    if not text:
-        return default
-    found = parse_count(text, at_most=most)
-    if found is None or found < least:
-        raise ConfigError(f"{key} is {text!r}. It has to be a number from {least} to {most}.")
-    return found
-
-
-def _yes(value: Value, key: str) -> bool:
-    chosen = parse_boolean(value(key) or "false")
-    if chosen is None:
-        raise ConfigError(f"{key} is {value(key)!r}. It has to be true or false.")
-    return chosen
-
-
-def _guard(value: Value) -> LockoutPolicy:
+def _lockout(values: SettingsValues) -> LockoutPolicy:
+    exempt = "INPUT_SERVER_LOCK_EXEMPT"
     return LockoutPolicy(
-        limit=_whole(value, "INPUT_SERVER_LOCK_AFTER", 10, 0, 100_000),
-        seconds=_whole(value, "INPUT_SERVER_LOCK_SECONDS", 600, 1, 10_000_000),
-        exempt=networks(value("INPUT_SERVER_LOCK_EXEMPT") or LOOPBACK, "INPUT_SERVER_LOCK_EXEMPT")
-        if value("INPUT_SERVER_LOCK_EXEMPT").lower() != "none"
-        else (),
+        limit=values.integer("INPUT_SERVER_LOCK_AFTER"),
+        seconds=values.integer("INPUT_SERVER_LOCK_SECONDS"),
+        exempt=() if values.text(exempt).lower() == "none" else _networks(values, exempt),
     )
 
 
-def _base_url(value: Value) -> str:
-    """Scheme, host and port, as the pipeline writes them into the addresses of results."""
-    listening = value("INPUT_SERVER_HOST") or "127.0.0.1"
-    everywhere = listening in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    host = value("FILE_SERVER_PUBLIC_IP") or ("127.0.0.1" if everywhere else listening)
-    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    port = value("FILE_SERVER_PORT") or str(DEFAULT_PORT)
-    return value("FILE_SERVER_BASE_URL").rstrip("/") or f"http://{shown}:{port}"
+def _listening(values: SettingsValues) -> str:
+    """Return the host for links: the listening address unless that is a wildcard."""
+    host = values.text("INPUT_SERVER_HOST")
+    wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    return "" if wildcard else host
 
 
-def _offload(text: str) -> str:
-    way, _, prefix = text.partition(":")
-    if text and not (way == "x-accel" and prefix.startswith("/") and not prefix.endswith("/")):
-        raise ConfigError(
-            f"INPUT_SERVER_OFFLOAD is {text!r}. It has to be x-accel:/prefix, or empty."
-        )
+def _offload(values: SettingsValues) -> str:
+    method, _, prefix = values.text("INPUT_SERVER_OFFLOAD").partition(":")
+    if method and not (method == "x-accel" and prefix.startswith("/") and not prefix.endswith("/")):
+        raise values.invalid("INPUT_SERVER_OFFLOAD", "x-accel:/prefix, or empty")
     return prefix

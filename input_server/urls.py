@@ -1,36 +1,42 @@
-"""A request's target, taken apart before anything in it is decoded.
+"""URLs of the file server: parsing request targets, building links, redacting keys for logs.
 
-/comfyui_server/pw=<key>/files/<alias>/<path>      a file, with the key in the address
-/comfyui_server/files/<alias>/<path>               the same with a signature, or a Bearer key
+/comfyui_server/pw=<key>/files/<alias>/<path>      a file, with the key in the URL
+/comfyui_server/files/<alias>/<path>               the same, signed or with a Bearer key
 /pw=<key>/files/comfyui/<alias>/<path>             the same, as VCPToolBox's gate lets it pass
-…/gallery/<alias>/…                                the page to look at, and what it asks for
-/metrics, /comfyui_server/pw=<key>/metrics         figures
+…/gallery/<alias>/…                                the gallery page and its data
+/metrics, /comfyui_server/pw=<key>/metrics         metrics
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 from .mounts.resolve import Refused, decode
 
 PREFIX = "comfyui_server"
 GATE = "comfyui"
 GALLERY: Final = "gallery"
-MOST_QUERY = 2048
+RESOURCES = ("files", GALLERY, "metrics")
+MAX_QUERY_CHARACTERS = 2048
+MAX_QUERY_FIELDS = 32
 SIGNED = "signed"
-"""What stands in the place of the key where a host's gate wants one and the address is signed."""
+"""Takes the place of the key in a signed link where the host's gate requires one."""
+SECRET_FIELDS = frozenset({"sig", "pw", "key"})
+KEY_PART = re.compile("(?:p|%70|%50)(?:w|%77|%57)(?:=|%3d)", re.IGNORECASE)
+"""``pw=``, percent-encoded or not."""
 
 Resource = Literal["files", "gallery", "metrics"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a target asks for. ``key``: as it stands in the address, decoded; None when none does.
+    """What a request target refers to.
 
-    ``names`` are the decoded parts of the path, not judged yet. ``gate``: it came by the address
-    that a host shares with its own server.
+    ``key``: the decoded key in the URL, "" if malformed, None if there is none. ``names``: the
+    decoded parts of the path, not validated yet. ``gate``: the URL goes through the host's gate.
     """
 
     resource: Resource
@@ -41,37 +47,87 @@ class Route:
 
 
 def parse(target: str) -> Route:
-    """The route of a raw target. Raises Refused for any other address.
+    """Parse a raw request target. Raises Refused for any other URL.
 
-    Split before decoding, so that ``%2F`` never makes a new part (CVE of @fastify/static).
+    The path is split before it is decoded: ``%2F`` never separates parts (CVE of @fastify/static).
     """
     raw = target.partition("?")[0]
     parts = raw.split("/")[1:] if raw.startswith("/") else []
     if parts == ["metrics"]:
         return Route("metrics", None, "", ())
     if len(parts) > 3 and parts[0] != PREFIX and parts[1:3] == ["files", GATE]:
-        key, rest, gate = _key(parts[0]), parts[3:], True
-        resource = "files"
-        if rest[0] == GALLERY:
-            resource, rest = GALLERY, rest[1:]
-    elif parts[:1] == [PREFIX] and len(parts) > 1:
-        rest, gate = parts[1:], False
-        key = None
-        if rest[0] not in ("files", GALLERY, "metrics"):
-            key, rest = _key(rest[0]), rest[1:]
-        resource, rest = (rest[0], rest[1:]) if rest else ("", [])
-    else:
+        return _gate_route(_key_of(parts[0]), parts[3:])
+    if len(parts) < 2 or parts[0] != PREFIX:
         raise Refused
+    if parts[1] in RESOURCES:
+        return _server_route(None, parts[1:])
+    return _server_route(_key_of(parts[1]), parts[2:])
+
+
+def _gate_route(key: str, parts: list[str]) -> Route:
+    if parts[0] == GALLERY:
+        return Route(GALLERY, key, *_decode_path(parts[1:]), gate=True)
+    return Route("files", key, *_decode_path(parts), gate=True)
+
+
+def _server_route(key: str | None, parts: list[str]) -> Route:
+    resource, rest = (parts[0], parts[1:]) if parts else ("", [])
     if resource == "metrics" and not rest:
         return Route("metrics", key, "", ())
-    if resource not in ("files", GALLERY):
-        raise Refused
-    alias, names = _decoded(rest)
-    return Route("files" if resource == "files" else "gallery", key, alias, names, gate)
+    if resource == "files":
+        return Route("files", key, *_decode_path(rest))
+    if resource == GALLERY:
+        return Route(GALLERY, key, *_decode_path(rest))
+    raise Refused
+
+
+def _key_of(part: str) -> str:
+    """Return the key of ``pw=<key>``; "" for a malformed one, which never matches."""
+    try:
+        return _without_pw(decode(part))
+    except Refused:
+        return ""
+
+
+def _without_pw(auth: str) -> str:
+    return auth[3:] if auth.startswith("pw=") else ""
+
+
+def _decode_path(parts: list[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the alias and the names. Malformed ones are refused later, after authentication."""
+    try:
+        alias, *names = [decode(part) for part in parts] or [""]
+    except Refused:
+        return "", ("\0",)
+    return alias, tuple(names)
+
+
+def route_from_params(
+    resource: Resource, auth: str | None, alias: str, names: tuple[str, ...], gate: bool
+) -> Route:
+    """Return the route for the decoded parameters of an Express-like registry."""
+    key = None if auth is None else _without_pw(auth)
+    if gate and alias == GALLERY:
+        return Route(GALLERY, key, names[0] if names else "", names[1:], gate)
+    return Route(resource, key, alias, names, gate)
+
+
+def parse_query(target: str) -> dict[str, str]:
+    """Return the query of a target, the last value of each name; empty if it is too long."""
+    raw = target.partition("?")[2]
+    if not raw or len(raw) > MAX_QUERY_CHARACTERS:
+        return {}
+    if "%" not in raw and "+" not in raw:  # the common case, several times faster than parse_qsl
+        pairs = (part.partition("=") for part in raw.split("&"))
+        return {name: value for name, _, value in pairs if name}
+    try:
+        return dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS))
+    except ValueError:
+        return {}
 
 
 def build_target(route: Route) -> str:
-    """The target of a file or a page, as ``parse`` reads it; without a key it wants a signature."""
+    """Return the target of a file or gallery, the inverse of ``parse``. Without a key, sign it."""
     names = "/".join(quote(name, safe="") for name in (route.alias, *route.names))
     key = f"pw={quote(route.key, safe='')}" if route.key is not None else ""
     if route.gate:
@@ -80,45 +136,19 @@ def build_target(route: Route) -> str:
     return f"/{PREFIX}/{key and f'{key}/'}{route.resource}/{names}"
 
 
-def of_params(
-    resource: Resource, auth: str | None, alias: str, names: tuple[str, ...], gate: bool
-) -> Route:
-    """The route of a registry that has taken the target apart and decoded it already."""
-    key = None if auth is None else _stripped(auth)
-    if gate and alias == GALLERY:
-        return Route(GALLERY, key, names[0] if names else "", names[1:], gate)
-    return Route(resource, key, alias, names, gate)
+def redact_target(target: str) -> str:
+    """Return a target for a log: keys and signatures replaced by ``…``, non-ASCII escaped."""
+    ascii_only = target.encode("ascii", "backslashreplace").decode()
+    path, mark, query = ascii_only.partition("?")
+    parts = path.split("/")
+    for index, part in enumerate(parts):
+        in_key_place = index == 2 and parts[1] == PREFIX and part not in RESOURCES
+        if in_key_place or KEY_PART.match(part):
+            parts[index] = "pw=…"
+    fields = [pair.partition("=") for pair in query.split("&")]
+    shown = [name + eq + ("…" if _is_secret(name) else value) for name, eq, value in fields]
+    return "/".join(parts) + mark + "&".join(shown)
 
 
-def query(target: str) -> dict[str, str]:
-    """The last value of each name in a target's query; an overlong query counts as none."""
-    raw = target.partition("?")[2]
-    if not raw or len(raw) > MOST_QUERY:
-        return {}
-    if "%" not in raw and "+" not in raw:  # nothing to decode: most of them, and much sooner
-        pairs = (part.partition("=") for part in raw.split("&"))
-        return {name: value for name, _, value in pairs if name}
-    try:
-        return dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=32))
-    except ValueError:
-        return {}
-
-
-def _key(part: str) -> str:
-    """The key of ``pw=<key>``; what cannot be one becomes a key that never fits."""
-    try:
-        return _stripped(decode(part))
-    except Refused:
-        return ""
-
-
-def _stripped(auth: str) -> str:
-    return auth[3:] if auth.startswith("pw=") else ""
-
-
-def _decoded(rest: list[str]) -> tuple[str, tuple[str, ...]]:
-    try:
-        alias, *names = [decode(part) for part in rest] or [""]
-    except Refused:
-        return "", ("\0",)  # refused once the key has been seen to fit
-    return alias, tuple(names)
+def _is_secret(name: str) -> bool:
+    return unquote_plus(name).lower() in SECRET_FIELDS

@@ -1,1 +1,1 @@
-"""Who runs a workflow. ``base`` is the protocol; each further file is one engine."""
+"""The ComfyUI server: its protocol, waiting for jobs, and their outputs."""

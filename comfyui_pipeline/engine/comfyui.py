@@ -1,19 +1,15 @@
-"""A classic ComfyUI server: its HTTP routes and its WebSocket (ComfyUI server.py)."""
+"""A ComfyUI server: its HTTP routes and its WebSocket (ComfyUI server.py)."""
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-import time
-import uuid
+import os
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from socket import create_connection as open_socket
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
-from comfyui_pipeline.engine import error_text, responses
+from comfyui_pipeline.engine import error_text, responses, server_url, websocket
 from comfyui_pipeline.engine.files import ServerFiles
 from comfyui_pipeline.engine.http import (
     GATEWAY,
@@ -23,30 +19,33 @@ from comfyui_pipeline.engine.http import (
     LostReply,
     Refused,
     Reply,
-    as_object,
-    is_loopback,
     pause,
 )
 from comfyui_pipeline.engine.protocol import Job, JobState, NodeSchema
-from comfyui_pipeline.engine.timeouts import within
-from comfyui_pipeline.engine.waiting import QueuedJob, Timeouts
-from comfyui_pipeline.engine.websocket import Socket, Subscription
+from comfyui_pipeline.engine.subscription import Subscription
+from comfyui_pipeline.engine.timeouts import Timeouts
+from comfyui_pipeline.engine.transport import Transport
+from comfyui_pipeline.engine.waiting import QueuedJob
 from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
+from comfyui_pipeline.process.parallel import run_parallel
 from comfyui_pipeline.process.time_limit import FETCH_GRACE_SECONDS
 
 SOCKET_SECONDS = 5.0
-"""How long opening a socket may take; the run is asked for meanwhile by nobody."""
+"""How long opening a WebSocket may take; the job is not polled meanwhile."""
 CANCEL_SECONDS = 5.0
-"""How long each of the requests may take that cancel a run."""
+"""How long each request may take that cancels a job."""
+FEATURES = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
 T = TypeVar("T")
 
 
 class ComfyUI:
-    """Implements ``engine.base.Engine``.
+    """Implements ``protocol.Engine``.
 
     ``timeout``: seconds until a response has to begin. ``deadline``: when the call has to be over
-    (``time.monotonic()``), which no request outlasts (see ``Http``).
+    (``time.monotonic()``), and ``grace``: for how many seconds after it files may be fetched (see
+    ``Http``). ``transport`` and ``open_socket``: given by tests; else the lightest ones that can
+    reach the server.
     """
 
     def __init__(
@@ -57,13 +56,16 @@ class ComfyUI:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
         deadline: float = math.inf,
-        after: float = FETCH_GRACE_SECONDS,
+        grace: float = FETCH_GRACE_SECONDS,
         timeouts: Timeouts | None = None,
         log: Callable[[str], None],
+        transport: Transport | None = None,
+        open_socket: Callable[..., websocket.Socket] | None = None,
     ) -> None:
-        self._http = Http(base_url, timeout, log, headers, deadline, after)
-        self.files = ServerFiles(self._http)
         self._headers = dict(headers or {})
+        self._http = Http(base_url, timeout, self._headers, deadline, grace, transport)
+        self._open_socket = open_socket or _choose_socket(self._http.url, self._headers)
+        self.files = ServerFiles(self._http)
         self._prefix = client_prefix
         self._timeout = timeout
         self._timeouts = timeouts or Timeouts()
@@ -72,11 +74,11 @@ class ComfyUI:
     def close(self) -> None:
         self._http.close()
 
-    # -- running -----------------------------------------------------------------------------
+    # -- jobs --------------------------------------------------------------------------------
 
     def queue(self, job: Job) -> QueuedJob:
-        """Subscribe, then post; each call under a client id of its own."""
-        client_id = f"{self._prefix}-{uuid.uuid4().hex}"
+        """Subscribe, then post; each job has its own client id."""
+        client_id = f"{self._prefix}-{os.urandom(16).hex()}"
         body = {
             "prompt": {
                 node_id: {**node, "inputs": dict(node.get("inputs") or {})}
@@ -86,26 +88,26 @@ class ComfyUI:
             "prompt_id": job.prompt_id,
             "extra_data": dict(job.extra_data),
         }
-        socket = Subscription(lambda: self._connect(client_id), self._log)
+        subscription = Subscription(lambda: self._connect(client_id), self._log)
         try:
-            answer = self._post(body, job)
+            reply = self._post(body, job)
         except (PromptRejected, Refused):
-            socket.close()
+            subscription.close()
             raise
-        except BaseException:  # it may be queued, or arrive yet, and nobody would wait for it
-            socket.close()
+        except BaseException:  # it may be queued, or arrive later, and the caller will not wait
+            subscription.close()
             self.cancel(job.prompt_id)
             raise
-        errors = error_text.node_errors(answer.get("node_errors"))
-        return QueuedJob(self._http, job, socket, errors, self._timeouts)
+        errors = error_text.node_errors(reply)
+        return QueuedJob(self._http, job, subscription, errors, self._timeouts)
 
     def follow(self, job: Job) -> QueuedJob:
-        """A run of an earlier call; its frames go to that call's socket, so it is asked for."""
+        """A job of an earlier call, by polling: its messages go to that call's socket."""
         return QueuedJob(self._http, job, None, {}, self._timeouts)
 
     def state(self, prompt_id: str) -> JobState:
-        """The queue first and the history second, as a run may end in between."""
-        queue = self._queue()
+        """The queue first and the history second, as a job may end in between."""
+        queue = self.queue_state()
         if queue.is_running(prompt_id):
             return JobState("running")
         ahead = queue.ahead_of(prompt_id)
@@ -114,91 +116,58 @@ class ComfyUI:
         return JobState("ended" if self._history(prompt_id) else "unknown")
 
     def job(self, prompt_id: str) -> Job | None:
-        """From the queue or the history, which both keep the prompt."""
-        found = self._queue().find(prompt_id) or self._history(prompt_id)
-        if found is None or not isinstance(found.prompt, dict):
+        """From the queue or the history, which both contain the prompt."""
+        found = self.queue_state().find(prompt_id) or self._history(prompt_id)
+        if found is None or found.prompt is None:
             return None
-        prompt = {
-            node_id: {**node, "inputs": dict(as_object(node.get("inputs")))}
-            for node_id, node in found.prompt.items()
-            if isinstance(node, dict) and isinstance(node.get("class_type"), str)
-        }
-        return Job(prompt, prompt_id)
-
-    def _queue(self) -> responses.Queue:
-        return self._asked("/queue", responses.queue)
-
-    def _history(self, prompt_id: str) -> responses.HistoryEntry | None:
-        path = f"/history/{quote(prompt_id, safe='')}"
-        return self._asked(path, lambda document: responses.history(document, prompt_id))
-
-    def _asked(self, path: str, read: Callable[[Any], T]) -> T:
-        """What the server answers to a GET. Raises EngineError's children."""
-        return self._http.value(self._http.get(path), path, read)
+        return Job(found.prompt, prompt_id)
 
     def cancel(self, prompt_id: str) -> bool:
-        """Delete it while it waits, interrupt it when it runs; other runs are never touched.
+        """Delete it while it waits, interrupt it while it runs; other jobs are not affected.
 
-        By ``/api/jobs/<id>/cancel`` where the server has it, which does both at once. Gives whether
-        the server took the requests.
+        ``/api/jobs/<id>/cancel`` does both at once where the server has it. Returns whether the
+        server accepted the requests.
         """
         try:
             path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
-            reply = self._http.once("POST", path, json={}, seconds=CANCEL_SECONDS)
-            if reply.status == 200 and as_object(self._http.json(reply, path)).get("cancelled"):
+            reply = self._http.once("POST", path, json_body={}, seconds=CANCEL_SECONDS)
+            if reply.status == 200 and self._http.value(reply, path, responses.is_cancelled):
                 return True
         except EngineError as error:
             self._log(f"could not cancel at once: {error}")
-        taken = True
+        accepted = True
         for path, body in (
             ("/queue", {"delete": [prompt_id]}),
             ("/interrupt", {"prompt_id": prompt_id}),
         ):
             try:
-                reply = self._http.once("POST", path, json=body, seconds=CANCEL_SECONDS)
-                taken = taken and reply.status < 400
+                reply = self._http.once("POST", path, json_body=body, seconds=CANCEL_SECONDS)
+                accepted = accepted and reply.status < 400
             except EngineError as error:
-                taken = False
+                accepted = False
                 self._log(f"could not cancel: {error}")
-        return taken
+        return accepted
 
-    def _connect(self, client_id: str) -> Socket:
-        """An open socket. Raises Late, WebSocketException, OSError, ValueError."""
-        seconds = min(SOCKET_SECONDS, self._timeout)
-        return within(
-            self._http.end(seconds) - time.monotonic(),
-            lambda: self._connected(client_id, seconds),
-            discard=Socket.hang_up,
+    def _connect(self, client_id: str) -> websocket.Socket:
+        """An open socket. Raises OutOfTime, WebSocketError."""
+        socket = self._open_socket(
+            self._http.url,
+            f"/ws?clientId={quote(client_id)}",
+            self._headers,
+            self._http.end(min(SOCKET_SECONDS, self._timeout)),
+            websocket.MAX_MESSAGE,
         )
-
-    def _connected(self, client_id: str, timeout: float) -> Socket:
-        parts = urlsplit(self._http.base_url)
-        host = parts.netloc.rpartition("@")[2]
-        scheme = "wss" if parts.scheme == "https" else "ws"
-        url = f"{scheme}://{host}{parts.path}/ws?clientId={quote(client_id)}"
-        header = [f"{name}: {value}" for name, value in self._headers.items()]
-        if parts.username:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            header.append("Authorization: Basic " + base64.b64encode(login).decode())
-        options: dict[str, Any] = {"header": header, "suppress_origin": True}
-        if is_loopback(url) and scheme == "ws":  # or the library would heed a proxy's environment
-            place = (parts.hostname or "localhost", parts.port or 80)
-            options["socket"] = open_socket(place, timeout)
-        socket = Socket()
-        socket.settimeout(timeout)
         try:
-            socket.connect(url, timeout=timeout, **options)  # type: ignore[no-untyped-call]
-            flags = {"supports_preview_metadata": True}
-            socket.send(json.dumps({"type": "feature_flags", "data": flags}))
+            socket.send_text(FEATURES)
         except BaseException:
             socket.hang_up()
             raise
         return socket
 
-    def _post(self, body: Mapping[str, Any], job: Job) -> Mapping[str, Any]:
-        """Queue it once. When a reply is lost, look for the id before sending it again.
+    def _post(self, body: Mapping[str, Any], job: Job) -> Mapping[str, responses.NodeErrors]:
+        """Queue it exactly once: after a lost reply, look for the id before sending it again.
 
-        It is sent again only where the server is sure not to have it.
+        Returns the nodes that will not run although the server accepted the rest.
         """
         problem: EngineError | None = None
         for attempt in range(TRIES):
@@ -207,64 +176,77 @@ class ComfyUI:
                     break
                 pause(attempt - 1)
                 if isinstance(problem, LostReply):
-                    known = self._knows(job.prompt_id)
+                    known = self._is_known(job.prompt_id)
                     if known:
                         return {}
                     if known is None:
                         continue
             try:
-                reply = self._http.once("POST", "/prompt", json=body)
+                reply = self._http.once("POST", "/prompt", json_body=body)
             except ServerUnreachable as error:
                 problem = error
                 continue
             if reply.status == 400:
                 raise self._rejected(reply, job)
             if reply.status not in GATEWAY:
-                return as_object(self._http.json(reply, "/prompt"))
-            problem = LostReply(str(self._http.odd(reply.status, "/prompt")))
+                return self._http.value(reply, "/prompt", responses.node_errors)
+            problem = LostReply(str(self._http.unexpected(reply.status, "/prompt")))
         if problem is None:
             return {}
         if isinstance(problem, LostReply):
-            if not self._http.is_late and self._knows(job.prompt_id):
+            if not self._http.is_late and self._is_known(job.prompt_id):
                 return {}
             problem = LostReply(
-                f"{problem.message} Whether the run was queued is not known (prompt id "
+                f"{problem.message} Whether the job was queued is not known (prompt id "
                 f"{job.prompt_id}).",
                 problem.hint,
             )
         raise problem
 
-    def _knows(self, prompt_id: str) -> bool | None:
-        """Whether the server has this run: queue first, history second. None: it does not say."""
+    def _is_known(self, prompt_id: str) -> bool | None:
+        """Whether the server has this job; None when it does not say."""
         try:
             return self.state(prompt_id).stage != "unknown"
         except EngineError:
             return None
 
     def _rejected(self, reply: Reply, job: Job) -> EngineError:
-        told = as_object(self._http.document(reply, "/prompt"))
+        rejected = responses.rejection(self._http.document(reply, "/prompt"))
         return PromptRejected(
-            f"ComfyUI refused the workflow: {error_text.rejection(job.prompt, told)}.",
+            f"ComfyUI rejected the workflow: {error_text.rejection(job.prompt, rejected)}.",
             "Correct these inputs with params and call again.",
         )
 
-    # -- questions ---------------------------------------------------------------------------
+    def _history(self, prompt_id: str) -> responses.HistoryEntry | None:
+        path = f"/history/{quote(prompt_id, safe='')}"
+        return self._get(path, lambda document: responses.history(document, prompt_id))
+
+    # -- information -------------------------------------------------------------------------
 
     def schemas(self, class_types: Collection[str]) -> dict[str, NodeSchema]:
-        """``/object_info/<class>`` of each, asked side by side."""
+        """``/object_info/<class>`` of each, requested in parallel."""
         names = sorted(set(class_types))
-        if not names:
-            return {}
-        pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(names)))
-        try:
-            found = list(pool.map(self._schema, names))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        found = run_parallel(self._schema, names, MAX_PARALLEL)
         return {name: schema for name, schema in zip(names, found, strict=True) if schema}
 
     def catalog(self) -> dict[str, NodeSchema]:
         """``/object_info``: every class."""
-        return dict(self._asked("/object_info", responses.schemas))
+        return dict(self._get("/object_info", responses.schemas))
+
+    def models(self, folder: str) -> list[str]:
+        """``/models/<folder>``; empty for a folder that the server does not know."""
+        path = f"/models/{quote(folder)}"
+        reply = self._http.get(path)
+        return [] if reply.status == 404 else self._http.value(reply, path, responses.names)
+
+    def embeddings(self) -> list[str]:
+        return self._get("/embeddings", responses.names)
+
+    def queue_state(self) -> responses.Queue:
+        return self._get("/queue", responses.queue)
+
+    def system(self) -> Mapping[str, Any]:
+        return self._get("/system_stats", responses.system)
 
     def _schema(self, class_type: str) -> NodeSchema | None:
         path = f"/object_info/{quote(class_type, safe='')}"
@@ -273,22 +255,20 @@ class ComfyUI:
             return None
         return self._http.value(reply, path, responses.schemas).get(class_type)
 
-    def models(self, folder: str) -> list[str]:
-        """``/models/<folder>``; a folder that the server does not know is empty."""
-        path = f"/models/{quote(folder)}"
-        reply = self._http.get(path)
-        return [] if reply.status == 404 else self._http.value(reply, path, responses.names)
+    def _get(self, path: str, parse: Callable[[Any], T]) -> T:
+        return self._http.value(self._http.get(path), path, parse)
 
-    def embeddings(self) -> list[str]:
-        return self._asked("/embeddings", responses.names)
 
-    def queue_state(self) -> Mapping[str, Any]:
-        """``/queue``, its entries as ``[number, id]``, the pending ones in the order they will run."""
-        queue = self._queue()
-        return {
-            "queue_running": [[run.number, run.prompt_id] for run in queue.running],
-            "queue_pending": [[run.number, run.prompt_id] for run in queue.pending],
-        }
+def _choose_socket(
+    url: server_url.ServerUrl, headers: Mapping[str, str]
+) -> Callable[..., websocket.Socket]:
+    """As ``http.choose_transport``: websocket-client only where a plain socket is not enough."""
+    if server_url.is_direct(url, headers):
+        return websocket.open_socket
 
-    def system(self) -> Mapping[str, Any]:
-        return self._asked("/system_stats", responses.system)
+    def open_socket(*args: Any) -> websocket.Socket:
+        from comfyui_pipeline.engine import library_websocket
+
+        return library_websocket.open_socket(*args)
+
+    return open_socket

@@ -1,12 +1,12 @@
-"""The server's own errors in words for a reader: node, title, input, what it got, what it takes."""
+"""The server's errors in words for a reader: node, title, input, its value, what it accepts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from comfyui_pipeline.engine.http import as_list, as_object
+from comfyui_pipeline.engine.json_shape import as_object
 from comfyui_pipeline.engine.protocol import Prompt
+from comfyui_pipeline.engine.responses import ExecutionError, InputError, NodeErrors, Rejection
 from comfyui_pipeline.workflow.node_label import node_label
 
 LISTED = 10
@@ -21,79 +21,66 @@ def label(prompt: Prompt, node_id: str, class_type: str = "") -> str:
     return node_label(node_id, str(title or ""), str(kind))
 
 
-def rejection(prompt: Prompt, body: Mapping[str, Any]) -> str:
-    """What a 400 of ``POST /prompt`` says (ComfyUI server.py, execution.py validate_prompt)."""
-    error = as_object(body.get("error"))
+def rejection(prompt: Prompt, rejected: Rejection) -> str:
+    """Why the server rejected the prompt."""
     reasons = [
         f"node {label(prompt, node_id)}: {reason}"
-        for node_id, reason in node_errors(body.get("node_errors")).items()
+        for node_id, reason in node_errors(rejected.node_errors).items()
     ]
     if reasons:
         return "; ".join(reasons)
-    told = [str(part) for part in (error.get("message"), error.get("details")) if part]
-    extra = as_object(error.get("extra_info"))
-    if error.get("type") == "invalid_prompt" and extra.get("node_id"):
-        node = label(prompt, str(extra["node_id"]), str(extra.get("class_type") or ""))
-        told.append(
+    parts = [part for part in (rejected.message, rejected.details) if part]
+    if rejected.kind == "invalid_prompt" and rejected.node_id:
+        node = label(prompt, rejected.node_id, rejected.class_type)
+        parts.append(
             f"(node {node}; install its custom node on the server, or use another workflow)"
         )
-    return cut(" ".join(told)) or "it gave no reason"
+    return cut(" ".join(parts)) or "it gave no reason"
 
 
-def node_errors(found: Any) -> dict[str, str]:
-    """node id -> its reasons, from the ``node_errors`` of a 400 or of a 200."""
-    reasons = {}
-    for node_id, entry in as_object(found).items():
-        errors = as_list(as_object(entry).get("errors"))
-        words = ", ".join(_reason(as_object(error)) for error in errors) or "not valid"
-        lost = [
-            str(o) for o in as_list(as_object(entry).get("dependent_outputs")) if str(o) != node_id
-        ]
-        reasons[str(node_id)] = words + (
-            f" (so node {', '.join(lost)} gave nothing)" if lost else ""
-        )
-    return reasons
+def node_errors(errors: Mapping[str, NodeErrors]) -> dict[str, str]:
+    """node id -> why it cannot run."""
+    return {node_id: _reasons(found) for node_id, found in errors.items()}
 
 
-def _reason(error: Mapping[str, Any]) -> str:
-    extra = as_object(error.get("extra_info"))
-    message = str(error.get("message") or error.get("type") or "not valid")
-    name = extra.get("input_name")
-    if not name:
-        return cut(f"{message} {error.get('details') or ''}".strip())
-    told = f"{message}: input {name!r}"
-    if "received_value" in extra:
-        told += f" is {cut(repr(extra['received_value']), 80)}"
-    if error.get("type") == "value_not_in_list":
-        return told + _choices(extra.get("input_config"), str(error.get("details") or ""))
-    config = extra.get("input_config")
-    options = as_object(config[1]) if isinstance(config, list) and len(config) > 1 else {}
-    limits = [f"{key} {options[key]}" for key in ("min", "max") if key in options]
-    if limits and "received_value" in extra:
-        return f"{told} ({', '.join(limits)})"
-    if error.get("type") in ("custom_validation_failed", "return_type_mismatch"):
-        return cut(f"{told} ({error.get('details')})")
-    return told
+def _reasons(errors: NodeErrors) -> str:
+    text = ", ".join(_reason(reason) for reason in errors.reasons) or "not valid"
+    if errors.dependents:
+        text += f" (so node {', '.join(errors.dependents)} returned nothing)"
+    return text
 
 
-def _choices(config: Any, details: str) -> str:
-    """The choices of a combo; the server leaves them out of ``input_config`` when there are many."""
-    listed = config[0] if isinstance(config, list) and config else None
-    if listed == "COMBO":
-        listed = as_object(config[1]).get("options")
-    if not isinstance(listed, list):
-        return f" ({cut(details)})" if details else ""
-    if not listed:
+def _reason(error: InputError) -> str:
+    if not error.input_name:
+        return cut(f"{error.message} {error.details}".strip())
+    text = f"{error.message}: input {error.input_name!r}"
+    if error.value is not None:
+        text += f" is {cut(error.value, 80)}"
+    if error.kind == "value_not_in_list":
+        return text + _choices(error)
+    limits = [f"{key} {limit}" for key, limit in error.limits.items()]
+    if limits and error.value is not None:
+        return f"{text} ({', '.join(limits)})"
+    if error.kind in ("custom_validation_failed", "return_type_mismatch"):
+        return cut(f"{text} ({error.details})")
+    return text
+
+
+def _choices(error: InputError) -> str:
+    choices = error.choices
+    if choices is None:
+        return f" ({cut(error.details)})" if error.details else ""
+    if not choices:
         return "; the server has none"
-    more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
-    return f"; it takes {', '.join(str(choice) for choice in listed[:LISTED])}{more}"
+    more = f" and {len(choices) - LISTED} more" if len(choices) > LISTED else ""
+    return f"; it accepts {', '.join(choices[:LISTED])}{more}"
 
 
-def execution_error(prompt: Prompt, data: Mapping[str, Any]) -> str:
-    """An ``execution_error`` without its traceback and its inputs, which can hold keys."""
-    node = label(prompt, str(data.get("node_id")), str(data.get("node_type") or ""))
-    kind = str(data.get("exception_type") or "").rpartition(".")[2]
-    message = cut(" ".join(str(data.get("exception_message") or "no message").split()))
+def execution_error(prompt: Prompt, error: ExecutionError) -> str:
+    """Which node failed, and its message."""
+    node = label(prompt, error.node_id, error.node_type)
+    kind = error.exception_type.rpartition(".")[2]
+    message = cut(" ".join((error.message or "no message").split()))
     return f"node {node} failed: {message}" + (f" ({kind})" if kind else "")
 
 

@@ -1,52 +1,54 @@
-"""HTTP to one ComfyUI server: in time, bounded, tried again where allowed; errors in words."""
+"""Requests to the ComfyUI server: time limits, retries, bounds, and errors in words.
+
+``transport`` says how the bytes travel.
+"""
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
-import random
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
-import requests
-from requests.adapters import HTTPAdapter
-
-from comfyui_pipeline.engine.timeouts import Late, within
+from comfyui_pipeline.engine import server_url
+from comfyui_pipeline.engine.json_shape import MAX_VALUES, check_depth, count_values
+from comfyui_pipeline.engine.server_url import ServerUrl
+from comfyui_pipeline.engine.time_limited import OutOfTime
+from comfyui_pipeline.engine.transport import (
+    PIECE,
+    InvalidResponse,
+    NotConnected,
+    Request,
+    Response,
+    Transport,
+)
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from comfyui_pipeline.process.time_limit import FETCH_GRACE_SECONDS
 from input_server.light_dataclasses import dataclass, field
 
 TRIES = 3
 FIRST_WAIT = 0.25
-"""Seconds before the second try; each further wait is twice as long, and jittered by half."""
+"""Seconds before the second try; each further wait is twice as long. Random by half."""
 BUSY = frozenset({502, 503, 504})
 GATEWAY = BUSY | frozenset(range(520, 528)) | {530}
 """What a proxy answers when ComfyUI behind it does not: RFC 9110 15.6, and Cloudflare's 52x, 530."""
 MAX_PARALLEL = 8
-CONNECT_SECONDS = 5.0
 MAX_BODY = 64 * 2**20
 """Bytes of one JSON response, decompressed. The largest known, ``/object_info`` of a server with
 hundreds of custom nodes, has about 20 MB."""
-MAX_VALUES = 2_000_000
-"""Values in one JSON response: each takes about 100 bytes here, so that 64 MB of ``[],[],…`` would
-need more than a gigabyte."""
-MAX_DEPTH = 200
-"""Levels of lists and objects in one JSON response; a history entry with its workflow has about 20."""
 DEPTH_CHECKED = 4 * 2**20
-"""Bytes up to which the depth is looked at: beyond there is only ``/object_info`` as a whole."""
-PIECE = 2**18
+"""Bytes up to which the depth is checked: only a complete ``/object_info`` is larger."""
 T = TypeVar("T")
-SET_IT = "Start ComfyUI there, or correct COMFYUI_BASE_URL in config.env."
+CHECK_BASE_URL = "Start ComfyUI there, or correct COMFYUI_BASE_URL in config.env."
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response that was read to its end; ``headers`` ignores case."""
+    """A response that was read to its end; the names of ``headers`` ignore case."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,10 +56,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
-    """A response whose body is still to come, decompressed, in pieces of at most PIECE bytes.
+class StreamedReply:
+    """A response whose body is read from ``pieces``: decompressed, at most PIECE bytes each.
 
-    The pieces raise EngineError when the body breaks off or does not come in time.
+    The pieces raise EngineError when the body breaks off or takes too long.
     """
 
     status: int
@@ -66,109 +68,115 @@ class Streamed:
 
 
 class Http:
-    """One server. Loopback addresses are never reached through a proxy.
+    """Requests to one server.
 
     ``timeout``: seconds until a response has to begin. ``deadline``: when the call has to be over
-    (``time.monotonic()``): no request lasts beyond it, or beyond ``after`` seconds after it
-    where it is begun later than that.
+    (``time.monotonic()``): no request lasts beyond it, or beyond ``grace`` seconds after it when it
+    begins after the deadline. ``transport``: given by tests; else the lightest one that can reach
+    the server.
     """
 
     def __init__(
         self,
         base_url: str,
         timeout: float,
-        log: Callable[[str], None],
         headers: Mapping[str, str] | None = None,
         deadline: float = math.inf,
-        after: float = FETCH_GRACE_SECONDS,
+        grace: float = FETCH_GRACE_SECONDS,
+        transport: Transport | None = None,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.url = server_url.parse(base_url)
         self._timeout = timeout
-        self._log = log
         self._deadline = deadline
-        self._after = after
-        self._session = requests.Session()
-        self._session.trust_env = not is_loopback(base_url)
-        self._session.headers["Accept-Encoding"] = "identity"
-        self._session.headers.update(headers or {})
-        if headers and "Authorization" in headers:
-            self._session.trust_env = False  # or ~/.netrc would take the header's place
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=MAX_PARALLEL))
+        self._grace = grace
+        self._transport = transport or choose_transport(self.url, headers or {}, timeout)
 
     @property
     def shown(self) -> str:
-        """The address without a user's name and password."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        """The server's URL without user name and password."""
+        return self.url.shown
 
-    def get(self, path: str, **kind: Any) -> Reply:
-        """GET, tried again when the server cannot be reached or is busy; any status but a busy one."""
-        return self._repeated(lambda: self.once("GET", path, **kind), lambda reply: reply.status)
+    def get(self, path: str) -> Reply:
+        """GET with retries when the server cannot be reached or is busy; any other status returns."""
+        return self._retried(lambda: self.once("GET", path), lambda reply: reply.status)
 
-    def once(self, method: str, path: str, *, seconds: float = math.inf, **kind: Any) -> Reply:
-        """One request, one try, at most MAX_BODY and so many seconds.
+    def once(
+        self,
+        method: str,
+        path: str,
+        *,
+        json_body: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = math.inf,
+    ) -> Reply:
+        """One request without retries, of at most ``seconds`` and MAX_BODY bytes of response.
 
-        Raises Refused, LostReply when it may have arrived, or EngineError for a body that is too
-        large.
+        Raises Refused, LostReply when the request may have arrived, or EngineError for a body that is
+        too large.
         """
+        fields = dict(headers or {})
+        if json_body is not None:
+            body = json.dumps(json_body, allow_nan=False).encode()
+            fields["Content-Type"] = "application/json"
         end = self.end(seconds)
-        response = self._open(method, path, end, kind)
+        response = self._open(Request(method, path, fields, body), end)
         try:
-            body = self._timed(end, path, response, lambda: self._body(response, path))
+            content = bytearray()
+            for piece in self._pieces(response, path, end):
+                content += piece
+                if len(content) > MAX_BODY:
+                    raise self._too_large(path, f"{MAX_BODY >> 20} MB")
         finally:
-            _hang_up(response)
-        return Reply(response.status_code, response.headers, body)
+            response.close()
+        return Reply(response.status, response.headers, bytes(content))
 
     @contextmanager
-    def stream(self, path: str, **kind: Any) -> Iterator[Streamed]:
-        """GET a file: the response, whose body may be larger than what fits into memory.
+    def stream(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> Iterator[StreamedReply]:
+        """GET a file that may be larger than memory, until ``grace`` seconds after the deadline.
 
-        Opening it is tried again as with ``get``. It may take until ``after`` seconds after the deadline.
+        Opening it is retried as in ``get``.
         """
-        end = self._deadline + self._after
-        response = self._repeated(
-            lambda: self._open("GET", path, end, kind), lambda response: response.status_code
-        )
+        end = self._deadline + self._grace
+        request = Request("GET", f"{path}?{urlencode(params)}", headers or {})
+        response = self._retried(lambda: self._open(request, end), lambda opened: opened.status)
         try:
-            pieces = self._pieces(response, path)
-
-            def piece() -> bytes:
-                return self._timed(end, path, response, lambda: next(pieces, b""))
-
-            yield Streamed(response.status_code, response.headers, iter(piece, b""))
+            pieces = self._pieces(response, path, end)
+            yield StreamedReply(response.status, response.headers, pieces)
         finally:
-            _hang_up(response)
+            response.close()
 
     @property
     def is_late(self) -> bool:
-        """Whether there is no time before the deadline to try anything once more."""
+        """Whether the deadline is too close for another try."""
         return time.monotonic() + FIRST_WAIT >= self._deadline
 
     def end(self, seconds: float) -> float:
         """When a request that begins now has to be over, given its own limit."""
         now = time.monotonic()
-        last = self._deadline if now < self._deadline else self._deadline + self._after
+        last = self._deadline if now < self._deadline else self._deadline + self._grace
         return min(now + seconds, last)
 
     def json(self, reply: Reply, path: str) -> Any:
         """The JSON in a 200. Raises ServerUnreachable or EngineError when it is something else."""
         if reply.status != 200:
-            raise self.odd(reply.status, path)
+            raise self.unexpected(reply.status, path)
         return self.document(reply, path)
 
-    def value(self, reply: Reply, path: str, read: Callable[[Any], T]) -> T:
-        """What ``read`` makes of the JSON in a 200. Raises as ``json`` does, and where it raises."""
+    def value(self, reply: Reply, path: str, parse: Callable[[Any], T]) -> T:
+        """What ``parse`` makes of the JSON in a 200. Raises as ``json`` does, and when ``parse`` raises."""
         document = self.json(reply, path)
         try:
-            return read(document)
+            return parse(document)
         except ValueError as error:
-            raise self.odd(reply.status, path, str(error)) from None
+            raise self.unexpected(reply.status, path, str(error)) from None
 
     def document(self, reply: Reply, path: str) -> Any:
         """The JSON of a response, whatever its status. Raises as ``json`` does."""
         try:
-            if _values(reply.body) > MAX_VALUES:
+            if count_values(reply.body) > MAX_VALUES:
                 raise self._too_large(path, f"{MAX_VALUES} values")
             document = json.loads(reply.body)
             if len(reply.body) <= DEPTH_CHECKED:
@@ -176,227 +184,155 @@ class Http:
         except RecursionError:
             raise EngineError(
                 f"ComfyUI at {self.shown} answers {path} with JSON that is nested too deeply.",
-                "Look at what answers there; a custom node or a queued workflow may be the cause.",
+                "Check what runs there; a custom node or a queued workflow may be the cause.",
             ) from None
         except ValueError:
-            raise self.odd(reply.status, path) from None
+            raise self.unexpected(reply.status, path) from None
         return document
 
-    def odd(self, status: int, path: str, what: str = "") -> EngineError:
-        """What to say of an answer that ComfyUI does not give; ``what``: what is wrong with it."""
+    def unexpected(self, status: int, path: str, detail: str = "") -> EngineError:
+        """The error for a response that ComfyUI does not send; ``detail``: what is wrong with it."""
         if status in (401, 403):
             return ServerUnreachable(
                 f"The server at {self.shown} refuses access ({status} for {path}).",
-                "A login stands before it: set COMFYUI_AUTH in config.env, or correct it.",
+                "It requires authentication: set or correct COMFYUI_AUTH in config.env.",
             )
         if 300 <= status < 400:
             return ServerUnreachable(
-                f"The server at {self.shown} sends {path} elsewhere ({status}), to a "
-                "login page or another address.",
-                "Set COMFYUI_AUTH for a login, or the final address as COMFYUI_BASE_URL.",
+                f"The server at {self.shown} redirects {path} elsewhere ({status}), to a login page "
+                "or another URL.",
+                "Set COMFYUI_AUTH for a login, or the final URL as COMFYUI_BASE_URL.",
             )
         if status in GATEWAY:
             return Gateway(
-                f"The proxy before ComfyUI at {self.shown} gets no answer from it ({status} for "
-                f"{path}).",
-                "Look whether ComfyUI runs behind it; call again.",
+                f"The proxy in front of ComfyUI at {self.shown} gets no response from it ({status} "
+                f"for {path}).",
+                "Check that ComfyUI runs behind it; call again.",
             )
         if status >= 500:
             return EngineError(
                 f"ComfyUI at {self.shown} failed on {path} ({status}).",
-                "Its own console says why.",
+                "See its console for the cause.",
             )
-        detail = f"{status} for {path}" + (f": {what}" if what else "")
-        return ServerUnreachable(f"What answers at {self.shown} is not ComfyUI ({detail}).", SET_IT)
+        why = f"{status} for {path}" + (f": {detail}" if detail else "")
+        return ServerUnreachable(
+            f"The server at {self.shown} is not ComfyUI ({why}).", CHECK_BASE_URL
+        )
 
     def close(self) -> None:
-        self._session.close()
+        self._transport.close()
 
-    # -- reading -----------------------------------------------------------------------------
-
-    def _repeated(self, request: Callable[[], T], status: Callable[[T], int]) -> T:
+    def _retried(self, request: Callable[[], T], status: Callable[[T], int]) -> T:
         for attempt in range(TRIES):
             last = attempt == TRIES - 1
             try:
-                answer = request()
+                response = request()
             except ServerUnreachable:
                 if last or self.is_late:
                     raise
             else:
-                if status(answer) not in BUSY or last:
-                    return answer
-                if isinstance(answer, requests.Response):
-                    _hang_up(answer)
+                if status(response) not in BUSY or last:
+                    return response
+                if not isinstance(response, Reply):
+                    response.close()  # type: ignore[attr-defined]
             pause(attempt)
         raise AssertionError
 
-    def _open(
-        self, method: str, path: str, end: float, kind: Mapping[str, Any]
-    ) -> requests.Response:
-        """A response whose head has been read."""
-        left = max(0.01, min(self._timeout, end - time.monotonic()))
-        options = {
-            "timeout": (min(CONNECT_SECONDS, self._timeout), self._timeout),
-            "allow_redirects": False,  # a login's header goes to this server alone
-            **kind,
-            "stream": True,
-        }
+    def _open(self, request: Request, end: float) -> Response:
+        """A response whose head was read. Raises Refused, LostReply."""
+        path = request.target.partition("?")[0]
         try:
-            return within(
-                left,
-                lambda: self._session.request(method, self.base_url + path, **options),
-                discard=_hang_up,
-            )
-        except Late:
-            raise self._silent() from None
-        except requests.RequestException as error:
-            raise self._unreachable(error) from error
-        except (
-            Exception
-        ) as error:  # the HTTP libraries raise all kinds at a server that speaks none
-            raise self._no_http(path, error) from error
-
-    def _timed(
-        self, end: float, path: str, response: requests.Response, work: Callable[[], bytes]
-    ) -> bytes:
-        begun = time.monotonic()
-        try:
-            return within(end - begun, work, interrupt=lambda: _cut(response))
-        except Late:
+            return self._transport.open(request, min(end, time.monotonic() + self._timeout))
+        except NotConnected as error:
+            why = "refuses the connection" if error.refused else "cannot be reached"
+            raise Refused(f"ComfyUI at {self.shown} {why}.", CHECK_BASE_URL) from error
+        except OutOfTime:
             raise LostReply(
-                f"ComfyUI at {self.shown} sends too slowly: {path} had not arrived after "
-                f"{time.monotonic() - begun:.0f} s.",
-                "It hangs or is overloaded; restart it if that stays so.",
+                f"ComfyUI at {self.shown} accepts connections but does not respond.",
+                "It hangs or is overloaded; restart it if this persists.",
             ) from None
+        except InvalidResponse as error:
+            raise LostReply(
+                f"The server at {self.shown} does not speak HTTP ({error} for {path}).",
+                CHECK_BASE_URL,
+            ) from error
+        except Exception as error:  # Disconnected, and what a library may raise
+            raise LostReply(
+                f"ComfyUI at {self.shown} closed the connection ({path}).", CHECK_BASE_URL
+            ) from error
 
-    def _body(self, response: requests.Response, path: str) -> bytes:
-        body = bytearray()
-        for piece in self._pieces(response, path):
-            body += piece
-            if len(body) > MAX_BODY:
-                raise self._too_large(path, f"{MAX_BODY >> 20} MB")
-        return bytes(body)
-
-    def _pieces(self, response: requests.Response, path: str) -> Iterator[bytes]:
-        """The body, decompressed here, as the library's own way has no limit to what comes out."""
+    def _pieces(self, response: Response, path: str, end: float) -> Iterator[bytes]:
+        """The body, decompressed, in pieces of at most PIECE bytes. Raises LostReply, EngineError."""
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        sent = response.raw.stream(PIECE, decode_content=False)
+        started = time.monotonic()
+        received = iter(lambda: response.read(end), b"")
         try:
             if encoding in ("", "identity"):
-                yield from sent
+                yield from received
             elif encoding in ("gzip", "x-gzip", "deflate"):
-                yield from _inflated(sent)
+                yield from _decompressed(received)
             else:
                 raise EngineError(
-                    f"ComfyUI at {self.shown} answers {path} compressed ({encoding[:20]!r}), which it "
-                    "was not asked for.",
-                    "A proxy before it does that; turn it off there.",
+                    f"ComfyUI at {self.shown} sends {path} compressed ({encoding[:20]!r}), which was "
+                    "not requested.",
+                    "A proxy in front of it does this; turn it off there.",
                 )
         except (EngineError, GeneratorExit):
             raise
-        except Exception as error:  # as in _open
-            raise self._broken(path, error) from error
-
-    # -- wording -----------------------------------------------------------------------------
+        except OutOfTime:
+            raise LostReply(
+                f"ComfyUI at {self.shown} sends too slowly: {path} was incomplete after "
+                f"{time.monotonic() - started:.0f} s.",
+                "It hangs or is overloaded; restart it if this persists.",
+            ) from None
+        except Exception as error:  # connection errors, bad chunks, bad gzip data
+            raise LostReply(
+                f"ComfyUI at {self.shown} broke off its response to {path} "
+                f"({type(error).__name__}).",
+                "Call again.",
+            ) from error
 
     def _too_large(self, path: str, limit: str) -> EngineError:
         return EngineError(
-            f"What answers at {self.shown} sends more than {limit} for {path}.",
-            "ComfyUI never does; look at COMFYUI_BASE_URL, and at what runs there.",
-        )
-
-    def _unreachable(self, error: requests.RequestException) -> ServerUnreachable:
-        if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError) or refused(
-            error
-        ):
-            why = "refuses the connection" if refused(error) else "cannot be reached"
-            return Refused(f"ComfyUI at {self.shown} {why}.", SET_IT)
-        if isinstance(error, requests.Timeout):
-            return self._silent()
-        return LostReply(f"ComfyUI at {self.shown} broke off the connection.", SET_IT)
-
-    def _silent(self) -> LostReply:
-        return LostReply(
-            f"ComfyUI at {self.shown} takes connections but does not answer.",
-            "It hangs or is overloaded; restart it if that stays so.",
-        )
-
-    def _no_http(self, path: str, error: Exception) -> LostReply:
-        return LostReply(
-            f"What answers at {self.shown} does not speak HTTP ({type(error).__name__} for {path}).",
-            SET_IT,
-        )
-
-    def _broken(self, path: str, error: Exception) -> LostReply:
-        return LostReply(
-            f"ComfyUI at {self.shown} broke off its answer to {path} ({type(error).__name__}).",
-            "Call again.",
+            f"The server at {self.shown} sends more than {limit} for {path}.",
+            "ComfyUI never does; check COMFYUI_BASE_URL, and what runs there.",
         )
 
 
 class Refused(ServerUnreachable):
-    """Nobody takes connections there, so the request cannot have arrived."""
+    """There was no connection, so the request cannot have arrived."""
 
 
 class LostReply(ServerUnreachable):
-    """The request may have arrived, its answer did not."""
+    """The request may have arrived; its response did not."""
 
 
 class Gateway(EngineError):
-    """A proxy answered in place of ComfyUI, of which nothing is known then."""
+    """A proxy responded in place of ComfyUI, whose state is unknown then."""
 
 
-def refused(error: BaseException) -> bool:
-    """Whether no connection came about at all, so that nothing can have arrived."""
-    from urllib3.exceptions import NewConnectionError
+def choose_transport(url: ServerUrl, headers: Mapping[str, str], timeout: float) -> Transport:
+    """Plain sockets where they are enough: importing requests takes longer than a short call."""
+    if server_url.is_direct(url, headers):
+        from comfyui_pipeline.engine.socket_http import SocketTransport
 
-    seen: BaseException | None = error
-    for _ in range(6):
-        reason = getattr(seen, "reason", None) or (seen.args[0] if seen and seen.args else None)
-        if isinstance(reason, NewConnectionError):
-            return True
-        seen = reason if isinstance(reason, BaseException) else None
-    return False
+        return SocketTransport(url, headers, timeout, MAX_PARALLEL)
+    from comfyui_pipeline.engine.requests_http import RequestsTransport
+
+    return RequestsTransport(url, headers, timeout, MAX_PARALLEL)
 
 
 def pause(attempt: int) -> None:
-    """Wait before the next try: growing, and jittered so that many callers do not come at once."""
+    """Wait before the next try: longer each time, and at random, so that callers spread."""
+    import random  # only a retry needs it
+
     time.sleep(FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))
 
 
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def as_object(value: Any) -> Mapping[str, Any]:
-    """A JSON object, or an empty one where the server sent something else."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_list(value: Any) -> list[Any]:
-    """A JSON list, or an empty one where the server sent something else."""
-    return value if isinstance(value, list) else []
-
-
-def _hang_up(response: requests.Response) -> None:
-    """Close it: a connection whose body was read to its end can be used again."""
-    response.close()
-
-
-def _cut(response: requests.Response) -> None:
-    """End the read that another thread is in: only then can the response be closed."""
-    with suppress(Exception):
-        response.raw.shutdown()
-
-
-def _inflated(sent: Iterator[bytes]) -> Iterator[bytes]:
-    """What gzip or zlib packed (RFC 9110 8.4.1), in pieces of at most PIECE bytes."""
+def _decompressed(received: Iterator[bytes]) -> Iterator[bytes]:
+    """Gzip or zlib data (RFC 9110 8.4.1), in pieces of at most PIECE bytes."""
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    for packed in sent:
+    for packed in received:
         while packed:
             if unpack.eof:  # a further gzip member
                 unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
@@ -408,27 +344,3 @@ def _inflated(sent: Iterator[bytes]) -> Iterator[bytes]:
         if not piece:
             raise EOFError("the compressed body ends too early")
         yield piece
-
-
-def _values(body: bytes) -> int:
-    """At least as many as the values in a JSON text."""
-    return sum(body.count(mark) for mark in (b",", b"[", b"{"))
-
-
-def check_depth(document: Any) -> None:
-    """Raise RecursionError when it has more than MAX_DEPTH levels; without recursion itself."""
-    level = [document]
-    for _ in range(MAX_DEPTH):
-        level = (
-            [
-                inner
-                for outer in level
-                for inner in (outer.values() if isinstance(outer, dict) else outer)
-                if isinstance(inner, (dict, list))
-            ]
-            if level and isinstance(level[0], (dict, list))
-            else []
-        )
-        if not level:
-            return
-    raise RecursionError

@@ -1,21 +1,22 @@
-"""What the pipeline asks of whoever runs a workflow, and the values that travel between them."""
+"""What the pipeline needs from a server that runs workflows, and the values exchanged with it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from input_server.light_dataclasses import dataclass, field
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.engine.responses import Queue
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """Prompt format: node id -> ``{"class_type", "inputs", "_meta"}``."""
 
 NodeSchema = Mapping[str, Any]
-"""One class of ``/object_info``, as the server gives it."""
-
-ModelFolder = Literal["checkpoints", "loras", "vae", "controlnet", "upscale_models"]
+"""One class of ``/object_info``, as the server sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +30,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known of a run at one moment. ``value`` of ``maximum`` is the node's own count."""
+    """How far a job is at one moment. ``value`` of ``maximum`` is the node's own count."""
 
     stage: Literal["queued", "running", "saving"]
     node_id: str | None = None
     value: float | None = None
     maximum: float | None = None
-    position: int | None = None  # runs ahead of this one in the queue
+    position: int | None = None  # jobs ahead of this one in the queue
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a run is. ``position``: how many are before it, while it waits."""
+    """Where a job is. ``position``: how many jobs are ahead of it while it waits."""
 
     stage: Literal["queued", "running", "ended", "unknown"]
     position: int | None = None
@@ -50,12 +51,12 @@ class JobState:
 class Output:
     """One result of one node: a file at the server, or a text.
 
-    Both where a text looks like a file's path: it is one if that file is not there. ``content``:
-    the file itself where the server sent it over the socket and keeps no copy.
+    Both where a text looks like the path of a file: it is the result if there is no such file.
+    ``content``: the file itself where the server sent it over the WebSocket and stores no copy.
     """
 
     node_id: str
-    key: str  # the ui key it came under: images, gifs, audio, text, ...
+    key: str  # of the node's ui result: images, gifs, audio, text, ...
     filename: str = ""
     subfolder: str = ""
     folder_type: str = "output"  # ComfyUI's `type`: output | temp | input
@@ -65,28 +66,28 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """How a run ended. ``complete`` is false when the call had to answer before the end, ``begun``
-    when nothing of it had run by then.
+    """How a job ended. ``complete`` is false when the call had to return before the end, ``started``
+    when none of its nodes had run by then.
     """
 
     prompt_id: str
     outputs: tuple[Output, ...]
     complete: bool = True
-    node_errors: Mapping[str, str] = field(default_factory=dict)  # node id -> reason it did not run
+    node_errors: Mapping[str, str] = field(default_factory=dict)  # node id -> why it did not run
     cached: frozenset[str] = frozenset()
     started: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class FileStream:
-    """A result's bytes as they arrive; ``length`` in bytes where the server says it."""
+    """A file's bytes as they arrive; ``length`` in bytes where the server says it."""
 
     chunks: Iterator[bytes]
     length: int | None
 
 
 class JobHandle(Protocol):
-    """A queued run. Leaving the ``with`` block closes its socket; it does not cancel the run."""
+    """A queued job. Leaving the ``with`` block closes its WebSocket; it does not cancel the job."""
 
     @property
     def prompt_id(self) -> str: ...
@@ -97,11 +98,12 @@ class JobHandle(Protocol):
         progress: Callable[[Progress], None],
         on_output: Callable[[Output], None],
     ) -> JobResult:
-        """Wait for the true end, at most until ``deadline`` (``time.monotonic()``, seconds).
+        """Wait for the job's end, at most until ``deadline`` (``time.monotonic()``, seconds).
 
-        ``progress`` is told how far it is, ``came`` each output as soon as its node has ended (not
-        surely all of them; the result has all). At the deadline: a result with ``complete=False``
-        and the outputs known so far. Raises RunFailed, RunLost, ServerSilent, ServerUnreachable.
+        ``progress`` is called with how far it is, ``on_output`` with each output as soon as its node
+        has ended (perhaps not with all; the result has all). At the deadline: a result with
+        ``complete=False`` and the outputs known so far. Raises JobFailed, JobLost, JobStalled,
+        ServerUnreachable.
         """
         ...
 
@@ -119,55 +121,55 @@ class Files(Protocol):
     """The files in a server's folders. ``value``: ``sub/name.png``, as a loader node takes it."""
 
     def fetch(self, output: Output) -> AbstractContextManager[FileStream]:
-        """Open one result for reading. Raises OutputGone."""
+        """Open one output for reading. Raises OutputMissing."""
         ...
 
     def size(self, output: Output) -> int | None:
-        """A result's bytes, None when it is not there."""
+        """Bytes of an output, None when it does not exist."""
         ...
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
-        """Put a file into the input folder; gives its value."""
+        """Put a file into the input folder; returns its value."""
         ...
 
     def upload_mask(self, layer: bytes, name: str, subfolder: str, original: str) -> str:
-        """Put a copy of ``original`` there that has the alpha of the PNG ``layer``; gives its value."""
+        """Put a copy of ``original`` there that has the alpha of the PNG ``layer``; returns its value."""
         ...
 
     def input_size(self, value: str) -> int | None:
-        """The bytes of a file in the input folder, None when it is not there."""
+        """Bytes of a file in the input folder, None when it does not exist."""
         ...
 
     def read_input(self, value: str) -> bytes | None:
-        """The content of a file in the input folder, None when it is not there."""
+        """The content of a file in the input folder, None when it does not exist."""
         ...
 
 
 class Engine(Protocol):
-    """A server that runs prompts. Every method raises EngineError's children, and only those."""
+    """A server that runs prompts. Every method raises subclasses of EngineError, and only those."""
 
     def schemas(self, class_types: Collection[str]) -> dict[str, NodeSchema]:
-        """The schemas of these classes; a class that the server lacks is absent."""
+        """The schemas of these node types; types that the server does not have are absent."""
         ...
 
     def catalog(self) -> dict[str, NodeSchema]:
-        """The schemas of every class that the server has: megabytes, so only when one is sought."""
+        """The schemas of all node types of the server: megabytes, so only to search them."""
         ...
 
     def queue(self, job: Job) -> JobHandle:
-        """Queue the prompt and give its run, subscribed before it was sent. Raises PromptRejected."""
+        """Queue the prompt, subscribed to its messages before it is sent. Raises PromptRejected."""
         ...
 
     def state(self, prompt_id: str) -> JobState:
-        """Where a run is now."""
+        """Where a job is now."""
         ...
 
     def job(self, prompt_id: str) -> Job | None:
-        """What was queued under this id, as the server remembers it."""
+        """The job that was queued under this id, as far as the server still has it."""
         ...
 
     def follow(self, job: Job) -> JobHandle:
-        """A run that was queued earlier, by asking only."""
+        """A job that was queued earlier, by polling."""
         ...
 
     @property
@@ -176,9 +178,9 @@ class Engine(Protocol):
         ...
 
     def cancel(self, prompt_id: str) -> bool:
-        """Take this run out of the queue, or interrupt it when it is the one running.
+        """Remove this job from the queue, or interrupt it when it runs.
 
-        Gives whether the server took that request.
+        Returns whether the server accepted that.
         """
         ...
 
@@ -188,12 +190,12 @@ class Engine(Protocol):
 
     def embeddings(self) -> list[str]: ...
 
-    def queue_state(self) -> Mapping[str, Any]:
-        """``/queue`` as the server gives it: ``queue_running`` and ``queue_pending``."""
+    def queue_state(self) -> Queue:
+        """The jobs in the queue."""
         ...
 
     def system(self) -> Mapping[str, Any]:
-        """``/system_stats`` as the server gives it."""
+        """``/system_stats``: ``system`` and ``devices`` with their plain values."""
         ...
 
     def close(self) -> None: ...

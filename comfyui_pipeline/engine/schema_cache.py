@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.engine.protocol import NodeSchema
+from input_server.atomic import write_atomic
 from input_server.light_dataclasses import dataclass
 
 MAX_AGE_SECONDS = 120.0
@@ -73,14 +72,8 @@ class SchemaCache:
             return
         now = time.time()
         entries = {**kept, **{name: {"at": now, "schema": s} for name, s in asked.items()}}
-        part = self.file.with_name(f".{self.file.name}.{uuid.uuid4().hex}")
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(entries, separators=(",", ":")), "utf-8")
-            os.replace(part, self.file)  # noqa: PTH105 - the call that POSIX and Windows make atomic
-        except OSError:  # a cache that cannot be written is no cache
-            with suppress(OSError):
-                part.unlink()
+        with suppress(OSError):  # the call works without this cache
+            write_atomic(self.file, json.dumps(entries, separators=(",", ":")).encode())
 
 
 def file_for(folder: Path, base_url: str) -> Path:

@@ -1,86 +1,28 @@
-"""A call into a network library that ends in time, whatever the other side does.
-
-The libraries' own timeouts count from byte to byte: a server that sends a byte a second keeps a read
-of a header, a body or a handshake going for ever, and looking up a name has no timeout at all.
-"""
+"""How long a server and a job may be silent or down before the pipeline reacts."""
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
-
-T = TypeVar("T")
+from comfyui_pipeline.process.time_limit import DEFAULT_STALL_TIMEOUT
+from input_server.light_dataclasses import dataclass
 
 
-class Late(Exception):
-    """The call had not returned in time; it is left to itself."""
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds.
 
-
-class _Outcome(Generic[T]):
-    """What a thread hands over, unless nobody waits for it any more."""
-
-    def __init__(
-        self, work: Callable[[], T], discard: Callable[[T], None], interrupt: Callable[[], None]
-    ) -> None:
-        self._work = work
-        self._interrupt = interrupt
-        self._discard = discard
-        self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._result: list[T] = []
-        self._error: BaseException | None = None
-        self._abandoned = False
-
-    def run(self) -> None:
-        try:
-            result = self._work()
-        except BaseException as error:  # handed to the one who waits
-            self._error = error
-        else:
-            with self._lock:
-                self._result.append(result)
-                late = self._abandoned
-            if late:
-                self._discard(result)
-        self._done.set()
-
-    def get(self, seconds: float) -> T:
-        in_time = False
-        try:
-            in_time = self._done.wait(None if math.isinf(seconds) else max(0.0, seconds))
-        finally:  # also when a signal ends the waiting
-            if not in_time:
-                self._abandon()
-        if not in_time:
-            raise Late
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
-
-    def _abandon(self) -> None:
-        with self._lock:
-            self._abandoned = True
-            arrived = list(self._result)
-        self._interrupt()
-        for result in arrived:
-            self._discard(result)
-
-
-def within(
-    seconds: float,
-    work: Callable[[], T],
-    *,
-    discard: Callable[[T], None] = lambda result: None,
-    interrupt: Callable[[], None] = lambda: None,
-) -> T:
-    """What ``work`` returns or raises, run in a thread of its own.
-
-    Raises Late when that takes longer than ``seconds``. Then, or when a signal ends the waiting,
-    ``interrupt`` is called, which may end the work, and a result that still comes goes to
-    ``discard``, which closes what is open.
+    ``ask_after``: without a WebSocket message, before the queue and the history are asked.
+    ``poll_interval``: between two such requests while there is no WebSocket. ``reconnect_after``:
+    without a message while the job runs, before the WebSocket is replaced. ``stall_timeout``: without
+    a message, before the job counts as stalled (COMFYUI_SILENCE_TIMEOUT). ``idle_timeout``: for which
+    the server may run nothing although jobs wait. ``down_timeout_running``: for which it may refuse
+    connections before a running job counts as lost; ``down_timeout_queued``: the same for a waiting
+    job, as long as a restart takes.
     """
-    outcome = _Outcome(work, discard, interrupt)
-    threading.Thread(target=outcome.run, name="timed call", daemon=True).start()
-    return outcome.get(seconds)
+
+    ask_after: float = 5.0
+    poll_interval: float = 0.5
+    reconnect_after: float = 30.0
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT
+    idle_timeout: float = 15.0
+    down_timeout_running: float = 8.0
+    down_timeout_queued: float = 60.0

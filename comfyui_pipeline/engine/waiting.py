@@ -1,72 +1,53 @@
-"""Waiting for one run: the socket while it speaks, the queue and the history when it does not."""
+"""Waiting for one job: by its WebSocket while messages arrive, by the queue and the history else."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
 from urllib.parse import quote
 
-from comfyui_pipeline.engine import history as results
+from comfyui_pipeline.engine import job_end, responses
 from comfyui_pipeline.engine.http import Gateway, Http, LostReply, Refused
 from comfyui_pipeline.engine.messages import Listener
 from comfyui_pipeline.engine.protocol import Job, JobResult, Output, Progress
-from comfyui_pipeline.engine.responses import HistoryEntry, history, queue
-from comfyui_pipeline.engine.websocket import MAX_MESSAGE, Subscription
+from comfyui_pipeline.engine.responses import HistoryEntry
+from comfyui_pipeline.engine.subscription import Subscription
+from comfyui_pipeline.engine.timeouts import Timeouts
+from comfyui_pipeline.engine.websocket import MAX_MESSAGE
 from comfyui_pipeline.errors import EngineError, JobLost, JobStalled
-from input_server.light_dataclasses import dataclass
 
-LAG = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
-"""Pauses before each look at the history of a run that has ended: it may lag behind the frames."""
+HISTORY_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
+"""Before each look at the history of a job that has ended: it may lag behind the messages."""
 
-LOOK_SECONDS = 5.0
-"""How long the queue may take to answer; the history, which holds more, twice as long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long which silence is borne; seconds.
-
-    ``quiet``: without a frame, until the queue and the history are asked; ``poll``: between two
-    looks without a socket. ``stale``: without a frame of a run that is on, until the socket is
-    renewed; ``silence``: until it counts as stuck. ``idle``: for which a server may run nothing
-    while runs wait. ``away``: for which it may refuse connections before a run that had begun is
-    lost; ``back``: the same for one that had not, as long as a restart takes.
-    """
-
-    ask_after: float = 5.0
-    poll_interval: float = 0.5
-    reconnect_after: float = 30.0
-    stall_timeout: float = 300.0
-    idle_timeout: float = 15.0
-    down_timeout_running: float = 8.0
-    down_timeout_queued: float = 60.0
+QUEUE_SECONDS = 5.0
+"""How long the queue may take to respond; the history, which is larger, twice as long."""
 
 
 class QueuedJob:
-    """A run that is queued at a ComfyUI server (see ``engine.base.Run``)."""
+    """A job that is queued at a ComfyUI server (see ``protocol.JobHandle``)."""
 
     def __init__(
         self,
         http: Http,
         job: Job,
-        socket: Subscription | None,
+        subscription: Subscription | None,
         node_errors: Mapping[str, str],
         timeouts: Timeouts,
     ) -> None:
         self._http = http
         self._job = job
-        self._socket = socket
+        self._subscription = subscription
         self._node_errors = dict(node_errors)
         self._timeouts = timeouts
-        self._heard = time.monotonic()  # the last word of this run
-        self._busy = time.monotonic()  # the last time that the server ran anything
-        self._listening = time.monotonic()  # since when a socket is open, but for short gaps
-        self._closed: float | None = None  # since when none is
-        self._absent = 0
-        self._trouble_since: float | None = None
-        self._refused = False
+        now = time.monotonic()
+        self._last_message = now  # about this job
+        self._last_busy = now  # when the server ran any job
+        self._listening_since = now  # since when a socket is open, apart from short gaps
+        self._closed_since: float | None = None
+        self._times_absent = 0
+        self._down_since: float | None = None
+        self._was_down = False
 
     @property
     def prompt_id(self) -> str:
@@ -81,8 +62,8 @@ class QueuedJob:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        if self._subscription is not None:
+            self._subscription.close()
 
     def wait(
         self,
@@ -90,214 +71,219 @@ class QueuedJob:
         progress: Callable[[Progress], None],
         on_output: Callable[[Output], None] = lambda output: None,
     ) -> JobResult:
-        """See ``engine.base.Run.wait``."""
+        """See ``protocol.JobHandle.wait``."""
         listener = Listener(self._job, progress, on_output)
-        look_at = time.monotonic() + self._between_looks()
+        ask_at = time.monotonic() + self._interval()
         while (now := time.monotonic()) < deadline:
             self._note_gaps(now)
-            if now >= look_at:
-                entry = self._look(listener)
+            if now >= ask_at:
+                entry = self._ask(listener)
                 if entry is not None:
                     return self._from_history(listener, entry)
-                self._renew_when_stale()
-                look_at = time.monotonic() + self._between_looks()
+                self._reconnect_if_silent()
+                ask_at = time.monotonic() + self._interval()
                 continue
             was_open = self._is_open
-            frame = self._next(min(deadline, look_at))
-            if frame and listener.take(frame):
-                self._heard = time.monotonic()
-                look_at = self._heard + self._between_looks()
-                if listener.seen.ended:
+            message = self._next_message(min(deadline, ask_at))
+            if message and listener.read(message):
+                self._last_message = time.monotonic()
+                ask_at = self._last_message + self._interval()
+                if listener.events.ended:
                     return self._finish(listener, deadline)
-            elif self._is_open != was_open:  # what was said meanwhile is not said again
-                look_at = time.monotonic()
-        return self._result(listener, listener.seen.outputs, complete=False)
+            elif self._is_open != was_open:  # messages sent meanwhile are not repeated
+                ask_at = time.monotonic()
+        return self._result(listener, listener.events.outputs, complete=False)
 
     def _note_gaps(self, now: float) -> None:
-        """What is said while no socket is open is not heard, so such a time is no silence. A socket
-        that is renewed is closed for a moment only.
+        """Messages sent while no socket is open are lost, so such a time does not count as silence.
+        A socket that is replaced is closed for a moment only.
         """
         if not self._is_open:
-            self._closed = now if self._closed is None else self._closed
-        elif self._closed is not None:
-            if now - self._closed >= self._timeouts.reconnect_after:
-                self._listening = now
-            self._closed = None
+            self._closed_since = now if self._closed_since is None else self._closed_since
+        elif self._closed_since is not None:
+            if now - self._closed_since >= self._timeouts.reconnect_after:
+                self._listening_since = now
+            self._closed_since = None
 
     @property
     def _is_open(self) -> bool:
-        return self._socket is not None and self._socket.is_open
+        return self._subscription is not None and self._subscription.is_open
 
-    def _between_looks(self) -> float:
+    def _interval(self) -> float:
         return self._timeouts.ask_after if self._is_open else self._timeouts.poll_interval
 
-    def _next(self, until: float) -> str | bytes | None:
-        if self._socket is not None:
-            return self._socket.next(until)
+    def _next_message(self, until: float) -> str | bytes | None:
+        if self._subscription is not None:
+            return self._subscription.next(until)
         time.sleep(max(0.0, until - time.monotonic()))
         return None
 
-    # -- asking ------------------------------------------------------------------------------
+    # -- asking the server -------------------------------------------------------------------
 
-    def _look(self, listener: Listener) -> HistoryEntry | None:
-        """Ask the queue first and the history second: in the other order a run can end in between.
+    def _ask(self, listener: Listener) -> HistoryEntry | None:
+        """The history entry of a job that has ended; None while it waits or runs.
 
-        Gives the history entry of a run that has ended. Raises RunLost when it is nowhere.
+        The queue first and the history second: in the other order a job can end in between. Raises
+        JobLost when it is in neither, twice.
         """
         try:
-            place = self._place(listener)
-            entry = None if place else self._entry()
+            is_queued = self._is_queued(listener)
+            entry = None if is_queued else self._entry()
         except JobStalled:
             raise
         except EngineError as error:
-            self._bear(error, listener)
+            self._tolerate(error, listener)
             return None
-        self._trouble_since = None
-        if place or entry is not None:
-            self._absent = 0
+        self._down_since = None
+        if is_queued or entry is not None:
+            self._times_absent = 0
             return entry
-        self._absent += 1
-        if self._absent < 2:
+        self._times_absent += 1
+        if self._times_absent < 2:
             return None
-        if self._refused:
-            what = "ComfyUI was restarted, and the run is lost."
+        if self._was_down:
+            what = "ComfyUI was restarted, and the job is lost."
         else:
-            what = "The run is gone from ComfyUI: it is neither in the queue nor in the history."
+            what = "The job is missing at ComfyUI: it is neither in the queue nor in the history."
         raise JobLost(
             what,
-            "Somebody removed it, or ComfyUI was restarted; call again.",
-            not_started=self._refused and not listener.seen.started,
+            "Someone removed it, or ComfyUI was restarted; call again.",
+            not_started=self._was_down and not listener.events.started,
         )
 
-    def _bear(self, error: EngineError, listener: Listener) -> None:
-        """Put up with a server that is away or answers nonsense, for as long as it may come back."""
-        now = self._busy = time.monotonic()  # whether it runs anything is not known now
+    def _tolerate(self, error: EngineError, listener: Listener) -> None:
+        """Return while the server may recover from ``error``, raise when that takes too long."""
+        now = self._last_busy = time.monotonic()  # whether it runs anything is not known now
         if isinstance(error, (LostReply, Gateway)):
-            # It is slow, or a proxy before it says so; it hangs only when nothing else is heard.
-            if now - self._heard >= self._timeouts.stall_timeout:
+            # It is slow, or a proxy says so; it hangs only when no messages arrive either.
+            if now - self._last_message >= self._timeouts.stall_timeout:
                 raise JobStalled(
-                    f"{error.message} Nothing was heard of the run (prompt id {self.prompt_id}) for "
-                    f"{now - self._heard:.0f} s.",
-                    "Look at ComfyUI's console and restart it; then call again.",
+                    f"{error.message} There was no message about the job (prompt id "
+                    f"{self.prompt_id}) for {now - self._last_message:.0f} s.",
+                    "Check ComfyUI's console and restart it; then call again.",
                 ) from error
             return
-        self._refused = self._refused or isinstance(error, Refused)
-        if self._trouble_since is None:
-            self._trouble_since = now
-        timeouts = (
-            self._timeouts.down_timeout_running
-            if listener.seen.started
-            else self._timeouts.down_timeout_queued
+        self._was_down = self._was_down or isinstance(error, Refused)
+        if self._down_since is None:
+            self._down_since = now
+        started = listener.events.started
+        limit = (
+            self._timeouts.down_timeout_running if started else self._timeouts.down_timeout_queued
         )
-        if now - self._trouble_since < timeouts:
+        if now - self._down_since < limit:
             return
         if not isinstance(error, Refused):
             raise EngineError(
-                f"{error.message} The run may still be going on (prompt id {self.prompt_id}).",
+                f"{error.message} The job may still be running (prompt id {self.prompt_id}).",
                 error.hint,
             ) from error
         raise JobLost(
-            f"ComfyUI at {self._http.shown} went away while it was running this; the run is lost."
-            if listener.seen.started
-            else f"ComfyUI at {self._http.shown} went away before it ran this.",
+            f"ComfyUI at {self._http.shown} went down while it ran this job; the job is lost."
+            if started
+            else f"ComfyUI at {self._http.shown} went down before it ran this job.",
             "It crashed or was stopped (out of memory is the usual cause). Start it and call again.",
         )
 
-    def _place(self, listener: Listener) -> bool:
-        """Whether the run is in the queue, running or pending."""
-        reply = self._http.once("GET", "/queue", seconds=LOOK_SECONDS)
-        found = self._http.value(reply, "/queue", queue)
+    def _is_queued(self, listener: Listener) -> bool:
+        """Whether the job is in the queue, running or pending."""
+        reply = self._http.once("GET", "/queue", seconds=QUEUE_SECONDS)
+        queue = self._http.value(reply, "/queue", responses.queue)
         now = time.monotonic()
-        if found.running:
-            self._busy = now
-        if found.is_running(self.prompt_id):
+        if queue.running:
+            self._last_busy = now
+        if queue.is_running(self.prompt_id):
             listener.progress(Progress("running"))
-            listener.seen.started = True
-            self._check_silence(now)
+            listener.events.started = True
+            self._check_stalled(now)
             return True
-        self._heard = now
-        ahead = found.ahead_of(self.prompt_id)
+        self._last_message = now
+        ahead = queue.ahead_of(self.prompt_id)
         if ahead is None:
             return False
-        if now - self._busy >= self._timeouts.idle_timeout:
-            raise self._dead(f"It has run nothing for {now - self._busy:.0f} s while runs wait")
+        if now - self._last_busy >= self._timeouts.idle_timeout:
+            idle = now - self._last_busy
+            raise self._stalled(f"has run nothing for {idle:.0f} s although jobs wait")
         listener.progress(Progress("queued", position=ahead))
         return True
 
-    def _check_silence(self, now: float) -> None:
-        """Without a socket nobody tells of progress, so a run cannot be called silent."""
-        if self._socket is None or not self._socket.is_open:
+    def _check_stalled(self, now: float) -> None:
+        """Without a socket there are no messages, so their absence says nothing."""
+        if not self._is_open:
             return
-        silent = now - max(self._heard, self._listening)
+        silent = now - max(self._last_message, self._listening_since)
         if silent >= self._timeouts.stall_timeout:
-            raise self._dead(f"It has said nothing of this run for {silent:.0f} s")
+            raise self._stalled(f"has reported no progress for {silent:.0f} s")
 
-    def _dead(self, what: str) -> JobStalled:
+    def _stalled(self, what: str) -> JobStalled:
         return JobStalled(
-            f"ComfyUI takes work but does none: {what[0].lower()}{what[1:]} (prompt id "
-            f"{self.prompt_id}); its worker has probably died.",
-            "Look at ComfyUI's console and restart it; or raise COMFYUI_SILENCE_TIMEOUT if its models "
+            f"ComfyUI accepted the job but {what} (prompt id {self.prompt_id}); its worker has "
+            "probably died.",
+            "Check ComfyUI's console and restart it; or raise COMFYUI_SILENCE_TIMEOUT if its models "
             "take that long to load.",
         )
 
-    def _renew_when_stale(self) -> None:
-        """Half-open connections say nothing for ever; another socket may hear more."""
-        if self._socket is None or not self._socket.is_open:
+    def _reconnect_if_silent(self) -> None:
+        """A half-open connection never reports an error; a new one may receive more."""
+        if self._subscription is None or not self._subscription.is_open:
             return
-        if (
-            time.monotonic() - max(self._heard, self._socket.opened)
-            >= self._timeouts.reconnect_after
-        ):
-            self._socket.renew()
+        since = max(self._last_message, self._subscription.opened_at)
+        if time.monotonic() - since >= self._timeouts.reconnect_after:
+            self._subscription.renew()
 
     def _entry(self) -> HistoryEntry | None:
         path = f"/history/{quote(self.prompt_id, safe='')}"
-        reply = self._http.once("GET", path, seconds=2 * LOOK_SECONDS)
-        return self._http.value(reply, path, lambda found: history(found, self.prompt_id))
+        reply = self._http.once("GET", path, seconds=2 * QUEUE_SECONDS)
+        return self._http.value(
+            reply, path, lambda document: responses.history(document, self.prompt_id)
+        )
 
     # -- the end -----------------------------------------------------------------------------
 
     def _finish(self, listener: Listener, deadline: float) -> JobResult:
-        """The end was told: read the history, which holds what the frames may have left out."""
-        silent = False
-        for pause in LAG:
+        """The messages said that it ended: read the history, which has what they may have left out."""
+        unknown = False
+        for pause in HISTORY_PAUSES:
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
             if time.monotonic() >= deadline:
                 break
             try:
                 entry = self._entry()
             except EngineError:
-                silent = True
+                unknown = True
                 continue
-            silent = False
+            unknown = False
             if entry is not None:
                 return self._from_history(listener, entry)
-        if listener.seen.success:
-            return self._result(listener, listener.seen.outputs, complete=True)
-        if silent or time.monotonic() >= deadline:  # how it ended can be asked for in another call
-            return self._result(listener, listener.seen.outputs, complete=False)
-        raise JobLost("The run ended at ComfyUI, which keeps no record of how.", "Call again.")
+        if listener.events.success:
+            return self._result(listener, listener.events.outputs, complete=True)
+        if unknown or time.monotonic() >= deadline:  # another call can ask how it ended
+            return self._result(listener, listener.events.outputs, complete=False)
+        raise JobLost("The job ended at ComfyUI, which has no record of how.", "Call again.")
 
     def _from_history(self, listener: Listener, entry: HistoryEntry) -> JobResult:
-        results.check_end(self._job.prompt, entry)
-        if not listener.seen.cached:
-            listener.seen.cached.update(results.cached(entry))
-        told = {**listener.seen.outputs, **entry.outputs}
-        return self._result(listener, told, complete=True)
+        job_end.check_end(self._job.prompt, entry)
+        if not listener.events.cached:
+            listener.events.cached.update(entry.cached)
+        outputs = {**listener.events.outputs, **entry.outputs}
+        return self._result(listener, outputs, complete=True)
 
-    def _result(self, listener: Listener, told: Mapping[str, Any], *, complete: bool) -> JobResult:
-        errors = {**self._node_errors, **listener.seen.errors}
-        if self._socket is not None and self._socket.too_large and listener.node:
+    def _result(
+        self, listener: Listener, outputs: Mapping[str, tuple[Output, ...]], *, complete: bool
+    ) -> JobResult:
+        events = listener.events
+        errors = {**self._node_errors, **events.errors}
+        too_large = self._subscription.too_large if self._subscription is not None else ""
+        if too_large and listener.node:
             errors.setdefault(
                 listener.node,
-                f"the server sent {self._socket.too_large} over the socket while it ran, more than "
-                f"{MAX_MESSAGE >> 20} MB; what it was is lost. Save pictures with SaveImage instead",
+                f"the server sent {too_large} over the WebSocket while it ran, more than "
+                f"{MAX_MESSAGE >> 20} MB; its content is lost. Save images with SaveImage instead",
             )
         return JobResult(
             self.prompt_id,
-            (*results.outputs(self._job.prompt, told), *listener.sent_pictures(told)),
+            (*job_end.ordered(self._job.prompt, outputs), *listener.sent_images(outputs)),
             complete=complete,
             node_errors=errors,
-            cached=frozenset(listener.seen.cached),
-            started=complete or listener.seen.started,
+            cached=frozenset(events.cached),
+            started=complete or events.started,
         )

@@ -1,157 +1,211 @@
-"""The socket of one run: opened, listened to, and opened anew when it broke."""
+"""A WebSocket client on a plain socket (RFC 6455), and what every client here offers and raises.
+
+``library_websocket`` uses websocket-client instead, for TLS and proxies: importing it takes four times
+as long as starting Python. The same tests run over both.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import math
+import hashlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Protocol
 
-import websocket
+from comfyui_pipeline.engine.server_url import ServerUrl
+from comfyui_pipeline.engine.time_limited import OutOfTime
+from comfyui_pipeline.engine.transport import Disconnected, InvalidResponse, NotConnected
+from comfyui_pipeline.engine.wire import Wire, connect, request_head, response_head
 
-from comfyui_pipeline.engine.timeouts import Late
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+FINAL, MASKED = 0x80, 0x80
+MAX_CONTROL = 125
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 GOODBYE_SECONDS = 1.0
+SEND_SECONDS = 5.0
 MAX_MESSAGE = 64 * 2**20
-"""Bytes of one message: the largest are pictures that a node sends over the socket (ComfyUI
+"""Bytes of one message: the largest are images that a node sends over the socket (ComfyUI
 ``SaveImageWebsocket``); an uncompressed one of 4096 x 4096 pixels has 48 MB."""
-TEMPORARY = frozenset({500, 502, 503, 504})
-"""Answers to the handshake after which it is worth another try; any other means: no sockets here."""
 
 
-class TooLarge(websocket.WebSocketException):
-    """A frame or a message of more than MAX_MESSAGE bytes was announced; it was not read."""
+class WebSocketError(Exception):
+    """The socket could not be opened, or can be used no longer."""
 
 
-class _Frames(websocket.frame_buffer):
-    def recv_length(self) -> None:
-        super().recv_length()
-        if (self.length or 0) > MAX_MESSAGE:
-            raise TooLarge(f"a frame of {self.length} bytes")
+class HandshakeRefused(WebSocketError):
+    """The server answered the handshake with another status than 101."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
 
 
-class _Fragments(websocket.continuous_frame):
-    def add(self, frame: websocket.ABNF) -> None:
-        if self.cont_data and len(self.cont_data[1]) + len(frame.data) > MAX_MESSAGE:
-            raise TooLarge("a message in fragments")
-        super().add(frame)
+class MessageTooLarge(WebSocketError):
+    """A message of more than the limit was announced; it was not read."""
 
 
-class Socket(websocket.WebSocket):
-    """A WebSocket whose ``recv`` ends at ``until``, even when a frame comes a byte at a time; the
-    next ``recv`` goes on with that frame.
-    """
+class Socket(Protocol):
+    """An open WebSocket."""
 
-    def __init__(self) -> None:
-        super().__init__(skip_utf8_validation=True)  # decoding the text notices it as well
-        self.until = math.inf
-        self.frame_buffer = _Frames(self._recv, True)
-        self.cont_frame = _Fragments(False, True)
+    def receive(self, until: float) -> str | bytes | None:
+        """The next message; None when there was none ``until`` then (``time.monotonic()``).
 
-    def _recv(self, bufsize: int) -> bytes:
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise websocket.WebSocketTimeoutException("nothing more came in time")
-        if self.sock is not None and not math.isinf(left):
-            self.sock.settimeout(left)
-        received: bytes = super()._recv(bufsize)  # type: ignore[no-untyped-call]
-        return received
-
-    def hang_up(self) -> None:
-        """Close at once, without waiting for the other side's goodbye."""
-        with contextlib.suppress(OSError, websocket.WebSocketException):
-            self.shutdown()  # type: ignore[no-untyped-call]
-
-
-class Subscription:
-    """Frames of one client id.
-
-    The server knows one socket an id: the older of two falls silent, and when *it* closes the newer
-    one is forgotten as well (ComfyUI server.py). So an old one is closed for good before a new one
-    is opened, and whoever waits has to ask the queue and the history all the same.
-    """
-
-    def __init__(self, connect: Callable[[], Socket], log: Callable[[str], None]) -> None:
-        self._connect = connect
-        self._log = log
-        self._socket: Socket | None = None
-        self._next_try: float | None = time.monotonic()
-        self._pause = FIRST_PAUSE
-        self.opened = 0.0
-        self.too_large = ""  # what was announced and not read
-        self._open()
-
-    @property
-    def is_open(self) -> bool:
-        return self._socket is not None
-
-    def next(self, until: float) -> str | bytes | None:
-        """The next frame; None when there was none until ``until`` (``time.monotonic()``), or as
-        soon as the socket broke or was opened again.
+        A message of which a part has come by then is continued by the next call. Raises
+        WebSocketError when the socket is closed or broken, or MessageTooLarge.
         """
-        if self._socket is None:
-            self._wait_and_open(until)
-            return None
-        try:
-            self._socket.until = max(until, time.monotonic() + 0.01)
-            frame = self._socket.recv()
-        except websocket.WebSocketTimeoutException:
-            return None
-        except TooLarge as error:
-            self.too_large = str(error)
-            self._broke(f"the server sent {error}, more than {MAX_MESSAGE >> 20} MB")
-            return None
-        except (websocket.WebSocketException, OSError, ValueError) as error:
-            self._broke(f"the socket broke ({type(error).__name__})")
-            return None
-        if frame == "" and not self._socket.connected:
-            self._broke("the socket was closed")
-            return None
-        return frame
+        ...
 
-    def renew(self) -> None:
-        """Close a socket that says nothing, to open another one."""
-        if self._socket is None:
-            return
-        self._socket.until = time.monotonic() + GOODBYE_SECONDS
-        with contextlib.suppress(websocket.WebSocketException, OSError, ValueError):
-            self._socket.close(timeout=GOODBYE_SECONDS)
-        self._broke("the socket was silent")
+    def send_text(self, text: str) -> None:
+        """Raises WebSocketError."""
+        ...
 
     def close(self) -> None:
-        """Close at once, without waiting for the other side's goodbye."""
-        socket, self._socket, self._next_try = self._socket, None, None
-        if socket is not None:
-            socket.hang_up()
+        """Close properly: wait for the server's close frame, at most GOODBYE_SECONDS."""
+        ...
 
-    def _broke(self, why: str) -> None:
-        self.close()
-        self._log(f"{why}; asking the server instead until another one is open")
-        self._next_try = time.monotonic() + self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+    def hang_up(self) -> None:
+        """Close at once."""
+        ...
 
-    def _wait_and_open(self, until: float) -> None:
-        moment = until if self._next_try is None else min(until, self._next_try)
-        time.sleep(max(0.01, moment - time.monotonic()))
-        if self._next_try is not None and time.monotonic() >= self._next_try:
-            self._open()
 
-    def _open(self) -> None:
+def open_socket(
+    url: ServerUrl,
+    target: str,
+    headers: Mapping[str, str],
+    until: float,
+    max_message: int,
+) -> PlainSocket:
+    """Connect and shake hands by ``until``. ``target``: path and query after the base URL.
+
+    Raises OutOfTime, WebSocketError.
+    """
+    key = base64.b64encode(os.urandom(16))
+    fields = {
+        **headers,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": key.decode(),
+        "Sec-WebSocket-Version": "13",
+    }
+    head = request_head("GET", url, url.path + target, fields)
+    try:
+        wire = connect(url, until)
+    except NotConnected as error:
+        raise WebSocketError(str(error)) from error
+    try:
+        wire.send(head, until)
+        status, answered, _ = response_head(wire, until)
+        if status != 101:
+            raise HandshakeRefused(status)
+        accept = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest()).decode()
+        if answered.get("Sec-WebSocket-Accept") != accept:
+            raise WebSocketError("no WebSocket handshake")
+    except (OSError, Disconnected, InvalidResponse) as error:
+        wire.close()
+        raise WebSocketError(type(error).__name__) from error
+    except BaseException:
+        wire.close()
+        raise
+    return PlainSocket(wire, max_message)
+
+
+class PlainSocket:
+    """Implements ``Socket``. ``max_message``: bytes of one message."""
+
+    def __init__(self, wire: Wire, max_message: int) -> None:
+        self._wire = wire
+        self._max_message = max_message
+        self._opcode = CONTINUATION  # of the message whose fragments are coming
+        self._fragments = bytearray()
+
+    def receive(self, until: float) -> str | bytes | None:
         try:
-            self._socket = self._connect()
-        except websocket.WebSocketBadStatusException as error:
-            self._log(f"no socket here ({error.status_code}); asking the server instead")
-            temporary = error.status_code in TEMPORARY
-            self._next_try = time.monotonic() + self._pause if temporary else None
-        except Late:
-            self._log("no socket (the server does not answer); asking the server instead")
-            self._pause = LONGEST_PAUSE  # each further try would keep the run from being asked for
-            self._next_try = time.monotonic() + self._pause
-        except (websocket.WebSocketException, OSError, ValueError) as error:
-            self._log(f"no socket ({type(error).__name__}); asking the server instead")
-            self._next_try = time.monotonic() + self._pause
+            while True:
+                frame = self._next_frame(until)
+                message = self._message(*frame)
+                if message is not None:
+                    return message
+        except OutOfTime:
+            return None
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise WebSocketError(type(error).__name__) from error
+
+    def send_text(self, text: str) -> None:
+        self._send(TEXT, text.encode())
+
+    def close(self) -> None:
+        until = time.monotonic() + GOODBYE_SECONDS
+        with contextlib.suppress(WebSocketError):
+            self._send(CLOSE, (1000).to_bytes(2, "big"))
+            while self.receive(until) is not None:
+                pass
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        self._wire.close()
+
+    def _send(self, opcode: int, payload: bytes) -> None:
+        """Send one frame; a client masks it (RFC 6455 5.3)."""
+        size = len(payload)
+        if size <= MAX_CONTROL:
+            length = bytes([MASKED | size])
+        elif size < 2**16:
+            length = bytes([MASKED | 126]) + size.to_bytes(2, "big")
         else:
-            self.opened = time.monotonic()
-            return
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            length = bytes([MASKED | 127]) + size.to_bytes(8, "big")
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+        frame = bytes([FINAL | opcode]) + length + mask + masked
+        try:
+            self._wire.send(frame, time.monotonic() + SEND_SECONDS)
+        except (OSError, OutOfTime) as error:
+            raise WebSocketError(type(error).__name__) from error
+
+    def _next_frame(self, until: float) -> tuple[int, bool, bytes]:
+        """Opcode, whether it is the last of its message, and payload (RFC 6455 5.2)."""
+        self._need(2, until)
+        first, second = self._wire.buffer[:2]
+        opcode, final, size = first & 0x0F, bool(first & FINAL), second & 0x7F
+        if first & 0x70 or second & MASKED or opcode not in (0, 1, 2, 8, 9, 10):
+            raise WebSocketError("a frame that RFC 6455 does not allow")
+        head = 2
+        if size >= 126:
+            head = 4 if size == 126 else 10
+            self._need(head, until)
+            size = int.from_bytes(self._wire.buffer[2:head], "big")
+        if opcode >= CLOSE and (size > MAX_CONTROL or not final):
+            raise WebSocketError("a control frame that RFC 6455 does not allow")
+        if size + len(self._fragments) > self._max_message:
+            raise MessageTooLarge(f"a message of at least {size + len(self._fragments)} bytes")
+        self._need(head + size, until)
+        self._wire.take(head)
+        return opcode, final, self._wire.take(size)
+
+    def _need(self, count: int, until: float) -> None:
+        """Have that many bytes in the buffer."""
+        while len(self._wire.buffer) < count:
+            if not self._wire.fill(until):
+                raise EOFError("the connection was closed")
+
+    def _message(self, opcode: int, final: bool, payload: bytes) -> str | bytes | None:
+        """The message that this frame completes; control frames are answered."""
+        if opcode == PING:
+            self._send(PONG, payload)
+        elif opcode == CLOSE:
+            with contextlib.suppress(WebSocketError):
+                self._send(CLOSE, payload[:2])
+            raise WebSocketError("the server closed it")
+        if opcode >= CLOSE:
+            return None
+        if (opcode == CONTINUATION) is (self._opcode == CONTINUATION):
+            raise WebSocketError("fragments out of order")
+        self._opcode = opcode or self._opcode
+        self._fragments += payload
+        if not final:
+            return None
+        kind, content = self._opcode, bytes(self._fragments)
+        self._opcode = CONTINUATION
+        self._fragments.clear()
+        return content.decode() if kind == TEXT else content

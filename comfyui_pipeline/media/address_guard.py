@@ -1,9 +1,8 @@
-"""Connections that reach public addresses only, and those that the user let in.
+"""Connect to public addresses, and to those that DOWNLOAD_ALLOW names, only.
 
-The check and the connect are one step: a name is looked up once, every answer is judged, and the
-socket goes to those very addresses. So neither odd spellings (``2130706433``, ``0x7f.1``) nor a
-name that changes its answer between two look-ups gets past it. A separate module, because it
-imports urllib3 and a call without a download must not pay for that.
+A host name is resolved once; every address is checked, and the socket connects to one of these. So
+neither unusual spellings (``2130706433``, ``0x7f.1``) nor DNS rebinding gets past the check. A
+separate module, because it imports urllib3 and a call without a download must not pay for that.
 """
 
 from __future__ import annotations
@@ -26,32 +25,32 @@ from ..errors import DownloadRefused, SettingsError
 
 Address = IPv4Address | IPv6Address
 
-_USUAL_PORTS = (80, 443)
+_DEFAULT_PORTS = (80, 443)
 
-# Beyond what ``is_global`` refuses. IANA special-purpose registries, and addresses that clouds
-# answer on inside their own networks.
+# In addition to what ``is_global`` excludes: IANA special-purpose registries, and addresses that
+# cloud providers use inside their networks.
 _REFUSED_V4 = (
-    V4("192.0.0.0/24"),  # protocol assignments; 192.0.0.192 is Oracle's metadata
+    V4("192.0.0.0/24"),  # protocol assignments; 192.0.0.192 is Oracle's metadata service
     V4("192.88.99.0/24"),  # 6to4 relays
     V4("168.63.129.16/32"),  # Azure's wire server
     V4("240.0.0.0/4"),
 )
-_GLOBAL_V6 = V6("2000::/3")  # the only block of IPv6 given out so far
+_GLOBAL_V6 = V6("2000::/3")  # the only block that IANA has allocated
 _REFUSED_V6 = (
     V6("2001::/23"),  # Teredo, ORCHID, benchmarks
     V6("2001:db8::/32"),
-    V6("2002::/16"),  # 6to4: an IPv4 address in disguise
+    V6("2002::/16"),  # 6to4: contains an IPv4 address
     V6("3fff::/20"),
 )
-_TUNNEL_PROXY = V4("198.18.0.0/15")  # "fake IP" answers of TUN proxies such as Clash
+_TUNNEL_PROXY = V4("198.18.0.0/15")  # "fake IP" addresses of TUN proxies such as Clash
 
 
 def is_public(address: Address) -> bool:
-    """Whether this is an address of the public Internet and of nothing else."""
+    """Return whether an address belongs to the public Internet."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        # NAT64, IPv4-compatible and site-local addresses lie outside 2000::/3.
+        # NAT64, IPv4-compatible and site-local addresses are outside 2000::/3
         return (
             address in _GLOBAL_V6
             and address.is_global
@@ -66,13 +65,13 @@ def is_public(address: Address) -> bool:
 
 
 def _is_isatap(address: IPv6Address) -> bool:
-    """RFC 5214: the interface identifier holds an IPv4 address."""
+    """Whether the interface identifier contains an IPv4 address (RFC 5214)."""
     return (int(address) >> 32) & 0xFFFFFFFF in (0x00005EFE, 0x02005EFE)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of DOWNLOAD_ALLOW: a network or a host name, on one port or on all."""
+    """One entry of DOWNLOAD_ALLOW: a network or a host name, for one port or all."""
 
     network: V4 | V6 | None
     host: str
@@ -87,7 +86,7 @@ class Entry:
 
 
 def parse_allow(entries: tuple[str, ...]) -> tuple[Entry, ...]:
-    """Read DOWNLOAD_ALLOW. Raises SettingsError for an entry of no known form."""
+    """Parse DOWNLOAD_ALLOW. Raises SettingsError for an invalid entry."""
     return tuple(_parse_entry(entry.strip()) for entry in entries if entry.strip())
 
 
@@ -110,7 +109,7 @@ def _parse_entry(text: str) -> Entry:
 
 
 def normal_host(host: str) -> str:
-    """A host name in the form in which names are compared: ASCII, lower case, no last dot."""
+    """Return a host name for comparison: ASCII, lower case, without a trailing dot."""
     host = host.strip("[]").rstrip(".").lower()
     if not host.isascii():
         try:
@@ -121,13 +120,13 @@ def normal_host(host: str) -> str:
 
 
 class Expired(Exception):
-    """The download's whole time is over."""
+    """The time for the download is over."""
 
 
 class ConnectionGuard:
-    """One download's way through its redirects: who may be reached, until when, on which socket.
+    """Makes the connections of one download, including its redirects, until its deadline.
 
-    ``cancel`` may be called from another thread; it wakes a read that waits.
+    ``cancel`` may be called from another thread; it ends a read that is waiting.
     """
 
     def __init__(self, allow: tuple[Entry, ...], deadline: float, connect_seconds: float) -> None:
@@ -139,7 +138,7 @@ class ConnectionGuard:
         self._cancelled = False
 
     def remaining(self, at_most: float) -> float:
-        """Seconds until the deadline, at most this many. Raises Expired when there are none."""
+        """Return the seconds until the deadline, at most ``at_most``. Raises Expired after it."""
         left = self._deadline - time.monotonic()
         if left <= 0 or self._cancelled:
             raise Expired
@@ -152,23 +151,23 @@ class ConnectionGuard:
                 _shut_down(self._socket)
 
     def connect(self, host: str, port: int, shown: str) -> socket.socket:
-        """A connected socket to one of the host's addresses, all of them judged before.
+        """Return a socket connected to one of the host's addresses, after checking all of them.
 
         Raises DownloadRefused, ``socket.gaierror``, ``OSError`` of the last attempt, Expired.
         """
         self.remaining(0)
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
         for *_, target in found:
-            self._judge(host, port, str(target[0]), shown)
-        failure: OSError = OSError("the name has no address")
+            self._check(host, port, str(target[0]), shown)
+        failure: OSError = OSError("the host has no address")
         for family, kind, protocol, _, target in found:
             try:
-                return self._try(family, kind, protocol, target)
+                return self._connect(family, kind, protocol, target)
             except OSError as error:
                 failure = error
         raise failure
 
-    def _judge(self, host: str, port: int, text: str, shown: str) -> None:
+    def _check(self, host: str, port: int, text: str, shown: str) -> None:
         address = ip_address(text.partition("%")[0])
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
@@ -176,84 +175,84 @@ class ConnectionGuard:
             return
         if not is_public(address):
             raise DownloadRefused(
-                f"{shown} was not fetched: its host has a private address.",
+                f"{shown} was not downloaded: its host has a private address.",
                 _private_hint(address),
             )
-        if port not in _USUAL_PORTS:
+        if port not in _DEFAULT_PORTS:
             raise DownloadRefused(
-                f"{shown} was not fetched: port {port} is not one of the usual ones (80, 443).",
-                "Add host:port to DOWNLOAD_ALLOW in config.env if you trust it.",
+                f"{shown} was not downloaded: only the ports 80 and 443 are allowed, not {port}.",
+                "If you trust this server, add host:port to DOWNLOAD_ALLOW in config.env.",
             )
 
-    def _try(
+    def _connect(
         self, family: int, kind: int, protocol: int, target: tuple[object, ...]
     ) -> socket.socket:
-        wire = socket.socket(family, kind, protocol)
+        connection = socket.socket(family, kind, protocol)
         try:
-            wire.settimeout(self.remaining(self._connect_seconds))
-            wire.connect(target)
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(self.remaining(self._connect_seconds))
+            connection.connect(target)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 if self._cancelled:
                     raise Expired
-                self._socket = wire
+                self._socket = connection
         except BaseException:
-            wire.close()
+            connection.close()
             raise
-        return wire
+        return connection
 
 
 def _private_hint(address: Address) -> str:
     hint = "If that machine is yours, add its host to DOWNLOAD_ALLOW in config.env."
     if isinstance(address, IPv4Address) and address in _TUNNEL_PROXY:
-        hint += " A proxy with made-up addresses (198.18.x.x) answers here: let that network in."
+        hint += " A proxy answers with fake addresses here: allow the network 198.18.0.0/15."
     return hint
 
 
-def _shut_down(wire: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     try:
-        wire.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)
     except OSError:
         return
 
 
 class _Plain(HTTPConnection):
-    """An HTTP connection whose socket comes from a Visit."""
+    """An HTTP connection whose socket comes from a ConnectionGuard."""
 
-    visit: ConnectionGuard
+    guard: ConnectionGuard
     shown: str
 
     def _new_conn(self) -> socket.socket:
-        return self.visit.connect(self.host, self.port, self.shown)
+        return self.guard.connect(self.host, self.port, self.shown)
 
 
 class _Secure(HTTPSConnection):
-    """The same under TLS; name, SNI and certificate are checked as always."""
+    """The same with TLS; certificate and host name are verified as usual."""
 
-    visit: ConnectionGuard
+    guard: ConnectionGuard
     shown: str
 
     def _new_conn(self) -> socket.socket:
-        return self.visit.connect(self.host, self.port, self.shown)
+        return self.guard.connect(self.host, self.port, self.shown)
 
 
 def open_connection(
-    visit: ConnectionGuard,
+    guard: ConnectionGuard,
     scheme: str,
     host: str,
     port: int | None,
     shown: str,
     read_seconds: float,
 ) -> HTTPConnection:
-    """A connection that will reach ``host`` by way of ``visit``; nothing is sent yet.
+    """Return a connection to ``host`` that is not connected yet. Proxies and .netrc are not used.
 
-    Uses no proxy and no .netrc. ``shown`` names the URL in errors.
+    ``shown`` names the URL in errors.
     """
     if scheme == "http":
         plain = _Plain(host, port or 80, timeout=read_seconds)
-        plain.visit, plain.shown = visit, shown
+        plain.guard, plain.shown = guard, shown
         return plain
     context = ssl.create_default_context(cafile=certifi.where())
     secure = _Secure(host, port or 443, timeout=read_seconds, ssl_context=context)
-    secure.visit, secure.shown = visit, shown
+    secure.guard, secure.shown = guard, shown
     return secure

@@ -1,12 +1,11 @@
-"""Fetch one file from an address that somebody wrote: guarded, bounded, and by its own session.
+"""Download one file from a URL of the caller, within limits on size, time and redirects.
 
-What it will not do, and why, is in ``guard.py``; limits on size, time and redirects are here.
+Which addresses may be connected to is decided in ``address_guard.py``.
 """
 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from pathlib import Path
@@ -17,9 +16,9 @@ from input_server.light_dataclasses import dataclass
 from input_server.text_values import parse_count
 
 from ..errors import DownloadRefused, MediaError
+from .display import public_url
 from .download_cache import DownloadCache
 from .file_types import is_web_page
-from .sources import describe
 
 if TYPE_CHECKING:
     from urllib3 import HTTPHeaderDict
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 CHUNK = 64 * 1024
 MAX_URL = 4096
 MAX_LENGTH = 2**50
-"""Bytes; a longer Content-Length is no length."""
-MAX_HEAD = 64 * 1024
-"""Bytes of all headers of an answer."""
+"""Bytes; a larger Content-Length is ignored."""
+MAX_HEADER_BYTES = 64 * 1024
+"""Bytes of all headers of a response."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HEADERS = {
     "Accept": "image/*,*/*;q=0.5",
@@ -43,7 +42,11 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
-    """What may be fetched. Times in seconds, sizes in bytes."""
+    """What may be downloaded. Times in seconds, sizes in bytes.
+
+    ``allow``: DOWNLOAD_ALLOW, hosts, host:port or networks in addition to public ones. ``cache_dir``:
+    folder of the download cache; None disables it.
+    """
 
     allow: tuple[
         str, ...
@@ -57,84 +60,86 @@ class DownloadPolicy:
 
 
 def download(url: str, policy: DownloadPolicy, deadline: float | None = None) -> bytes:
-    """The bytes behind ``url``. ``deadline``: ``time.monotonic()`` at which to give up, if earlier.
+    """Return the content of ``url``. ``deadline``: ``time.monotonic()``, if earlier than the policy's.
 
-    Raises DownloadRefused for what the guard does not let through, MediaError when the fetch fails.
+    Raises DownloadRefused for what the policy forbids, MediaError when the download fails.
     """
     from . import address_guard
 
-    begun = time.monotonic()
-    end = begun + policy.total_seconds
+    started = time.monotonic()
+    end = started + policy.total_seconds
     end = end if deadline is None else min(end, deadline)
-    visit = address_guard.ConnectionGuard(
+    guard = address_guard.ConnectionGuard(
         address_guard.parse_allow(policy.allow), end, policy.connect_seconds
     )
-    alarm = threading.Timer(max(0.0, end - time.monotonic()), visit.cancel)
+    alarm = threading.Timer(max(0.0, end - time.monotonic()), guard.cancel)
     alarm.daemon = True
     alarm.start()
     first = url
     try:
         for _ in range(policy.max_redirects + 1):
-            content, target = _visit(url, policy, visit)
+            content, target = _request(url, policy, guard)
             if target is None:
                 return content
             url = next_hop(url, target)
     except address_guard.Expired:
-        raise _slow(first, end - begun, cut=end < begun + policy.total_seconds) from None
+        raise _slow(first, end - started, cut=end < started + policy.total_seconds) from None
     finally:
         alarm.cancel()
     raise DownloadRefused(
-        f"{describe(first)} was not fetched: it redirects more than {policy.max_redirects} times.",
-        "Give the picture's own address.",
+        f"{public_url(first)} was not downloaded: it redirects more than {policy.max_redirects} times.",
+        "Give the URL of the file itself.",
     )
 
 
-def _visit(url: str, policy: DownloadPolicy, visit: ConnectionGuard) -> tuple[bytes, str | None]:
-    """One request: the content, or where it redirects to."""
+def _request(url: str, policy: DownloadPolicy, guard: ConnectionGuard) -> tuple[bytes, str | None]:
+    """Send one request; return the content, or the URL of a redirect."""
     from http.client import HTTPException
 
     from urllib3.exceptions import HTTPError
 
     from . import address_guard
 
-    shown = describe(url)
+    shown = public_url(url)
     host, port, target = _parts(url, shown)
     cache = DownloadCache(policy.cache_dir)
-    kept = cache.get(url)
-    asked = {**HEADERS, **(kept.conditions if kept else {})}
-    wire = address_guard.open_connection(
-        visit, urlsplit(url).scheme.lower(), host, port, shown, policy.read_seconds
+    cached = cache.get(url)
+    headers = {**HEADERS, **(cached.request_headers if cached else {})}
+    connection = address_guard.open_connection(
+        guard, urlsplit(url).scheme.lower(), host, port, shown, policy.read_seconds
     )
     try:
-        wire.request("GET", target, headers=asked, preload_content=False, decode_content=False)
-        answer = wire.getresponse()
-        if answer.status in REDIRECTS and answer.headers.get("Location"):
-            return b"", answer.headers["Location"]
-        if answer.status == 304 and kept is not None:
-            if len(kept.content) > policy.max_bytes:
+        connection.request(
+            "GET", target, headers=headers, preload_content=False, decode_content=False
+        )
+        response = connection.getresponse()
+        if response.status in REDIRECTS and response.headers.get("Location"):
+            return b"", response.headers["Location"]
+        if response.status == 304 and cached is not None:
+            if len(cached.content) > policy.max_bytes:
                 raise _large(shown, policy)
-            return kept.content, None
-        if answer.status != 200:
+            return cached.content, None
+        if response.status != 200:
             raise MediaError(
-                f"{shown} was not fetched: the server answers {answer.status}.",
-                "Check the address; it may have expired or need a login.",
+                f"{shown} was not downloaded: its server returned status {response.status}.",
+                "Check the URL; it may have expired or need a login.",
             )
-        _check_head(answer.headers, shown, policy)
-        content = _body(answer, shown, policy, visit)
-    except (HTTPError, HTTPException, OSError, ssl.SSLError) as error:
-        visit.remaining(0)
+        _check_head(response.headers, shown, policy)
+        content = _body(response, shown, policy, guard)
+    except (HTTPError, HTTPException, OSError) as error:
+        guard.remaining(0)
         raise _failed(shown, error, policy) from error
-    except UnicodeError:  # of a library that encodes the host once more
+    except UnicodeError:  # urllib3 encodes the host again
         raise _invalid(shown) from None
     else:
-        cache.put(url, answer.headers, content)
+        cache.put(url, response.headers, content)
         return content, None
     finally:
-        wire.close()
+        connection.close()
 
 
 def _parts(url: str, shown: str) -> tuple[str, int | None, str]:
-    """Host, port and request target of an http(s) URL. Raises DownloadRefused for an odd one."""
+    """Host, port and request target of an http(s) URL. Raises DownloadRefused for an invalid one."""
     if len(url) > MAX_URL or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
         raise DownloadRefused(f"{shown} is not a valid URL.", "Percent-encode spaces in it.")
     try:
@@ -144,10 +149,12 @@ def _parts(url: str, shown: str) -> tuple[str, int | None, str]:
         raise _invalid(shown) from None
     if "@" in parts.netloc:
         raise DownloadRefused(
-            f"{shown} was not fetched: it holds a user name or password.", "Leave them out."
+            f"{shown} was not downloaded: it contains a user name or password.", "Remove these."
         )
     if parts.scheme.lower() not in ("http", "https"):
-        raise DownloadRefused(f"{shown} was not fetched.", "Only http and https URLs are.")
+        raise DownloadRefused(
+            f"{shown} was not downloaded: it is no http or https URL.", "Give an http(s) URL."
+        )
     host = _host(parts.hostname or "")
     if host is None or port == 0:
         raise _invalid(shown)
@@ -158,9 +165,9 @@ def _parts(url: str, shown: str) -> tuple[str, int | None, str]:
 
 
 def _host(name: str) -> str | None:
-    """A host name in ASCII as it can be looked up; None for one that cannot (RFC 1035, 2.3.4).
+    """A host name in ASCII; None for one that cannot be looked up (RFC 1035, 2.3.4).
 
-    Judged by the encoding that ``socket.getaddrinfo`` applies to it, which raises UnicodeError there.
+    Checked with the encoding that ``socket.getaddrinfo`` uses, which would raise UnicodeError later.
     """
     try:
         name.encode("idna")
@@ -174,100 +181,100 @@ def _invalid(shown: str) -> DownloadRefused:
 
 
 def next_hop(url: str, target: str) -> str:
-    """Where a redirect leads. Raises DownloadRefused for no URL, and from https to plain http."""
+    """Return the URL of a redirect. Raises DownloadRefused for an invalid one, and for https to http."""
     try:
-        if len(target) > MAX_URL:  # reading it takes time with the square of its length
+        if len(target) > MAX_URL:  # urljoin takes quadratic time
             raise ValueError
         following = urljoin(url, target)
         urlsplit(following)
     except ValueError:
         raise DownloadRefused(
-            f"{describe(url)} was not fetched: it redirects to what is not a valid URL.",
-            "Give the picture's own address.",
+            f"{public_url(url)} was not downloaded: it redirects to an invalid URL.",
+            "Give the URL of the file itself.",
         ) from None
     if urlsplit(url).scheme.lower() == "https" and urlsplit(following).scheme.lower() == "http":
         raise DownloadRefused(
-            f"{describe(url)} was not fetched: it redirects from https to plain http.",
-            "Give the picture's own address.",
+            f"{public_url(url)} was not downloaded: it redirects from https to plain http.",
+            "Give the URL of the file itself.",
         )
     return following
 
 
 def _check_head(headers: HTTPHeaderDict, shown: str, policy: DownloadPolicy) -> None:
-    if sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEAD:
+    if sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_BYTES:
         raise DownloadRefused(
-            f"{shown} was not fetched: its server sends too many headers.", "Check the address."
+            f"{shown} was not downloaded: its server sends too many headers.", "Check the URL."
         )
-    coding = headers.get("Content-Encoding", "identity").lower()
-    if coding not in ("identity", ""):
+    encoding = headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", ""):
         raise DownloadRefused(
-            f"{shown} was not fetched: its server insists on sending it compressed ({coding}).",
-            "Save the picture and give it as a file or a data: URI.",
+            f"{shown} was not downloaded: its server sent it compressed ({encoding}).",
+            "Download the file yourself and give its path or a data: URI.",
         )
     if (length_of(headers) or 0) > policy.max_bytes:
         raise _large(shown, policy)
 
 
 def length_of(headers: HTTPHeaderDict) -> int | None:
-    """Bytes that an answer promises; None when it promises none, or nothing that is a length."""
+    """Return the Content-Length in bytes; None when it is absent or invalid."""
     return parse_count(headers.get("Content-Length", "").strip(), at_most=MAX_LENGTH)
 
 
 def _body(
-    answer: BaseHTTPResponse, shown: str, policy: DownloadPolicy, visit: ConnectionGuard
+    response: BaseHTTPResponse, shown: str, policy: DownloadPolicy, guard: ConnectionGuard
 ) -> bytes:
-    """The body as it comes, at most ``max_bytes``; a slow drip ends at the deadline."""
+    """Read the body, at most ``max_bytes``, until the deadline."""
     content = bytearray()
     while True:
-        visit.remaining(0)
-        chunk = answer.read1(CHUNK)
+        guard.remaining(0)
+        chunk = response.read1(CHUNK)
         if not chunk:
             break
         content += chunk
         if len(content) > policy.max_bytes:
             raise _large(shown, policy)
-    visit.remaining(0)
-    if length_of(answer.headers) not in (None, len(content)):
-        raise MediaError(f"{shown} broke off before its end.", "Try again.")
+    guard.remaining(0)
+    if length_of(response.headers) not in (None, len(content)):
+        raise MediaError(f"{shown} was cut off.", "Try again.")
     if is_web_page(bytes(content[:4096])):
-        raise MediaError(
-            f"{shown} is a web page, not a picture.", "Give the address of the picture itself."
-        )
+        raise MediaError(f"{shown} is a web page, not a file.", "Give the URL of the file itself.")
     return bytes(content)
 
 
 def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
+    import ssl  # 6 ms, and only downloads need it
+
     from urllib3.exceptions import TimeoutError as Slow
 
     inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
     if isinstance(error, socket.gaierror):
-        what, hint = "its host name is not known", "Check the address."
+        what, hint = "its host name is unknown", "Check the URL."
     elif isinstance(error, (TimeoutError, Slow)):
-        what = f"its server said nothing for {policy.read_seconds:g} s"
-        hint = "Try again, or save the picture and give it as a file."
+        what = f"its server sent nothing for {policy.read_seconds:g} s"
+        hint = "Try again, or download the file yourself and give its path."
     elif isinstance(error, ssl.SSLError) or isinstance(inner, ssl.SSLError):
-        what, hint = "its certificate is not valid", "Check the address."
+        what, hint = "its certificate is invalid", "Check the URL."
     else:
-        what, hint = "the connection failed or broke off", "Check the address, or try again."
-    return MediaError(f"{shown} was not fetched: {what}.", hint)
+        what, hint = "the connection failed or was closed", "Check the URL, or try again."
+    return MediaError(f"{shown} was not downloaded: {what}.", hint)
 
 
 def _slow(url: str, seconds: float, *, cut: bool) -> MediaError:
-    """``seconds``: how long it had; ``cut``: the call's own limit left it no more."""
-    shown = describe(url)
+    """``seconds``: the time it had; ``cut``: the call's time limit left no more."""
+    shown = public_url(url)
     if cut:
         return MediaError(
-            f"{shown} was not fetched in the {max(0.0, seconds):.1f} s that this call's time limit "
-            "left for it.",
-            "Save the picture and give it as a file, or raise COMFYUI_TIMEOUT in config.env.",
+            f"{shown} was not downloaded in the {max(0.0, seconds):.1f} s that this call's time limit "
+            "left.",
+            "Download the file yourself and give its path, or raise COMFYUI_TIMEOUT in config.env.",
         )
     return MediaError(
-        f"{shown} was not fetched within {seconds:g} s.",
-        "Its server is too slow; save the picture and give it as a file.",
+        f"{shown} was not downloaded within {seconds:g} s.",
+        "Its server is too slow; download the file yourself and give its path.",
     )
 
 
 def _large(shown: str, policy: DownloadPolicy) -> DownloadRefused:
     return DownloadRefused(
-        f"{shown} is larger than {policy.max_bytes / 2**20:g} MB.", "Give a smaller picture."
+        f"{shown} is larger than {policy.max_bytes / 2**20:g} MB.", "Give a smaller file."
     )

@@ -1,6 +1,6 @@
-"""File names that every system takes, made of names that come from a server or a caller.
+"""Turn names from a server or a caller into file names that are valid on every system.
 
-Nothing that they say leads out of a folder.
+The results never lead out of a folder.
 """
 
 from __future__ import annotations
@@ -9,55 +9,50 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-_MAX_NAME_BYTES = 200  # most file systems take 255; the rest is room for a number
-_MAX_DEPTH = 16
-_MAX_READ = 1024  # characters looked at: sorting combining marks (NFC) takes time by their square
+from input_server.device_names import is_device_name
 
-_DEVICES = frozenset(
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
-    + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
-)
-_DISLIKED = frozenset('<>:"|?*/\\')
+_MAX_NAME_BYTES = 200  # most file systems allow 255; the rest is for a number
+_MAX_DEPTH = 16
+_MAX_READ = 1024  # characters: NFC normalization takes quadratic time for combining marks
+
+_FORBIDDEN = frozenset('<>:"|?*/\\')
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and Indic scripts, and of emoji
 _INVISIBLE_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
 _APOSTROPHES = frozenset("'’ʼ＇")
 
 
-def is_device_name(part: str) -> bool:
-    """Whether Windows takes this path segment for a device: ``con``, ``NUL.txt``, ``COM¹ .x``."""
-    return re.split(r"[.:]", part, maxsplit=1)[0].strip().upper() in _DEVICES
-
-
 def safe_name(name: str) -> str:
-    """A file name made of ``name`` that Linux, Windows and macOS take: one segment, never hidden.
+    """Return a file name that is valid on Linux, Windows and macOS: one segment, never hidden.
 
     Folders before the last slash or backslash are dropped; at most ``_MAX_NAME_BYTES`` bytes of
-    UTF-8, the extension kept; ``file`` when nothing remains. Idempotent.
+    UTF-8 remain, including the extension; ``file`` when nothing remains. Idempotent.
     """
     return _safe_part(re.split(r"[/\\]", name)[-1]) or "file"
 
 
 def safe_subfolder(sub: str) -> str:
-    """A relative folder made of ``sub``, forward slashes, no ``..``; empty for the root itself."""
+    """Return a relative folder with forward slashes, without ``..``; empty for the root itself."""
     parts = (_safe_part(part) for part in re.split(r"[/\\]", sub))
     return "/".join([part for part in parts if part][:_MAX_DEPTH])
 
 
 def _safe_part(part: str) -> str:
     if len(part) > _MAX_READ:
-        part = part[: _MAX_READ - 32] + part[-32:]  # an extension stays
+        part = part[: _MAX_READ - 32] + part[-32:]  # with the extension
     part = "".join(_safe_letter(letter) for letter in unicodedata.normalize("NFC", part))
     part = _shorten(unicodedata.normalize("NFC", part).strip(" .\u00a0\u3000"))
     return f"_{part}" if part and is_device_name(part) else part
 
 
 def _safe_letter(letter: str) -> str:
-    if letter in _DISLIKED:
+    if letter in _FORBIDDEN:
         return "_"
     category = unicodedata.category(letter)
     if category in ("Cc", "Cs", "Zl", "Zp"):
         return "_"
-    if category == "Cf" and letter not in _JOINERS:  # text direction marks disguise extensions
+    if (
+        category == "Cf" and letter not in _JOINERS
+    ):  # text direction marks can disguise an extension
         return ""
     return letter
 
@@ -74,11 +69,11 @@ def _shorten(part: str) -> str:
 
 
 def prefix_from_words(text: str, limit: int = 40) -> str:
-    """A file-name prefix from a prompt's own words, at most ``limit`` characters, in NFC.
+    """Return a file name prefix from the words of a prompt text: at most ``limit`` characters, NFC.
 
-    Letters and digits of every script stay with their marks; spaces and punctuation become one
-    ``_``. Empty when nothing remains. No cut separates a letter from its marks, and a cut falls
-    between words where that costs less than half.
+    Letters and digits of every script and their combining marks remain; spaces and punctuation become
+    one ``_``. Empty when nothing remains. It is cut between words if that costs less than half, and
+    never between a letter and its marks.
     """
     text = unicodedata.normalize("NFC", "".join(_word_letters(text[:_MAX_READ])))
     text = _cut(text.strip("_-"), limit).strip("_-")
@@ -88,7 +83,7 @@ def prefix_from_words(text: str, limit: int = 40) -> str:
 
 
 def _word_letters(text: str) -> Iterable[str]:
-    """The kept letters one by one, with a single ``_`` for whatever stood between words."""
+    """The letters that remain, with a single ``_`` between words."""
     last = "_"
     for letter in unicodedata.normalize("NFC", text):
         category = unicodedata.category(letter)
@@ -96,7 +91,7 @@ def _word_letters(text: str) -> Iterable[str]:
             continue
         if category[0] == "M":
             if last in "_-" or _selects_a_variant(letter):
-                continue  # nothing that it could stand on
+                continue  # there is no letter for it to combine with
         elif letter == "-" and last not in "_-":
             pass
         elif category[0] not in "LN":

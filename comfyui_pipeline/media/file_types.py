@@ -1,7 +1,7 @@
-"""Recognise a file by its own bytes.
+"""Detect the type of a file from its content.
 
-Names and ``Content-Type`` headers are never asked: both come from strangers. Nothing is decoded
-here; ``pictures.py`` does that, ``measures.py`` asks films and sounds for their length.
+Names and ``Content-Type`` headers are ignored, as both come from untrusted sources. Nothing is
+decoded here: ``image_decode.py`` does that, ``media_info.py`` reads the size of videos and audio.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from typing import BinaryIO, Literal
 
 from input_server.light_dataclasses import dataclass
 
+from .display import kilobytes
+
 MAX_IMAGE_BYTES = 50 * 2**20
 MAX_FILE_BYTES = 200 * 2**20
 """Largest input of any other kind: video, sound, 3D."""
 
-_HEAD = 64 * 1024  # bytes that are enough to recognise anything below
-_MAX_JSON = 2**20  # larger texts are not parsed to find out whether they are JSON
+_HEAD = 64 * 1024  # bytes that are enough to detect every type below
+_MAX_JSON = 2**20  # bytes; larger texts are not parsed to find out whether they are JSON
 
 InputKind = Literal["image", "animation", "mask", "video", "audio", "file"]
-"""What an input takes. An ``animation`` is a picture that may have several frames, a ``mask`` one
-whose see-through parts are what counts."""
+"""What a node's input takes. An ``animation`` is an image that may have several frames, a ``mask`` an
+image of which the transparent parts count."""
 
 MAX_BYTES: dict[str, int] = {
     "image": MAX_IMAGE_BYTES,
@@ -31,17 +33,17 @@ MAX_BYTES: dict[str, int] = {
     "audio": MAX_FILE_BYTES,
     "file": MAX_FILE_BYTES,
 }
-"""Largest input by what is wanted."""
+"""Largest input file by what the input takes."""
 
 KindName = Literal["image", "video", "audio", "3d", "text", "file"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a file is. ``None`` where a measure is unknown or has no meaning.
+    """The type of a file, and its size and duration where they are known and make sense.
 
-    ``extension`` begins with a dot and is empty for an unknown file. ``width`` and ``height`` in
-    pixels, ``seconds`` for what plays. ``note``: what a reader should know of this very file.
+    ``extension`` begins with a dot and is empty for an unknown type. ``width`` and ``height`` in
+    pixels; ``seconds`` for videos, audio and animated images. ``note``: a remark on this file.
     """
 
     kind: KindName
@@ -116,50 +118,67 @@ _ISO_BRANDS: dict[bytes, Kind] = {
 }
 
 
-def recognise(file: BinaryIO) -> Kind:
-    """What this file is, by its first bytes; leaves ``file`` at its beginning.
+def detect(file: BinaryIO) -> Kind:
+    """Return the type of a file from its first bytes; leaves ``file`` at its beginning.
 
-    Never raises for content it does not know: kind ``file``, format ``unknown``.
+    Unknown content has the kind ``file`` and the format ``unknown``.
     """
     file.seek(0)
     head = file.read(_HEAD)
-    whole = len(head) < _HEAD or not file.read(1)
+    is_all = len(head) < _HEAD or not file.read(1)
     file.seek(0)
-    kind = _by_magic(head) or _by_text(head, file, whole)
+    kind = _by_signature(head) or _by_text(head, file, is_all)
     file.seek(0)
     return kind
 
 
-def of_bytes(content: bytes) -> Kind:
+def detect_bytes(content: bytes) -> Kind:
     """The same for bytes in memory."""
-    return recognise(BytesIO(content))
+    return detect(BytesIO(content))
 
 
 def is_known(head: bytes) -> bool:
-    """Whether bytes surely begin like a picture, a film, a sound or a 3D file.
+    """Return whether bytes certainly begin an image, video, audio, 3D or other known file.
 
-    Signs of two bytes do not count: other text in base64 has them too.
+    Signatures of two bytes do not count: arbitrary text decoded as base64 has them too.
     """
-    kind = _by_magic(head)
+    kind = _by_signature(head)
     return (
         kind is not None and head[:2] not in (b"\xff\xf1", b"\xff\xf9") and kind is not _MP3
     ) or (head[:3] == b"ID3")
 
 
 def is_web_page(content: bytes) -> bool:
-    """Whether the bytes begin like an HTML page."""
+    """Return whether the bytes begin an HTML page."""
     return _looks_like_html(content[:_HEAD])
 
 
-def a(kind: Kind) -> str:
-    """The kind in words for an error: ``a picture``."""
-    words = {"image": "a picture", "video": "a video", "audio": "a sound", "3d": "a 3D file"}
-    if kind.kind in words:
-        return words[kind.kind]
-    return f"a text ({kind.format})" if kind.kind == "text" else f"{kind.format.upper()} data"
+_KIND_NAMES = {
+    "image": "an image",
+    "video": "a video",
+    "audio": "an audio file",
+    "3d": "a 3D file",
+    "file": "a file",
+}
+_TEXT_NAMES = {"html": "a web page", "json": "JSON", "svg": "an SVG drawing"}
 
 
-def _by_magic(head: bytes) -> Kind | None:
+def describe_kind(kind: Kind, size: int | None = None) -> str:
+    """Return a type for a reader: ``a video (mp4)``, ``JSON``, ``12 bytes of an unknown format``.
+
+    ``size``: the bytes of the file, if they are known.
+    """
+    if size == 0:
+        return "0 bytes"
+    if kind.kind == "text":
+        return _TEXT_NAMES.get(kind.format, "a text file")
+    if kind.format == "unknown":
+        amount = "data" if size is None else kilobytes(size)
+        return f"{amount} of an unknown format"
+    return f"{_KIND_NAMES[kind.kind]} ({kind.format})"
+
+
+def _by_signature(head: bytes) -> Kind | None:
     for prefix, kind in _PREFIXES:
         if head.startswith(prefix):
             return kind
@@ -182,7 +201,7 @@ def _by_magic(head: bytes) -> Kind | None:
 
 
 def _by_brands(head: bytes) -> Kind:
-    """``mif1`` and ``msf1`` say only that it is an image; how it is coded, another brand says
+    """``mif1`` and ``msf1`` only say that it is an image; the compatible brands say how it is coded
     (ISO/IEC 23008-12, 10.2).
     """
     kind = _ISO_BRANDS.get(head[8:12], _MP4)
@@ -194,9 +213,10 @@ def _by_brands(head: bytes) -> Kind:
 
 
 def _is_bmp(head: bytes) -> bool:
-    """Two letters are too weak a sign: the header's length must be one of the known ones too."""
-    known = (12, 16, 40, 52, 56, 64, 108, 124)
-    return len(head) >= 26 and head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in known
+    """Two letters are not enough: the length of the header must be one of the known ones, too."""
+    lengths = (12, 16, 40, 52, 56, 64, 108, 124)
+    header = int.from_bytes(head[14:18], "little")
+    return len(head) >= 26 and head[:2] == b"BM" and header in lengths
 
 
 def _looks_like_html(head: bytes) -> bool:
@@ -206,8 +226,8 @@ def _looks_like_html(head: bytes) -> bool:
     return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
 
 
-def _by_text(head: bytes, file: BinaryIO, whole: bool) -> Kind:
-    text = _as_text(head, whole)
+def _by_text(head: bytes, file: BinaryIO, is_all: bool) -> Kind:
+    text = _as_text(head, is_all)
     if text is None:
         return _UNKNOWN
     if _looks_like_html(head):
@@ -221,12 +241,12 @@ def _by_text(head: bytes, file: BinaryIO, whole: bool) -> Kind:
     return Kind("text", "plain", ".txt", "text/plain")
 
 
-def _as_text(head: bytes, whole: bool) -> str | None:
-    """The head as UTF-8 text; None when it is empty or binary. A cut last letter is forgiven."""
+def _as_text(head: bytes, is_all: bool) -> str | None:
+    """The beginning as UTF-8 text; None when it is empty or binary. Its last character may be cut."""
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if whole or error.start < len(head) - 3 or error.reason != "unexpected end of data":
+        if is_all or error.start < len(head) - 3 or error.reason != "unexpected end of data":
             return None
         text = head[: error.start].decode("utf-8-sig")
     if not text or any(letter < " " and letter not in "\t\n\r\f\x1b" for letter in text):

@@ -1,7 +1,7 @@
-"""Whether a file has the image data that its head promises, read without decoding anything.
+"""Check the structure of image files without decoding them.
 
-For formats that no decoder is at hand for, and for images that are too large to be decoded. Every
-function reads a seekable file, never raises for broken content, and keeps to constant memory.
+For formats without a decoder, and for images that are too large to decode. Every function reads a
+seekable file in constant memory and does not raise for broken content.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
+from input_server.images import containers
 from input_server.light_dataclasses import dataclass
 
 BLOCK = 2**18
-MOST_STEPS = 100_000
-"""Chunks, boxes, directory entries or strips that are looked at."""
+"""Bytes that are read at once."""
+MAX_STEPS = 100_000
+"""Chunks, boxes, directory entries or strips that are read."""
+_END_OF_IMAGE = b"\xff\xd9"  # ITU-T T.81, table B.1
 
 
 @dataclass(frozen=True, slots=True)
 class Gif:
-    """What the blocks of a GIF say. ``width`` and ``height`` hold every frame, as decoders widen
-    their canvas for one that reaches beyond it. ``ended``: the trailer is there.
+    """Size and frames of a GIF. ``width`` and ``height`` contain every frame, as decoders enlarge
+    their canvas for a frame that reaches beyond it. ``ended``: the trailer was found.
     """
 
     width: int
@@ -31,8 +34,8 @@ class Gif:
     ended: bool
 
 
-def gif(file: BinaryIO, most_frames: int) -> Gif:
-    """Count the frames of a GIF, at most ``most_frames`` (GIF89a specification, 17 to 27)."""
+def gif(file: BinaryIO, max_frames: int) -> Gif:
+    """Return size and number of frames of a GIF, at most ``max_frames`` (GIF89a specification, 17 to 27)."""
     file.seek(0)
     head = file.read(13)
     if len(head) < 13:
@@ -40,7 +43,7 @@ def gif(file: BinaryIO, most_frames: int) -> Gif:
     width, height, flags = struct.unpack("<HHB", head[6:11])
     file.seek(_palette(flags), 1)
     frames = 0
-    while frames < most_frames:
+    while frames < max_frames:
         mark = file.read(1)
         if mark == b"!":
             file.seek(1, 1)
@@ -76,26 +79,17 @@ def _skip_blocks(file: BinaryIO) -> bool:
 
 
 def webp_size(file: BinaryIO) -> tuple[int, int] | None:
-    """Width and height of a WebP, which a decoder sets aside before it is asked (RFC 9649, 2)."""
+    """Return width and height of a WebP in pixels; None when its header is broken."""
     file.seek(0)
     head = file.read(30)
-    kind, body = head[12:16], head[20:]
-    if kind == b"VP8X" and len(body) >= 10:
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L" and len(body) >= 5 and body[0] == 0x2F:
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 " and len(body) >= 10 and body[3:6] == b"\x9d\x01\x2a":
-        wide, high = struct.unpack("<HH", body[6:10])
-        return wide & 0x3FFF, high & 0x3FFF
-    return None
+    return containers.webp_size(head[12:16], head[20:30])
 
 
 # -- complete or not -------------------------------------------------------------------------------
 
 
 def is_complete(form: str, file: BinaryIO) -> bool:
-    """Whether an image of a usual format reaches its end, by its structure alone."""
+    """Return whether a PNG, JPEG, WebP, GIF or BMP is complete by its structure; True for others."""
     check = COMPLETE.get(form)
     try:
         return check is None or check(file)
@@ -104,7 +98,7 @@ def is_complete(form: str, file: BinaryIO) -> bool:
 
 
 def _png(file: BinaryIO) -> bool:
-    """Every chunk with its checksum, and as many rows as the head says (PNG, 3rd edition, 5 and 9)."""
+    """Every chunk has its checksum, and the rows are as many as IHDR says (PNG 3rd edition, 5, 9)."""
     rows = 0
     left = None
     inflate = zlib.decompressobj()
@@ -121,7 +115,7 @@ def _png(file: BinaryIO) -> bool:
 
 
 def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Chunks, those of image data in pieces. Raises ValueError for a wrong checksum."""
+    """The chunks, large ones in pieces. Raises ValueError for a wrong checksum."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         left, name = struct.unpack(">I4s", head)
@@ -134,33 +128,10 @@ def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
                 break
             yield name, data
         if left or file.read(4) != struct.pack(">I", check):
-            raise ValueError("a chunk is cut off or damaged")
+            raise ValueError("a chunk is cut off or broken")
         if name == b"IEND":
             yield name, b""
             return
-
-
-MOST_TEXT = 2**20
-"""Bytes of one text that Pillow takes (PngImagePlugin.MAX_TEXT_CHUNK); ComfyUI takes more."""
-TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
-
-
-def png_without_texts(content: bytes) -> bytes:
-    """The same PNG without its texts, where one is long or packed; else the very same bytes."""
-    at, kept, dropped, long = 8, [content[:8]], 0, False
-    for _ in range(MOST_STEPS):
-        size, name = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
-        if len(name) < 4 or at + 12 + size > len(content):
-            break
-        if name in TEXTS:
-            dropped += size
-            long = long or size > MOST_TEXT or (name != b"tEXt" and size > 1000)
-        else:
-            kept.append(content[at : at + 12 + size])
-        at += 12 + size
-    if not (long or dropped > 32 * MOST_TEXT):
-        return content
-    return b"".join([*kept, content[at:]])
 
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -176,7 +147,7 @@ ADAM7 = (
 
 
 def _png_bytes(head: bytes) -> int:
-    """Bytes of all rows with their filter bytes."""
+    """Bytes of all rows including their filter bytes, from the content of IHDR."""
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", head[:13])
     bits = depth * CHANNELS.get(color, 0)
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
@@ -189,26 +160,24 @@ def _png_bytes(head: bytes) -> int:
 
 
 def _jpeg(file: BinaryIO) -> bool:
-    """A scan, and the mark of the end in the last bytes (ITU T.81, B.1.1)."""
-    return jpeg_has_scan(file) and b"\xff\xd9" in _tail(file, BLOCK)
+    """It has a scan, and the end marker near its end (ITU-T T.81, B.1.1)."""
+    return jpeg_has_scan(file) and _END_OF_IMAGE in _tail(file, BLOCK)
 
 
 def jpeg_has_scan(file: BinaryIO) -> bool:
-    """Whether a scan begins and has data: a header alone shows nothing."""
-    file.seek(2)
-    for _ in range(MOST_STEPS):
-        mark = file.read(2)
-        if len(mark) < 2 or mark[0] != 0xFF:
-            return False
-        if mark[1] == 0xFF:
-            file.seek(-1, 1)
-            continue
-        length = int.from_bytes(file.read(2), "big")
-        if mark[1] == 0xDA:
-            file.seek(length - 2, 1)
-            data = file.read(16)
-            return len(data) > 2 and not data.startswith(b"\xff\xd9")
-        file.seek(max(0, length - 2), 1)
+    """Return whether a JPEG has a scan with data, and not only a header."""
+
+    def read(offset: int, length: int) -> bytes:
+        file.seek(offset)
+        return file.read(length)
+
+    try:
+        for segment in containers.jpeg_segments(read):
+            if segment.marker == containers.SOS:
+                data = read(segment.start + segment.length, 16)
+                return len(data) > 2 and not data.startswith(_END_OF_IMAGE)
+    except (struct.error, ValueError):
+        return False
     return False
 
 
@@ -219,12 +188,12 @@ def _webp(file: BinaryIO) -> bool:
 
 
 def _gif_complete(file: BinaryIO) -> bool:
-    found = gif(file, MOST_STEPS)
-    return found.frames > 0 and (found.ended or found.frames == MOST_STEPS)
+    found = gif(file, MAX_STEPS)
+    return found.frames > 0 and (found.ended or found.frames == MAX_STEPS)
 
 
 def _bmp(file: BinaryIO) -> bool:
-    """Uncompressed rows are all there (BITMAPINFOHEADER)."""
+    """All rows of an uncompressed BMP are present (BITMAPINFOHEADER)."""
     file.seek(0)
     head = file.read(34)
     start = int.from_bytes(head[10:14], "little")
@@ -250,7 +219,7 @@ COMPLETE: Mapping[str, Callable[[BinaryIO], bool]] = MappingProxyType(
 
 
 def has_image_data(form: str, file: BinaryIO) -> bool:
-    """Whether a TIFF, PSD, EXR, AVIF or HEIC holds image data behind its head; True for others."""
+    """Return whether a TIFF, PSD, EXR, AVIF or HEIC has image data after its header; True for others."""
     check = DATA.get(form)
     try:
         return check is None or check(file)
@@ -259,7 +228,7 @@ def has_image_data(form: str, file: BinaryIO) -> bool:
 
 
 def _tiff(file: BinaryIO) -> bool:
-    """The first directory names strips or tiles that lie inside the file (TIFF 6.0, 8; BigTIFF)."""
+    """The first directory names strips or tiles inside the file (TIFF 6.0, 8; BigTIFF)."""
     end = file.seek(0, 2)
     file.seek(0)
     head = file.read(16)
@@ -278,7 +247,7 @@ def _tiff(file: BinaryIO) -> bool:
     )
     form, size = (f"{order}HHQ8s", 20) if big else (f"{order}HHI4s", 12)
     entries = {}
-    for _ in range(min(count, MOST_STEPS)):
+    for _ in range(min(count, MAX_STEPS)):
         tag, kind, values, inline = struct.unpack(form, file.read(size))
         entries[tag] = (kind, values, inline)
     for offsets, lengths in ((273, 279), (324, 325)):
@@ -293,7 +262,7 @@ def _tiff(file: BinaryIO) -> bool:
 def _tiff_values(file: BinaryIO, order: str, big: bool, entry: tuple[int, int, bytes]) -> list[int]:
     kind, count, inline = entry
     letter = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}[kind]
-    count = min(count, MOST_STEPS)
+    count = min(count, MAX_STEPS)
     length = struct.calcsize(letter) * count
     if length > len(inline):
         file.seek(struct.unpack(f"{order}{'Q' if big else 'I'}", inline)[0])
@@ -316,7 +285,7 @@ def _exr(file: BinaryIO) -> bool:
     """Attributes up to an empty name, then a table of offsets and pixels (OpenEXR file layout)."""
     end = file.seek(0, 2)
     file.seek(8)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         name = _text(file)
         if not name:
             return file.tell() + 16 < end
@@ -330,15 +299,15 @@ def _text(file: BinaryIO) -> bytes:
     while (letter := file.read(1)) not in (b"", b"\0"):
         text += letter
         if len(text) > 255:
-            raise ValueError("no attribute name is so long")
+            raise ValueError("the attribute name is too long")
     return text
 
 
 def _iso(file: BinaryIO) -> bool:
-    """A description of items or tracks, and data that lies in the file (ISO/IEC 14496-12, 23008-12)."""
+    """It describes items or tracks and contains their data (ISO/IEC 14496-12, 23008-12)."""
     end = file.seek(0, 2)
     start, names, data = 0, set(), 0
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         if start + 8 > end:
             break
         file.seek(start)

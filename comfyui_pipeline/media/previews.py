@@ -1,4 +1,4 @@
-"""Results small enough to be shown to a model inside the answer."""
+"""Images inside the response, for models that can see: ``data:`` URIs of results."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from pathlib import Path
 from input_server.light_dataclasses import dataclass, field
 
 from ..errors import ToolError
-from . import file_types
-from . import images as pictures
+from . import file_types, image_convert
+from .image_decode import ImageTooLarge
 from .image_memory import ImageMemory
 
-EACH = 200 * 1024
-"""Bytes of one small copy."""
-TOGETHER = 1024 * 1024
-"""Characters of all pictures of one answer: hosts search their whole buffer at every chunk of it."""
-MOST = 20
-"""Pictures of one answer."""
+MAX_COPY_BYTES = 200 * 1024
+"""Bytes of one reduced copy."""
+MAX_CHARACTERS = 1024 * 1024
+"""Characters of all images: hosts search their buffer from the start at every chunk they read."""
+MAX_IMAGES = 20
 SMALL = ((768, 82), (768, 60), (512, 60), (384, 50), (256, 40))
-WHOLE = ((4096, 90), (4096, 75), (2048, 80), (1536, 78), (1024, 78))
-"""Longest side in pixels and WebP quality, tried in turn until the picture is small enough."""
+LARGE = ((4096, 90), (4096, 75), (2048, 80), (1536, 78), (1024, 78))
+"""Longest side in pixels and WebP quality, tried in turn until the copy is small enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Previews:
-    """``data:`` URIs of the pictures, how many had to be made smaller or left out, and of those
-    left out which could not be decoded (file name -> the reason).
+    """The images of a response.
+
+    ``uris``: their ``data:`` URIs; ``reduced``: how many are smaller copies although the full images
+    were requested; ``left_out``: how many images are not shown; ``failed``: path -> why the image
+    could not be decoded.
     """
 
     uris: tuple[str, ...]
@@ -37,70 +39,75 @@ class Previews:
     failed: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-def show(files: Sequence[Path], *, full: bool, memory: ImageMemory | None = None) -> Previews:
-    """The pictures for the answer: as they are (``full``, as far as they fit), or as small copies.
+def build_previews(
+    files: Sequence[Path], *, full: bool, memory: ImageMemory | None = None
+) -> Previews:
+    """Return images for the response: unchanged where they fit (``full``), or as small copies.
 
-    At most ``MOST`` of them. Never raises: a picture of which there can be no copy is named in
-    ``failed``.
+    Never raises: an image that cannot be decoded is listed in ``failed``.
     """
     memory = memory or ImageMemory()
-    chosen = files[:MOST]
-    left, shown, reduced, failed = TOGETHER, list[str](), 0, dict[str, str]()
+    chosen = files[:MAX_IMAGES]
+    left, uris, reduced, failed = MAX_CHARACTERS, list[str](), 0, dict[str, str]()
     for place, file in enumerate(chosen):
         share = left // (len(chosen) - place)
         try:
-            uri = _as_it_is(file, share) if full else None
+            uri = _unchanged(file, share) if full else None
             if uri is None:
-                uri = _copy(file, share if full else min(share, _encoded(EACH)), memory, full=full)
+                limit = share if full else min(share, _uri_length(MAX_COPY_BYTES))
+                uri = _copy(file, limit, memory, full=full)
                 reduced += full and uri is not None
-        except Exception as error:  # decoders raise anything; the file itself is not in doubt
-            failed[str(file)] = reason(error)
+        except Exception as error:  # decoders raise anything; the file itself is stored
+            failed[str(file)] = failure_reason(error)
             continue
         if uri is not None:
-            shown.append(uri)
+            uris.append(uri)
             left -= len(uri)
-    return Previews(tuple(shown), reduced, len(files) - len(shown), failed)
+    return Previews(tuple(uris), reduced, len(files) - len(uris), failed)
 
 
-def reason(error: Exception) -> str:
-    """Why there is no copy, in words."""
-    if isinstance(error, pictures.ImageTooLarge):
+def failure_reason(error: Exception) -> str:
+    """Why there is no preview, as the second half of a sentence."""
+    if isinstance(error, ImageTooLarge):
         return error.why
     if isinstance(error, ToolError):
         return error.message
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"it cannot be decoded here ({type(error).__name__})"
+    return f"it cannot be decoded ({type(error).__name__})"
 
 
-def _as_it_is(file: Path, most: int) -> str | None:
+def _unchanged(file: Path, limit: int) -> str | None:
+    """The file itself, if that has at most ``limit`` characters."""
     try:
-        if _encoded(file.stat().st_size) > most:
+        if _uri_length(file.stat().st_size) > limit:
             return None
         content = file.read_bytes()
     except OSError:
         return None
-    return _uri(file_types.of_bytes(content).mime, content)
+    return _uri(file_types.detect_bytes(content).mime, content)
 
 
-def _copy(file: Path, most: int, memory: ImageMemory, *, full: bool) -> str | None:
-    """A WebP of the first frame with at most ``most`` characters; None where that is impossible."""
-    from PIL import Image
+def _copy(file: Path, limit: int, memory: ImageMemory, *, full: bool) -> str | None:
+    """A WebP of the first frame with at most ``limit`` characters; None when no size fits."""
+    # without WebPImagePlugin, saving imports all of Pillow's formats (20 ms)
+    from PIL import WebPImagePlugin  # noqa: F401
+    from PIL.Image import Resampling
 
-    sizes = (*WHOLE, *SMALL) if full else SMALL
+    sizes = (*LARGE, *SMALL) if full else SMALL
     with file.open("rb") as content:
-        shown = pictures.first_frame(content, file.name, sizes[0][0], memory)
+        frame = image_convert.first_frame(content, file.name, sizes[0][0], memory)
     for side, quality in sizes:
-        shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+        frame.thumbnail((side, side), Resampling.LANCZOS)
         buffer = BytesIO()
-        shown.save(buffer, "WEBP", quality=quality)
-        if _encoded(buffer.tell()) <= most:
+        frame.save(buffer, "WEBP", quality=quality)
+        if _uri_length(buffer.tell()) <= limit:
             return _uri("image/webp", buffer.getvalue())
     return None
 
 
-def _encoded(size: int) -> int:
-    """Characters of a ``data:`` URI of so many bytes."""
+def _uri_length(size: int) -> int:
+    """Characters of a ``data:`` URI of ``size`` bytes."""
     return 4 * -(-size // 3) + 24
 
 

@@ -1,31 +1,32 @@
-"""Bring one input file to where the server's loader finds it, under a name made of its content."""
+"""Put input files into the server's input folder, under names made from their content."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import Protocol
 
+from input_server.atomic import atomic_file
 from input_server.light_dataclasses import dataclass
 
 from ..errors import MediaError
-from . import file_types, images
-from .atomic import atomic_file
+from . import file_types, image_masks
+from .allowed_folders import open_regular_file
+from .display import shorten
 from .download import DownloadPolicy, download
 from .file_types import MAX_FILE_BYTES, InputKind, Kind
+from .image_convert import image_size, prepare_image
 from .image_memory import ImageMemory
-from .sources import FORMS, AllowedFolders, Inline, LocalFile, ServerFile, Url, describe, recognise
+from .sources import FORMS, Inline, ServerFile, Source, Url
 
 SUBFOLDER = "comfyui-plugin"
-"""Below the server's input folder, so that users' own files there are never touched."""
+"""Subfolder of the server's input folder, so that files of its users are never touched."""
 
 
 class InputFolder(Protocol):
-    """What placing needs of a server."""
+    """The server's input folder. ``value``: ``sub/name.png``, as a loader node takes it."""
 
     def upload(self, content: bytes, name: str, subfolder: str) -> str: ...
 
@@ -38,129 +39,118 @@ class InputFolder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlacedFile:
-    """``value`` is what a loader node's input takes; ``size`` in bytes."""
+    """A file in the server's input folder. ``value`` is what a loader node's input takes.
+
+    ``origin``: the source for a reader; ``size`` in bytes; ``notes``: how the file was converted.
+    """
 
     value: str
     origin: str
     kind: Kind | None = None
     sha256: str = ""
     size: int = 0
-    notes: tuple[str, ...] = ()  # what was done to the file for the server to take it
+    notes: tuple[str, ...] = ()
 
 
 def place(
-    value: str,
+    source: Source,
     server: InputFolder,
-    places: AllowedFolders,
     policy: DownloadPolicy,
     *,
-    wanted: InputKind = "image",
+    accepts: InputKind = "image",
     max_side: int | None = None,
     input_dir: Path | None = None,
     deadline: float | None = None,
     memory: ImageMemory | None = None,
 ) -> PlacedFile:
-    """Fetch or read what ``value`` names, look at it, and put it into the server's input folder.
+    """Fetch or read a file, check and convert it, and put it into the server's input folder.
 
-    ``wanted``: what the input takes. ``max_side``: a longer picture is shrunk to that many pixels.
-    ``input_dir``: that folder, when it is on this machine. ``deadline``: ``time.monotonic()``.
-    ``memory``: what decoding may take.
+    ``accepts``: what the node's input takes. ``max_side``: pixels to which a larger image is reduced.
+    ``input_dir``: the server's input folder, when it is on this machine. ``deadline``:
+    ``time.monotonic()``. ``memory``: the memory for decoding.
     Raises MediaError, DownloadRefused, and what ``server`` raises.
     """
-    source = recognise(value, places)
-    shown = describe(value)
+    shown = source.shown
     if isinstance(source, ServerFile):
-        return _on_server(source.name, server, places, shown)
-    content = _content(source, policy, deadline, shown)
-    if wanted in ("image", "animation", "mask"):
-        picture = images.prepare_image(
-            content, shown, max_side=max_side, animated=wanted == "animation", memory=memory
+        return _on_server(source, server)
+    content = read(source, policy, deadline)
+    if accepts in ("image", "animation", "mask"):
+        image = prepare_image(
+            content, shown, max_side=max_side, animated=accepts == "animation", memory=memory
         )
-        if wanted == "mask":
-            picture = images.as_mask(picture, shown, memory)
-        content, kind, done = picture.content, picture.kind, picture.done
+        if accepts == "mask":
+            image = image_masks.as_mask(image, shown, memory)
+        content, kind, done = image.content, image.kind, image.done
     else:
-        kind, done = _checked(content, shown, wanted), ()
+        kind, done = _checked_kind(content, shown, accepts), ()
     digest = hashlib.sha256(content).hexdigest()
-    placed = _put(content, digest[:32] + kind.extension, server, input_dir)
+    value = _put(content, digest[:32] + kind.extension, server, input_dir)
     notes = (f"{shown} was {', '.join(done)}",) if done else ()
-    return PlacedFile(placed, shown, kind, digest, len(content), notes)
+    return PlacedFile(value, shown, kind, digest, len(content), notes)
 
 
 def place_masked(
-    mask: str,
-    picture: str,
+    mask: Source,
+    image: str,
     server: InputFolder,
-    places: AllowedFolders,
     policy: DownloadPolicy,
     deadline: float | None = None,
     memory: ImageMemory | None = None,
 ) -> PlacedFile:
-    """A copy of ``picture``, a file of the server's input folder, that is see-through where ``mask``
-    is to act: what loaders give as the mask of a picture. Raises as ``place`` does.
+    """Place a copy of ``image``, a file of the server's input folder, with ``mask`` in its alpha
+    channel, from which loader nodes read their mask. Raises as ``place`` does.
     """
-    shown = describe(mask)
-    content = read(mask, places, policy, deadline, server)
-    original = server.read_input(picture)
+    content = read(mask, policy, deadline, server)
+    original = server.read_input(image)
     if original is None:
-        raise MediaError(f"The picture {picture!r} for the mask is not at ComfyUI.", FORMS)
-    size = images.size_of(original, describe(picture), memory)
-    layer = images.mask_layer(content, size, shown, memory)
+        raise MediaError(f"The image {image!r} for the mask is not on the ComfyUI server.", FORMS)
+    size = image_size(original, shorten(image), memory)
+    layer = image_masks.mask_layer(content, size, mask.shown, memory)
     digest = hashlib.sha256(original + b"\0" + layer).hexdigest()
     name = f"{digest[:32]}-masked.png"
     value = f"{SUBFOLDER}/{name}"
     if server.input_size(value) is None:
-        value = server.upload_mask(layer, name, SUBFOLDER, picture)
-    return PlacedFile(value, shown)
+        value = server.upload_mask(layer, name, SUBFOLDER, image)
+    return PlacedFile(value, mask.shown)
 
 
 def read(
-    value: str,
-    places: AllowedFolders,
+    source: Source,
     policy: DownloadPolicy,
     deadline: float | None,
     server: InputFolder | None = None,
 ) -> bytes:
-    """The content that ``value`` names, unjudged: an address, inline data, a file of this machine,
-    or of ``server``'s input folder. Raises MediaError for a name that is nowhere.
+    """Return the content of a source, unchecked. Raises MediaError when there is no such file.
+
+    A name that can only be a file of the server's input folder needs ``server``.
     """
-    source = recognise(value, places)
-    shown = describe(value)
-    if not isinstance(source, ServerFile):
-        return _content(source, policy, deadline, shown)
-    content = server.read_input(source.name) if server else None
-    if content is None:
-        raise MediaError(f"There is no file {shown!r} here.", FORMS)
-    return content
-
-
-def is_attachment(value: str, places: AllowedFolders) -> bool:
-    """Whether a bare name is that of a file in the attachments folder."""
-    try:
-        return isinstance(recognise(value, places), LocalFile)
-    except MediaError:
-        return False
-
-
-def _on_server(name: str, server: InputFolder, places: AllowedFolders, shown: str) -> PlacedFile:
-    if server.input_size(name) is not None:
-        return PlacedFile(name, shown)
-    looked = "ComfyUI's input folder"
-    if places.attachments is not None:
-        looked += f" nor in the attachments folder {places.attachments}"
-        raise MediaError(f"The file {shown!r} is neither in {looked}.", FORMS)
-    raise MediaError(f"The file {shown!r} is not in {looked}.", FORMS)
-
-
-def _content(
-    source: Url | Inline | LocalFile, policy: DownloadPolicy, deadline: float | None, shown: str
-) -> bytes:
     if isinstance(source, Url):
         return download(source.url, policy, deadline)
     if isinstance(source, Inline):
         return source.content
+    if not isinstance(source, ServerFile):
+        return _read_local(source.path, source.shown)
+    content = server.read_input(source.name) if server else None
+    if content is None:
+        raise MediaError(f"There is no file {source.shown!r}.", FORMS)
+    return content
+
+
+def _on_server(source: ServerFile, server: InputFolder) -> PlacedFile:
+    if server.input_size(source.name) is not None:
+        return PlacedFile(source.name, source.shown)
+    if source.attachments is not None:
+        raise MediaError(
+            f"The file {source.shown!r} is neither in ComfyUI's input folder nor in the attachments "
+            f"folder {source.attachments}.",
+            FORMS,
+        )
+    raise MediaError(f"The file {source.shown!r} is not in ComfyUI's input folder.", FORMS)
+
+
+def _read_local(path: Path, shown: str) -> bytes:
     try:
-        with os.fdopen(open_regular_file(source.path), "rb") as file:
+        with os.fdopen(open_regular_file(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise MediaError(
@@ -171,99 +161,62 @@ def _content(
         raise MediaError(f"{shown} cannot be read: {error.strerror}.", FORMS) from None
 
 
-def open_regular_file(path: Path) -> int:
-    """A descriptor of a regular file by its resolved path, which holds no link.
-
-    One that has appeared in it since is not followed: it was resolved to be judged, and what is read
-    has to be what was judged. Raises OSError.
-    """
-    if os.open in os.supports_dir_fd:
-        descriptor = _opened_below(path)
-    else:
-        descriptor = os.open(path, _OPENING)
-        if path.resolve() != path or not os.path.samestat(os.fstat(descriptor), path.lstat()):
-            os.close(descriptor)
-            raise OSError(errno.ELOOP, "it is a link")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a file")
-    return descriptor
-
-
-def _opened_below(path: Path) -> int:
-    """Folder by folder from the root (openat(2) with O_NOFOLLOW)."""
-    *above, name = path.parts
-    folder = os.open(above[0], _FOLDER)
-    try:
-        for part in above[1:]:
-            below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = below
-        return os.open(name, _OPENING, dir_fd=folder)
-    finally:
-        os.close(folder)
-
-
-_OPENING = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe that has taken the file's place keeps nobody waiting
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
-"""O_PATH: a folder that may be passed through but not listed."""
-
-
-_TAKEN = {
+_ACCEPTED = {
     "video": ("video",),
     "audio": ("audio", "video"),
     "file": ("file", "3d", "text", "image", "video", "audio"),
 }
-_NAMES = {"video": "a video", "audio": "a sound", "file": "a file"}
+_NAMES = {"video": "a video", "audio": "an audio file", "file": "a file"}
 
 
-def _checked(content: bytes, what: str, wanted: InputKind) -> Kind:
-    """Look at an input that is no picture. Raises MediaError for one of another kind."""
+def _checked_kind(content: bytes, shown: str, accepts: InputKind) -> Kind:
+    """The kind of an input that is not an image. Raises MediaError for a kind that is not accepted."""
     if not content:
-        raise MediaError(f"{what} is empty.", "Give a file with content.")
-    kind = file_types.of_bytes(content)
-    name = _NAMES[wanted]
+        raise MediaError(f"{shown} is empty.", "Give a file with content.")
+    kind = file_types.detect_bytes(content)
+    name = _NAMES[accepts]
     if kind.format == "html":
-        raise MediaError(f"{what} is a web page, not {name}.", "Give the file's own address.")
-    if kind.format == "unknown" and wanted != "file":
-        raise MediaError(f"{what} is in no known format, and {name} is wanted.", "Give another.")
-    if kind.kind not in _TAKEN[wanted]:
-        raise MediaError(f"{what} is {file_types.a(kind)}, and {name} is wanted.", "Give another.")
+        raise MediaError(f"{shown} is a web page, not {name}.", "Give the URL of the file itself.")
+    if kind.format == "unknown" and accepts != "file":
+        raise MediaError(
+            f"{shown} is {file_types.describe_kind(kind, len(content))}; the input takes {name}.",
+            "Give another file.",
+        )
+    if kind.kind not in _ACCEPTED[accepts]:
+        raise MediaError(
+            f"{shown} is {file_types.describe_kind(kind)}; the input takes {name}.",
+            "Give another file.",
+        )
     return kind
 
 
 def _put(content: bytes, name: str, server: InputFolder, input_dir: Path | None) -> str:
-    """The same file is stored once; a folder that is not the server's own is not relied on.
+    """Store a file unless the server has it: its name is made from its content, so a file with this
+    name and size is the same file. Returns its value.
 
-    The name says what is in it, so a file of that name and size is that file.
+    A folder on this machine is used only where the server finds the file in it.
     """
     value = f"{SUBFOLDER}/{name}"
     if server.input_size(value) == len(content):
         return value
-    if input_dir is not None and _written(content, input_dir / SUBFOLDER / name):
+    if input_dir is not None and _write(content, input_dir / SUBFOLDER / name):
         if server.input_size(value) == len(content):
             return value
         (input_dir / SUBFOLDER / name).unlink(missing_ok=True)
         print(
-            "COMFYUI_SERVER_INPUT_DIR is not the folder that ComfyUI reads; uploading instead",
+            "COMFYUI_SERVER_INPUT_DIR is not the input folder of the ComfyUI server; uploading instead",
             file=sys.stderr,
         )
     return server.upload(content, name, SUBFOLDER)
 
 
-def _written(content: bytes, path: Path) -> bool:
-    """Write the file so that nobody ever sees a part of it; False when the folder does not let us."""
+def _write(content: bytes, path: Path) -> bool:
+    """Write a file atomically; False when the folder cannot be written to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path.parent, path.parent / ".incoming") as new:
             new.file.write(content)
-            if not new.name(path) and path.stat().st_size != len(content):
+            if not new.publish_new(path) and path.stat().st_size != len(content):
                 new.publish_replace(path)
     except OSError:
         return False

@@ -1,4 +1,7 @@
-"""The host's time limit for one call. Runs on older Pythons than the rest (see ``stdio``)."""
+"""The host's time limit for one call, and the limits derived from it, in seconds.
+
+Runs on older Pythons than the rest (see ``stdio``).
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,33 @@ from comfyui_pipeline.bounded.numbers import finite
 
 MANIFEST = "plugin-manifest.json"
 HOST_MARGIN = 2.0
-"""Seconds before the host's limit at which the watchdog answers in any case."""
+"""The watchdog responds this long before the host's limit at the latest."""
 REPORT_SECONDS = 1.0
-"""What is left for an answer to be worded before that."""
+"""Reserved for writing the response before that."""
 FETCH_GRACE_SECONDS = 12.0
-"""How long after the call's deadline results may still be fetched and a run be cancelled. The
-watchdog answers 15 s after it (``stdio.GRACE``), or HOST_MARGIN before the host's limit."""
-HOST_LIMIT_ABSENT = 60.0
-"""What the hosts take when the manifest names no limit (VCPToolBox Plugin.js)."""
+"""How long after the call's deadline outputs may be fetched and a job be cancelled. The watchdog
+responds 15 s after the deadline (``stdio.GRACE``), or HOST_MARGIN before the host's limit."""
+DEFAULT_HOST_LIMIT = 60.0
+"""The hosts' limit if the manifest has none (VCPToolBox Plugin.js)."""
+DEFAULT_STALL_TIMEOUT = 300.0
+"""Without progress for this long a running job counts as stalled (COMFYUI_SILENCE_TIMEOUT)."""
 
 
-def host_limit(plugin: Path) -> float:
-    """Seconds after which the host kills this process: the manifest's ``communication.timeout``.
+def host_limit(project: Path) -> float:
+    """Return when the host kills this process: ``communication.timeout`` of the project's manifest.
 
-    That is in milliseconds, a number or a string of one; anything else counts as absent.
+    The manifest has milliseconds, as a number or a string; any other value counts as absent.
     """
     try:
-        manifest = json.loads((plugin / MANIFEST).read_text("utf-8"))
-        stated = finite(float(manifest["communication"]["timeout"]))
+        manifest = json.loads((project / MANIFEST).read_text("utf-8"))
+        milliseconds = finite(float(manifest["communication"]["timeout"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        stated = None
-    return stated / 1000 if stated is not None and stated > 0 else HOST_LIMIT_ABSENT
+        milliseconds = None
+    if milliseconds is None or milliseconds <= 0:
+        return DEFAULT_HOST_LIMIT
+    return milliseconds / 1000
 
 
 def fetch_grace(limit: float, timeout: float) -> float:
-    """How long after a deadline of ``timeout`` requests may last where the host's limit is ``limit``."""
+    """Return how long requests may take after the deadline ``timeout``, given the host's ``limit``."""
     return max(0.0, min(FETCH_GRACE_SECONDS, limit - HOST_MARGIN - REPORT_SECONDS - timeout))

@@ -5,7 +5,7 @@ Names never lead out of the workflows folder, and never match a different file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +73,9 @@ def load(folder: Path, name: str) -> Workflow:
     return from_bytes(shown.as_posix(), content)
 
 
-def is_external(folder: Path, name: str) -> bool:
-    """Whether ``name`` is a URL, a path or an image rather than a file of the workflows folder."""
-    lowered = name.strip().lower()
-    if lowered.startswith(("http://", "https://", "data:", "file:", "/", "\\")):
-        return True
-    if lowered[1:2] == ":":
-        return True
-    if not lowered.endswith((".json", *IMAGE_SUFFIXES)):
+def is_missing_file(folder: Path, name: str) -> bool:
+    """Whether a name ends like a workflow file's, but there is no such file in ``folder``."""
+    if not name.strip().lower().endswith((".json", *IMAGE_SUFFIXES)):
         return False
     try:
         _path(folder, name)
@@ -96,8 +91,9 @@ def is_editor_document(document: Any) -> bool:
 
 def from_bytes(name: str, content: bytes) -> Workflow:
     """Read the content of a file: JSON, or an image that ComfyUI saved the workflow in."""
-    if content[:4] == b"\x89PNG" or content[:3] == b"\xff\xd8\xff" or content[8:12] == b"WEBP":
-        return _from_image(name, content)
+    mime = _image_type(content)
+    if mime:
+        return _from_image(name, content, mime)
     try:
         document = json_text.read(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -136,17 +132,24 @@ def _attached_document(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _from_image(name: str, content: bytes) -> Workflow:
+def _image_type(content: bytes) -> str:
+    """MIME type of an image that can contain a workflow, "" for other content."""
+    if content[:4] == b"\x89PNG":
+        return "image/png"
+    if content[:3] == b"\xff\xd8\xff":
+        return "image/jpeg"
+    return "image/webp" if content[8:12] == b"WEBP" else ""
+
+
+def _from_image(name: str, content: bytes, mime: str) -> Workflow:
     """``prompt`` and ``workflow`` as SaveImage and SaveAnimatedWEBP write them (nodes_images.py)."""
     found: dict[str, Any] = {}
     invalid: dict[str, str] = {}
-    for key, text in _texts_in(name, content):
-        if key not in ("prompt", "workflow"):
-            continue
+    for key, text in _texts_in(name, content, mime).items():
         try:
-            found.setdefault(key, json_text.read(text))
+            found[key] = json_text.read(text)
         except json_text.InvalidJson as bad:
-            invalid.setdefault(key, str(bad))
+            invalid[key] = str(bad)
     ui = found.get("workflow")
     ui = ui if is_editor_document(ui) else None
     if isinstance(found.get("prompt"), dict) and found["prompt"]:
@@ -160,35 +163,21 @@ def _from_image(name: str, content: bytes) -> Workflow:
         )
     raise WorkflowError(
         f"The image {name!r} contains no workflow.",
-        "Use the original file from ComfyUI: chat programs and image editors remove the workflow.",
+        "Use the file as ComfyUI saved it: chat programs and image editors remove the workflow.",
     )
 
 
-def _texts_in(name: str, content: bytes) -> Iterator[tuple[str, str]]:
-    """PNG text chunks, and EXIF texts of the form ``prompt:{…}``."""
-    import io
+def _texts_in(name: str, content: bytes, mime: str) -> Mapping[str, str]:
+    """The texts that ComfyUI wrote into an image, by name. Raises WorkflowError for a broken image."""
+    from input_server.images.embedded_texts import ImageBytes, read_embedded
 
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.format == "PNG":
-                image.load()  # there may be text chunks after the pixels
-            texts = [(str(key), value) for key, value in image.info.items()]
-            exif = image.getexif()
-            values = [*exif.values(), *exif.get_ifd(0x8769).values()]
-    except Exception:  # decoders raise anything: struct.error, RuntimeError, IndexError…
+    embedded = read_embedded(ImageBytes(content, mime), MAX_BYTES)
+    if embedded.is_cut_off and not embedded.texts:
         raise WorkflowError(
-            f"The image {name!r} cannot be decoded; it may be incomplete.",
+            f"The image {name!r} cannot be read; it may be incomplete.",
             "Copy or download the original file again.",
-        ) from None
-    yield from ((key, value) for key, value in texts if isinstance(value, str))
-    for value in values:
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        if isinstance(text, str):
-            key, colon, rest = text.removeprefix("ASCII").lstrip("\0 ").partition(":")
-            if colon and key.lower() in ("prompt", "workflow"):
-                yield key.lower(), rest.rstrip("\0 ")
+        )
+    return embedded.texts
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -1,7 +1,7 @@
-"""Addresses that need no key and end: ``?exp=<seconds>&sig=<signature>``.
+"""Signed links: URLs that need no key and expire, ``?exp=<seconds>&sig=<signature>``.
 
-HMAC-SHA256 by itsdangerous over what is shown, the mount, the path and the end. Whoever knows a
-signing key can make them; the pipeline does, so that no key stands in a chat.
+The signature is an HMAC-SHA256 (itsdangerous) over the resource, the mount, the path and the expiry.
+The pipeline signs the links of results, so that no key appears in a chat.
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from itsdangerous import Signer
 
-SALT = b"comfyui input server, signed address"
+SALT = b"comfyui input server, signed address"  # part of every signature: never change
 MAX_LIFETIME = 366 * 24 * 3600
-"""Seconds; an address that would live longer is not believed."""
+"""Seconds. A link that would be valid for longer is invalid."""
+MAX_EXPIRY_DIGITS = 11
+
+SignatureStatus = Literal["valid", "expired", "invalid"]
 
 
-def signature(key: str, what: str, alias: str, names: Sequence[str], expires: int) -> str:
-    """The signature of one address. ``expires``: seconds since 1970."""
-    return _signer(key).get_signature(_message(what, alias, names, expires)).decode()
+def signature(key: str, resource: str, alias: str, names: Sequence[str], expires: int) -> str:
+    """Return the signature of a URL. ``expires``: seconds since 1970."""
+    return _signer(key).get_signature(_message(resource, alias, names, expires)).decode()
 
 
-def query(key: str, what: str, alias: str, names: Sequence[str], expires: int) -> str:
-    """``exp=…&sig=…`` for one address."""
-    return f"exp={expires}&sig={quote(signature(key, what, alias, names, expires))}"
-
-
-Verdict = Literal["good", "ended", "wrong"]
+def query(key: str, resource: str, alias: str, names: Sequence[str], expires: int) -> str:
+    """Return the query ``exp=…&sig=…`` that signs a URL."""
+    return f"exp={expires}&sig={quote(signature(key, resource, alias, names, expires))}"
 
 
 def check_signature(
-    key: str, what: str, alias: str, names: Sequence[str], asked: Mapping[str, str], now: float
-) -> Verdict:
-    """What the signature in a query is worth. One that has ended was right once. Never raises."""
-    end = asked.get("exp", "")
-    if not (end.isascii() and end.isdigit() and len(end) < 12):
-        return "wrong"
+    key: str, resource: str, alias: str, names: Sequence[str], query: Mapping[str, str], now: float
+) -> SignatureStatus:
+    """Check the signature in a query. "expired" means that it was valid once. Never raises."""
+    end = query.get("exp", "")
+    if not (end.isascii() and end.isdigit() and len(end) <= MAX_EXPIRY_DIGITS):
+        return "invalid"
     expires = int(end)
-    given = asked.get("sig", "").encode("utf-8", "replace")
-    right = _signer(key).verify_signature(_message(what, alias, names, expires), given)
-    if not right or expires > now + MAX_LIFETIME:
-        return "wrong"
-    return "good" if now <= expires else "ended"
+    given = query.get("sig", "").encode("utf-8", "replace")
+    matches = _signer(key).verify_signature(_message(resource, alias, names, expires), given)
+    if not matches or expires > now + MAX_LIFETIME:
+        return "invalid"
+    return "valid" if now <= expires else "expired"
 
 
 def _signer(key: str) -> Signer:
-    from itsdangerous import Signer  # here, so that a server without signed addresses starts sooner
+    from itsdangerous import Signer  # imported late: most servers start without signed links
 
     return Signer(key.encode(), salt=SALT, key_derivation="hmac", digest_method=hashlib.sha256)
 
 
-def _message(what: str, alias: str, names: Sequence[str], expires: int) -> bytes:
-    """Every part by its length, so that no two addresses share a message."""
-    parts = [what, alias, *names]
+def _message(resource: str, alias: str, names: Sequence[str], expires: int) -> bytes:
+    """Join the parts with their lengths, so that two URLs never have the same message."""
+    parts = [resource, alias, *names]
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return f"{expires}|{text}".encode("utf-8", "replace")

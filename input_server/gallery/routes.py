@@ -19,15 +19,16 @@ from urllib.parse import quote
 from ..auth import signing
 from ..auth.access import Grant
 from ..content_type import TYPES
-from ..http.response import SAFE, HttpResponse, plain
+from ..http.response import SAFE, HttpResponse, text_response
 from ..images import embedded_texts
 from ..images.formats import HEIF_TYPES, readable_types
 from ..images.image_info import ImageInfo, read_image_info
 from ..images.memory import MemoryBudget
 from ..mounts.disk_usage import Entry
+from ..mounts.mount import Mount
 from ..mounts.open_files import open_file
 from ..mounts.resolve import Missing, Refused, check_names, locate
-from ..mounts.table import Mount, MountTable
+from ..mounts.table import MountTable
 from ..urls import Route
 from .listing import (
     CURSOR,
@@ -79,7 +80,7 @@ class Gallery:
         if route.names == ("info",):
             path = query.get("path", "")
             if not path:
-                return plain(400, "path must be the name of a file.", "wrong query")
+                return text_response(400, "path must be the name of a file.", "wrong query")
             return _json(_info_json(_read_info(mount, path.split("/"), self._memory)))
         raise Missing
 
@@ -97,11 +98,13 @@ class Gallery:
             query.get("after", ""),
         )
         if not (re.fullmatch("[0-9]{1,3}", limit) and 1 <= int(limit) <= MAX_ITEMS):
-            return plain(400, f"n must be from 1 to {MAX_ITEMS}.", "wrong query")
+            return text_response(400, f"n must be from 1 to {MAX_ITEMS}.", "wrong query")
         if len(search) > MAX_SEARCH_CHARS:
-            return plain(400, f"q must have at most {MAX_SEARCH_CHARS} characters.", "wrong query")
+            return text_response(
+                400, f"q must have at most {MAX_SEARCH_CHARS} characters.", "wrong query"
+            )
         if after and not CURSOR.fullmatch(after):
-            return plain(400, 'after must be the "next" of a list response.', "wrong query")
+            return text_response(400, 'after must be the "next" of a list response.', "wrong query")
         files = self._listings.files(mount.folder)
         words = normalized(search).split()
         page = next_page(

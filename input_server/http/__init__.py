@@ -1,1 +1,1 @@
-"""HTTP: from a request to a response, and the servers that run the handler."""
+"""Requests to responses, and the servers that receive and send them."""

@@ -1,4 +1,4 @@
-"""The handler for a registry with Express's shape, in Python. It depends on nothing but that shape."""
+"""The file server on a registry with Express's interface, in Python."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .. import urls
-from ..auth.access import redact_target
 from ..images.render_queue import Busy
 from ..images.variants import NotCached
 from ..log import log_line
 from ..mounts.resolve import Refused
 from ..urls import Resource, Route
-from .handler import FileServer, HttpRequest
-from .response import HttpResponse, busy, plain
+from .handler import FileServer
+from .request import HttpRequest
+from .response import HttpResponse, busy_response, text_response
 
 PATTERNS: Mapping[str, Resource] = {
     "/comfyui_server/:auth/files/:alias/*path": "files",
@@ -23,12 +23,12 @@ PATTERNS: Mapping[str, Resource] = {
     "/comfyui_server/:auth/gallery/:alias/*path": "gallery",
     "/comfyui_server/gallery/:alias/*path": "gallery",
 }
-"""Figures are for the server that stands alone; ``/metrics`` may be the host's own."""
+"""Without metrics: ``/metrics`` may be the host's own."""
 
 
 class Request(Protocol):
-    """A request. A registry that offers ``original_url`` (the target as it was sent, not decoded)
-    lets the path be decoded here, once; otherwise ``params`` hold decoded values.
+    """A request. If it has ``original_url`` (the raw target), the path is decoded here, once;
+    otherwise ``params`` hold decoded values.
     """
 
     @property
@@ -48,7 +48,7 @@ class Request(Protocol):
 
 
 class Response(Protocol):
-    """A response. ``send_file`` leaves the body out for HEAD; without ``length`` it sends all."""
+    """A response. ``send_file`` sends no body for HEAD, and the complete file without ``length``."""
 
     def status(self, code: int) -> Any: ...
 
@@ -68,72 +68,83 @@ class Registry(Protocol):
     def get(self, pattern: str, handler: Handler) -> Any: ...
 
 
-def register(app: Registry, server: FileServer, *, log: bool = False) -> None:
+def register(app: Registry, server: FileServer, *, access_log: bool = False) -> None:
     """Register every route of this server."""
     for pattern, resource in PATTERNS.items():
-        app.get(pattern, _handler(server, resource, log=log))
+        app.get(pattern, _handler(server, resource, access_log=access_log))
 
 
-def _handler(server: FileServer, resource: Resource, *, log: bool) -> Handler:
+def _handler(server: FileServer, resource: Resource, *, access_log: bool) -> Handler:
     def handle(req: Request, res: Response) -> Any:
-        reply = _answer(req, server, resource)
-        if log:
-            shown = redact_target(str(getattr(req, "original_url", resource)))
-            log_line(f"{req.method} {shown} {reply.status}")
+        response = _respond(req, server, resource)
+        if access_log:
+            client = server.client_address(req.ip, _headers(req)) or "-"
+            target = urls.redact_target(str(getattr(req, "original_url", resource)))
+            log_line(f"{client} {req.method} {target} {response.status} {response.length}")
         try:
-            return _send(reply, res)
+            return _send(response, res)
         finally:
-            if reply.file is not None:
-                server.files.release(reply.file)
+            if response.file is not None:
+                server.files.release(response.file)
 
     return handle
 
 
-def _answer(req: Request, server: FileServer, resource: Resource) -> HttpResponse:
-    headers = {name.lower(): value for name, value in req.headers.items()}
-    target = getattr(req, "original_url", None)
+def _respond(req: Request, server: FileServer, resource: Resource) -> HttpResponse:
     try:
-        if isinstance(target, str):
-            route, query = urls.parse(target), urls.query(target)
-        else:
-            route = _of_params(req.params, resource)
-            query = {name: str(value) for name, value in req.query.items()}
+        request = _parse(req, resource)
     except Refused:
-        return plain(404, "Not found.", "no route")
-    asked = HttpRequest(req.method.upper(), route, query, headers, req.ip)
+        return text_response(404, "Not found.", "no route")
     try:
-        return server.answer(asked, make=False)
-    except NotCached as unmade:
-        requester = unmade.requester
+        return server.answer(request, may_render=False)
+    except NotCached as error:
+        requester = error.requester
     try:
         with server.renders.turn(requester):
-            return server.answer(asked)
+            return server.answer(request)
     except Busy:
-        return busy()
+        return busy_response()
 
 
-def _of_params(params: Mapping[str, Any], resource: Resource) -> Route:
+def _parse(req: Request, resource: Resource) -> HttpRequest:
+    """Convert a registry's request. Raises Refused for a malformed target."""
+    target = getattr(req, "original_url", None)
+    if isinstance(target, str):
+        route, query = urls.parse(target), urls.parse_query(target)
+    else:
+        route = _route_from_params(req.params, resource)
+        query = {name: str(value) for name, value in req.query.items()}
+    return HttpRequest(req.method.upper(), route, query, _headers(req), req.ip)
+
+
+def _headers(req: Request) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in req.headers.items()}
+
+
+def _route_from_params(params: Mapping[str, Any], resource: Resource) -> Route:
     path = params.get("path", params.get("0", params.get("*", "")))
     names = path if isinstance(path, (list, tuple)) else str(path).split("/")
     auth = f"pw={params['key']}" if "key" in params else params.get("auth")
-    alias, names = str(params.get("alias", "")), tuple(map(str, names))
-    return urls.of_params(
-        resource, None if auth is None else str(auth), alias, names, "key" in params
+    return urls.route_from_params(
+        resource,
+        None if auth is None else str(auth),
+        str(params.get("alias", "")),
+        tuple(map(str, names)),
+        "key" in params,
     )
 
 
-def _send(reply: HttpResponse, res: Response) -> Any:
-    """Hand a reply to the registry's response."""
-    res.status(reply.status)
-    for name, value in reply.headers.items():
+def _send(response: HttpResponse, res: Response) -> Any:
+    res.status(response.status)
+    for name, value in response.headers.items():
         res.set(name, value)
-    if reply.file is None or not reply.pieces:
-        return res.send(reply.body.decode() if _is_text(reply) else reply.body)
-    if reply.is_complete_file:
-        return res.send_file(reply.file.path)
-    piece = reply.pieces[0]
-    return res.send_file(reply.file.path, start=piece.start, length=piece.length)
+    if response.file is None or not response.pieces:
+        return res.send(response.body.decode() if _is_text(response) else response.body)
+    if response.is_complete_file:
+        return res.send_file(response.file.path)
+    piece = response.pieces[0]
+    return res.send_file(response.file.path, start=piece.start, length=piece.length)
 
 
-def _is_text(reply: HttpResponse) -> bool:
-    return reply.headers.get("Content-Type", "text/").startswith("text/")
+def _is_text(response: HttpResponse) -> bool:
+    return response.headers.get("Content-Type", "text/").startswith("text/")

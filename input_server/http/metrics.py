@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests, bytes, failures by kind, times, copies made, mounts."""
+"""Prometheus metrics: requests, bytes, failures by reason, durations, variants, mounts."""
 
 from __future__ import annotations
 
@@ -11,35 +11,48 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from .metrics_folder import SHARED
+from .metrics_dir import VARIABLE
 from .response import SAFE, HttpResponse
 
 if TYPE_CHECKING:
     from ..auth.access import Grant
     from ..urls import Route
 
-TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+"""Seconds."""
+
+Usage = Callable[[], Mapping[str, tuple[int, int]]]
+"""Returns files and bytes by the alias of the mount."""
 
 
 class Metrics:
-    """The figures of one server; a page of it as well. No key is in any of them."""
+    """The metrics of one worker, and the page that shows those of all workers. Holds no keys."""
 
-    def __init__(self, usage: Callable[[], Mapping[str, tuple[int, int]]]) -> None:
+    def __init__(self, usage: Usage) -> None:
         self._registry = CollectorRegistry()
-        shared = SHARED in os.environ
-        held = None if shared else self._registry
+        shared = VARIABLE in os.environ
+        registry = None if shared else self._registry
         self._requests = Counter(
-            "comfyui_files_requests", "Answers by status", ["method", "status"], registry=held
+            "comfyui_files_requests", "Responses by status", ["method", "status"], registry=registry
         )
         self._failures = Counter(
-            "comfyui_files_failures", "Answers that gave no file, by reason", ["why"], registry=held
+            "comfyui_files_failures",
+            "Responses without a file, by reason",
+            ["why"],
+            registry=registry,
         )
-        self._bytes = Counter("comfyui_files_sent_bytes", "Bytes of bodies", registry=held)
-        self._times = Histogram(
-            "comfyui_files_seconds", "Until an answer was handed over", buckets=TIMES, registry=held
+        self._bytes = Counter("comfyui_files_sent_bytes", "Bytes of bodies", registry=registry)
+        self._seconds = Histogram(
+            "comfyui_files_seconds",
+            "Time until a response was handed to the server",
+            buckets=BUCKETS,
+            registry=registry,
         )
-        self._copies = Counter(
-            "comfyui_files_copies", "Smaller copies sent, by how they came", ["how"], registry=held
+        self._variants = Counter(
+            "comfyui_files_copies",
+            "Variants sent, from the cache or rendered",
+            ["how"],
+            registry=registry,
         )
         if shared:
             MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
@@ -48,27 +61,28 @@ class Metrics:
 
     @staticmethod
     def now() -> float:
+        """Return the time to pass to ``record``."""
         return time.perf_counter()
 
-    def note(self, reply: HttpResponse, method: str, started: float) -> None:
-        """Count one answer."""
-        key = (method if method in ("GET", "HEAD") else "other", reply.status)
+    def record(self, response: HttpResponse, method: str, started: float) -> None:
+        """Count one response."""
+        key = (method if method in ("GET", "HEAD") else "other", response.status)
         child = self._children.get(key)
         if child is None:
             child = self._children[key] = self._requests.labels(key[0], str(key[1]))
         child.inc()
-        if reply.status >= 400:
-            self._failures.labels(reply.reason).inc()
+        if response.status >= 400:
+            self._failures.labels(response.reason).inc()
         elif method == "GET":
-            self._bytes.inc(reply.length)
-        self._times.observe(time.perf_counter() - started)
+            self._bytes.inc(response.length)
+        self._seconds.observe(time.perf_counter() - started)
 
-    def copied(self, how: str) -> None:
-        """Count one copy, "kept" or "made"."""
-        self._copies.labels(how).inc()
+    def record_variant(self, how: str) -> None:
+        """Count one variant, "kept" (from the cache) or "made" (rendered)."""
+        self._variants.labels(how).inc()
 
     def answer(self, _route: Route, _query: Mapping[str, str], _grant: Grant) -> HttpResponse:
-        """The page."""
+        """Return the page."""
         body = generate_latest(self._registry)
         headers = {
             **SAFE,
@@ -80,9 +94,9 @@ class Metrics:
 
 
 class _Mounts:
-    """What is read when the figures are asked for."""
+    """Files and bytes of each mount, measured when the page is requested."""
 
-    def __init__(self, usage: Callable[[], Mapping[str, tuple[int, int]]]) -> None:
+    def __init__(self, usage: Usage) -> None:
         self._usage = usage
 
     def collect(self) -> Iterable[Metric]:

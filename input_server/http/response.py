@@ -1,24 +1,22 @@
-"""An answer, before anybody sends it."""
+"""A response before it is sent."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..mounts.open_files import OpenFile
-from .ranges import ByteRange
 
 SAFE: Mapping[str, str] = MappingProxyType(
     {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 )
-"""On every answer: nothing is guessed about a body, and no page tells others the key in its URL."""
+"""Headers of every response: no type sniffing, and pages never send their URL, which may hold a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some bytes of the file, with what stands before them."""
+    """``length`` bytes of the file from ``start``, preceded by the bytes of ``before``."""
 
     before: bytes
     start: int
@@ -27,9 +25,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """``body``, or the ``pieces`` of ``file`` one after the other; neither for a HEAD or a 304.
+    """The body is ``body``, or the ``pieces`` of ``file``; neither for a 304.
 
-    ``delay``: seconds to let pass before it is sent. ``why``: what it is counted under.
+    ``delay``: seconds to wait before sending. ``reason``: label of a failure in the metrics.
     """
 
     status: int
@@ -42,7 +40,7 @@ class HttpResponse:
 
     @property
     def is_complete_file(self) -> bool:
-        """Whether the body is the file from its first byte to its last."""
+        """Whether the body is the complete file."""
         return (
             self.file is not None
             and len(self.pieces) == 1
@@ -51,41 +49,27 @@ class HttpResponse:
 
     @property
     def length(self) -> int:
-        """Bytes of the body that goes out."""
+        """Bytes of the body."""
         return len(self.body) + sum(len(p.before) + p.length for p in self.pieces)
 
 
-def plain(status: int, text: str, reason: str, delay: float = 0.0, **headers: str) -> HttpResponse:
-    """A short text instead of a file."""
+def text_response(
+    status: int, text: str, reason: str, delay: float = 0.0, **headers: str
+) -> HttpResponse:
+    """Return a short text. In names of ``headers``, ``_`` stands for ``-``."""
     body = text.encode()
-    head = {
+    fixed = {
         **SAFE,
         "Cache-Control": "no-store",
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Length": str(len(body)),
     }
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return HttpResponse(status, {**head, **named}, body, delay=delay, reason=reason)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return HttpResponse(status, {**fixed, **given}, body, delay=delay, reason=reason)
 
 
-def busy(text: str = "You have too many copies waiting to be rendered; ask again.") -> HttpResponse:
-    """For a client that asks for too much at once."""
-    return plain(503, text, "busy", Retry_After="5")
-
-
-def several(spans: Sequence[ByteRange], size: int, kind: str) -> tuple[tuple[Piece, ...], str]:
-    """The pieces of a body with several parts, and its type (RFC 9110, 14.6)."""
-    boundary = secrets.token_hex(16)
-    parts = [
-        Piece(
-            (
-                f"\r\n--{boundary}\r\nContent-Type: {kind}\r\n"
-                f"Content-Range: bytes {start}-{start + length - 1}/{size}\r\n\r\n"
-            ).encode(),
-            start,
-            length,
-        )
-        for start, length in spans
-    ]
-    end = Piece(f"\r\n--{boundary}--\r\n".encode(), 0, 0)
-    return (*parts, end), f"multipart/byteranges; boundary={boundary}"
+def busy_response(
+    text: str = "Too many images of yours are waiting to be rendered. Try again.",
+) -> HttpResponse:
+    """Return the 503 for a client with too many requests at once."""
+    return text_response(503, text, "busy", Retry_After="5")

@@ -64,11 +64,11 @@ def png_chunks(read: Read) -> Iterator[Chunk]:
 
 
 def webp_chunks(read: Read) -> Iterator[Chunk]:
-    """The RIFF chunks of a WebP (RFC 9649, 2.3). Raises struct.error where the last one is cut off."""
-    at = 12
+    """The RIFF chunks of a WebP (RFC 9649, 2.3). Raises struct.error where the file is cut off."""
+    at, end = 12, 8 + int.from_bytes(read(4, 4), "little")
     for _ in range(MAX_CHUNKS):
         head = read(at, 8)
-        if not head:
+        if not head and at >= end:
             return
         name, length = struct.unpack("<4sI", head)
         yield Chunk(name, at + 8, length)

@@ -61,16 +61,17 @@ class _FileReader(RawIOBase):
 
 
 def orientation(image: Image) -> int:
-    """The EXIF orientation (1 to 8); 1 if EXIF is missing or broken, or Pillow applies it itself."""
+    """The EXIF orientation (1 to 8); 1 if it is missing or invalid, or Pillow applies it itself."""
     from PIL import Image as PillowImage
 
     if image.format in ("TIFF", "HEIF"):
         return 1
     try:
         # the method of the base class: that of PNG images would decode them
-        return int(PillowImage.Image.getexif(image).get(ORIENTATION, 1))
+        value = int(PillowImage.Image.getexif(image).get(ORIENTATION, 1))
     except Exception:  # Pillow's EXIF reader raises almost anything
         return 1
+    return value if 1 <= value <= 8 else 1
 
 
 def target_size(image: Image, request: VariantRequest) -> tuple[int, int]:

@@ -1,1 +1,1 @@
-"""Mounts: named folders, and the files in them."""
+"""Mounts: the served directories, finding and opening their files, cleaning them up."""

@@ -1,4 +1,4 @@
-"""What lies in a mount: its plain files, as a walk finds them."""
+"""The regular files of a mount, and the space they take."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .mount import Mount
 from .resolve import Missing, Refused, check_names, is_exhausted, lookup_error
-from .table import Mount, MountTable
+from .table import MountTable
 
 MAX_FILES = 200_000
 MAX_DEPTH = 24
@@ -28,45 +29,51 @@ class Entry:
 
     @property
     def path(self) -> str:
+        """The path below the mount."""
         return "/".join(self.names)
 
 
 def walk(folder: Path) -> Iterator[Entry]:
-    """Every file that could be served: no links, nothing hidden, no odd names; at most MOST_FILES.
+    """Yield every file that may be served, at most MAX_FILES; no symlinks or hidden files.
 
-    What vanishes meanwhile is passed over. Raises Exhausted rather than to leave files out.
+    Files that disappear meanwhile are skipped. Raises Exhausted rather than skip files for lack of
+    descriptors or memory.
     """
-    waiting: list[tuple[str, tuple[str, ...]]] = [(str(folder), ())]
+    pending: list[tuple[str, tuple[str, ...]]] = [(str(folder), ())]
     left = MAX_FILES
-    while waiting:
-        place, above = waiting.pop()
+    while pending:
+        directory, parents = pending.pop()
         try:
-            entries = list(os.scandir(place))
-        except OSError as problem:
-            if is_exhausted(problem):
-                raise lookup_error(problem) from None
+            entries = list(os.scandir(directory))
+        except OSError as error:
+            if is_exhausted(error):
+                raise lookup_error(error) from None
             continue
         for entry in entries:
-            names = (*above, entry.name)
+            names = (*parents, entry.name)
             try:
                 check_names((entry.name,))
                 if entry.is_dir(follow_symlinks=False) and len(names) < MAX_DEPTH:
-                    waiting.append((entry.path, names))
+                    pending.append((entry.path, names))
                 elif entry.is_file(follow_symlinks=False):
-                    seen = entry.stat(follow_symlinks=False)
                     left -= 1
-                    inode = seen.st_ino or entry.inode()  # Windows leaves the first one out
-                    yield Entry(names, seen.st_size, seen.st_mtime_ns, inode)
-            except (Refused, Missing, OSError) as problem:
-                if is_exhausted(problem):
-                    raise lookup_error(problem) from None
+                    yield _entry(entry, names)
+            except (Refused, Missing, OSError) as error:
+                if is_exhausted(error):
+                    raise lookup_error(error) from None
                 continue
             if left <= 0:
                 return
 
 
+def _entry(entry: os.DirEntry[str], names: tuple[str, ...]) -> Entry:
+    stat = entry.stat(follow_symlinks=False)
+    inode = stat.st_ino or entry.inode()  # on Windows DirEntry.stat() has no inode
+    return Entry(names, stat.st_size, stat.st_mtime_ns, inode)
+
+
 def measure(mount: Mount) -> tuple[int, int]:
-    """Number of files and their bytes."""
+    """Return the number of files and their bytes."""
     sizes = [entry.size for entry in walk(mount.folder)]
     return len(sizes), sum(sizes)
 
@@ -74,25 +81,26 @@ def measure(mount: Mount) -> tuple[int, int]:
 def cached_usage(
     mounts: MountTable, seconds: float = 60.0
 ) -> Callable[[], Mapping[str, tuple[int, int]]]:
-    """Measures every mount, and again only when the figures are older than that. One that cannot be
-    measured just now keeps the figures that it had.
+    """Return a function that measures every mount, at most once in ``seconds``.
+
+    A mount that cannot be measured keeps its previous figures.
     """
     lock = threading.Lock()
-    kept: dict[str, tuple[int, int]] = {}
-    moment = [-seconds]
+    cached: dict[str, tuple[int, int]] = {}
+    measured_at = [-seconds]
 
-    def figures() -> Mapping[str, tuple[int, int]]:
+    def usage() -> Mapping[str, tuple[int, int]]:
         with lock:
-            if time.monotonic() - moment[0] >= seconds:
+            if time.monotonic() - measured_at[0] >= seconds:
                 found = {}
                 for mount in mounts:
                     with suppress(OSError):
                         found[mount.alias] = measure(mount)
-                    if mount.alias in kept:
-                        found.setdefault(mount.alias, kept[mount.alias])
-                kept.clear()
-                kept.update(found)
-                moment[0] = time.monotonic()
-            return dict(kept)
+                    if mount.alias in cached:
+                        found.setdefault(mount.alias, cached[mount.alias])
+                cached.clear()
+                cached.update(found)
+                measured_at[0] = time.monotonic()
+            return dict(cached)
 
-    return figures
+    return usage

@@ -1,8 +1,7 @@
-"""Which file does a URL mean? From the raw target to names, and from names to an open file.
+"""From the names in a URL to an open file inside a mount.
 
-Two halves that never mix: spelling is judged before the file system is asked (on Windows even a
-look at a network path sends the user's login hash out, CVE-2026-48818), and what is opened is what
-was checked.
+Names are checked before the file system is accessed: on Windows even a stat of a network path sends
+the user's login hash out (CVE-2026-48818). The file that is opened is the one that was checked.
 """
 
 from __future__ import annotations
@@ -16,23 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-DEVICES = frozenset(
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
-    + [f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"]
-)
-"""Names that Windows keeps for devices, with any extension and in any folder."""
+from ..device_names import is_device_name
+
 SHORT_NAME = re.compile(r"[^.]{1,7}~\d{1,3}(\.[^.]{0,3})?")
 FORBIDDEN = re.compile(r'[/\\*?"<>|\x00-\x1f\x7f]')
 WINDOWS = os.name == "nt"
-BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
-OPENING = (
+INVALID_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+OPEN_FLAGS = (
     os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)  # never waits, whatever the file has turned into
+    | getattr(os, "O_NONBLOCK", 0)  # does not wait if the file has been replaced by a pipe
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-FOLDER = OPENING | getattr(os, "O_DIRECTORY", 0)
+DIRECTORY_FLAGS = OPEN_FLAGS | getattr(os, "O_DIRECTORY", 0)
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 EXHAUSTED_WINDOWS = frozenset({4, 8, 14, 1450, 1455})
 """ERROR_TOO_MANY_OPEN_FILES, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_NO_SYSTEM_RESOURCES and
@@ -40,7 +36,7 @@ ERROR_COMMITMENT_LIMIT (winerror.h)."""
 
 
 class Refused(Exception):
-    """A path that is not served, whatever lies behind it."""
+    """The path is never served, whether it exists or not."""
 
 
 class Missing(Exception):
@@ -48,30 +44,30 @@ class Missing(Exception):
 
 
 class Exhausted(OSError):
-    """The system has no descriptor or no memory left: whether there is such a file is not known."""
+    """The system is out of descriptors or memory: whether the file exists is unknown."""
 
 
-def is_exhausted(problem: BaseException) -> bool:
-    """Whether an error says nothing about a file, only that the system lacks something just now."""
-    if isinstance(problem, (Exhausted, MemoryError)):
+def is_exhausted(error: BaseException) -> bool:
+    """Return whether an error is due to a lack of descriptors or memory, not to the file."""
+    if isinstance(error, (Exhausted, MemoryError)):
         return True
-    return isinstance(problem, OSError) and (
-        problem.errno in EXHAUSTED or getattr(problem, "winerror", None) in EXHAUSTED_WINDOWS
+    return isinstance(error, OSError) and (
+        error.errno in EXHAUSTED or getattr(error, "winerror", None) in EXHAUSTED_WINDOWS
     )
 
 
-def lookup_error(problem: BaseException) -> Missing | Exhausted:
-    """What a failed look at a file means for whoever asks for it."""
-    return Exhausted(*problem.args) if is_exhausted(problem) else Missing()
+def lookup_error(error: BaseException) -> Missing | Exhausted:
+    """Return the exception to raise when looking up a file has failed."""
+    return Exhausted(*error.args) if is_exhausted(error) else Missing()
 
 
 def decode(part: str) -> str:
-    """One part of a URL's path, percent-decoded once. Raises Refused for what is not UTF-8."""
+    """Percent-decode one part of a URL's path, once. Raises Refused unless it is UTF-8."""
     if "%" not in part:
         if part.isascii():
             return part
         raise Refused
-    if BAD_ESCAPE.search(part):
+    if INVALID_ESCAPE.search(part):
         raise Refused
     try:
         return unquote_to_bytes(part).decode("utf-8")
@@ -80,29 +76,29 @@ def decode(part: str) -> str:
 
 
 def check_names(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
-    """Refuse what is no plain file name. Raises Refused, Missing for no names at all.
+    """Check the parts of a path. Raises Refused for an unsafe name, Missing for an empty path.
 
-    Most of what only Windows takes for something else is refused everywhere. Two things are not, as
-    ComfyUI makes such names elsewhere and they are harmless there: a colon (a stream of a file, a
-    drive) and a short name like ``cat~1.png`` (another file's).
+    Names with a special meaning on Windows are refused everywhere, except two that are harmless
+    elsewhere and that ComfyUI creates there: with a colon (on Windows a drive or stream), and short
+    names like ``cat~1.png`` (on Windows an alias of another file).
     """
     for name in names:
-        odd = (
+        unsafe = (
             not name
             or name[0] == "."
             or name[-1] in ". "
             or FORBIDDEN.search(name) is not None
-            or name.split(".")[0].strip().upper() in DEVICES
+            or is_device_name(name, streams=windows)
             or (windows and (":" in name or SHORT_NAME.fullmatch(name) is not None))
         )
-        if odd:
+        if unsafe:
             raise Refused
     if not names:
         raise Missing
 
 
 def has_servable_names(names: Sequence[str], *, windows: bool = WINDOWS) -> bool:
-    """Whether a file of these names has an address: its names are judged well, and are UTF-8."""
+    """Return whether a file of these names has a URL: the names are safe and can be UTF-8."""
     try:
         check_names(names, windows=windows)
         "/".join(names).encode()
@@ -112,52 +108,53 @@ def has_servable_names(names: Sequence[str], *, windows: bool = WINDOWS) -> bool
 
 
 def locate(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
-    """The file of these judged names inside a folder, and the folder, both with links resolved.
+    """Return the path of a file inside ``folder``, and that of ``folder``, symlinks resolved.
 
-    Raises Refused for what a link leads out of the folder, Missing for what is no plain file, and
-    Exhausted.
+    ``names`` must have been checked. Raises Refused if a symlink leads out of the folder, Missing
+    unless it is a regular file, and Exhausted.
     """
     try:
         root = folder.resolve(strict=True)
         path = root.joinpath(*names).resolve(strict=True)
-        seen = path.stat()
-    except (OSError, RuntimeError, ValueError) as problem:
-        raise lookup_error(problem) from None
+        mode = path.stat().st_mode
+    except (OSError, RuntimeError, ValueError) as error:
+        raise lookup_error(error) from None
     if not path.is_relative_to(root):
         raise Refused
-    if not stat.S_ISREG(seen.st_mode):
+    if not stat.S_ISREG(mode):
         raise Missing
     return path, root
 
 
 @contextmanager
 def open_parent(path: Path, root: Path) -> Iterator[tuple[str, int | None]]:
-    """What to call a located file, and the open folder that this is in (``dir_fd``), so that no link
-    which has appeared on the way meanwhile is followed. Windows has no such: there the path, and None.
-    Raises OSError.
+    """Yield the name of a located file and a descriptor of its directory (``dir_fd``).
+
+    Symlinks that have appeared on the path since are not followed. Windows has no ``dir_fd``: there
+    the complete path and None. Raises OSError.
     """
     if os.open not in os.supports_dir_fd:
         yield str(path), None
         return
-    *above, name = path.relative_to(root).parts
-    folder = os.open(root, FOLDER)
+    *parents, name = path.relative_to(root).parts
+    directory = os.open(root, DIRECTORY_FLAGS)
     try:
-        for part in above:
-            below = os.open(part, FOLDER, dir_fd=folder)
-            os.close(folder)
-            folder = below
-        yield name, folder
+        for part in parents:
+            child = os.open(part, DIRECTORY_FLAGS, dir_fd=directory)
+            os.close(directory)
+            directory = child
+        yield name, directory
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def open_regular_file(path: Path, root: Path) -> int:
-    """A descriptor for reading a plain file that has been located. Raises Missing and Exhausted."""
+    """Return a descriptor for reading a located file. Raises Missing and Exhausted."""
     try:
-        with open_parent(path, root) as (name, folder):
-            descriptor = os.open(name, OPENING, dir_fd=folder)
-    except (OSError, ValueError) as problem:
-        raise lookup_error(problem) from None
+        with open_parent(path, root) as (name, directory):
+            descriptor = os.open(name, OPEN_FLAGS, dir_fd=directory)
+    except (OSError, ValueError) as error:
+        raise lookup_error(error) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Missing

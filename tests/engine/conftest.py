@@ -1,5 +1,42 @@
 """The fixtures of this folder."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline.engine import library_websocket, server_url, websocket
+from comfyui_pipeline.engine.comfyui import ComfyUI
+from comfyui_pipeline.engine.requests_http import RequestsTransport
+from comfyui_pipeline.engine.socket_http import SocketTransport
 from tests.faulty import fake
 
 __all__ = ["fake"]
+
+NewEngine = Callable[..., ComfyUI]
+
+
+def engine_over_sockets(url: str, **options: Any) -> ComfyUI:
+    transport = SocketTransport(*_transport_options(url, options))
+    return ComfyUI(url, transport=transport, open_socket=websocket.open_socket, **options)
+
+
+def engine_over_libraries(url: str, **options: Any) -> ComfyUI:
+    transport = RequestsTransport(*_transport_options(url, options))
+    return ComfyUI(url, transport=transport, open_socket=library_websocket.open_socket, **options)
+
+
+def _transport_options(url: str, options: Any) -> tuple[Any, ...]:
+    return server_url.parse(url), options.get("headers") or {}, options.get("timeout", 30), 8
+
+
+NEW_ENGINES = {"sockets": engine_over_sockets, "libraries": engine_over_libraries}
+
+
+@pytest.fixture(params=NEW_ENGINES.values(), ids=NEW_ENGINES)
+def new_engine(request: pytest.FixtureRequest) -> NewEngine:
+    """Builds an engine, once with plain sockets and once with requests and websocket-client."""
+    made: NewEngine = request.param
+    return made

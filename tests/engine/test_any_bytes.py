@@ -15,10 +15,11 @@ from comfyui_pipeline import info
 from comfyui_pipeline.engine import http
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Output
-from comfyui_pipeline.engine.waiting import Timeouts
+from comfyui_pipeline.engine.timeouts import Timeouts
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.process.stdout import success
 from comfyui_pipeline.workflow import graph
+from tests.engine.conftest import NEW_ENGINES
 from tests.engine.test_faults import END, PROMPT, SUCCESS
 from tests.faulty import FakeServer
 
@@ -137,11 +138,12 @@ ASKED: dict[str, Callable[[ComfyUI], Any]] = {
 }
 
 
+@pytest.mark.parametrize("new_engine", NEW_ENGINES.values(), ids=NEW_ENGINES)
 @pytest.mark.parametrize("what", ASKED)
 @bounded
 @given(response=responses(), first=st.integers(0, 2))
 def test_any_response_is_an_answer_or_an_error_that_is_meant(
-    server: FakeServer, what: str, response: bytes, first: int
+    server: FakeServer, new_engine: Any, what: str, response: bytes, first: int
 ) -> None:
     paths = ["/queue", "/history", "/prompt"][first:] if what in ("state", "job", "run") else ["/"]
     server.script.raw = dict.fromkeys(paths, response)
@@ -155,7 +157,7 @@ def test_any_response_is_an_answer_or_an_error_that_is_meant(
             down_timeout_queued=0.1,
             stall_timeout=0.3,
         )
-        engine = ComfyUI(server.url, timeout=3, timeouts=timeouts, log=lambda text: None)
+        engine = new_engine(server.url, timeout=3, timeouts=timeouts, log=lambda text: None)
         try:
             told = ASKED[what](engine)
         except ToolError:  # anything else fails the test

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import http, websocket
+from comfyui_pipeline.engine import http, transport, websocket
 from comfyui_pipeline.engine import messages as frames
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Output
-from comfyui_pipeline.engine.waiting import Timeouts
+from comfyui_pipeline.engine.timeouts import Timeouts
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from tests.conftest import png
 from tests.engine.test_faults import END, EXECUTED, GOOD, PROMPT, SUCCESS, history
 
 
 @pytest.fixture
-def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
+def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
-    made = ComfyUI(
+    made = new_engine(
         fake.url, timeout=20, timeouts=Timeouts(ask_after=0.3, poll_interval=0.05), log=print
     )
     yield made
@@ -51,7 +51,7 @@ def test_a_response_may_have_so_many_bytes_and_no_more(
     monkeypatch.setattr(http, "MAX_BODY", 2**20)
     fake.script.broken = {"/queue": (200, EMPTY.ljust(2**20 + extra))}
     if fits:
-        assert engine.queue_state()["queue_running"] == []
+        assert engine.queue_state().running == ()
     else:
         with pytest.raises(EngineError, match="more than 1 MB for /queue"):
             engine.queue_state()
@@ -60,7 +60,7 @@ def test_a_response_may_have_so_many_bytes_and_no_more(
 def test_the_limits_are_those_that_are_stated() -> None:
     assert http.MAX_BODY == 64 * 2**20
     assert websocket.MAX_MESSAGE == 64 * 2**20
-    assert frames.MOST_PICTURE_BYTES == 128 * 2**20
+    assert frames.MAX_IMAGES_BYTES == 128 * 2**20
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
@@ -72,7 +72,7 @@ def test_a_compressed_response_is_bounded_by_what_comes_out(
     packed = pack(EMPTY + b" " * megabytes * 2**20)
     fake.script.raw = {"/queue": raw(packed, f"Content-Encoding: {name}")}
     if megabytes == 1:
-        assert engine.queue_state()["queue_running"] == []
+        assert engine.queue_state().running == ()
     else:
         with pytest.raises(EngineError, match="more than 64 MB"):
             engine.queue_state()
@@ -83,9 +83,9 @@ def test_several_gzip_members_are_one_body_and_a_cut_one_is_none(
 ) -> None:
     packed = gzip.compress(EMPTY[:9]) + gzip.compress(EMPTY[9:])
     fake.script.raw = {"/queue": raw(packed, "Content-Encoding: gzip")}
-    assert engine.queue_state()["queue_pending"] == []
+    assert engine.queue_state().pending == ()
     fake.script.raw = {"/queue": raw(packed[:-12], "Content-Encoding: gzip")}
-    with pytest.raises(ServerUnreachable, match="broke off its answer to /queue"):
+    with pytest.raises(ServerUnreachable, match="broke off its response to /queue"):
         engine.queue_state()
 
 
@@ -110,7 +110,7 @@ def test_lists_within_lists_have_a_limit(
     body = f'{{"queue_running": [[1, "other", {inner}]], "queue_pending": []}}'
     fake.script.broken = {"/queue": (200, body.encode())}
     if fits:
-        assert len(engine.queue_state()["queue_running"]) == 1
+        assert len(engine.queue_state().running) == 1
     else:
         with pytest.raises(EngineError, match="/queue with JSON that is nested too deeply"):
             engine.queue_state()
@@ -148,7 +148,7 @@ def test_an_id_of_200_letters_and_a_number_with_a_fraction_are_taken(
     engine: ComfyUI, fake: Any
 ) -> None:
     fake.script.queue = {"queue_running": [], "queue_pending": [[2.5, "x" * 200], [-1, "first"]]}
-    assert [item[1] for item in engine.queue_state()["queue_pending"]] == ["first", "x" * 200]
+    assert [entry.prompt_id for entry in engine.queue_state().pending] == ["first", "x" * 200]
 
 
 @pytest.mark.parametrize("document", [[], {"devices": []}, {"system": 1}, 7])
@@ -232,7 +232,7 @@ def test_a_message_that_is_too_large_is_not_read_but_named(
     fake.script.frames = [*as_frames(NODE), large]
     result = run(engine)
     assert result.complete
-    assert "over the socket" in result.node_errors["9"]
+    assert "over the WebSocket" in result.node_errors["9"]
 
 
 def test_a_message_of_just_the_limit_is_read(
@@ -251,7 +251,7 @@ def test_pictures_beyond_what_is_kept_are_left_out_and_named(
     engine: ComfyUI, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = png(8, 8)
-    monkeypatch.setattr(frames, "MOST_PICTURE_BYTES", 2 * len(one))
+    monkeypatch.setattr(frames, "MAX_IMAGES_BYTES", 2 * len(one))
     picture = b"\0\0\0\1\0\0\0\2" + one
     fake.script.history = history("execution_success", outputs={})
     node = {"type": "executing", "data": {"node": "9", "prompt_id": "ID"}}
@@ -292,7 +292,7 @@ def test_what_is_unpacked_comes_in_pieces_of_a_bounded_size(engine: ComfyUI, fak
     with engine.files.fetch(Output("9", "images", "a.bin")) as incoming:
         sizes = [len(piece) for piece in incoming.chunks]
     assert sum(sizes) == 20 * 2**20
-    assert max(sizes) <= http.PIECE
+    assert max(sizes) <= transport.PIECE
     assert incoming.length is None
 
 

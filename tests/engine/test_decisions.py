@@ -11,14 +11,25 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import stdio
-from comfyui_pipeline.engine import comfyui, error_text, history, http, schema_cache, waiting
-from comfyui_pipeline.engine import websocket as subscription
+from comfyui_pipeline.engine import (
+    comfyui,
+    error_text,
+    http,
+    job_end,
+    responses,
+    schema_cache,
+    server_url,
+    subscription,
+    waiting,
+)
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.http import Gateway, LostReply, Refused
 from comfyui_pipeline.engine.protocol import Job, Output, Progress
-from comfyui_pipeline.engine.responses import HistoryEntry
+from comfyui_pipeline.engine.responses import ExecutionError, HistoryEntry
 from comfyui_pipeline.engine.schema_cache import SchemaCache
-from comfyui_pipeline.engine.waiting import QueuedJob, Timeouts
+from comfyui_pipeline.engine.timeouts import Timeouts
+from comfyui_pipeline.engine.waiting import QueuedJob
+from comfyui_pipeline.engine.websocket import HandshakeRefused, WebSocketError
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost, JobStalled
 from comfyui_pipeline.process import time_limit
 
@@ -71,11 +82,11 @@ class Server:
         self.looks.append(self.clock.now - 1000)
         return path
 
-    def value(self, reply: str, _path: str, read: Callable[[Any], Any]) -> Any:
+    def value(self, reply: str, _path: str, parse: Callable[[Any], Any]) -> Any:
         told = self.says(self.clock.now - 1000, reply.split("/")[1])
         if isinstance(told, Exception):
             raise told
-        return read(told)
+        return parse(told)
 
 
 class Socket:
@@ -85,7 +96,7 @@ class Socket:
 
     def __init__(self, clock: Clock, *frames: str) -> None:
         self.clock, self.frames, self.renewed = clock, list(frames), list[float]()
-        self.is_open, self.opened = True, clock.now
+        self.is_open, self.opened_at = True, clock.now
 
     def next(self, until: float) -> str | None:
         if self.frames:
@@ -95,7 +106,7 @@ class Socket:
 
     def renew(self) -> None:
         self.renewed.append(self.clock.now - 1000)
-        self.opened = self.clock.now
+        self.opened_at = self.clock.now
 
     def close(self) -> None:
         return
@@ -124,13 +135,13 @@ def test_the_limits_are_those_that_were_chosen() -> None:
         down_timeout_running=8.0,
         down_timeout_queued=60.0,
     )
-    assert waiting.LAG == (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
+    assert waiting.HISTORY_PAUSES == (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
     assert (http.TRIES, http.FIRST_WAIT, http.MAX_PARALLEL) == (3, 0.25, 8)
     assert {502, 503, 504} == http.BUSY
     assert {502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530} == http.GATEWAY
     assert time_limit.FETCH_GRACE_SECONDS == 12.0 < stdio.GRACE
     assert (stdio.GRACE, time_limit.HOST_MARGIN, stdio.READING_MARGIN) == (15, 2, 2)
-    assert (waiting.LOOK_SECONDS, comfyui.SOCKET_SECONDS, comfyui.CANCEL_SECONDS) == (5, 5, 5)
+    assert (waiting.QUEUE_SECONDS, comfyui.SOCKET_SECONDS, comfyui.CANCEL_SECONDS) == (5, 5, 5)
     assert {500, 502, 503, 504} == subscription.TEMPORARY
     assert (subscription.FIRST_PAUSE, subscription.LONGEST_PAUSE) == (0.5, 8.0)
     assert (schema_cache.MAX_AGE_SECONDS, schema_cache.MAX_BYTES) == (120.0, 32 * 2**20)
@@ -182,7 +193,7 @@ def test_a_server_that_refuses_is_waited_for_as_long_as_a_restart_takes_or_8_s_i
     socket.next = closing  # type: ignore[method-assign]
     error, server = waited(clock, lambda at, path: Refused("no"), socket=socket)
     assert isinstance(error, JobLost)
-    assert "went away" in str(error)
+    assert "went down" in str(error)
     assert server.looks[-1] - server.looks[0] == pytest.approx(after, abs=0.01)
     assert not error.not_started
 
@@ -235,7 +246,7 @@ def test_another_fault_of_a_run_is_raised_after_8_s_with_its_id(clock: Clock) ->
 def test_a_server_that_runs_nothing_for_15_s_while_runs_wait_is_dead(clock: Clock) -> None:
     error, server = waited(clock, lambda at, path: PENDING)
     assert isinstance(error, JobStalled)
-    assert "15 s while runs wait" in str(error)
+    assert "15 s although jobs wait" in str(error)
     assert server.looks[-1] == 15.0
 
 
@@ -307,29 +318,39 @@ def test_an_end_whose_record_cannot_be_read_can_be_asked_for_later(clock: Clock)
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (HistoryEntry(messages={"execution_success": {}}), None),
+        (HistoryEntry(events=frozenset({"execution_success"})), None),
         (HistoryEntry(status="success"), None),
         (HistoryEntry(status="error"), "as error without"),
         (HistoryEntry(), "as unknown without"),
-        (HistoryEntry(status="success", messages={"execution_start": {}}), "as success without"),
         (
-            HistoryEntry(messages={"execution_interrupted": {}, "execution_error": {}}),
+            HistoryEntry(status="success", events=frozenset({"execution_start"})),
+            "as success without",
+        ),
+        (
+            HistoryEntry(events=frozenset({"execution_interrupted", "execution_error"})),
             "interrupted",
         ),
-        (HistoryEntry(messages={"execution_error": {"exception_message": "bad"}}), "failed: bad"),
+        (
+            HistoryEntry(
+                events=frozenset({"execution_error"}), error=ExecutionError(message="bad")
+            ),
+            "failed: bad",
+        ),
     ],
 )
 def test_a_run_went_well_only_if_the_history_says_so(entry: HistoryEntry, said: str | None) -> None:
     if said is None:
-        history.check_end(PROMPT, entry)
+        job_end.check_end(PROMPT, entry)
     else:
         with pytest.raises(JobFailed, match=said):
-            history.check_end(PROMPT, entry)
+            job_end.check_end(PROMPT, entry)
 
 
 def test_outputs_come_in_the_order_of_the_prompt_and_empty_texts_are_none() -> None:
     told = {"x": {"text": [" ", "b"]}, "9": {"images": [{"filename": "a"}]}}
-    found = history.outputs(PROMPT, told)
+    found = job_end.ordered(
+        PROMPT, {node: responses.node_outputs(node, ui) for node, ui in told.items()}
+    )
     assert [(one.node_id, one.filename or one.text) for one in found] == [("9", "a"), ("x", "b")]
     assert found[0].folder_type == "output"
     assert found[0].subfolder == ""
@@ -342,8 +363,10 @@ def test_ten_choices_are_listed_and_the_others_counted(count: int, more: str) ->
         "message": "m",
         "extra_info": {"input_name": "n", "input_config": [[str(i) for i in range(count)]]},
     }
-    told = error_text.node_errors({"1": {"errors": [error]}})["1"]
-    assert told.endswith("it takes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" + more)
+    told = error_text.node_errors(
+        responses.node_errors({"node_errors": {"1": {"errors": [error]}}})
+    )["1"]
+    assert told.endswith("it accepts 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" + more)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(300, 300), (301, 301)])
@@ -362,14 +385,12 @@ def test_a_long_text_is_cut_after_300_letters(length: int, shown: int) -> None:
 def test_a_refused_handshake_is_tried_again_only_where_that_may_help(
     monkeypatch: pytest.MonkeyPatch, status: int, again: bool
 ) -> None:
-    import websocket
-
     clock, tries = Clock(), list[float]()
     monkeypatch.setattr(subscription, "time", clock)
 
     def connect() -> Any:
         tries.append(clock.now - 1000)
-        raise websocket.WebSocketBadStatusException("no", status)
+        raise HandshakeRefused(status)
 
     made = subscription.Subscription(connect, lambda text: None)
     while clock.now < 1060:
@@ -381,9 +402,9 @@ def test_a_refused_handshake_is_tried_again_only_where_that_may_help(
 
 
 @pytest.fixture
-def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
+def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.001)
-    made = ComfyUI(fake.url, timeout=20, log=lambda text: None)
+    made = new_engine(fake.url, timeout=20, log=lambda text: None)
     yield made
     made.close()
 
@@ -402,7 +423,7 @@ def test_only_a_busy_server_is_asked_again(
 def test_the_third_try_is_the_last(engine: ComfyUI, fake: Any, flaky: int, good: bool) -> None:
     fake.script.flaky = {"/queue": flaky}
     if good:
-        assert engine.queue_state()["queue_running"] == []
+        assert engine.queue_state().running == ()
     else:
         with pytest.raises(Gateway):
             engine.queue_state()
@@ -419,7 +440,7 @@ def test_a_netrc_is_not_used_beside_a_login_of_ours(
     monkeypatch.setenv("NETRC", str(netrc))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(http, "is_loopback", lambda url: False)
+    monkeypatch.setattr(server_url, "is_loopback", lambda host: False)
     engine = ComfyUI(fake.url, headers=header, log=lambda text: None)
     engine.queue_state()
     engine.close()
@@ -502,7 +523,7 @@ def test_progress_says_the_node_and_finite_numbers() -> None:
     heard: list[Progress] = []
     listener = Listener(Job(PROMPT, "my-id"), heard.append, lambda output: None)
     data = {"node": "9", "value": float("nan"), "max": float("inf"), "prompt_id": "my-id"}
-    assert listener.take(json.dumps({"type": "progress", "data": data}))
+    assert listener.read(json.dumps({"type": "progress", "data": data}))
     assert heard == [Progress("running", "9", 0.0, None)]
 
 
@@ -513,10 +534,8 @@ def test_a_socket_that_breaks_again_and_again_is_opened_after_longer_pauses(
     monkeypatch.setattr(subscription, "time", clock)
 
     class Broken:
-        until = 0.0
-
-        def recv(self) -> str:
-            raise OSError
+        def receive(self, until: float) -> str:
+            raise WebSocketError
 
         def hang_up(self) -> None:
             return

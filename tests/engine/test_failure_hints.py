@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import history, responses
+from comfyui_pipeline.engine import job_end, responses
 from comfyui_pipeline.errors import JobFailed
 
 PROMPT: dict[str, Any] = {
@@ -24,7 +24,7 @@ def failed(kind: str, message: str) -> str:
         }
     }
     with pytest.raises(JobFailed) as told:
-        history.check_end(PROMPT, responses.history({"i": entry}, "i") or responses.HistoryEntry())
+        job_end.check_end(PROMPT, responses.history({"i": entry}, "i") or responses.HistoryEntry())
     assert "node 5 (Sampler) failed" in str(told.value)
     return told.value.hint
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import history as results
-from comfyui_pipeline.engine import http
+from comfyui_pipeline.engine import http, responses
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Progress
-from comfyui_pipeline.engine.waiting import Timeouts
+from comfyui_pipeline.engine.timeouts import Timeouts
 from comfyui_pipeline.errors import (
     EngineError,
     JobFailed,
@@ -55,25 +54,25 @@ GOOD = history("execution_start", "execution_success")
 
 
 @pytest.fixture
-def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
+def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     """Hears a server out: it asks the queue only when the socket is silent for long, or gone."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     timeouts = Timeouts(
         ask_after=TIMEOUT, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
     )
-    made = ComfyUI(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
+    made = new_engine(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
     yield made
     made.close()
 
 
 @pytest.fixture
-def asking(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
+def asking(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     """The same, but a moment of silence is enough for it to ask."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     timeouts = Timeouts(
         ask_after=0.2, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
     )
-    made = ComfyUI(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
+    made = new_engine(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
     yield made
     made.close()
 
@@ -147,7 +146,7 @@ def test_an_interruption_by_somebody_else_is_told_as_one(engine: ComfyUI, fake: 
 def test_a_run_taken_out_of_the_queue_is_lost_and_not_waited_for(
     asking: ComfyUI, fake: Any
 ) -> None:
-    with pytest.raises(JobLost, match="gone"):
+    with pytest.raises(JobLost, match="missing"):
         run(asking)
     first_queue = fake.script.requested_paths.index("/queue")
     assert "/history/my-id" not in fake.script.requested_paths[:first_queue]
@@ -172,7 +171,7 @@ def test_a_silent_socket_is_not_waited_for(asking: ComfyUI, fake: Any) -> None:
 def test_a_server_that_goes_away_mid_run_is_never_a_success(engine: ComfyUI, fake: Any) -> None:
     with engine.queue(Job(PROMPT, "my-id")) as queued:
         fake.stop()
-        with pytest.raises(JobLost, match="went away"):
+        with pytest.raises(JobLost, match="went down"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
@@ -223,7 +222,7 @@ def test_partial_failure_in_a_200_is_kept(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames, fake.script.history = [SUCCESS, END], GOOD
     told = run(engine).node_errors["1"]
     assert "'width' is 99" in told
-    assert "node 9 gave nothing" in told
+    assert "node 9 returned nothing" in told
 
 
 def test_a_lost_reply_is_looked_up_before_it_is_sent_again(engine: ComfyUI, fake: Any) -> None:
@@ -284,7 +283,7 @@ def test_a_lost_prompt_is_sent_again_under_its_own_id(engine: ComfyUI, fake: Any
                     }
                 },
             },
-            "it takes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 5 more",
+            "it accepts 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 5 more",
         ),
     ],
 )
@@ -319,47 +318,63 @@ def test_a_page_that_is_not_comfyui_is_told_apart(engine: ComfyUI, fake: Any) ->
         engine.system()
 
 
-def test_a_proxy_in_the_environment_does_not_stand_before_loopback(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_proxy_in_the_environment_is_not_used_for_loopback(
+    new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    engine = ComfyUI(fake.url, log=lambda text: None)
+    engine = new_engine(fake.url, log=lambda text: None)
     fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
     assert run(engine).outputs
+    engine.close()
     assert "/ws" in fake.script.requested_paths
 
 
-def test_a_password_in_the_address_is_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_in_the_url_is_in_no_error(
+    new_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
-    engine = ComfyUI("http://me:s3cret@127.0.0.1:9", log=lambda text: None)
+    engine = new_engine("http://me:s3cret@127.0.0.1:9", log=lambda text: None)
     with pytest.raises(ServerUnreachable) as caught:
         engine.queue_state()
+    engine.close()
     assert "s3cret" not in str(caught.value)
     assert "127.0.0.1:9" in str(caught.value)
 
 
-def queued_under(fake: Any, **timeouts: float) -> Any:
-    """A run at this server, followed with that patience."""
-    engine = ComfyUI(
-        fake.url, timeout=TIMEOUT, timeouts=Timeouts(**timeouts), log=lambda text: None
-    )
-    return engine.queue(Job(PROMPT, "my-id"))
+@pytest.fixture
+def queued_with(new_engine: Any, fake: Any) -> Iterator[Callable[..., Any]]:
+    """Queues a job at the fake server, with these timeouts."""
+    engines: list[ComfyUI] = []
+
+    def queued_with(**timeouts: float) -> Any:
+        engines.append(
+            new_engine(
+                fake.url, timeout=TIMEOUT, timeouts=Timeouts(**timeouts), log=lambda text: None
+            )
+        )
+        return engines[-1].queue(Job(PROMPT, "my-id"))
+
+    yield queued_with
+    for engine in engines:
+        engine.close()
 
 
-def test_a_server_that_runs_nothing_while_runs_wait_is_told_dead(fake: Any) -> None:
+def test_a_server_that_runs_nothing_while_runs_wait_is_told_dead(
+    queued_with: Any, fake: Any
+) -> None:
     fake.script.never_begins = True
     with (
-        queued_under(fake, ask_after=0.1, idle_timeout=0.4) as queued,
+        queued_with(ask_after=0.1, idle_timeout=0.4) as queued,
         pytest.raises(JobStalled, match="has run nothing"),
     ):
         queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
 def test_a_server_that_hangs_while_a_run_is_on_is_told_silent(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
+    queued_with: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with queued_under(fake, ask_after=0.1, stall_timeout=0.5) as queued:
+    with queued_with(ask_after=0.1, stall_timeout=0.5) as queued:
 
         def lost(*_: Any, **__: Any) -> Any:
             raise http.LostReply("It takes connections but does not answer.")
@@ -369,25 +384,27 @@ def test_a_server_that_hangs_while_a_run_is_on_is_told_silent(
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_a_silent_socket_is_renewed_and_the_next_one_heard(fake: Any) -> None:
+def test_a_silent_socket_is_renewed_and_the_next_one_heard(queued_with: Any, fake: Any) -> None:
     fake.script.never_ends, fake.script.history = True, GOOD
     fake.script.later_frames = [EXECUTED, SUCCESS, END]
-    with queued_under(fake, ask_after=0.1, reconnect_after=0.3) as queued:
+    with queued_with(ask_after=0.1, reconnect_after=0.3) as queued:
         result = queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
     assert result.outputs[0].filename == "a.png"
     assert fake.script.sockets == 2
 
 
-def test_a_long_run_without_a_socket_is_not_called_silent(fake: Any) -> None:
+def test_a_long_run_without_a_socket_is_not_called_silent(queued_with: Any, fake: Any) -> None:
     fake.script.never_ends, fake.script.socket_refused = True, True
-    with queued_under(fake, ask_after=0.1, poll_interval=0.05, stall_timeout=0.2) as queued:
+    with queued_with(ask_after=0.1, poll_interval=0.05, stall_timeout=0.2) as queued:
         assert not queued.wait(time.monotonic() + 0.8, lambda progress: None).complete
 
 
 @pytest.mark.parametrize("status", [502, 503, 504, 522])
-def test_a_gateway_error_during_a_run_is_silence_and_no_end(fake: Any, status: int) -> None:
-    with queued_under(
-        fake, ask_after=0.1, down_timeout_queued=0.2, down_timeout_running=0.2, stall_timeout=60
+def test_a_gateway_error_during_a_run_is_silence_and_no_end(
+    queued_with: Any, fake: Any, status: int
+) -> None:
+    with queued_with(
+        ask_after=0.1, down_timeout_queued=0.2, down_timeout_running=0.2, stall_timeout=60
     ) as queued:
         fake.script.broken = {"/queue": (status, b"bad gateway"), "/history": (status, b"")}
         result = queued.wait(time.monotonic() + 1.5, lambda progress: None)
@@ -396,23 +413,27 @@ def test_a_gateway_error_during_a_run_is_silence_and_no_end(fake: Any, status: i
     assert not fake.script.cancelled
 
 
-def test_a_gateway_error_is_told_once_the_run_was_silent_for_too_long(fake: Any) -> None:
-    with queued_under(
-        fake, ask_after=0.1, down_timeout_queued=60, down_timeout_running=60, stall_timeout=0.4
+def test_a_gateway_error_is_told_once_the_run_was_silent_for_too_long(
+    queued_with: Any, fake: Any
+) -> None:
+    with queued_with(
+        ask_after=0.1, down_timeout_queued=60, down_timeout_running=60, stall_timeout=0.4
     ) as queued:
         fake.script.broken = {"/queue": (502, b"bad gateway")}
         with pytest.raises(JobStalled, match=r"502.*my-id"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_another_trouble_is_borne_for_a_while_and_then_told_with_the_id(fake: Any) -> None:
-    with queued_under(fake, ask_after=0.1, down_timeout_queued=0.4, stall_timeout=60) as queued:
+def test_another_trouble_is_borne_for_a_while_and_then_told_with_the_id(
+    queued_with: Any, fake: Any
+) -> None:
+    with queued_with(ask_after=0.1, down_timeout_queued=0.4, stall_timeout=60) as queued:
         fake.script.broken = {"/queue": (500, b"oops")}
         with pytest.raises(EngineError, match=r"500.*my-id"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_results_are_told_as_they_come(fake: Any) -> None:
+def test_results_are_told_as_they_come(queued_with: Any, fake: Any) -> None:
     fake.script.never_ends = True
     fake.script.frames = [EXECUTED]
 
@@ -420,17 +441,17 @@ def test_results_are_told_as_they_come(fake: Any) -> None:
         assert output.filename == "a.png"
         raise Enough
 
-    with queued_under(fake, ask_after=TIMEOUT) as queued, pytest.raises(Enough):
+    with queued_with(ask_after=TIMEOUT) as queued, pytest.raises(Enough):
         queued.wait(time.monotonic() + TIMEOUT, lambda progress: None, came)
 
 
 def test_a_prompt_whose_reply_never_comes_is_not_left_behind(
-    fake: Any, monkeypatch: pytest.MonkeyPatch
+    queued_with: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     fake.script.post = lambda count, body: None
     with pytest.raises(ServerUnreachable):
-        queued_under(fake)
+        queued_with()
     assert "my-id" in fake.script.cancelled
 
 
@@ -443,7 +464,7 @@ def test_a_prompt_whose_reply_never_comes_is_not_left_behind(
     ],
 )
 def test_a_path_to_a_3d_file_is_a_file(entry: Any, name: str, folder: str, kind: str) -> None:
-    (found,) = results.outputs(PROMPT, {"9": {"result": entry}})
+    (found,) = responses.node_outputs("9", {"result": entry})
     assert (found.filename, found.subfolder, found.folder_type) == (name, folder, kind)
 
 
@@ -451,5 +472,5 @@ def test_a_path_to_a_3d_file_is_a_file(entry: Any, name: str, folder: str, kind:
     "entry", ["words", "see a.glb: it is good\nor not", "/etc/a.glb", "a.glb [x]"]
 )
 def test_a_text_stays_a_text(entry: str) -> None:
-    (found,) = results.outputs(PROMPT, {"9": {"text": [entry]}})
+    (found,) = responses.node_outputs("9", {"text": [entry]})
     assert (found.filename, found.text) == ("", entry)

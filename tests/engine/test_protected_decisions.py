@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import history, http
+from comfyui_pipeline.engine import http, job_end, responses
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.files import ServerFiles
 from comfyui_pipeline.engine.protocol import Job, JobResult, Output
@@ -26,9 +26,9 @@ SUCCESS = {"type": "execution_success", "data": {"prompt_id": "ID"}}
 
 
 @pytest.fixture
-def engine(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
+def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.001)
-    made = ComfyUI(fake.url, timeout=20, log=lambda text: None)
+    made = new_engine(fake.url, timeout=20, log=lambda text: None)
     yield made
     made.close()
 
@@ -108,7 +108,9 @@ def test_results_that_only_the_frames_told_are_among_the_outputs(
 def test_outputs_follow_the_prompt_and_not_the_order_in_which_they_came() -> None:
     prompt = {name: {"class_type": "SaveImage", "inputs": {}} for name in ("7", "3", "5")}
     told = {name: {"images": [{"filename": f"{name}.png"}]} for name in ("5", "x", "3", "7")}
-    found = history.outputs(prompt, told)
+    found = job_end.ordered(
+        prompt, {node: responses.node_outputs(node, ui) for node, ui in told.items()}
+    )
     assert [one.filename for one in found] == ["7.png", "3.png", "5.png", "x.png"]
 
 
@@ -117,12 +119,12 @@ class Sent:
 
     is_late = False
 
-    def once(self, _method: str, _path: str, *, data: bytes, headers: Any) -> http.Reply:
-        self.body = data
+    def once(self, _method: str, _path: str, *, body: bytes, headers: Any) -> http.Reply:
+        self.body = body
         return http.Reply(200, {})
 
-    def json(self, _reply: http.Reply, _path: str) -> Any:
-        return {"name": "a.png"}
+    def value(self, _reply: http.Reply, _path: str, parse: Any) -> Any:
+        return parse({"name": "a.png"})
 
 
 def test_a_file_name_adds_no_line_and_no_field_to_an_upload() -> None:

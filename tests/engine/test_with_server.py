@@ -9,13 +9,14 @@ import pytest
 
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Output
+from comfyui_pipeline.engine.responses import Queue
 from comfyui_pipeline.errors import OutputMissing, PromptRejected
 from tests.waiting import TIMEOUT
 
 
 @pytest.fixture
-def engine(comfyui: Any) -> Any:
-    made = ComfyUI(comfyui.url, log=lambda text: None)
+def engine(new_engine: Any, comfyui: Any) -> Any:
+    made = new_engine(comfyui.url, log=lambda text: None)
     yield made
     made.close()
 
@@ -76,4 +77,4 @@ def test_an_unknown_class_is_rejected_by_name(engine: ComfyUI) -> None:
 
 def test_cancelling_what_is_not_there_harms_nothing(engine: ComfyUI) -> None:
     engine.cancel("never-was")
-    assert engine.queue_state() == {"queue_running": [], "queue_pending": []}
+    assert engine.queue_state() == Queue((), ())

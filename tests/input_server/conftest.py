@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.input_server.looked_at import GalleryHarness
+from tests.input_server.gallery_harness import GalleryHarness
 
 
 @pytest.fixture

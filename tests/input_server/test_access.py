@@ -15,18 +15,13 @@ import pytest
 import requests
 
 from input_server.auth import signing
-from input_server.auth.access import (
-    Access,
-    Client,
-    Denied,
-    Key,
-    client_address,
-    parse_keys,
-    redact_target,
-)
-from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, is_in, networks
+from input_server.auth.access import Access, Client, Denied
+from input_server.auth.deny_list import DenyList
+from input_server.auth.keys import Key, parse_keys
+from input_server.auth.lockout import LockoutPolicy, LockoutTracker
+from input_server.auth.networks import client_address, in_networks, parse_networks
 from input_server.errors import ConfigError
-from input_server.urls import Resource, Route, build_target, parse
+from input_server.urls import Resource, Route, build_target, parse, redact_target
 from tests.apart import project
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
@@ -241,32 +236,32 @@ def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: P
 def test_a_deny_list_is_read_again_when_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.auth.lockout.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("input_server.auth.deny_list.CHECK_SECONDS", 0.0)
     file = tmp_path / "deny.txt"
     with pytest.raises(ConfigError, match="deny"):
         DenyList(file, print)
     file.write_text("", "utf-8")
     told: list[str] = []
     deny = DenyList(file, told.append)
-    assert not deny.holds("203.0.113.5")
+    assert not deny.contains("203.0.113.5")
     file.write_text("# these\n203.0.113.0/24\n2001:db8::/32  # and those\n", "utf-8")
-    assert deny.holds("203.0.113.5")
-    assert deny.holds("::ffff:203.0.113.5")
-    assert deny.holds("::FFFF:cb00:7105%eth0")
-    assert deny.holds("2001:db8::9")
-    assert not deny.holds("198.51.100.1")
+    assert deny.contains("203.0.113.5")
+    assert deny.contains("::ffff:203.0.113.5")
+    assert deny.contains("::FFFF:cb00:7105%eth0")
+    assert deny.contains("2001:db8::9")
+    assert not deny.contains("198.51.100.1")
     file.write_text("203.0.113.0/24\nnonsense\n", "utf-8")
     os.utime(file, ns=(1, 1))
-    assert deny.holds("2001:db8::9"), "a slip of the pen opens nothing"
-    assert deny.holds("2001:db8::9")
-    assert [("nonsense" in text, "still are" in text) for text in told] == [(True, True)]
+    assert deny.contains("2001:db8::9"), "a slip of the pen opens nothing"
+    assert deny.contains("2001:db8::9")
+    assert [("nonsense" in text, "stays in force" in text) for text in told] == [(True, True)]
     file.unlink()
-    assert deny.holds("2001:db8::9"), "nor does losing it"
+    assert deny.contains("2001:db8::9"), "nor does losing it"
     assert len(told) == 2
-    DenyList(None, print).holds("2001:db8::9")
+    DenyList(None, print).contains("2001:db8::9")
     access = Access((Key("k", KEY),), "", LockoutTracker(LockoutPolicy()), deny)
     with pytest.raises(Denied) as denied:
-        access.admit(Route("files", KEY, "m", ("x",)), {}, Client("203.0.113.5", {}))
+        access.authenticate(Route("files", KEY, "m", ("x",)), {}, Client("203.0.113.5", {}))
     assert denied.value.status == 403
 
 
@@ -293,20 +288,20 @@ def test_a_deny_list_is_read_again_when_it_changes(
 def test_behind_a_trusted_proxy_the_right_address_counts(
     peer: str, forwarded: str, client: str
 ) -> None:
-    trusted = networks("10.0.0.0/8", "x")
+    trusted = parse_networks("10.0.0.0/8", "x")
     assert client_address(peer, {"x-forwarded-for": forwarded}, trusted) == client
 
 
 def test_networks_are_read_or_refused_by_name() -> None:
-    assert is_in("192.168.1.9", networks("192.168.1.0/24; ::1", "x"))
-    assert is_in("::ffff:192.168.1.9", networks("192.168.1.0/24", "x"))
-    assert is_in("192.168.1.9", networks("::ffff:192.168.1.0/120", "x"))
-    assert is_in("192.168.1.9", networks("::ffff:c0a8:109", "x"))
-    assert not is_in("192.168.2.9", networks("::ffff:192.168.1.0/120", "x"))
-    assert not is_in("2001:db8::1", networks("192.168.1.0/24; ::/96", "x"))
-    assert not is_in("nonsense", networks("192.168.1.0/24", "x"))
+    assert in_networks("192.168.1.9", parse_networks("192.168.1.0/24; ::1", "x"))
+    assert in_networks("::ffff:192.168.1.9", parse_networks("192.168.1.0/24", "x"))
+    assert in_networks("192.168.1.9", parse_networks("::ffff:192.168.1.0/120", "x"))
+    assert in_networks("192.168.1.9", parse_networks("::ffff:c0a8:109", "x"))
+    assert not in_networks("192.168.2.9", parse_networks("::ffff:192.168.1.0/120", "x"))
+    assert not in_networks("2001:db8::1", parse_networks("192.168.1.0/24; ::/96", "x"))
+    assert not in_networks("nonsense", parse_networks("192.168.1.0/24", "x"))
     with pytest.raises(ConfigError, match="THE_SETTING"):
-        networks("nonsense", "THE_SETTING")
+        parse_networks("nonsense", "THE_SETTING")
 
 
 # -- how it starts ---------------------------------------------------------------------------------
@@ -330,7 +325,7 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     [
         ({}, "COMFYUI_ACCESS_KEY"),
         ({"COMFYUI_ACCESS_KEY": "   "}, "COMFYUI_ACCESS_KEY"),
-        ({"COMFYUI_ACCESS_KEY": "123456"}, "everybody knows it"),
+        ({"COMFYUI_ACCESS_KEY": "123456"}, "published example key"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": "nonsense"}, "COMFYUI_KEYS"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "COMFYUI_KEYS": '[{"name": "x"}]'}, "'x'"),
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_DENY_FILE": "nowhere"}, "nowhere"),
@@ -375,7 +370,7 @@ def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('[{"name": "a", "key": "12345678"}]', "utf-8")
     (key,) = parse_keys("keys.json", tmp_path)
     assert key.name == "a"
-    with pytest.raises(ConfigError, match="twice"):
+    with pytest.raises(ConfigError, match="same name"):
         parse_keys('[{"name": "a", "key": "12345678"}, {"name": "a", "key": "87654321"}]', tmp_path)
     for wrong in ('[{"name": "a", "key": "short"}]', '[{"name": "a", "key": "12345678", "x": 1}]'):
         with pytest.raises(ConfigError, match="'a'"):

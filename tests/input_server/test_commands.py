@@ -183,7 +183,7 @@ def test_a_clean_up_removes_only_where_and_when_it_is_asked_to(shell: Shell) -> 
 def opened(link: str, key: str) -> tuple[urls.Route, str, float]:
     """The route of a link, what its signature is worth, and the hours until its end."""
     target = link.strip().partition("://")[2].partition("/")[2]
-    route, query = urls.parse(f"/{target}"), urls.query(f"/{target}")
+    route, query = urls.parse(f"/{target}"), urls.parse_query(f"/{target}")
     names = route.names if route.resource == "files" else ()
     worth = signing.check_signature(key, route.resource, route.alias, names, query, time.time())
     return route, worth, (int(query["exp"]) - time.time()) / HOUR
@@ -213,7 +213,7 @@ def test_a_link_opens_one_thing_for_so_long(
     secret = "second" if key else "a-long-key-of-the-test"
     route, worth, left = opened(link, secret)
     assert (route.resource, route.alias, route.names, route.key) == (what, "m", names, key)
-    assert worth == "good"
+    assert worth == "valid"
     assert hours - 0.1 < left <= hours
     assert (f"There is no {'/'.join(names)}" in shell.err) == (what == "files")
 
@@ -255,7 +255,7 @@ def test_without_a_secret_nothing_can_be_signed(
     monkeypatch.delenv("COMFYUI_ACCESS_KEY")
     assert "No address can be signed" in shell("link", "m", status=2)
     monkeypatch.setenv("INPUT_SERVER_SIGNING_KEY", "signs")
-    assert opened(shell("link", "m"), "signs")[1] == "good"
+    assert opened(shell("link", "m"), "signs")[1] == "valid"
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "x", "²", "80.0", "9" * 5000])

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from input_server import settings as config
-from input_server.auth.access import Key
+from input_server.auth.keys import Key
 from input_server.errors import ConfigError
-from input_server.http import metrics_folder
+from input_server.http import metrics_dir
 
 SET = {"COMFYUI_ACCESS_KEY": "a-long-key-of-the-test"}
 
@@ -32,15 +32,15 @@ def test_the_defaults_are_what_the_example_says() -> None:
         "head_seconds": 10,
         "stall_seconds": 60,
         "deny_file": None,
-        "trusted": (),
+        "trusted_proxies": (),
         "offload": "",
         "base_url": "http://127.0.0.1:5005",
         "through_host_gate": False,
         "signing_key": SET["COMFYUI_ACCESS_KEY"],
     }
     assert {name: getattr(chosen, name) for name in figures} == figures
-    assert (chosen.guard.limit, chosen.guard.seconds) == (10, 600)
-    assert [str(net) for net in chosen.guard.exempt] == ["127.0.0.0/8", "::1/128"]
+    assert (chosen.lockout.limit, chosen.lockout.seconds) == (10, 600)
+    assert [str(net) for net in chosen.lockout.exempt] == ["127.0.0.0/8", "::1/128"]
     assert [(mount.alias, mount.folder.name) for mount in chosen.mounts] == [("output", "output")]
     assert chosen.mounts_file.name == "mounts.json"
     assert chosen.cache_dir.parts[-2:] == (".cache", "input_server")
@@ -54,8 +54,8 @@ def test_the_defaults_are_what_the_example_says() -> None:
         ("INPUT_SERVER_CACHE_MB", "cache_mb", 0, 1_000_000),
         ("INPUT_SERVER_HEAD_SECONDS", "head_seconds", 1, 3600),
         ("INPUT_SERVER_STALL_SECONDS", "stall_seconds", 1, 3600),
-        ("INPUT_SERVER_LOCK_AFTER", "guard.limit", 0, 100_000),
-        ("INPUT_SERVER_LOCK_SECONDS", "guard.seconds", 1, 10_000_000),
+        ("INPUT_SERVER_LOCK_AFTER", "lockout.limit", 0, 100_000),
+        ("INPUT_SERVER_LOCK_SECONDS", "lockout.seconds", 1, 10_000_000),
     ],
 )
 def test_a_number_has_its_limits(name: str, attribute: str, least: int, most: int) -> None:
@@ -198,7 +198,7 @@ def test_a_key_of_the_examples_is_for_this_machine_alone(host: str, local: bool)
         if local:
             config.refuse_example_keys(chosen, host)
         else:
-            with pytest.raises(ConfigError, match="everybody knows it") as caught:
+            with pytest.raises(ConfigError, match="published example key") as caught:
                 config.refuse_example_keys(chosen, host)
             assert key not in str(caught.value)
     config.refuse_example_keys(read(), host)
@@ -248,15 +248,15 @@ def test_several_workers_share_their_figures_in_a_folder_that_goes(
     monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setenv(metrics_folder.SHARED, before or "")
+        patch.setenv(metrics_dir.VARIABLE, before or "")
         if before is None:
-            del os.environ[metrics_folder.SHARED]
-        with metrics_folder.shared_metrics_dir(1):
-            assert os.environ.get(metrics_folder.SHARED) == before
-        metrics_folder.remove_shared_metrics_dir(1)
-        with metrics_folder.shared_metrics_dir(2):
-            folder = Path(os.environ[metrics_folder.SHARED])
+            del os.environ[metrics_dir.VARIABLE]
+        with metrics_dir.shared_metrics_dir(1):
+            assert os.environ.get(metrics_dir.VARIABLE) == before
+        metrics_dir.remove_shared_metrics_dir(1)
+        with metrics_dir.shared_metrics_dir(2):
+            folder = Path(os.environ[metrics_dir.VARIABLE])
             assert folder.is_dir()
-            metrics_folder.remove_shared_metrics_dir(2)
+            metrics_dir.remove_shared_metrics_dir(2)
             assert not folder.exists()
-        assert os.environ.get(metrics_folder.SHARED) == before, "the next server would not start"
+        assert os.environ.get(metrics_dir.VARIABLE) == before, "the next server would not start"

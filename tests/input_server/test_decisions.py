@@ -14,9 +14,12 @@ import pytest
 from PIL import Image
 
 from input_server import link_command, urls
-from input_server.auth import lockout, signing
-from input_server.auth.access import Access, Client, Denied, Key
-from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
+from input_server.auth import deny_list, signing
+from input_server.auth.access import Access, Client, Denied
+from input_server.auth.deny_list import DenyList
+from input_server.auth.keys import Key
+from input_server.auth.lockout import LockoutPolicy, LockoutTracker
+from input_server.auth.networks import parse_networks
 from input_server.errors import ConfigError
 from input_server.gallery import listing, routes
 from input_server.gallery.listing import make_cursor, media_kind, position_after
@@ -38,14 +41,15 @@ from input_server.images.variant_request import (
     parse_variant_request,
 )
 from input_server.images.variants import VariantCache
-from input_server.mounts import retention, table
+from input_server.mounts import cleanup, retention, table
 from input_server.mounts.disk_usage import Entry
+from input_server.mounts.mount import CleanRules, Mount
+from input_server.mounts.mounts_file import mount_to_json, parse_mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import CleanRules, Mount, mount_to_json, parse_mount
 from input_server.settings import Config, is_loopback, read, short_key_warnings
-from input_server.urls import Route, query
-from tests.input_server.looked_at import KEY, GalleryHarness, node, png, prompt
-from tests.input_server.test_image_memory import flat_png
+from input_server.urls import Route, parse_query
+from tests.input_server.gallery_harness import KEY, GalleryHarness, node, png, prompt
+from tests.input_server.images.test_image_memory import flat_png
 
 PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
 NAMES = ("a", "b.png")
@@ -63,7 +67,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert (config.host, config.port, config.workers) == ("127.0.0.1", 5005, 1)
     assert (config.cache_mb, config.image_mb) == (256, 220)
     assert (config.head_seconds, config.stall_seconds) == (10, 60)
-    assert config.guard == LockoutPolicy(10, 600, networks("127.0.0.0/8;::1", "x"))
+    assert config.lockout == LockoutPolicy(10, 600, parse_networks("127.0.0.0/8;::1", "x"))
     assert (config.access_log, config.through_host_gate, config.offload, config.deny_file) == (
         False,
         False,
@@ -73,7 +77,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
     assert config.base_url == "http://127.0.0.1:5005"
     assert [mount.alias for mount in config.mounts] == ["output"]
     assert config.signing_key == "a-long-enough-key"
-    assert config.trusted == ()
+    assert config.trusted_proxies == ()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_switches_and_fallbacks() -> None:
     assert configured(DebugMode="yes").access_log
     assert configured(INPUT_SERVER_ACCESS_LOG="1").access_log
     assert not configured(INPUT_SERVER_ACCESS_LOG="no").access_log
-    assert configured(INPUT_SERVER_LOCK_EXEMPT="NONE").guard.exempt == ()
+    assert configured(INPUT_SERVER_LOCK_EXEMPT="NONE").lockout.exempt == ()
     assert configured(FILE_SERVER_URL_STYLE="Host").through_host_gate
     assert configured(FILE_SERVER_PUBLIC_IP="2001:db8::1").base_url == "http://[2001:db8::1]:5005"
     assert configured(INPUT_SERVER_HOST="0.0.0.0").base_url == "http://127.0.0.1:5005"
@@ -132,11 +136,11 @@ def test_a_key_is_short_below_twelve_characters() -> None:
 @pytest.mark.parametrize(
     ("after", "verdict"),
     [
-        (0, "good"),
-        (0.001, "ended"),
-        (-60, "good"),
-        (-signing.MAX_LIFETIME, "good"),
-        (-signing.MAX_LIFETIME - 1, "wrong"),
+        (0, "valid"),
+        (0.001, "expired"),
+        (-60, "valid"),
+        (-signing.MAX_LIFETIME, "valid"),
+        (-signing.MAX_LIFETIME - 1, "invalid"),
     ],
 )
 def test_an_address_opens_up_to_its_second(after: float, verdict: str) -> None:
@@ -147,7 +151,7 @@ def test_an_address_opens_up_to_its_second(after: float, verdict: str) -> None:
 
 
 def test_an_end_has_at_most_eleven_digits() -> None:
-    for expires, verdict in ((99_999_999_999, "good"), (100_000_000_000, "wrong")):
+    for expires, verdict in ((99_999_999_999, "valid"), (100_000_000_000, "invalid")):
         sig = signing.signature("k", "files", "m", NAMES, expires)
         asked = {"exp": str(expires), "sig": sig}
         assert signing.check_signature("k", "files", "m", NAMES, asked, expires - 1) == verdict
@@ -155,7 +159,7 @@ def test_an_end_has_at_most_eleven_digits() -> None:
 
 def admitted(access: Access, route: Route, address: str = "10.0.0.1", **asked: str) -> Any:
     try:
-        return access.admit(route, asked, Client(address, {}))
+        return access.authenticate(route, asked, Client(address, {}))
     except Denied as denied:
         return denied
 
@@ -165,7 +169,7 @@ def test_what_is_counted_and_what_is_answered() -> None:
     keys = (
         Key("all", "key-for-all-mounts"),
         Key("one", "key-for-one-mount", frozenset({"m"})),
-        Key("near", "key-from-nearby", networks=networks("10.0.0.0/8", "x")),
+        Key("near", "key-from-nearby", networks=parse_networks("10.0.0.0/8", "x")),
     )
     access = Access(keys, "secret", locks, DenyList(None, print))
     other = Route("files", "key-for-one-mount", "other", ("a",))
@@ -215,10 +219,10 @@ def test_a_links_hours() -> None:
 
 
 def test_a_query_has_at_most_2048_characters() -> None:
-    assert urls.MOST_QUERY == 2048
-    assert query("/x?" + "a=" + "b" * 2046) == {"a": "b" * 2046}
-    assert query("/x?" + "a=" + "b" * 2047) == {}
-    assert query("/x?a=1&a=2&b=%20") == {"a": "2", "b": " "}
+    assert urls.MAX_QUERY_CHARACTERS == 2048
+    assert parse_query("/x?" + "a=" + "b" * 2046) == {"a": "b" * 2046}
+    assert parse_query("/x?" + "a=" + "b" * 2047) == {}
+    assert parse_query("/x?a=1&a=2&b=%20") == {"a": "2", "b": " "}
 
 
 # -- copies ----------------------------------------------------------------------------------------
@@ -393,7 +397,7 @@ def test_files_of_one_moment_come_by_their_names_backwards(shown: GalleryHarness
 
 def test_what_the_gallery_asks_for_stands_among_the_steps() -> None:
     for address in (routes.THUMBNAIL, routes.BROWSER_VIEW):
-        wish = parse_variant_request(query(f"/x?{address}"))
+        wish = parse_variant_request(parse_query(f"/x?{address}"))
         assert wish is not None
         assert wish.rounded == wish
     assert routes.THUMBNAIL == "w=320&fmt=webp&q=auto"
@@ -433,8 +437,8 @@ def test_the_bounds_of_what_is_remembered() -> None:
     )
     assert (embedded_texts.MAX_TEXT_BYTES, containers.MAX_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
-    assert (lockout.LOOK_SECONDS, table.LOOK_SECONDS) == (2.0, 1.0)
-    assert (retention.FIRST_SECONDS, retention.EVERY_SECONDS) == (60.0, 3600.0)
+    assert (deny_list.CHECK_SECONDS, table.CHECK_SECONDS) == (2.0, 1.0)
+    assert (cleanup.FIRST_SECONDS, cleanup.INTERVAL_SECONDS) == (60.0, 3600.0)
     assert retention.MIN_AGE_SECONDS == 3600.0
 
 
@@ -487,12 +491,12 @@ def test_the_least_that_a_setting_may_be(tmp_path: Path) -> None:
     base = {"alias": "a", "folder": "x"}
     for name in ("cache_seconds", "quota_mb"):
         assert getattr(parse_mount({**base, name: 0}, tmp_path / "f"), name) == 0
-        with pytest.raises(ConfigError, match="at least 0"):
+        with pytest.raises(ConfigError, match="from 0 on"):
             parse_mount({**base, name: -1}, tmp_path / "f")
     for rule in ("older_than_days", "total_mb", "most_files", "keep_newest"):
         found = parse_mount({**base, "clean": {rule: 0}}, tmp_path / "f")
         assert getattr(found.clean, rule) == 0
-        with pytest.raises(ConfigError, match="at least 0"):
+        with pytest.raises(ConfigError, match="from 0 on"):
             parse_mount({**base, "clean": {rule: -1}}, tmp_path / "f")
     assert mount_to_json(parse_mount(base, tmp_path / "f"))["folder"] == str(tmp_path / "x")
     assert CleanRules() == CleanRules(None, None, None, 0)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from input_server.http.server import BACKLOG, holder_arguments
+from input_server.http.server import holder_arguments
+from input_server.http.sockets import BACKLOG
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache
 from input_server.mounts.resolve import Missing, locate, open_parent, open_regular_file
-from input_server.mounts.table import Mount
 from tests.input_server.running import KEY, Running, memory, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
 

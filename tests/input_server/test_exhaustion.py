@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.handler import FileServer
+from input_server.http.request import HttpRequest
 from input_server.mounts import disk_usage, open_files
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache, descriptor_limit
 from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_regular_file
-from input_server.mounts.table import Mount
 from input_server.settings import read
 from input_server.urls import parse
 from tests.input_server.running import KEY, Running, processes

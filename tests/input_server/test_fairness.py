@@ -15,12 +15,14 @@ from PIL import Image
 
 from input_server import register_routes
 from input_server.auth import signing
-from input_server.auth.access import Key
-from input_server.auth.lockout import networks
+from input_server.auth.keys import Key
+from input_server.auth.networks import parse_networks
 from input_server.http.asgi import App
+from input_server.http.asgi_send import ResponseSender
 from input_server.http.express import register
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
+from input_server.http.send_limits import ChunkedBodies
 from input_server.images.memory import MemoryBudget, OverBudget
 from input_server.images.render_queue import (
     MAX_WAITING,
@@ -34,7 +36,7 @@ from input_server.images.render_queue import (
     Ticket,
 )
 from input_server.images.variant_request import VariantRequest, parse_variant_request
-from input_server.mounts.table import Mount
+from input_server.mounts.mount import Mount
 from input_server.settings import Config
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
@@ -128,7 +130,7 @@ def server(tmp_path: Path) -> FileServer:
             keys=(Key("owner", KEY),),
             signing_key=KEY,
             cache_dir=tmp_path / "copies",
-            trusted=networks("127.0.0.1", "x"),
+            trusted_proxies=parse_networks("127.0.0.1", "x"),
         )
     )
 
@@ -161,7 +163,7 @@ def test_only_the_client_that_has_too_many_waiting_is_refused(server: FileServer
 
 
 def test_so_it_is_under_asgi(server: FileServer) -> None:
-    app = App(server, Metrics(dict))
+    app = App(server, Metrics(dict), ResponseSender(ChunkedBodies(), None, 60.0))
 
     async def get(client: str, query: str = "w=20") -> int:
         path, _, _ = PATH.partition("?")

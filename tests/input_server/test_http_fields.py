@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from input_server import text_values
-from input_server.http import accept_encoding, ranges
+from input_server.application import create_app
+from input_server.http import accept_encoding, conditions, ranges
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
-from input_server.http.server import create_app
 from input_server.settings import read
 from tests.input_server.running import KEY, Running
 
@@ -342,7 +342,7 @@ def test_a_date_that_is_younger_than_a_second_is_no_strong_validator(
 ) -> None:
     asked = {"range": "bytes=0-0", "if-range": format_datetime(CHANGED, usegmt=True)}
     for age, found in ((0.5, None), (1.0, ((0, 1),))):
-        monkeypatch.setattr(ranges.time, "time", lambda age=age: CHANGED.timestamp() + age)
+        monkeypatch.setattr(conditions.time, "time", lambda age=age: CHANGED.timestamp() + age)
         assert ranges.parse_range(asked, 9, '"x"', CHANGED) == found
 
 
@@ -350,7 +350,7 @@ def test_a_date_with_two_digits_of_a_year_is_at_most_fifty_years_ahead() -> None
     year = datetime.now(timezone.utc).year
     for ahead in (50, 51):
         text = f"Sunday, 06-Nov-{(year + ahead) % 100:02} 08:49:37 GMT"
-        found = ranges.date(text)
+        found = conditions.parse_date(text)
         assert found is not None
         assert found.year == (year + ahead if ahead == 50 else year + ahead - 100)
 
@@ -363,7 +363,12 @@ def test_a_minute_has_a_leap_second_and_no_more(form: str) -> None:
     """RFC 9110, 5.6.7: ``second = 2DIGIT``, of which 60 is a leap second."""
     last = datetime(1994, 11, 6, 8, 49, 59, tzinfo=timezone.utc)
     seconds = ("59", "60", "61", "99")
-    assert [ranges.date(form.format(text)) for text in seconds] == [last, last, None, None]
+    assert [conditions.parse_date(form.format(text)) for text in seconds] == [
+        last,
+        last,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

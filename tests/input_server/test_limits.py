@@ -8,21 +8,28 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from input_server import application as application_parts
+from input_server.application import create_app
 from input_server.errors import ConfigError
 from input_server.http import asgi
 from input_server.http import server as serve
 from input_server.http.asgi import App
-from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.asgi_send import ResponseSender
+from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
-from input_server.http.response import HttpResponse, plain
+from input_server.http.request import HttpRequest
+from input_server.http.response import HttpResponse, text_response
+from input_server.http.send_limits import ChunkedBodies
+from input_server.http.sockets import listen
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache
-from input_server.mounts.table import Mount
 from input_server.settings import Config, read
 from input_server.urls import parse
 from tests.input_server.running import KEY
@@ -58,7 +65,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], dict[str, Any
 
         monkeypatch.setattr(serve, "Server", make)
         with socket.socket() as listener:
-            serve.serve(settings, listener, lambda: None)
+            serve.serve(settings, listener, partial(create_app, settings), lambda: None)
         return found
 
     return start
@@ -142,10 +149,10 @@ def test_native_code_sends_few_files_and_none_where_descriptors_are_few(
     workers: int,
     limit: int | None,
 ) -> None:
-    monkeypatch.setattr(serve, "descriptor_limit", lambda: descriptors)
-    monkeypatch.setattr("input_server.http.send_buffers.plain_files", lambda: 2**20)
+    monkeypatch.setattr(application_parts, "descriptor_limit", lambda: descriptors)
+    monkeypatch.setattr("input_server.http.send_limits.open_regular_files", lambda: 2**20)
     settings = replace(config(tmp_path), workers=workers)
-    bodies = serve._native_bodies(settings, OpenFileCache())
+    bodies = application_parts._native_bodies(settings, OpenFileCache())
     if limit is None:
         assert bodies is None
     else:
@@ -155,7 +162,7 @@ def test_native_code_sends_few_files_and_none_where_descriptors_are_few(
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone has it")
 def test_the_system_ends_connections_that_take_nothing() -> None:
-    with serve.listen("127.0.0.1", 0, 7) as listener:
+    with listen("127.0.0.1", 0, 7) as listener:
         level = socket.IPPROTO_TCP
         assert listener.getsockopt(level, socket.TCP_USER_TIMEOUT) == 7000
         assert listener.getsockopt(level, socket.TCP_NODELAY) == 1
@@ -167,7 +174,7 @@ def test_the_system_ends_connections_that_take_nothing() -> None:
 def application(base: Path, answer: Callable[..., HttpResponse], **more: str) -> App:
     server = FileServer(config(base, **more), by_asgi=True)
     server.answer = answer  # type: ignore[method-assign]
-    return App(server, Metrics(dict))
+    return App(server, Metrics(dict), ResponseSender(ChunkedBodies(), None, 60.0))
 
 
 async def ask(app: App, query: str = "") -> int:
@@ -192,7 +199,7 @@ async def ask(app: App, query: str = "") -> int:
 def test_sixty_four_answers_may_be_kept_waiting_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = application(tmp_path, lambda _asked, **_: plain(401, "no", "wrong key", 1.5))
+    app = application(tmp_path, lambda _asked, **_: text_response(401, "no", "wrong key", 1.5))
     asked: list[float] = []
 
     async def all_of_them() -> None:

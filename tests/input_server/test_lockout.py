@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from input_server import register_routes
 from input_server.auth import lockout as guards
 from input_server.auth import signing
-from input_server.auth.access import Access, Client, Denied, Key
-from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker, networks
+from input_server.auth.access import Access, Client, Denied
+from input_server.auth.deny_list import DenyList
+from input_server.auth.keys import Key
+from input_server.auth.lockout import LockoutPolicy, LockoutTracker
+from input_server.auth.networks import parse_networks
 from input_server.urls import Route
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
@@ -91,7 +94,7 @@ def test_an_old_chat_locks_nobody_out(running: Running) -> None:
     (running.folder / "b 图.png").write_bytes(b"x")
     for number in range(15):
         ended = running.get(signed(seconds=-60), X_Forwarded_For=CLIENT)
-        assert (ended.status_code, ended.text) == (401, "This address has ended.")
+        assert (ended.status_code, ended.text) == (401, "Link expired.")
         last_years = signed("the signing key of last year", name=f"{number}.png")
         assert running.get(last_years, X_Forwarded_For=CLIENT).status_code == 401
         gate = last_years.replace("/comfyui_server/files/", "/pw=signed/files/comfyui/")
@@ -310,7 +313,7 @@ def test_answers_wait_longer_and_longer_but_never_beyond_two_seconds() -> None:
 
 
 def test_no_limit_and_exempt_networks_lock_nobody_out() -> None:
-    spared = LockoutTracker(LockoutPolicy(limit=1, exempt=networks("127.0.0.0/8", "x")))
+    spared = LockoutTracker(LockoutPolicy(limit=1, exempt=parse_networks("127.0.0.0/8", "x")))
     assert spared.record_failure("::ffff:127.0.0.9", "a") == 0
     assert not locked(spared, "127.0.0.9")
     never = LockoutTracker(LockoutPolicy(limit=0))
@@ -411,7 +414,7 @@ def test_whatever_comes_only_guessers_are_locked_out_and_for_all_of_their_time(
 
     def ask(key: str | None, client: str, query: dict[str, str] | None = None) -> int:
         try:
-            access.admit(Route("files", key, "m", ("a",)), query or {}, Client(client, {}))
+            access.authenticate(Route("files", key, "m", ("a",)), query or {}, Client(client, {}))
         except Denied as denied:
             return denied.status
         return 200

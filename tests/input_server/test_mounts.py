@@ -14,16 +14,11 @@ from pathlib import Path
 import pytest
 
 from input_server.mounts.disk_usage import Entry, walk
-from input_server.mounts.retention import apply_plan, plan, plans
-from input_server.mounts.table import (
-    CleanRules,
-    ConfigError,
-    Mount,
-    MountTable,
-    mount_to_json,
-    read_mounts_file,
-    write_mounts_file,
-)
+from input_server.mounts.mount import CleanRules, Mount
+from input_server.mounts.mounts_file import mount_to_json, read_mounts_file, write_mounts_file
+from input_server.mounts.removal import apply_plan
+from input_server.mounts.retention import plan, plans
+from input_server.mounts.table import ConfigError, MountTable
 from tests.input_server.running import PROJECT, Running
 from tests.waiting import TIMEOUT, wait_until
 
@@ -63,7 +58,7 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
 def test_a_broken_file_leaves_the_mounts_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("input_server.mounts.table.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("input_server.mounts.table.CHECK_SECONDS", 0.0)
     file = tmp_path / "mounts.json"
     told: list[str] = []
     table = MountTable((Mount("a", tmp_path),), file, told.append)
@@ -72,7 +67,7 @@ def test_a_broken_file_leaves_the_mounts_as_they_were(
     assert table.get("b") == Mount("b", tmp_path / "b", cache_seconds=0)
     file.write_text("{", "utf-8")
     assert [mount.alias for mount in table] == ["a", "b"]
-    assert [("mounts.json" in text, "as they were" in text) for text in told] == [(True, True)]
+    assert [("mounts.json" in text, "stay in use" in text) for text in told] == [(True, True)]
     file.unlink()
     assert [mount.alias for mount in table] == ["a"]
 
@@ -99,7 +94,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ({"alias": "_cache", "folder": "x"}, "alias"),
         ({"alias": "a", "folder": "x", "cache": 1}, "'cache'"),
         ({"alias": "a", "folder": "x", "cache_seconds": "long"}, "cache_seconds"),
-        ({"alias": "a", "folder": "x", "cache_seconds": -1}, "at least 0"),
+        ({"alias": "a", "folder": "x", "cache_seconds": -1}, "from 0 on"),
         ({"alias": "a", "folder": "x", "cache_seconds": float("nan")}, "cache_seconds"),
         ({"alias": "a", "folder": "x", "quota_mb": float("inf")}, "quota_mb"),
         ({"alias": "a", "folder": "x", "public": 1}, "public"),
@@ -193,7 +188,7 @@ def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None
     for kept in (changed, young, hidden, outside, written):
         assert kept.exists()
     assert "removed m/子 sub/gone.txt (3 bytes): older than 1 days" in log
-    assert any("changed.txt" in line and "changed meanwhile" in line for line in log)
+    assert any("changed.txt" in line and "changed since" in line for line in log)
     assert any("written.txt" in line and "being written" in line for line in log)
     assert apply_plan(plan(mount, time.time()), log.append)[0] == 2
 
@@ -207,10 +202,10 @@ def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) 
     )
     cleaning = (
         "import sys, time; from pathlib import Path\n"
-        "from input_server.mounts import retention; from input_server.mounts.table import Mount\n"
-        "retention.apply_plan(retention.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
+        "from input_server.mounts import removal, retention; from input_server.mounts.mount import Mount\n"
+        "removal.apply_plan(retention.Plan(Mount('m', Path(sys.argv[1]).parent), ()), print)\n"
         "end = time.monotonic() + 1\n"
-        "while time.monotonic() < end: retention._is_written(sys.argv[1], None)\n"
+        "while time.monotonic() < end: removal._is_open_for_writing(sys.argv[1], None)\n"
     )
     with subprocess.Popen([sys.executable, "-c", writing, str(file)]):
         cleaner = [sys.executable, "-c", cleaning, str(file)]

@@ -25,30 +25,34 @@ import requests
 from PIL import Image
 
 from input_server import urls
-from input_server.auth import lockout, signing
-from input_server.auth.access import redact_target
-from input_server.auth.lockout import DenyList, LockoutPolicy, LockoutTracker
+from input_server.auth import deny_list, signing
+from input_server.auth.deny_list import DenyList
+from input_server.auth.lockout import LockoutPolicy, LockoutTracker
 from input_server.content_type import file_headers
 from input_server.gallery import listing
 from input_server.gallery.routes import Gallery
 from input_server.http.express import register
-from input_server.http.handler import FileServer, HttpRequest
+from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
+from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse
-from input_server.http.server import listen_unix
+from input_server.http.sockets import listen_unix
 from input_server.images import image_info
 from input_server.images.variant_request import VariantRequest
 from input_server.images.variants import VariantCache
 from input_server.link_command import MOST_HOURS
-from input_server.mounts import retention
+from input_server.mounts import cleanup, retention
 from input_server.mounts.disk_usage import walk
+from input_server.mounts.mount import CleanRules, Mount
+from input_server.mounts.removal import apply_plan
 from input_server.mounts.resolve import Refused, check_names
-from input_server.mounts.retention import apply_plan, plan
-from input_server.mounts.table import CleanRules, Mount, MountTable
+from input_server.mounts.retention import plan
+from input_server.mounts.table import MountTable
 from input_server.settings import Config, read, short_key_warnings
+from input_server.urls import redact_target
 from tests.apart import project
+from tests.input_server.gallery_harness import KEY, node, png, prompt
 from tests.input_server.hosts import Host, needs_node
-from tests.input_server.looked_at import KEY, node, png, prompt
 from tests.waiting import TIMEOUT
 
 HOUR, DAY = 3600.0, 24 * 3600.0
@@ -76,7 +80,9 @@ class Decided:
         """``below``: a file of the mount, or a whole target; ``_`` for ``-`` in header names."""
         target = below if below.startswith("/") else f"{FILES}/m/{below}"
         named = {name.lower().replace("_", "-"): value for name, value in headers.items()}
-        asked = HttpRequest(method, urls.parse(target), urls.query(target), named, "127.0.0.1")
+        asked = HttpRequest(
+            method, urls.parse(target), urls.parse_query(target), named, "127.0.0.1"
+        )
         reply = self.server.answer(asked)
         if reply.file is not None:
             self.server.files.release(reply.file)
@@ -228,10 +234,10 @@ def test_a_denied_network_stays_denied_when_its_file_is_gone(
     told: list[str] = []
     deny = DenyList(file, told.append)
     file.unlink()
-    monkeypatch.setattr(lockout, "LOOK_SECONDS", 0.0)
-    assert deny.holds("192.0.2.9")
+    monkeypatch.setattr(deny_list, "CHECK_SECONDS", 0.0)
+    assert deny.contains("192.0.2.9")
     assert len(told) == 1
-    assert deny.holds("192.0.2.9")
+    assert deny.contains("192.0.2.9")
 
 
 def test_a_site_is_locked_out_after_four_times_the_keys_of_a_client() -> None:
@@ -246,7 +252,7 @@ def test_a_site_is_locked_out_after_four_times_the_keys_of_a_client() -> None:
 
 def test_a_signed_link_beyond_a_year_is_not_believed() -> None:
     now = 1_800_000_000
-    for seconds, verdict in ((366 * 24 * 3600, "good"), (366 * 24 * 3600 + 1, "wrong")):
+    for seconds, verdict in ((366 * 24 * 3600, "valid"), (366 * 24 * 3600 + 1, "invalid")):
         end = now + seconds
         told = signing.signature(KEY, "files", "m", ("a",), end)
         asked = {"exp": str(end), "sig": told}
@@ -266,7 +272,7 @@ def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixt
         def set(self, _name: str, _value: str) -> None: ...
         def send(self, _body: Any) -> None: ...
 
-    register(App(), decided().server, log=True)  # type: ignore[arg-type]
+    register(App(), decided().server, access_log=True)  # type: ignore[arg-type]
     target = f"{FILES}/m/absent.txt?sig=s3cret"
     request = SimpleNamespace(method="GET", ip="127.0.0.1", headers={}, original_url=target)
     handlers[0](request, Response())
@@ -356,7 +362,7 @@ def test_a_read_only_mount_inside_a_cleaned_one_keeps_its_files(tmp_path: Path) 
     beside = Mount("keep", tmp_path / "keep", read_only=True)
     (planned,) = retention.plans([cleaned], time.time(), [beside])
     assert [removal.entry.path for removal in planned.removals] == ["a.txt"]
-    retention.clean_all([cleaned, beside], lambda _: None)
+    cleanup.clean_all([cleaned, beside], lambda _: None)
     assert kept.exists()
     assert not gone.exists()
 
@@ -381,7 +387,7 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
     told: list[str] = []
     assert apply_plan(planned, told.append) == (0, 0)
     assert path.exists()
-    assert told == ["left m/a.txt (1 bytes): it has changed meanwhile"]
+    assert told == ["left m/a.txt (1 bytes): it has changed since"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
@@ -395,7 +401,7 @@ def test_what_lies_behind_a_link_by_now_stays(tmp_path: Path) -> None:
     told: list[str] = []
     assert apply_plan(planned, told.append) == (0, 0)
     assert (tmp_path / "m" / "kept" / kept.name).exists()
-    assert told == ["left m/sub/a.txt (1 bytes): a link lies on its way"]
+    assert told == ["left m/sub/a.txt (1 bytes): its path contains a symlink"]
 
 
 # -- the gallery -----------------------------------------------------------------------------------
@@ -522,7 +528,7 @@ def test_a_head_counts_no_bytes() -> None:
     metrics = Metrics(dict)
     sent = HttpResponse(200, {}, b"12345")
     for method in ("HEAD", "GET"):
-        metrics.note(sent, method, metrics.now())
+        metrics.record(sent, method, metrics.now())
     body = metrics.answer(None, {}, None).body.decode()  # type: ignore[arg-type]
     assert "comfyui_files_sent_bytes_total 5.0" in body
 

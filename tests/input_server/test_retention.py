@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from input_server.mounts import disk_usage, retention
+from input_server.mounts import disk_usage, removal, retention
+from input_server.mounts.cleanup import clean_all
 from input_server.mounts.disk_usage import Entry, walk
-from input_server.mounts.retention import apply_plan, clean_all, plan
-from input_server.mounts.table import CleanRules, Mount
+from input_server.mounts.mount import CleanRules, Mount
+from input_server.mounts.removal import apply_plan
+from input_server.mounts.retention import plan
 from tests.input_server.running import PROJECT
 from tests.waiting import TIMEOUT
 
@@ -127,8 +129,8 @@ def test_whatever_the_rules_the_newest_stay_and_the_limits_are_kept(
 CLEANER = """
 import sys, time
 from pathlib import Path
-from input_server.mounts.retention import clean_all
-from input_server.mounts.table import CleanRules, Mount
+from input_server.mounts.cleanup import clean_all
+from input_server.mounts.mount import CleanRules, Mount
 folder, done = Path(sys.argv[1]), Path(sys.argv[2])
 mount = Mount("m", folder, clean=CleanRules(older_than_days=1))
 kept = Mount("kept", folder / "kept", read_only=True)
@@ -218,22 +220,22 @@ def test_a_file_that_takes_the_name_at_the_last_moment_stays(
         new.replace(victim)
         return False
 
-    monkeypatch.setattr(retention, "_is_written", replaced)
+    monkeypatch.setattr(removal, "_is_open_for_writing", replaced)
     log: list[str] = []
     assert apply_plan(todo, log.append) == (0, 0)
     assert victim.read_text("utf-8") == "new"
     assert [path.name for path in (tmp_path / "in").rglob("*")] == ["sub", "a.txt"]
-    assert "changed meanwhile" in log[0]
+    assert "changed since" in log[0]
 
 
 @POSIX
 def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     newer = old_file(folder / "a.b.txt", "newer")
-    aside = old_file(folder / f"{retention.TEMP_PREFIX}1", "moved aside")
+    aside = old_file(folder / f"{removal.TEMP_PREFIX}1", "moved aside")
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        retention._put_back(aside, "a.b.txt", descriptor)
+        removal._restore(aside, "a.b.txt", descriptor)
     finally:
         os.close(descriptor)
     assert newer.read_text("utf-8") == "newer"
@@ -247,8 +249,8 @@ def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_had_moved_aside_is_removed_an_hour_later(tmp_path: Path) -> None:
     mount = Mount("m", tmp_path, clean=CleanRules(older_than_days=1))
-    left = old_file(tmp_path / f"{retention.TEMP_PREFIX}1")
-    in_use = old_file(tmp_path / f"{retention.TEMP_PREFIX}2", age=HOUR / 2)
+    left = old_file(tmp_path / f"{removal.TEMP_PREFIX}1")
+    in_use = old_file(tmp_path / f"{removal.TEMP_PREFIX}2", age=HOUR / 2)
     other = old_file(tmp_path / ".another")
     apply_plan(plan(mount, time.time()), print)
     assert (left.exists(), in_use.exists(), other.exists()) == (False, True, True)

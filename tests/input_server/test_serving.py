@@ -16,7 +16,7 @@ import requests
 
 from input_server import register_routes
 from input_server.errors import ConfigError
-from input_server.mounts.table import parse_mounts
+from input_server.mounts.mounts_setting import parse_mounts
 from tests.apart import project
 from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
 from tests.waiting import TIMEOUT

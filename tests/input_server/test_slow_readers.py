@@ -18,16 +18,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from input_server.http import send_buffers
+from input_server.http import send_limits
 from input_server.http.asgi import App
-from input_server.http.body import send_chunks
+from input_server.http.asgi_send import ResponseSender
+from input_server.http.chunked_body import BodyAborted, send_chunks
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
 from input_server.http.response import HttpResponse, Piece
-from input_server.http.send_buffers import NativeBodies, Stream, Streams, TooManyBodies, plain_files
-from input_server.http.server import UNSENT, listen
+from input_server.http.send_limits import (
+    ChunkedBodies,
+    ChunkedBody,
+    NativeBodies,
+    TooManyBodies,
+    open_regular_files,
+)
+from input_server.http.sockets import UNSENT_BYTES, listen
+from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.mounts.table import Mount
 from input_server.settings import read
 from tests.input_server.running import KEY, Running, memory, processes
 
@@ -146,48 +153,48 @@ def test_the_system_takes_a_bounded_amount_for_a_client_that_does_not_read() -> 
         accepted, _ = listener.accept()
         with accepted:
             unsent = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
-            assert unsent == UNSENT == 512 * 1024
+            assert unsent == UNSENT_BYTES == 512 * 1024
 
 
 # -- how large chunks are --------------------------------------------------------------------------
 
 
 def test_chunks_begin_small_and_grow_while_the_client_keeps_up() -> None:
-    places = Streams()
-    with places.open("a") as stream:
+    places = ChunkedBodies()
+    with places.admit("a") as stream:
         sizes = []
         for _ in range(7):
-            sizes.append(places.chunk(stream) // 1024)
-            stream.waited(0.01)
+            sizes.append(stream.next_size() // 1024)
+            stream.adapt(0.01)
         assert sizes == [16, 32, 64, 128, 256, 256, 256]
-        stream.waited(0.2)
-        assert places.chunk(stream) == 256 * 1024, "neither prompt nor slow"
-        stream.waited(1.5)
-        assert places.chunk(stream) == 4 * 1024
+        stream.adapt(0.2)
+        assert stream.next_size() == 256 * 1024, "neither prompt nor slow"
+        stream.adapt(1.5)
+        assert stream.next_size() == 4 * 1024
 
 
 def test_a_chunk_that_only_waits_in_the_queue_says_nothing_about_the_client() -> None:
-    places = Streams()
-    with places.open("a") as stream:
+    places = ChunkedBodies()
+    with places.admit("a") as stream:
         for _ in range(5):
-            stream.waited(0.0)
-        assert places.chunk(stream) == 16 * 1024
+            stream.adapt(0.0)
+        assert stream.next_size() == 16 * 1024
 
 
 def test_beyond_the_budget_everybody_gets_the_smallest_chunks() -> None:
-    places = Streams()
+    places = ChunkedBodies()
     with contextlib.ExitStack() as stack:
-        fast = [stack.enter_context(places.open(f"{n}")) for n in range(100)]
+        fast = [stack.enter_context(places.admit(f"{n}")) for n in range(100)]
         for stream in fast:
-            stream.size = send_buffers.MAX_CHUNK
-        reserved = [places.chunk(stream) for stream in fast]
-        assert reserved[0] == send_buffers.MAX_CHUNK
-        assert reserved[-1] == send_buffers.MIN_CHUNK
-        smallest = send_buffers.held(send_buffers.MIN_CHUNK)
-        assert sum(stream.reserved for stream in fast) <= send_buffers.BUDGET + 100 * smallest
-    with places.open("a") as stream:
-        stream.size = send_buffers.MAX_CHUNK
-        assert places.chunk(stream) == send_buffers.MAX_CHUNK, (
+            stream.size = send_limits.MAX_CHUNK
+        reserved = [stream.next_size() for stream in fast]
+        assert reserved[0] == send_limits.MAX_CHUNK
+        assert reserved[-1] == send_limits.MIN_CHUNK
+        smallest = send_limits.max_memory(send_limits.MIN_CHUNK)
+        assert sum(stream.reserved for stream in fast) <= send_limits.BUDGET + 100 * smallest
+    with places.admit("a") as stream:
+        stream.size = send_limits.MAX_CHUNK
+        assert stream.next_size() == send_limits.MAX_CHUNK, (
             "what had been reserved was not given back"
         )
 
@@ -195,32 +202,34 @@ def test_beyond_the_budget_everybody_gets_the_smallest_chunks() -> None:
 @BOUNDED
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.0, 0.01, 0.3, 2.0])), max_size=300))
 def test_the_budget_holds_whatever_the_clients_do(steps: list[tuple[int, float]]) -> None:
-    places = Streams(workers=8)
+    places = ChunkedBodies(workers=8)
     with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(places.open("a")) for _ in range(10)]
+        found = [stack.enter_context(places.admit("a")) for _ in range(10)]
         for which, seconds in steps:
-            size = places.chunk(found[which])
-            found[which].waited(seconds)
-            assert send_buffers.MIN_CHUNK <= size <= send_buffers.MAX_CHUNK
+            size = found[which].next_size()
+            found[which].adapt(seconds)
+            assert send_limits.MIN_CHUNK <= size <= send_limits.MAX_CHUNK
             held = sum(stream.reserved for stream in found)
-            assert held <= send_buffers.BUDGET // 8 + 10 * send_buffers.held(send_buffers.MIN_CHUNK)
+            assert held <= send_limits.BUDGET // 8 + 10 * send_limits.max_memory(
+                send_limits.MIN_CHUNK
+            )
 
 
 @pytest.mark.parametrize(
     ("workers", "limit", "mine"), [(1, 1024, 768), (2, 1024, 768), (4, 512, 384)]
 )
 def test_places_are_limited_in_all_and_for_each_client(workers: int, limit: int, mine: int) -> None:
-    places = Streams(workers)
+    places = ChunkedBodies(workers)
     with contextlib.ExitStack() as stack:
         for _ in range(mine):
-            stack.enter_context(places.open("one"))
-        with pytest.raises(TooManyBodies), places.open("one"):
+            stack.enter_context(places.admit("one"))
+        with pytest.raises(TooManyBodies), places.admit("one"):
             pass
         for number in range(limit - mine):
-            stack.enter_context(places.open(f"other {number}"))
-        with pytest.raises(TooManyBodies), places.open("new"):
+            stack.enter_context(places.admit(f"other {number}"))
+        with pytest.raises(TooManyBodies), places.admit("new"):
             pass
-    with places.open("one"):
+    with places.admit("one"):
         pass
 
 
@@ -229,7 +238,7 @@ def test_places_are_limited_in_all_and_for_each_client(workers: int, limit: int,
 
 @LINUX
 def test_native_bodies_are_limited_by_the_files_that_are_open(tmp_path: Path) -> None:
-    before = plain_files()
+    before = open_regular_files()
     bodies = NativeBodies(3, lambda: before)
     (tmp_path / "a").write_bytes(b"a")
     with contextlib.ExitStack() as stack:
@@ -258,7 +267,7 @@ def test_nothing_is_sent_natively_where_descriptors_cannot_be_counted(
 
 
 def application(
-    base: Path, places: Streams, native: NativeBodies | None = None
+    base: Path, places: ChunkedBodies, native: NativeBodies | None = None
 ) -> tuple[App, Path]:
     (base / "m").mkdir()
     config = read(
@@ -270,7 +279,7 @@ def application(
         base,
     )
     server = FileServer(config, by_asgi=True)
-    return App(server, Metrics(dict), streams=places, native=native), base / "m"
+    return App(server, Metrics(dict), ResponseSender(places, native, 60.0)), base / "m"
 
 
 def ask(app: App, name: str, client: str = "192.0.2.1") -> list[dict[str, Any]]:
@@ -293,24 +302,24 @@ def ask(app: App, name: str, client: str = "192.0.2.1") -> list[dict[str, Any]]:
 
 
 def test_beyond_the_limit_a_client_is_asked_to_come_back(tmp_path: Path) -> None:
-    places = Streams()
+    places = ChunkedBodies()
     app, folder = application(tmp_path, places)
     (folder / "a.bin").write_bytes(bytes(100_000))
     (folder / "small.bin").write_bytes(bytes(65_536))
     with contextlib.ExitStack() as stack:
-        for _ in range(send_buffers.LIMIT_PER_CLIENT):
-            stack.enter_context(places.open("192.0.2.1"))
+        for _ in range(send_limits.MAX_BODIES_PER_CLIENT):
+            stack.enter_context(places.admit("192.0.2.1"))
         start, body = ask(app, "a.bin")
         assert start["status"] == 503
         assert dict(start["headers"])[b"retry-after"] == b"5"
-        assert body["body"] == b"Too many downloads; ask again."
+        assert body["body"] == b"Too many downloads at the same time. Try again."
         assert ask(app, "a.bin", "192.0.2.2")[0]["status"] == 200
         assert ask(app, "small.bin")[0]["status"] == 200, "small ones need no place"
     assert ask(app, "a.bin")[0]["status"] == 200
 
 
 def test_small_files_are_one_message_and_others_several(tmp_path: Path) -> None:
-    app, folder = application(tmp_path, Streams())
+    app, folder = application(tmp_path, ChunkedBodies())
     for size in (65_536, 65_537):
         (folder / "a.bin").write_bytes(os.urandom(size))
         bodies = [message for message in ask(app, "a.bin")[1:] if message["body"]]
@@ -324,7 +333,7 @@ def test_without_a_free_descriptor_a_file_is_sent_in_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Native code opens the file once more, and answers with 404 where it cannot."""
-    app, folder = application(tmp_path, Streams(), NativeBodies(8, lambda: 0))
+    app, folder = application(tmp_path, ChunkedBodies(), NativeBodies(8, lambda: 0))
     content = os.urandom(100_000)
     (folder / "a.bin").write_bytes(content)
     start, named = ask(app, "a.bin")
@@ -354,7 +363,7 @@ def send_all(
 ) -> None:
     reply = HttpResponse(200, {}, file=file, pieces=(Piece(b"", 0, length or file.size),))
     try:
-        asyncio.run(send_chunks(reply, file, receive, send, Streams(), Stream(), seconds))
+        asyncio.run(send_chunks(reply, file, ChunkedBody(ChunkedBodies()), receive, send, seconds))
     finally:
         os.close(file.descriptor)
 
@@ -363,7 +372,7 @@ def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
     async def never(_message: Any) -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(ConnectionAbortedError, match="takes nothing"):
+    with pytest.raises(BodyAborted, match="has read nothing"):
         send_all(opened(tmp_path, bytes(99_999)), never, 0.1)
 
 
@@ -382,7 +391,7 @@ def test_a_client_that_takes_a_chunk_in_time_is_not_cut_off(tmp_path: Path) -> N
 def test_a_file_that_shrinks_is_cut_off(tmp_path: Path) -> None:
     async def take(_message: Any) -> None: ...
 
-    with pytest.raises(ConnectionAbortedError, match="shorter"):
+    with pytest.raises(BodyAborted, match="shorter"):
         send_all(opened(tmp_path, bytes(99)), take, 5.0, length=100)
 
 
@@ -407,7 +416,7 @@ def test_a_body_whose_client_keeps_up_gives_others_a_turn(tmp_path: Path) -> Non
         file = opened(tmp_path, bytes(20_000_000))
         reply = HttpResponse(200, {}, file=file, pieces=(Piece(b"", 0, file.size),))
         sending = asyncio.ensure_future(
-            send_chunks(reply, file, nothing, take, Streams(), Stream(), 5.0)
+            send_chunks(reply, file, ChunkedBody(ChunkedBodies()), nothing, take, 5.0)
         )
         turns = 0
         while not sending.done():

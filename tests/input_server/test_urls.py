@@ -105,7 +105,7 @@ def test_any_other_target_is_refused(target: str) -> None:
 def test_a_registry_that_took_it_apart_means_the_same(
     auth: str | None, alias: str, names: tuple[str, ...], gate: bool, route: tuple[Any, ...]
 ) -> None:
-    assert astuple(urls.of_params("files", auth, alias, names, gate)) == route
+    assert astuple(urls.route_from_params("files", auth, alias, names, gate)) == route
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_registry_that_took_it_apart_means_the_same(
     ],
 )
 def test_a_query_is_read_once_and_not_beyond_its_length(target: str, query: dict[str, str]) -> None:
-    assert urls.query(target) == query
+    assert urls.parse_query(target) == query
 
 
 # -- signatures ------------------------------------------------------------------------------------
@@ -138,19 +138,19 @@ NOW, YEAR = 1_800_000_000, 366 * 24 * 3600
 def check_signature(
     now: float = NOW, key: str = "k", resource: str = "files", **changes: str
 ) -> str:
-    query = urls.query("?" + signing.query("k", "files", "m", ("a", "b"), NOW))
+    query = urls.parse_query("?" + signing.query("k", "files", "m", ("a", "b"), NOW))
     return signing.check_signature(key, resource, "m", ("a", "b"), {**query, **changes}, now)
 
 
 @pytest.mark.parametrize(
     ("now", "worth"),
     [
-        (NOW - 1, "good"),
-        (NOW, "good"),
-        (NOW + 0.5, "ended"),
-        (NOW + 1, "ended"),
-        (NOW - YEAR, "good"),
-        (NOW - YEAR - 1, "wrong"),
+        (NOW - 1, "valid"),
+        (NOW, "valid"),
+        (NOW + 0.5, "expired"),
+        (NOW + 1, "expired"),
+        (NOW - YEAR, "valid"),
+        (NOW - YEAR - 1, "invalid"),
     ],
 )
 def test_a_signature_is_good_until_its_end_and_for_a_year_at_most(now: float, worth: str) -> None:
@@ -158,17 +158,17 @@ def test_a_signature_is_good_until_its_end_and_for_a_year_at_most(now: float, wo
 
 
 def test_a_signature_is_for_its_address_alone() -> None:
-    assert check_signature(key="other") == "wrong"
-    assert check_signature(resource="gallery") == "wrong"
+    assert check_signature(key="other") == "invalid"
+    assert check_signature(resource="gallery") == "invalid"
     assert (
         check_signature(sig="")
         == check_signature(sig="é")
         == check_signature(sig="\ud800")
-        == "wrong"
+        == "invalid"
     )
     for end in ("", "x", "-1", "+1", " 1", "²", "1" * 12, f"{NOW}0", str(NOW + 1), f"{NOW}.0"):
-        assert check_signature(exp=end) == "wrong"
-    assert check_signature(NOW + 1, exp=str(NOW + 1)) == "wrong", (
+        assert check_signature(exp=end) == "invalid"
+    assert check_signature(NOW + 1, exp=str(NOW + 1)) == "invalid", (
         "one that was never right has not ended"
     )
 

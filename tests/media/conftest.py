@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_pipeline.media.sources import AllowedFolders
+from comfyui_pipeline.media.allowed_folders import AllowedFolders
 from tests.media.shelf import png
 
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+
+from comfyui_pipeline.media import upload
+from comfyui_pipeline.media.allowed_folders import AllowedFolders
+from comfyui_pipeline.media.download import DownloadPolicy
+from comfyui_pipeline.media.sources import parse_source
 
 
 def png(size: tuple[int, int] = (9, 7), color: tuple[int, ...] = (1, 2, 3)) -> bytes:
@@ -39,3 +45,21 @@ class Server:
         if self.folder is not None and (self.folder / value).is_file():
             return (self.folder / value).read_bytes()
         return self.files.get(value)
+
+
+def place(
+    value: str,
+    server: Any,
+    folders: AllowedFolders,
+    policy: DownloadPolicy,
+    **options: Any,
+) -> upload.PlacedFile:
+    """Place what a caller's string names."""
+    return upload.place(parse_source(value, folders), server, policy, **options)
+
+
+def place_masked(
+    mask: str, image: str, server: Any, folders: AllowedFolders, policy: DownloadPolicy
+) -> upload.PlacedFile:
+    """Place a copy of an image with a mask that a caller's string names."""
+    return upload.place_masked(parse_source(mask, folders), image, server, policy)

@@ -37,7 +37,7 @@ def test_what_has_a_mark_and_may_be_kept_is_kept(
     found = kept.get(URL)
     if headers.get("Cache-Control") == "private, max-age=0":
         conditions = {"If-None-Match": '"a"', "If-Modified-Since": MARKED["Last-Modified"]}
-    assert (found and (found.content, found.conditions)) == (
+    assert (found and (found.content, found.request_headers)) == (
         (b"line\nline", conditions) if conditions else None
     )
     assert kept.get(URL + "0") is None
@@ -77,8 +77,8 @@ def test_a_damaged_file_and_a_folder_that_is_none_are_no_files(tmp_path: Path) -
 def test_one_file_takes_at_most_a_quarter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool
 ) -> None:
-    assert download_cache.MOST_BYTES == 4 * download_cache.LARGEST == 256 * 2**20
-    monkeypatch.setattr(download_cache, "LARGEST", 100)
+    assert download_cache.MAX_BYTES == 4 * download_cache.MAX_FILE_BYTES == 256 * 2**20
+    monkeypatch.setattr(download_cache, "MAX_FILE_BYTES", 100)
     known = download_cache.DownloadCache(tmp_path)
     known.put(URL, MARKED, bytes(size))
     assert (known.get(URL) is not None) is kept
@@ -87,7 +87,7 @@ def test_one_file_takes_at_most_a_quarter(
 def test_who_was_asked_for_is_the_last_to_go_and_who_just_came_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download_cache, "MOST_BYTES", 2600)
+    monkeypatch.setattr(download_cache, "MAX_BYTES", 2600)
     known = download_cache.DownloadCache(tmp_path)
     for number in range(2):
         known.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))

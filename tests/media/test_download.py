@@ -124,11 +124,11 @@ def test_a_picture_is_fetched_through_redirects_and_under_any_name(site: str, pa
     [
         ("/loop", "redirects more than 5 times"),
         ("/inside", "private address"),
-        ("/file", "Only http and https"),
-        ("/absent", "answers 404"),
+        ("/file", "no http or https URL"),
+        ("/absent", "status 404"),
         ("/page", "is a web page"),
         ("/bomb", "compressed (gzip)"),
-        ("/cut", "broke off"),
+        ("/cut", "connection failed or was closed"),
     ],
 )
 def test_what_is_not_a_picture_is_told_by_name(site: str, path: str, told: str) -> None:
@@ -143,7 +143,7 @@ def test_a_file_that_is_too_large_is_cut_off(site: str) -> None:
 
 
 def test_a_slow_drip_ends_with_the_whole_time(site: str) -> None:
-    with pytest.raises(MediaError, match="not fetched within"):
+    with pytest.raises(MediaError, match="not downloaded within"):
         download(site + "/drip", DownloadPolicy(allow=("127.0.0.1",), total_seconds=0.5))
 
 
@@ -182,7 +182,7 @@ def test_no_spelling_of_a_private_address_is_let_in(host: str) -> None:
     with pytest.raises(MediaError) as caught:
         download(f"http://{host}/x.png", DownloadPolicy())
     if host not in ("[fe80::1]",):
-        assert "private address" in str(caught.value) or "not fetched" in str(caught.value)
+        assert "private address" in str(caught.value) or "not downloaded" in str(caught.value)
 
 
 def answers_of(monkeypatch: pytest.MonkeyPatch, *rounds: list[str]) -> list[str]:
@@ -235,7 +235,7 @@ def test_odd_urls_are_refused_without_repeating_a_password(url: str) -> None:
 
 def test_unusual_ports_need_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
     answers_of(monkeypatch, ["93.184.216.34"])
-    with pytest.raises(DownloadRefused, match="port 22"):
+    with pytest.raises(DownloadRefused, match="not 22"):
         download("http://public.example:22/x.png", DownloadPolicy())
 
 
@@ -272,7 +272,7 @@ def test_nothing_is_kept_of_what_is_private_or_has_no_mark(site: str, tmp_path: 
 def test_what_was_not_asked_for_the_longest_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download_cache, "MOST_BYTES", 2500)
+    monkeypatch.setattr(download_cache, "MAX_BYTES", 2500)
     kept = download_cache.DownloadCache(tmp_path)
     for number in range(4):
         kept.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))
@@ -316,22 +316,22 @@ INVALID = [
 
 @pytest.mark.parametrize("url", INVALID)
 def test_what_is_no_url_is_said_so_first_and_behind_a_redirect(site: str, url: str) -> None:
-    with pytest.raises(MediaError, match="not a valid URL"):
+    with pytest.raises(MediaError, match="valid URL"):
         download(url, ALLOWED)
     if url.isascii():
-        with pytest.raises(MediaError, match="not a valid URL"):
+        with pytest.raises(MediaError, match="valid URL"):
             download(f"{site}/to?{quote(url)}", ALLOWED)
 
 
 @pytest.mark.timeout(60)
 def test_a_redirect_of_millions_of_letters_is_refused_without_being_read() -> None:
     for begin in ("http://a.example/", "//", "http://[", "../"):
-        with pytest.raises(DownloadRefused, match="redirects to what is not a valid URL"):
+        with pytest.raises(DownloadRefused, match="redirects to an invalid URL"):
             next_hop("https://a.example/", begin + "\t/" * 2_000_000)
     longest = "https://a.example/"
     longest += "x" * (MAX_URL - len(longest))
     assert next_hop("https://b.example/", longest) == longest
-    with pytest.raises(DownloadRefused, match="redirects to what is not a valid URL"):
+    with pytest.raises(DownloadRefused, match="redirects to an invalid URL"):
         next_hop("https://b.example/", longest + "x")
 
 
@@ -339,7 +339,7 @@ def test_a_redirect_of_millions_of_letters_is_refused_without_being_read() -> No
     "target", ["ftp://127.0.0.1/x", "data:image/png;base64,AAAA", "javascript:1"]
 )
 def test_a_redirect_to_another_scheme_is_refused(site: str, target: str) -> None:
-    with pytest.raises(DownloadRefused, match="Only http and https"):
+    with pytest.raises(DownloadRefused, match="no http or https URL"):
         download(f"{site}/to?{quote(target)}", ALLOWED)
 
 
@@ -371,7 +371,7 @@ def test_an_address_of_4096_characters_is_taken_and_a_longer_one_is_not(site: st
     longest = f"{site}/good.png?" + "x" * (4096 - len(site) - 10)
     assert len(longest) == 4096
     assert download(longest, ALLOWED) == PNG
-    with pytest.raises(DownloadRefused, match="not a valid URL"):
+    with pytest.raises(DownloadRefused, match="valid URL"):
         download(longest + "x", ALLOWED)
 
 
@@ -392,12 +392,12 @@ def test_the_limits_of_a_download_that_nobody_has_set() -> None:
     assert (policy.allow, policy.max_bytes, policy.max_redirects) == ((), 50 * 2**20, 5)
     assert (policy.connect_seconds, policy.read_seconds, policy.total_seconds) == (5, 10, 60)
     assert policy.cache_dir is None
-    assert download_cache.MOST_BYTES == 256 * 2**20
-    assert download_cache.LARGEST == 64 * 2**20
+    assert download_cache.MAX_BYTES == 256 * 2**20
+    assert download_cache.MAX_FILE_BYTES == 64 * 2**20
 
 
 def test_what_stopped_a_slow_download_is_named_with_its_seconds(site: str) -> None:
-    with pytest.raises(MediaError, match=r"was not fetched within 1 s\."):
+    with pytest.raises(MediaError, match=r"was not downloaded within 1 s\."):
         download(site + "/drip", replace(ALLOWED, total_seconds=1))
     with pytest.raises(MediaError) as caught:
         download(site + "/drip", ALLOWED, time.monotonic() + 0.8)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline.errors import MediaError
+from comfyui_pipeline.media.allowed_folders import AllowedFolders
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.sources import AllowedFolders
-from comfyui_pipeline.media.upload import place
+from tests.media.shelf import place
 
 SPELLINGS = r"""
 127.0.0.1 127.1 127.0.1 127.255.255.254 0 0.0.0.0 2130706433 0x7f000001 0x7f.0.0.1 0x7f.1

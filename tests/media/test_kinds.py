@@ -99,13 +99,13 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("content", SIGNS, ids=lambda content: repr(content[:24]))
 def test_each_sign_means_its_kind(content: bytes) -> None:
-    found = file_types.of_bytes(content)
+    found = file_types.detect_bytes(content)
     assert (found.kind, found.format, found.extension, found.mime) == SIGNS[content]
 
 
 @pytest.mark.parametrize("content", UNKNOWN.values(), ids=UNKNOWN)
 def test_what_has_no_sign_is_an_unknown_file(content: bytes) -> None:
-    found = file_types.of_bytes(content)
+    found = file_types.detect_bytes(content)
     assert (found.kind, found.format, found.extension) == ("file", "unknown", "")
     assert found.mime == "application/octet-stream"
 
@@ -114,7 +114,7 @@ def test_what_has_no_sign_is_an_unknown_file(content: bytes) -> None:
 def test_any_bytes_are_something_and_the_file_is_at_its_beginning_again(content: bytes) -> None:
     file = io.BytesIO(content)
     file.seek(len(content) // 2)
-    assert file_types.recognise(file).kind in ("image", "video", "audio", "3d", "text", "file")
+    assert file_types.detect(file).kind in ("image", "video", "audio", "3d", "text", "file")
     assert file.tell() == 0
 
 
@@ -122,9 +122,9 @@ def test_a_long_text_may_be_cut_in_the_middle_of_a_letter_and_a_short_one_may_no
     head = 64 * 1024
     for before in range(1, 4):
         text = b"a" * (head - before) + "😀".encode() * 5
-        assert file_types.of_bytes(text).format == "plain", before
-    assert file_types.of_bytes(b"a" * (head - 2) + "猫".encode()[:2]).format == "unknown"
-    assert file_types.of_bytes(b"a" * (head - 4) + b"\xff" + b"a" * 9).format == "unknown"
+        assert file_types.detect_bytes(text).format == "plain", before
+    assert file_types.detect_bytes(b"a" * (head - 2) + "猫".encode()[:2]).format == "unknown"
+    assert file_types.detect_bytes(b"a" * (head - 4) + b"\xff" + b"a" * 9).format == "unknown"
 
 
 def test_json_is_parsed_up_to_a_megabyte() -> None:
@@ -132,9 +132,9 @@ def test_json_is_parsed_up_to_a_megabyte() -> None:
         return json.dumps({"a": "x" * (size - 9)}).encode()
 
     assert len(document(2**20)) == 2**20
-    assert file_types.of_bytes(document(2**20)).format == "json"
-    assert file_types.of_bytes(document(2**20 + 1)).format == "plain"
-    assert file_types.of_bytes(b"[" * 200_000).format == "plain"
+    assert file_types.detect_bytes(document(2**20)).format == "json"
+    assert file_types.detect_bytes(document(2**20 + 1)).format == "plain"
+    assert file_types.detect_bytes(b"[" * 200_000).format == "plain"
 
 
 @pytest.mark.parametrize(
@@ -157,17 +157,17 @@ def test_a_sign_of_two_bytes_is_no_sure_one(content: bytes, known: bool) -> None
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"GIF89a", "a picture"),
-        (FTYP + b"isom", "a video"),
-        (b"fLaC", "a sound"),
-        (b"ply\n", "a 3D file"),
-        (b"<html>", "a text (html)"),
-        (b"%PDF-", "PDF data"),
-        (b"", "UNKNOWN data"),
+        (b"GIF89a", "an image (gif)"),
+        (FTYP + b"isom", "a video (mp4)"),
+        (b"fLaC", "an audio file (flac)"),
+        (b"ply\n", "a 3D file (ply)"),
+        (b"<html>", "a web page"),
+        (b"%PDF-", "a file (pdf)"),
+        (b"", "data of an unknown format"),
     ],
 )
 def test_a_kind_has_words(content: bytes, words: str) -> None:
-    assert file_types.a(file_types.of_bytes(content)) == words
+    assert file_types.describe_kind(file_types.detect_bytes(content)) == words
 
 
 def test_a_web_page_is_one_by_its_beginning_alone() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_pipeline.media.images import inspect_result
+from comfyui_pipeline.media.result_check import inspect_result
 
 FILES = Path(__file__).resolve().parent.parent / "data" / "media"
 

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import image_structure, images, previews, result_files
+from comfyui_pipeline.media import (
+    image_convert,
+    image_repair,
+    image_structure,
+    previews,
+    result_check,
+    result_files,
+)
 from comfyui_pipeline.media.image_memory import DEFAULT_MB, ImageMemory
 from input_server.images import decode_cost
 from tests.media import broken
@@ -29,13 +36,13 @@ PEAK = """
 import sys
 from pathlib import Path
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import images as pictures, previews as preview, result_files as store
+from comfyui_pipeline.media import image_convert, previews, result_files
 from comfyui_pipeline.media.image_memory import ImageMemory
 file, memory = Path(sys.argv[1]), ImageMemory()
 try:
-    stored = store.store([file.read_bytes()], file.parent / "out", "", file.name, memory=memory)
-    print(stored.kind.note, preview.show([stored.path], full=False, memory=memory).failed)
-    pictures.prepare_image(file.read_bytes(), "it", memory=memory)
+    stored = result_files.store([file.read_bytes()], file.parent / "out", "", file.name, memory=memory)
+    print(stored.kind.note, previews.build_previews([stored.path], full=False, memory=memory).failed)
+    image_convert.prepare_image(file.read_bytes(), "it", memory=memory)
 except MediaError as error:
     print(error)
 lines = Path("/proc/self/status").read_text().splitlines()
@@ -89,19 +96,19 @@ def test_fifty_megapixels_in_colour_fit_the_default_and_more_do_not() -> None:
 
 def test_an_input_above_the_budget_is_refused_by_the_settings_name() -> None:
     with pytest.raises(MediaError) as caught:
-        images.prepare_image(saved("PNG", (500, 400)), "the cat", memory=SMALL)
+        image_convert.prepare_image(saved("PNG", (500, 400)), "the cat", memory=SMALL)
     assert "the cat (500 x 400 pixels) is too large to decode" in str(caught.value)
     assert "COMFYUI_IMAGE_MEMORY_MB is 1" in str(caught.value)
-    images.prepare_image(saved("PNG", (300, 400)), "the cat", memory=SMALL)
+    image_convert.prepare_image(saved("PNG", (300, 400)), "the cat", memory=SMALL)
 
 
 def test_a_jpeg_above_the_budget_fits_when_it_is_shrunk_and_others_do_not() -> None:
     with pytest.raises(MediaError, match="max_side"):
-        images.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL)
-    made = images.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
+        image_convert.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL)
+    made = image_convert.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
     assert (made.kind.width, made.kind.height) == (100, 50)
     with pytest.raises(MediaError, match="too large"):
-        images.prepare_image(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
+        image_convert.prepare_image(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
 
 
 def test_of_a_moving_picture_all_frames_count_unless_the_first_is_taken() -> None:
@@ -110,8 +117,8 @@ def test_of_a_moving_picture_all_frames_count_unless_the_first_is_taken() -> Non
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     content = buffer.getvalue()
     with pytest.raises(MediaError, match="too large"):
-        images.prepare_image(content, "it", animated=True, memory=SMALL)
-    assert images.prepare_image(content, "it", memory=SMALL).kind.format == "png"
+        image_convert.prepare_image(content, "it", animated=True, memory=SMALL)
+    assert image_convert.prepare_image(content, "it", memory=SMALL).kind.format == "png"
 
 
 FORMS = ["PNG", "JPEG", "GIF", "BMP", "WEBP"]
@@ -127,12 +134,12 @@ def test_a_result_above_the_budget_is_stored_without_being_decoded(
     assert stored.path.read_bytes() == content
     assert "COMFYUI_IMAGE_MEMORY_MB is 1" in stored.kind.note
     assert (stored.kind.width, stored.kind.height) == (800, 600)
-    assert not previews.show([stored.path], full=False, memory=SMALL).uris
+    assert not previews.build_previews([stored.path], full=False, memory=SMALL).uris
 
 
 def test_a_large_jpeg_is_shown_as_it_can_be_decoded_at_a_fraction(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(saved("JPEG", (3200, 1600)))
-    shown = previews.show([tmp_path / "x.jpg"], full=False, memory=ImageMemory(8 * MB))
+    shown = previews.build_previews([tmp_path / "x.jpg"], full=False, memory=ImageMemory(8 * MB))
     assert len(shown.uris) == 1
 
 
@@ -143,7 +150,7 @@ def test_a_result_above_the_budget_that_is_cut_off_is_still_noticed(
 ) -> None:
     content = saved(form, (800, 600))
     with pytest.raises(MediaError, match="broken or cut-off"):
-        images.inspect_result(io.BytesIO(content[: int(len(content) * share)]), "it", SMALL)
+        result_check.inspect_result(io.BytesIO(content[: int(len(content) * share)]), "it", SMALL)
 
 
 def test_a_damaged_chunk_is_noticed_without_decoding() -> None:
@@ -180,7 +187,7 @@ def test_no_structure_however_odd_raises(form: str, content: bytes, magic: bytes
     image_structure.has_image_data(form, file)
     image_structure.gif(file, 100)
     image_structure.webp_size(file)
-    image_structure.png_without_texts(magic + content)
+    image_repair.without_long_texts(magic + content)
 
 
 def test_those_who_decode_at_once_share_the_budget() -> None:
@@ -214,15 +221,15 @@ def test_long_texts_in_a_png_keep_nobody_from_its_picture() -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", "x" * (2 * MB), zip=True)
     content = saved("PNG", pnginfo=texts)
-    assert images.prepare_image(content, "it").kind.width == 64
-    assert images.inspect_result(io.BytesIO(content), "it").width == 64
+    assert image_convert.prepare_image(content, "it").kind.width == 64
+    assert result_check.inspect_result(io.BytesIO(content), "it").width == 64
 
 
 @pytest.mark.parametrize("missing", [1, 2])
 def test_a_jpeg_that_lacks_its_last_bytes_is_taken_and_that_is_said(missing: int) -> None:
     content = saved("JPEG", (640, 480))[:-missing]
-    assert "last bytes are missing" in images.inspect_result(io.BytesIO(content), "it").note
-    assert images.prepare_image(content, "it").kind.width == 640
+    assert "last bytes are missing" in result_check.inspect_result(io.BytesIO(content), "it").note
+    assert image_convert.prepare_image(content, "it").kind.width == 640
 
 
 def test_heic_is_stored_and_named_where_nothing_reads_it(
@@ -232,4 +239,6 @@ def test_heic_is_stored_and_named_where_nothing_reads_it(
     content: Any = saved("AVIF").replace(b"ftypavif", b"ftypheic", 1)
     stored = result_files.store([content], tmp_path, "", "a.heic", checked=True)
     assert stored.kind.format == "heic"
-    assert "pillow-heif" in previews.show([stored.path], full=False).failed[str(stored.path)]
+    assert (
+        "pillow-heif" in previews.build_previews([stored.path], full=False).failed[str(stored.path)]
+    )

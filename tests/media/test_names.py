@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyui_pipeline.media import file_names
+from input_server.device_names import is_device_name
 
 LONG = "x" * 300
 
@@ -111,4 +112,12 @@ def test_a_prefix_is_as_long_as_is_wanted_and_keeps_marks_with_their_letters() -
 def test_a_prefix_of_a_prefix_is_the_same(text: str, limit: int) -> None:
     made = file_names.prefix_from_words(text, limit)
     assert len(made) <= limit
-    assert not file_names.is_device_name(made)
+    assert not is_device_name(made)
+
+
+def test_device_names_have_any_extension_any_case_and_streams() -> None:
+    for name in ("con", "NUL.txt", "COM¹ .x", "lpt9.tar.gz", "Aux"):
+        assert is_device_name(name)
+    assert (is_device_name("aux:a"), is_device_name("aux:a", streams=False)) == (True, False)
+    for name in ("console", "com", "com10", "a.con", ""):
+        assert not is_device_name(name)

@@ -12,19 +12,18 @@ import pytest
 from PIL import Image
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media import images
+from comfyui_pipeline.media import image_convert, image_masks, result_check
+from comfyui_pipeline.media.allowed_folders import AllowedFolders
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.sources import AllowedFolders
-from comfyui_pipeline.media.upload import place, place_masked
-from tests.media.shelf import Server, png
+from tests.media.shelf import Server, place, place_masked, png
 
 BROKEN = {
     "empty": (b"", "empty"),
     "web page": (b"<!doctype html><html></html>", "web page"),
-    "text": (b"just words", "not a picture"),
+    "text": (b"just words", "not an image"),
     "cut off": (png((200, 200))[:-40], "cut-off"),
-    "pdf": (b"%PDF-1.7 xx", "not a picture"),
-    "film": (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a video, not a picture"),
+    "pdf": (b"%PDF-1.7 xx", "not an image"),
+    "film": (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a video (mp4), not an image"),
 }
 
 
@@ -41,7 +40,7 @@ def opened(content: bytes) -> Image.Image:
 @pytest.mark.parametrize(("content", "told"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_picture_is_refused_by_name(content: bytes, told: str) -> None:
     with pytest.raises(MediaError) as caught:
-        images.prepare_image(content, "the cat")
+        image_convert.prepare_image(content, "the cat")
     assert "the cat" in str(caught.value)
     assert told in str(caught.value)
 
@@ -51,39 +50,41 @@ def test_a_picture_cut_off_anywhere_is_refused(form: str) -> None:
     whole = saved(Image.effect_noise((64, 64), 80), form)
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(MediaError):
-            images.prepare_image(whole[: int(len(whole) * share)], "it")
+            image_convert.prepare_image(whole[: int(len(whole) * share)], "it")
         with pytest.raises(MediaError):
-            images.inspect_result(io.BytesIO(whole[: int(len(whole) * share)]), "it")
+            result_check.inspect_result(io.BytesIO(whole[: int(len(whole) * share)]), "it")
 
 
 def test_a_giant_picture_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(MediaError, match="too large to decode"):
-        images.prepare_image(saved(Image.new("1", (9000, 9000)), "PNG"), "the giant")
+        image_convert.prepare_image(saved(Image.new("1", (9000, 9000)), "PNG"), "the giant")
 
 
 def test_a_usual_picture_stays_as_it_is_byte_for_byte() -> None:
     for content in (png(), png(color=(1, 2, 3, 4)), saved(Image.new("L", (5, 4)), "JPEG")):
-        assert images.prepare_image(content, "it").content is content
+        assert image_convert.prepare_image(content, "it").content is content
 
 
 def test_exif_turns_a_picture_upright_once() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = images.prepare_image(saved(Image.new("RGB", (20, 10)), "JPEG", exif=exif), "it")
+    turned = image_convert.prepare_image(saved(Image.new("RGB", (20, 10)), "JPEG", exif=exif), "it")
     assert opened(turned.content).size == (10, 20)
     assert (turned.kind.width, turned.kind.height) == (10, 20)
-    assert turned.done == ("turned upright as its EXIF says",)
-    assert not images.prepare_image(turned.content, "it").done
+    assert turned.done == ("rotated as its EXIF orientation says",)
+    assert not image_convert.prepare_image(turned.content, "it").done
 
 
 def test_cmyk_and_deep_greys_become_what_a_loader_reads() -> None:
-    cmyk = images.prepare_image(saved(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "JPEG"), "it")
+    cmyk = image_convert.prepare_image(
+        saved(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "JPEG"), "it"
+    )
     assert opened(cmyk.content).mode == "RGB"
     assert "converted from CMYK to RGB" in cmyk.done
     deep = Image.new("I;16", (4, 4), 32896)
-    grey = images.prepare_image(saved(deep, "PNG"), "it")
+    grey = image_convert.prepare_image(saved(deep, "PNG"), "it")
     assert opened(grey.content).getpixel((1, 1)) == 128
-    light = images.prepare_image(saved(Image.new("F", (4, 4), 0.5), "TIFF"), "it")
+    light = image_convert.prepare_image(saved(Image.new("F", (4, 4), 0.5), "TIFF"), "it")
     assert abs(opened(light.content).getpixel((1, 1)) - 127) <= 1
 
 
@@ -91,12 +92,12 @@ def test_cmyk_and_deep_greys_become_what_a_loader_reads() -> None:
 def test_of_an_animated_picture_the_first_frame_is_taken_unless_all_are_wanted(form: str) -> None:
     frames = [Image.new("RGB", (8, 8), (level, 0, 0)) for level in (10, 120, 240)]
     content = saved(frames[0], form, save_all=True, append_images=frames[1:], duration=100)
-    still = images.prepare_image(content, "it")
+    still = image_convert.prepare_image(content, "it")
     assert getattr(opened(still.content), "n_frames", 1) == 1
     assert "first frame" in still.done[0]
-    moving = images.prepare_image(content, "it", animated=True)
+    moving = image_convert.prepare_image(content, "it", animated=True)
     assert (moving.content, moving.kind.frames) == (content, 3)
-    kind = images.inspect_result(io.BytesIO(content), "it")
+    kind = result_check.inspect_result(io.BytesIO(content), "it")
     assert (kind.frames, kind.seconds) == (3, 0.3)
 
 
@@ -108,12 +109,12 @@ def test_a_picture_is_shrunk_when_asked_and_that_is_said(tmp_path: Path) -> None
         str(file), server, AllowedFolders(None, (tmp_path,)), DownloadPolicy(), max_side=45
     )
     assert opened(server.files[placed.value]).size == (45, 15)
-    assert "shrunk to 45 pixels" in placed.notes[0]
+    assert "reduced to 45 pixels" in placed.notes[0]
 
 
 def test_avif_is_converted(tmp_path: Path) -> None:
     content = saved(Image.new("RGB", (20, 10), (9, 200, 9)), "AVIF")
-    made = images.prepare_image(content, "it")
+    made = image_convert.prepare_image(content, "it")
     assert (made.kind.format, opened(made.content).size) == ("png", (20, 10))
     assert "converted to PNG" in made.done[0]
 
@@ -126,7 +127,7 @@ def test_heic_is_refused_with_what_to_do_where_its_reader_is_not_installed(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(MediaError, match="install pillow-heif"):
-        images.prepare_image(HEIC, "it")
+        image_convert.prepare_image(HEIC, "it")
 
 
 def test_heic_goes_to_its_reader_where_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +136,7 @@ def test_heic_goes_to_its_reader_where_that_is_installed(monkeypatch: pytest.Mon
     reader.register_heif_opener = lambda: asked.append(True)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pillow_heif", reader)
     with pytest.raises(MediaError, match="broken or cut-off HEIC"):
-        images.prepare_image(HEIC, "it")
+        image_convert.prepare_image(HEIC, "it")
     assert asked
 
 
@@ -154,12 +155,15 @@ def test_the_white_parts_of_a_mask_become_see_through(
 ) -> None:
     (tmp_path / "attachments" / "m.png").write_bytes(black_and_white())
     server = Server()
-    placed = place("m.png", server, places, DownloadPolicy(), wanted="mask")
+    placed = place("m.png", server, places, DownloadPolicy(), accepts="mask")
     alpha = opened(server.files[placed.value]).getchannel("A")
     assert (alpha.getpixel((1, 1)), alpha.getpixel((6, 1))) == (0, 255)
-    assert "white parts" in placed.notes[0]
+    assert "white areas" in placed.notes[0]
     server.files["done.png"] = png(color=(1, 2, 3, 0))
-    assert images.as_mask(images.prepare_image(server.files["done.png"], "it"), "it").done == ()
+    assert (
+        image_masks.as_mask(image_convert.prepare_image(server.files["done.png"], "it"), "it").done
+        == ()
+    )
 
 
 def test_a_mask_is_laid_over_a_picture_of_any_size(places: AllowedFolders, tmp_path: Path) -> None:
@@ -176,5 +180,5 @@ def test_a_mask_is_laid_over_a_picture_of_any_size(places: AllowedFolders, tmp_p
     before = dict(server.files)
     assert place_masked("m.png", "cat.png", server, places, DownloadPolicy()).value == value
     assert server.files == before
-    with pytest.raises(MediaError, match="not at ComfyUI"):
+    with pytest.raises(MediaError, match="not on the ComfyUI server"):
         place_masked("m.png", "dog.png", server, places, DownloadPolicy())

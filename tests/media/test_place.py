@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline.errors import MediaError
+from comfyui_pipeline.media.allowed_folders import AllowedFolders, open_regular_file
 from comfyui_pipeline.media.download import DownloadPolicy
-from comfyui_pipeline.media.sources import AllowedFolders
-from comfyui_pipeline.media.upload import open_regular_file, place, read
-from tests.media.shelf import Server, png
+from comfyui_pipeline.media.sources import parse_source
+from comfyui_pipeline.media.upload import read
+from tests.media.shelf import Server, place, png
 
 
 def test_a_picture_is_placed_once_under_a_name_made_of_its_content(places: AllowedFolders) -> None:
@@ -77,7 +78,7 @@ def test_other_kinds_are_placed_by_what_they_are(
     file.write_bytes(content)
     server = Server()
     value = place(
-        str(file), server, AllowedFolders(None, (tmp_path,)), DownloadPolicy(), wanted=wanted
+        str(file), server, AllowedFolders(None, (tmp_path,)), DownloadPolicy(), accepts=wanted
     ).value
     assert value.endswith(ending)
     assert server.files[value] == content
@@ -86,7 +87,7 @@ def test_other_kinds_are_placed_by_what_they_are(
 @pytest.mark.parametrize(
     ("wanted", "content", "told"),
     [
-        ("video", png(), "is a picture, and a video is wanted"),
+        ("video", png(), r"is an image \(png\); the input takes a video"),
         ("audio", b"<!doctype html><html>no", "is a web page"),
         ("video", b"nothing known" * 9, "is a text"),
         ("audio", b"", "is empty"),
@@ -99,7 +100,7 @@ def test_a_file_of_another_kind_is_refused_by_name(
     file.write_bytes(content)
     with pytest.raises(MediaError, match=told):
         place(
-            str(file), Server(), AllowedFolders(None, (tmp_path,)), DownloadPolicy(), wanted=wanted
+            str(file), Server(), AllowedFolders(None, (tmp_path,)), DownloadPolicy(), accepts=wanted
         )
 
 
@@ -131,14 +132,14 @@ def test_a_link_that_appears_between_the_look_and_the_reading_is_never_followed(
     try:
         for _ in range(2000):
             try:
-                seen.add(read("sub/cat.png", places, DownloadPolicy(), None))
+                seen.add(read(parse_source("sub/cat.png", places), DownloadPolicy(), None))
             except MediaError:
                 continue
     finally:
         stop.set()
         thread.join()
     assert seen <= {png()}
-    assert read("sub/cat.png", places, DownloadPolicy(), None) == png()
+    assert read(parse_source("sub/cat.png", places), DownloadPolicy(), None) == png()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such links and pipes")

@@ -18,18 +18,22 @@ def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
     for number in range(8):
         files.append(tmp_path / f"{number}.png")
         noise.save(files[-1])
-    shown = previews.show(files, full=False)
+    shown = previews.build_previews(files, full=False)
     assert len(shown.uris) == 8
-    assert sum(map(len, shown.uris)) <= previews.TOGETHER + 400
+    assert sum(map(len, shown.uris)) <= previews.MAX_CHARACTERS + 400
     first = Image.open(io.BytesIO(base64.b64decode(shown.uris[0].partition(",")[2])))
     assert (first.format, max(first.size) <= 768) == ("WEBP", True)
-    whole = previews.show(files[:2], full=True)
+    whole = previews.build_previews(files[:2], full=True)
     assert whole.reduced >= 1
     small = tmp_path / "small.png"
     small.write_bytes(png())
-    assert previews.show([small], full=True).uris[0].endswith(base64.b64encode(png()).decode())
+    assert (
+        previews.build_previews([small], full=True)
+        .uris[0]
+        .endswith(base64.b64encode(png()).decode())
+    )
 
 
 def test_a_file_that_is_no_picture_is_left_out_of_the_answer(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"not one")
-    assert previews.show([tmp_path / "x.png"], full=False) == previews.Previews((), 0, 1)
+    assert previews.build_previews([tmp_path / "x.png"], full=False) == previews.Previews((), 0, 1)

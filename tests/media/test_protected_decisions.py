@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from comfyui_pipeline.errors import DownloadRefused, MediaError
-from comfyui_pipeline.media import images, previews
+from comfyui_pipeline.media import image_convert, image_masks, previews
+from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
 from comfyui_pipeline.media.download import DownloadPolicy, download
 from comfyui_pipeline.media.file_names import safe_name
 from comfyui_pipeline.media.result_files import store
-from comfyui_pipeline.media.sources import AllowedFolders, LocalFile, ServedFolder, Url, recognise
-from comfyui_pipeline.media.upload import place
-from tests.media.shelf import Server, png
+from comfyui_pipeline.media.sources import LocalFile, Url, parse_source
+from tests.media.shelf import Server, place, png
 from tests.waiting import TIMEOUT
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "media"
@@ -68,7 +68,7 @@ def test_every_kind_of_redirect_is_followed(site: Any, status: int) -> None:
 
 @pytest.mark.parametrize("status", [300, 304, 305, 306])
 def test_no_other_status_leads_anywhere(site: Any, status: int) -> None:
-    with pytest.raises(MediaError, match=f"answers {status}"):
+    with pytest.raises(MediaError, match=f"status {status}"):
         download(f"{site[0]}/{status}", ALLOWED)
     assert len(site[1]) == 1
 
@@ -103,10 +103,10 @@ def test_an_own_address_opens_no_hidden_file(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(png())
     begin = "http://files.example/comfyui_server/pw=k/files/output/"
     places = AllowedFolders(None, served=(ServedFolder(begin, tmp_path),))
-    assert recognise(f"{begin}a.png?t=1", places) == LocalFile((tmp_path / "a.png").resolve())
+    assert parse_source(f"{begin}a.png?t=1", places) == LocalFile((tmp_path / "a.png").resolve())
     for name in (".hidden.png", ".sub/a.png", "sub/.a.png", "%2ehidden.png", "..%2Fa.png"):
-        with pytest.raises(MediaError, match="names no file of that folder"):
-            recognise(begin + name, places)
+        with pytest.raises(MediaError, match="is not the URL of a file in its folder"):
+            parse_source(begin + name, places)
 
 
 def test_an_own_address_that_does_not_open_is_fetched_like_any_other(tmp_path: Path) -> None:
@@ -115,16 +115,16 @@ def test_an_own_address_that_does_not_open_is_fetched_like_any_other(tmp_path: P
     places = AllowedFolders(
         None, served=(ServedFolder(begin, tmp_path, lambda names, query: query == "good"),)
     )
-    assert isinstance(recognise(f"{begin}a.png?good", places), LocalFile)
-    assert isinstance(recognise(f"{begin}a.png?bad", places), Url)
+    assert isinstance(parse_source(f"{begin}a.png?good", places), LocalFile)
+    assert isinstance(parse_source(f"{begin}a.png?bad", places), Url)
 
 
 @pytest.mark.parametrize(("size", "shown"), [((90, 30), (60, 20)), ((30, 90), (20, 60))])
 def test_no_side_is_longer_than_asked(size: tuple[int, int], shown: tuple[int, int]) -> None:
-    made = images.prepare_image(png(size), "it", max_side=60)
+    made = image_convert.prepare_image(png(size), "it", max_side=60)
     assert (made.kind.width, made.kind.height) == shown
-    assert made.done == ("shrunk to 60 pixels",)
-    same = images.prepare_image(png((60, 60)), "it", max_side=60)
+    assert made.done == ("reduced to 60 pixels",)
+    same = image_convert.prepare_image(png((60, 60)), "it", max_side=60)
     assert (same.content, same.done) == (png((60, 60)), ())
 
 
@@ -142,7 +142,7 @@ def test_a_picture_is_turned_as_its_exif_says(orientation: int, corners: str) ->
     exif[0x0112] = orientation
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=exif)
-    made = Image.open(io.BytesIO(images.prepare_image(buffer.getvalue(), "it").content))
+    made = Image.open(io.BytesIO(image_convert.prepare_image(buffer.getvalue(), "it").content))
     places = [(0, 0), (1, 0), (0, 1), (1, 1)]
     assert [made.convert("RGB").getpixel(at) for at in places] == [LETTERS[c] for c in corners]
     assert made.getexif().get(0x0112, 1) == 1 or orientation == 1
@@ -153,14 +153,14 @@ def test_white_is_where_a_mask_acts_and_alpha_counts_first() -> None:
     halves.paste(255, (2, 0, 4, 2))
     buffer = io.BytesIO()
     halves.save(buffer, "PNG")
-    layer = Image.open(io.BytesIO(images.mask_layer(buffer.getvalue(), (4, 2), "it")))
+    layer = Image.open(io.BytesIO(image_masks.mask_layer(buffer.getvalue(), (4, 2), "it")))
     alpha = layer.getchannel("A")
     assert (alpha.getpixel((0, 0)), alpha.getpixel((3, 0))) == (255, 0)
     clear = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
     clear.putpixel((0, 0), (0, 0, 0, 0))
     buffer = io.BytesIO()
     clear.save(buffer, "PNG")
-    layer = Image.open(io.BytesIO(images.mask_layer(buffer.getvalue(), (2, 1), "it")))
+    layer = Image.open(io.BytesIO(image_masks.mask_layer(buffer.getvalue(), (2, 1), "it")))
     alpha = layer.getchannel("A")
     assert (alpha.getpixel((0, 0)), alpha.getpixel((1, 0))) == (0, 255)
 
@@ -169,7 +169,7 @@ def test_the_copy_for_a_model_has_at_most_768_pixels_a_side(tmp_path: Path) -> N
     file = tmp_path / "a.png"
     for size, expected in (((2000, 1000), (768, 384)), ((1000, 2000), (384, 768))):
         Image.new("RGB", size, (9, 9, 9)).save(file)
-        (uri,) = previews.show([file], full=False).uris
+        (uri,) = previews.build_previews([file], full=False).uris
         assert uri.startswith("data:image/webp;base64,")
         shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
         assert shown.size == expected
@@ -185,10 +185,10 @@ def test_a_film_is_taken_for_its_sound_and_a_sound_for_no_film(
     for name in ("sound.mp3", "film.mp4"):
         value = "data:;base64," + base64.b64encode((DATA / name).read_bytes()).decode()
         if name in taken:
-            assert place(value, Server(), AllowedFolders(None), ALLOWED, wanted=wanted).value
+            assert place(value, Server(), AllowedFolders(None), ALLOWED, accepts=wanted).value
         else:
-            with pytest.raises(MediaError, match="is wanted"):
-                place(value, Server(), AllowedFolders(None), ALLOWED, wanted=wanted)
+            with pytest.raises(MediaError, match="the input takes a video"):
+                place(value, Server(), AllowedFolders(None), ALLOWED, accepts=wanted)
 
 
 def test_marks_of_text_direction_hide_no_ending() -> None:

@@ -12,11 +12,11 @@ from comfyui_pipeline.media import (
     download_cache,
     file_names,
     file_types,
+    inline_data,
     previews,
     result_files,
-    sources,
 )
-from comfyui_pipeline.media.file_types import of_bytes
+from comfyui_pipeline.media.file_types import detect_bytes
 
 
 @pytest.mark.parametrize(
@@ -92,18 +92,22 @@ def test_no_more_than_ten_thousand_files_share_a_name(
     monkeypatch.setattr(result_files, "_MAX_NUMBER", 2)
     for number in range(3):
         result_files.store([bytes([number])], tmp_path, "", "a.png")
-    with pytest.raises(MediaError, match="too many files called a"):
+    with pytest.raises(MediaError, match="more than 2 files called a"):
         result_files.store([b"\x09"], tmp_path, "", "a.png")
 
 
 def test_sizes_that_are_taken_and_shown() -> None:
     assert file_types.MAX_IMAGE_BYTES == 50 * 2**20
     assert file_types.MAX_FILE_BYTES == 200 * 2**20
-    assert sources.MAX_INLINE_BYTES == 50 * 2**20
+    assert inline_data.MAX_BYTES == 50 * 2**20
     assert file_types.MAX_BYTES["mask"] == file_types.MAX_BYTES["animation"] == 50 * 2**20
     assert file_types.MAX_BYTES["video"] == file_types.MAX_BYTES["file"] == 200 * 2**20
-    assert (previews.EACH, previews.TOGETHER, previews.MOST) == (200 * 1024, 2**20, 20)
-    assert (previews.SMALL[0], previews.WHOLE[0]) == ((768, 82), (4096, 90))
+    assert (previews.MAX_COPY_BYTES, previews.MAX_CHARACTERS, previews.MAX_IMAGES) == (
+        200 * 1024,
+        2**20,
+        20,
+    )
+    assert (previews.SMALL[0], previews.LARGE[0]) == ((768, 82), (4096, 90))
 
 
 def test_kept_downloads_make_room_by_their_age_and_large_ones_are_not_kept(
@@ -112,8 +116,8 @@ def test_kept_downloads_make_room_by_their_age_and_large_ones_are_not_kept(
     import os
     import time
 
-    monkeypatch.setattr(download_cache, "MOST_BYTES", 2500)
-    monkeypatch.setattr(download_cache, "LARGEST", 1000)
+    monkeypatch.setattr(download_cache, "MAX_BYTES", 2500)
+    monkeypatch.setattr(download_cache, "MAX_FILE_BYTES", 1000)
     kept = download_cache.DownloadCache(tmp_path)
     for number, letter in enumerate("abc"):
         kept.put(letter, {"ETag": letter}, letter.encode() * 700)
@@ -127,7 +131,7 @@ def test_kept_downloads_make_room_by_their_age_and_large_ones_are_not_kept(
     assert [letter for letter in "abcdefg" if kept.get(letter)] == ["b", "c", "g"]
     found = kept.get("g")
     assert found is not None
-    assert found.conditions == {"If-Modified-Since": "today"}
+    assert found.request_headers == {"If-Modified-Since": "today"}
 
 
 @pytest.mark.parametrize(
@@ -139,25 +143,25 @@ def test_kept_downloads_make_room_by_their_age_and_large_ones_are_not_kept(
         ("a", b"", "0 bytes"),
         ("a.html", b"<!doctype html>", ""),
         ("a.svg", b"<!doctype html>", ""),
-        ("a.glb", b"<!doctype html>", "an HTML page"),
-        ("a.PNG", b"<!doctype html>", "an HTML page"),
+        ("a.glb", b"<!doctype html>", "a web page"),
+        ("a.PNG", b"<!doctype html>", "a web page"),
         ("a.png", b"GIF89a" + bytes(20), ""),
         ("a.mp4", b"\0\1\2\3", ""),
         ("a.mp3", b"\0" * 50, ""),
         ("a.xyz", b"\0\1\2\3", ""),
-        ("a.png", b"\0\1\2\3", "4 bytes of no known format"),
-        ("a.png", b"\0" * 5000, "4 KB of no known format"),
+        ("a.png", b"\0\1\2\3", "4 bytes of an unknown format"),
+        ("a.png", b"\0" * 5000, "5 KB of an unknown format"),
         ("a.wav", b"\x1f\x8b\x08\0", "a file (gzip)"),
         ("a.wav", b"{}", "JSON"),
-        ("a.glb", b"words", "a text"),
+        ("a.glb", b"words", "a text file"),
         ("a.jpg", b"<svg xmlns='x'/>", "an SVG drawing"),
         ("a.tiff", b"%PDF-1.7", "a file (pdf)"),
-        ("a.avif", b"ID3" + bytes(20), "a sound (mp3)"),
+        ("a.avif", b"ID3" + bytes(20), "an audio file (mp3)"),
         ("a.psd", b"glTF" + bytes(20), "a 3D file (glb)"),
     ],
 )
 def test_what_arrived_under_a_name(name: str, content: bytes, told: str) -> None:
-    assert content_check.mismatch(name, of_bytes(content), len(content)) == told
+    assert content_check.mismatch(name, detect_bytes(content), len(content)) == told
 
 
 @pytest.mark.parametrize(
@@ -173,4 +177,4 @@ def test_what_arrived_under_a_name(name: str, content: bytes, told: str) -> None
     ],
 )
 def test_formats_by_their_brands(content: bytes, form: str) -> None:
-    assert of_bytes(content).format == form
+    assert detect_bytes(content).format == form

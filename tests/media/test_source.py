@@ -9,30 +9,22 @@ from pathlib import Path
 import pytest
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media.sources import (
-    AllowedFolders,
-    Inline,
-    LocalFile,
-    ServedFolder,
-    ServerFile,
-    Url,
-    describe,
-    recognise,
-)
+from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
+from comfyui_pipeline.media.sources import Inline, LocalFile, ServerFile, Url, parse_source
 from tests.media.shelf import png
 
 
 def test_each_form_is_recognised(places: AllowedFolders, tmp_path: Path) -> None:
     encoded = base64.b64encode(png()).decode()
     allowed = tmp_path / "allowed" / "图 a.png"
-    assert recognise(f"data:image/png;base64,{encoded}", places) == Inline(png())
-    assert recognise(encoded, places) == Inline(png())
-    assert isinstance(recognise(" https://example.com/a.png ", places), Url)
-    assert recognise(str(allowed), places) == LocalFile(allowed.resolve())
-    assert recognise(allowed.as_uri(), places) == LocalFile(allowed.resolve())
+    assert parse_source(f"data:image/png;base64,{encoded}", places) == Inline(png())
+    assert parse_source(encoded, places) == Inline(png())
+    assert isinstance(parse_source(" https://example.com/a.png ", places), Url)
+    assert parse_source(str(allowed), places) == LocalFile(allowed.resolve())
+    assert parse_source(allowed.as_uri(), places) == LocalFile(allowed.resolve())
     attached = (tmp_path / "attachments" / "图 a.png").resolve()
-    assert recognise("图 a.png", places) == LocalFile(attached)
-    assert recognise("sub/on server.png", places) == ServerFile("sub/on server.png")
+    assert parse_source("图 a.png", places) == LocalFile(attached)
+    assert parse_source("sub/on server.png", places) == ServerFile("sub/on server.png")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +45,7 @@ def test_each_form_is_recognised(places: AllowedFolders, tmp_path: Path) -> None
 )
 def test_what_lies_elsewhere_is_refused(places: AllowedFolders, value: str) -> None:
     with pytest.raises(MediaError):
-        recognise(value, places)
+        parse_source(value, places)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
@@ -61,15 +53,39 @@ def test_a_link_out_of_an_allowed_folder_is_refused(places: AllowedFolders, tmp_
     for name in ("allowed", "attachments"):
         (tmp_path / name / "out.png").symlink_to(tmp_path / "elsewhere" / "图 a.png")
     with pytest.raises(MediaError):
-        recognise(str(tmp_path / "allowed" / "out.png"), places)
+        parse_source(str(tmp_path / "allowed" / "out.png"), places)
     with pytest.raises(MediaError):
-        recognise("out.png", places)
+        parse_source("out.png", places)
 
 
-def test_a_value_is_shown_without_its_secrets_and_its_bytes() -> None:
-    shown = describe("https://me:s3cret@example.com/pw=key1/a.png?token=abc")
-    assert shown == "https://example.com/pw=…/a.png"
-    assert len(describe("data:image/png;base64," + "A" * 10_000)) < 60
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            "https://me:s3cret@example.com/pw=key1/a.png?token=abc#x",
+            "https://example.com/pw=…/a.png",
+        ),
+        ("https://example.com/pw%3Dkey1/a.png", "https://example.com/pw=…/a.png"),
+        (f"data:image/png;base64,{base64.b64encode(png()).decode()}", "data: URI of"),
+        (base64.b64encode(png()).decode(), "base64 text of"),
+        ("sub/cat.png", "sub/cat.png"),
+        ("cat\u202egnp.png", "cat�gnp.png"),
+    ],
+)
+def test_a_source_is_shown_without_secrets_and_content(
+    places: AllowedFolders, value: str, shown: str
+) -> None:
+    source = parse_source(value, places)
+    assert source.shown.startswith(shown)
+    assert len(source.shown) < 60
+
+
+@pytest.mark.parametrize("value", ["x" * 900, "/" + "x/" * 400, "ftp://" + "x" * 900])
+def test_an_error_does_not_repeat_a_long_value(places: AllowedFolders, value: str) -> None:
+    with pytest.raises(MediaError) as caught:
+        parse_source(value, places)
+    assert len(caught.value.message) < 400
+    assert value[:200] not in str(caught.value)
 
 
 def served(folder: Path) -> AllowedFolders:
@@ -81,9 +97,11 @@ def test_a_url_of_our_own_file_server_is_read_from_its_folder(tmp_path: Path) ->
     (tmp_path / "子 sub").mkdir()
     (tmp_path / "子 sub" / "a b.png").write_bytes(png())
     begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
-    found = recognise(begin + "%E5%AD%90%20sub/a%20b.png?t=17", served(tmp_path))
+    found = parse_source(begin + "%E5%AD%90%20sub/a%20b.png?t=17", served(tmp_path))
     assert found == LocalFile((tmp_path / "子 sub" / "a b.png").resolve())
-    assert isinstance(recognise(begin.replace("k%2Fy", "other") + "a.png", served(tmp_path)), Url)
+    assert isinstance(
+        parse_source(begin.replace("k%2Fy", "other") + "a.png", served(tmp_path)), Url
+    )
 
 
 @pytest.mark.parametrize("name", ["../x.png", "%2e%2e/x.png", ".hid/x", "a//b", "%5c..%5cx", ""])
@@ -93,4 +111,4 @@ def test_such_a_url_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     (tmp_path / "x.png").write_bytes(png())
     begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
     with pytest.raises(MediaError):
-        recognise(begin + name, served(inside))
+        parse_source(begin + name, served(inside))

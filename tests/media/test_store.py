@@ -157,9 +157,9 @@ def test_a_length_has_to_be_met_exactly(tmp_path: Path) -> None:
 
 def test_a_file_that_lies_there_already_is_told_in_the_same_way(tmp_path: Path) -> None:
     stored = result_files.store([b"ab" * 2**20], tmp_path, "sub", "a.txt")
-    assert result_files.found(stored.path, tmp_path) == stored
+    assert result_files.use_existing(stored.path, tmp_path) == stored
     with pytest.raises(MediaError, match="cannot be read"):
-        result_files.found(tmp_path / "absent.txt", tmp_path)
+        result_files.use_existing(tmp_path / "absent.txt", tmp_path)
 
 
 def test_where_nothing_can_be_stored_the_answer_names_the_folder(tmp_path: Path) -> None:

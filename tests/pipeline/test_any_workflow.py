@@ -241,8 +241,8 @@ def test_a_png_may_hold_only_the_editors_document() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\x89PNG\r\n\x1a\n cut", "cannot be decoded"),
-        (exif_picture("WEBP")[:40], "cannot be decoded"),
+        (b"\x89PNG\r\n\x1a\n cut", "cannot be read"),
+        (exif_picture("WEBP")[:40], "cannot be read"),
         (b"{", "is not JSON"),
         (b"[1]", "not a JSON object"),
         (b"{}", "contains no nodes"),
@@ -257,7 +257,7 @@ def test_what_holds_no_workflow_is_told(content: bytes, told: str) -> None:
 def test_a_picture_without_a_workflow_says_why_that_may_be() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG")
-    with pytest.raises(files.WorkflowError, match="just as ComfyUI saved it"):
+    with pytest.raises(files.WorkflowError, match="as ComfyUI saved it"):
         files.from_bytes("x", buffer.getvalue())
 
 

@@ -161,12 +161,12 @@ CASES = [
     Case("a history that was cleared", good=True, set={"history": {}}),
     Case(
         "taken out of the queue",
-        "Somebody removed it",
+        "Someone removed it",
         set={"frames": [], "history": {}},
     ),
     Case(
         "interrupted by somebody",
-        "Somebody pressed cancel",
+        "Someone pressed cancel",
         set={
             "frames": [END],
             "history": history("execution_interrupted", outputs={}, status="error"),
@@ -432,7 +432,7 @@ def test_a_server_that_goes_away_mid_run(plugin: Any, fake: Any) -> None:
     process = started(plugin, fake, [NODE])
     fake.stop()
     out, _ = process.communicate(timeout=TIMEOUT)
-    assert b"went away while it was running" in out
+    assert b"went down while it ran this job" in out
 
 
 def test_a_server_that_is_restarted_mid_run_has_lost_the_run(plugin: Any, fake: Any) -> None:

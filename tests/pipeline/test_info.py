@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import info
+from comfyui_pipeline.engine import responses
 
 GB = 2**30
 
@@ -26,7 +27,8 @@ class Server:
         return self.has["embeddings"]
 
     def queue_state(self) -> Any:
-        return {"queue_running": self.has["running"], "queue_pending": self.has["pending"]}
+        state = {"queue_running": self.has["running"], "queue_pending": self.has["pending"]}
+        return responses.queue(state)
 
     def system(self) -> Any:
         return self.has["stats"]

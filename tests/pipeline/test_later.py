@@ -133,7 +133,7 @@ def test_a_login_is_given_to_the_server_and_shown_to_nobody(plugin: Any, guarded
     good = plugin.call(ask, **env, COMFYUI_AUTH="bearer s3cret | X-Team: fox")
     assert "0 running" in good.text
     assert guarded.seen[-1]["x-team"] == "fox"
-    assert "set COMFYUI_AUTH" in plugin.call(ask, **env).error
+    assert "COMFYUI_AUTH" in plugin.call(ask, **env).error
     wrong = plugin.call(ask, **env, COMFYUI_AUTH="basic me:pa55word")
     assert "pa55word" not in wrong.error + wrong.stderr
     elsewhere = plugin.call(ask, **env, COMFYUI_AUTH="cookie sid=hidden")

@@ -126,7 +126,7 @@ def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
     for outputs, count in (((beside, saved), 1), ((beside,), 1), ((saved, saved), 2)):
         shown = [p for p in told(tmp_path, *outputs)["content"] if p["type"] == "image_url"]
         assert len(shown) == count
-    only = previews.show([tmp_path / "a.png"], full=False, memory=ImageMemory())
+    only = previews.build_previews([tmp_path / "a.png"], full=False, memory=ImageMemory())
     pictures = told(tmp_path, beside, saved)["content"][1:]
     assert [picture["image_url"]["url"] for picture in pictures] == list(only.uris)
 

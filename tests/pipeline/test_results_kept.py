@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from comfyui_pipeline import arguments, commands, outputs, report
 from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.call_record import CallRecord
-from comfyui_pipeline.media import images as pictures
-from comfyui_pipeline.media import media_info, previews
+from comfyui_pipeline.media import image_convert, image_decode, media_info, previews
 from tests.conftest import png
 from tests.media import broken
 from tests.pipeline.test_fault_matrix import DONE, END, NODE, SUCCESS, WORKFLOW
@@ -105,11 +104,11 @@ def every_exception() -> list[type[Exception]]:
 BREAKABLE = [
     (media_info, "_movie"),
     (media_info, "measured"),
-    (pictures, "with_size"),
-    (pictures, "exif_orientation"),
-    (pictures, "apply_orientation"),
-    (pictures, "first_frame"),
-    (previews, "show"),
+    (image_decode, "measured_size"),
+    (image_convert, "exif_orientation"),
+    (image_convert, "apply_orientation"),
+    (image_convert, "first_frame"),
+    (previews, "build_previews"),
     (previews, "_uri"),
     (report, "build_result"),
     (report, "_properties"),

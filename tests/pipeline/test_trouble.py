@@ -31,7 +31,7 @@ def test_a_server_that_is_killed_mid_run_ends_in_an_error(plugin: Any, server: S
     server.process.kill()
     answered = answer(process)
     assert answered["status"] == "error"
-    assert "went away while it was running" in answered["error"]
+    assert "went down while it ran this job" in answered["error"]
 
 
 def test_a_queue_cleared_by_somebody_else_ends_the_call(plugin: Any, server: Server) -> None:

@@ -364,9 +364,7 @@ def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
     notes.add_text("workflow", f'{{"nodes": [], "x": {deep(900)}}}')
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=notes)
-    with pytest.raises(
-        WorkflowError, match=r"image 'p.png'.*'workflow' is nested deeper than 200"
-    ):
+    with pytest.raises(WorkflowError, match=r"image 'p.png'.*'workflow' is nested deeper than 200"):
         library.from_bytes("p.png", buffer.getvalue())
 
 

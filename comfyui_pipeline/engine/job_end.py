@@ -1,0 +1,43 @@
+"""How a job ended, by its history entry: a failure is raised; outputs are put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from comfyui_pipeline.engine import error_text
+from comfyui_pipeline.engine.protocol import Output, Prompt
+from comfyui_pipeline.engine.responses import HistoryEntry
+from comfyui_pipeline.errors import JobFailed
+
+
+def ordered(prompt: Prompt, by_node: Mapping[str, tuple[Output, ...]]) -> tuple[Output, ...]:
+    """Every output, in the order of the prompt's nodes."""
+    order = [node for node in prompt if node in by_node]
+    order += [node for node in by_node if node not in prompt]
+    return tuple(output for node in order for output in by_node[node])
+
+
+def check_end(prompt: Prompt, entry: HistoryEntry) -> None:
+    """Raise JobFailed unless the history entry says that the job succeeded.
+
+    ``status_str`` is not reliable: a cycle found at run time ends as ``success`` (execution.py), an
+    interruption as ``error``. So ``execution_success`` has to be among the events.
+    """
+    if "execution_success" in entry.events or (not entry.events and entry.status == "success"):
+        return
+    if "execution_interrupted" in entry.events:
+        raise JobFailed(
+            "The job was interrupted at ComfyUI before its end.",
+            "Someone pressed cancel there, or another program did; call again if it was not you.",
+        )
+    if "execution_error" in entry.events:
+        from comfyui_pipeline.engine.failure_hints import hint_for  # many regular expressions
+
+        raise JobFailed(
+            f"The job failed: {error_text.execution_error(prompt, entry.error)}.",
+            hint_for(f"{entry.error.exception_type} {entry.error.message}", prompt),
+        )
+    raise JobFailed(
+        f"The job ended at ComfyUI as {entry.status or 'unknown'} without a reason.",
+        "See ComfyUI's console for the cause.",
+    )

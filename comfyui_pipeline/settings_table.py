@@ -1,0 +1,165 @@
+"""The table of the plugin's settings; rows that the file server reads too come from its table.
+
+Parsing, ``config.env.example`` and the manifest's ``configSchema`` derive from it:
+``python -m devtools.settings_files`` writes the files anew after a change.
+"""
+
+from __future__ import annotations
+
+from comfyui_pipeline.media.image_memory import DEFAULT_MB
+from comfyui_pipeline.process.time_limit import DEFAULT_STALL_TIMEOUT
+from input_server.settings_table import (
+    CHOICE,
+    FOLDER,
+    INTEGER,
+    LIST,
+    NUMBER,
+    TEXT,
+    URL,
+    Setting,
+    table,
+)
+from input_server.settings_table import SETTINGS as FILE_SERVER
+
+EMBEDDED = "embedded"
+
+SETTINGS = table(
+    (
+        Setting(
+            "COMFYUI_BASE_URL",
+            URL,
+            "http://127.0.0.1:8188",
+            english="URL of the ComfyUI server; embedded runs a small server without models, for trying "
+            "things out.",
+            chinese="ComfyUI 服务器的 URL；填 embedded 则运行一个不含模型的小型服务器，用于试用。",
+        ),
+        Setting(
+            "COMFYUI_SERVER_INPUT_DIR",
+            FOLDER,
+            english="Full path of ComfyUI's input folder if ComfyUI runs on this machine. Input files are "
+            "then copied there instead of uploaded.",
+            chinese="ComfyUI 在本机运行时其 input 目录的完整路径；输入文件直接复制到该目录，不再上传。",
+        ),
+        FILE_SERVER["COMFYUI_SERVER_OUTPUT_DIR"],
+        Setting(
+            "COMFYUI_CLIENT_ID",
+            TEXT,
+            "comfyui-plugin",
+            english="Prefix of the client ids at ComfyUI; every call appends its own suffix.",
+            chinese="在 ComfyUI 使用的客户端 ID 前缀；每次调用会附加各自的后缀。",
+        ),
+        Setting(
+            "COMFYUI_AUTH",
+            TEXT,
+            english="Login of a proxy in front of ComfyUI: `bearer TOKEN`, `basic USER:PASSWORD`, "
+            "`cookie NAME=VALUE` or `Header: value`.",
+            chinese="ComfyUI 前的代理要求登录时填写：`bearer 令牌`、`basic 用户:密码`、`cookie 名=值` 或 "
+            "`请求头: 值`。",
+            secret=True,
+        ),
+        Setting(
+            "COMFYUI_API_KEY",
+            TEXT,
+            english="Key of the Comfy account that pays for partner nodes, if workflows use them.",
+            chinese="工作流使用付费合作节点时所用的 Comfy 账户密钥。",
+            secret=True,
+        ),
+        Setting(
+            "COMFYUI_SILENCE_TIMEOUT",
+            NUMBER,
+            f"{DEFAULT_STALL_TIMEOUT:g}",
+            low=5,
+            high=86_400,
+            unit="seconds",
+            english="Seconds without progress after which a running job counts as stalled.",
+            chinese="运行中的任务多少秒没有进度后视为卡住。",
+        ),
+        Setting(
+            "COMFYUI_TIMEOUT",
+            NUMBER,
+            low=1,
+            unit="seconds",
+            english="Seconds after which a call returns what it has; at least 5 below the manifest's "
+            "timeout. Default: 20 below it (580).",
+            chinese="一次调用最多等待的秒数，到时返回已有结果；须比清单中的超时至少少 5 秒，"
+            "默认少 20 秒（580）。",
+        ),
+        Setting(
+            "COMFYUI_RETURN_IMAGE",
+            CHOICE,
+            "preview",
+            choices=("preview", "full", "none"),
+            english="Images included in the response for models that can see: preview, full or none.",
+            chinese="返回结果中是否直接附带图片（供能看图的模型）：preview（缩略图）、full（原图）或 none。",
+        ),
+        Setting(
+            "COMFYUI_IMAGE_MEMORY_MB",
+            INTEGER,
+            str(DEFAULT_MB),
+            low=16,
+            high=65_536,
+            unit="MB",
+            english="Memory in MB for decoding images. A larger result is linked without a preview; a "
+            "larger input is refused.",
+            chinese="解码图片可用的内存（MB）；更大的结果只给链接不附图，更大的输入会被拒绝。",
+        ),
+        FILE_SERVER["COMFYUI_OUTPUT_DIR"],
+        FILE_SERVER["COMFYUI_OUTPUT_MOUNT"],
+        Setting(
+            "COMFYUI_ATTACHMENTS_DIR",
+            FOLDER,
+            english="Folder of attachments, whose files calls may name without a path (cat.png). Default: "
+            "../../../AppData/UserData/attachments",
+            chinese="附件目录，其中的文件可只写文件名（如 cat.png）；默认为 "
+            "../../../AppData/UserData/attachments",
+        ),
+        Setting(
+            "COMFYUI_ALLOWED_DIRS",
+            LIST,
+            english="Further folders whose files calls may use by full path or file:// URL, separated by ;",
+            chinese="允许以完整路径或 file:// 使用其中文件的其他目录，用 ; 分隔。",
+        ),
+        Setting(
+            "DOWNLOAD_ALLOW",
+            LIST,
+            english="Private hosts or networks that files may be downloaded from, separated by ; "
+            "(nas.local;192.168.1.0/24)",
+            chinese="允许从中下载文件的内网主机或网段，用 ; 分隔（nas.local;192.168.1.0/24）。",
+        ),
+        FILE_SERVER["FILE_SERVER_PUBLIC_IP"],
+        FILE_SERVER["FILE_SERVER_PORT"],
+        FILE_SERVER["FILE_SERVER_BASE_URL"],
+        FILE_SERVER["FILE_SERVER_ACCESS_KEY"],
+        Setting(
+            "FILE_SERVER_URL_AUTH",
+            CHOICE,
+            "key",
+            choices=("key", "signed"),
+            english="Authentication of links: key (access key in the URL, never expires) or signed "
+            "(signature that expires).",
+            chinese="链接的认证方式：key（链接含访问密钥，长期有效）或 signed（签名链接，会过期）。",
+        ),
+        Setting(
+            "FILE_SERVER_URL_HOURS",
+            NUMBER,
+            "720",
+            low=1,
+            high=8760,
+            unit="hours",
+            english="Minimum validity of a signed link in hours; at most 8760 (a year).",
+            chinese="签名链接的最短有效期（小时），最长 8760（一年）。",
+        ),
+        FILE_SERVER["INPUT_SERVER_SIGNING_KEY"],
+        FILE_SERVER["FILE_SERVER_URL_STYLE"],
+        Setting(
+            "FILE_SERVER_QUALITY",
+            TEXT,
+            english="Quality of linked images: 1 to 100, or auto, serves smaller copies; empty serves the "
+            "original files.",
+            chinese="链接所指图片的质量：1 到 100 或 auto 提供压缩后的副本；留空则提供原图。",
+        ),
+        FILE_SERVER["COMFYUI_MOUNTS"],
+        FILE_SERVER["COMFYUI_ACCESS_KEY"],
+        FILE_SERVER["DebugMode"],
+    )
+)
