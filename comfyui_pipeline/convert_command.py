@@ -18,17 +18,15 @@ from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow.convert.document import read_document
 from comfyui_pipeline.workflow.convert.prompt import convert
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
 
-
-def main(argv: Sequence[str]) -> int:
-    """Convert every file; gives 1 when one of them could not be, else 0."""
+def main(argv: Sequence[str], project: Path) -> int:
+    """Convert every file; return 1 if one of them could not be converted, else 0."""
     chosen = _arguments(argv)
     try:
         if chosen.out_dir is not None:
             chosen.out_dir.mkdir(parents=True, exist_ok=True)
-        found = {path: _read(path) for path in chosen.files}
-        schemas = _schemas(chosen.object_info, found)
+        found = {path: _read(path, project) for path in chosen.files}
+        schemas = _schemas(chosen.object_info, found, project)
     except PackagesMissing as missing:
         return _fail(str(missing))
     except (ToolError, OSError) as error:
@@ -58,10 +56,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return chosen
 
 
-def _read(path: Path) -> files.Workflow | ToolError:
+def _read(path: Path, project: Path) -> files.Workflow | ToolError:
     try:
         if path.suffix.lower() in files.IMAGE_SUFFIXES:
-            _need_packages()
+            _need_packages(project)
         return files.from_bytes(path.name, path.read_bytes())
     except OSError as error:
         return WorkflowError(f"{path} cannot be read: {error.strerror}.")
@@ -69,20 +67,20 @@ def _read(path: Path) -> files.Workflow | ToolError:
         return error
 
 
-def _need_packages() -> None:
+def _need_packages(project: Path) -> None:
     """Make the project's packages importable, or raise Missing."""
-    if dependencies.make_importable(PROJECT_DIR) is not None:
+    if dependencies.make_importable(project) is not None:
         raise PackagesMissing(
             "This needs the packages of the project: run it with the Python in its .venv."
         )
 
 
 def _schemas(
-    source: str | None, found: Mapping[Path, files.Workflow | ToolError]
+    source: str | None, found: Mapping[Path, files.Workflow | ToolError], project: Path
 ) -> Mapping[str, Mapping[str, Any]]:
     if source is not None and not source.lower().startswith(("http://", "https://")):
         return _from_file(Path(source))
-    _need_packages()
+    _need_packages(project)
     classes: set[str] = set()
     for flow in found.values():
         if isinstance(flow, files.Workflow) and flow.nodes is None:
@@ -91,7 +89,7 @@ def _schemas(
         return {}
     from comfyui_pipeline.engine.comfyui import ComfyUI
 
-    base = source or settings.load(PROJECT_DIR, os.environ).base_url
+    base = source or settings.load(project, os.environ).base_url
     engine = ComfyUI(base.rstrip("/").removesuffix("/object_info"), log=lambda text: None)
     try:
         return engine.schemas(classes)

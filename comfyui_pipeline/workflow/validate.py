@@ -14,11 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.schema import types_match
-from comfyui_pipeline.workflow.values import listed, range_of, shown
+from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass
 
 MAX_LISTED = 12
@@ -197,7 +198,7 @@ def _missing_type(node: Node, count: int, origin: Origin) -> str:
     pack = origin.packs.get(node.class_type)
     if pack and pack != "comfy-core":
         return (
-            f"{missing}; it is part of the custom-node pack {shown(pack)}: install that with "
+            f"{missing}; it is part of the custom-node pack {show_value(pack)}: install that with "
             "ComfyUI Manager"
         )
     if pack:
@@ -221,7 +222,7 @@ def _input_problems(graph: Graph, node: Node, origin: Origin, suggest: bool) -> 
             maybe_stale = False
         elif (number := json_text.non_finite(value)) is not None:
             problem = (
-                f"its input {shown(name)} is {number}, which JSON cannot represent; set it to a "
+                f"its input {show_value(name)} is {number}, which JSON cannot represent; set it to a "
                 "finite number with params, or correct the workflow"
             )
             maybe_stale = False
@@ -235,7 +236,9 @@ def _input_problems(graph: Graph, node: Node, origin: Origin, suggest: bool) -> 
 def _link_problem(graph: Graph, name: str, value: list[Any], spec: InputSpec | None) -> str | None:
     linked = graph.link(value)
     if linked is None:
-        return f"its input {shown(name)} is linked to node {str(value[0])[:80]}, which is missing"
+        return (
+            f"its input {show_value(name)} is linked to node {str(value[0])[:80]}, which is missing"
+        )
     source, slot = linked
     if not source.outputs:
         return None
@@ -268,12 +271,12 @@ def _value_problem(spec: InputSpec, value: Any, origin: Origin, suggest: bool) -
     if spec.type in ("STRING", "BOOLEAN") or isinstance(value, dict):
         return f"its input {spec.name!r} has no value" if value is None else None
     if spec.type.isupper() and spec.required and not isinstance(value, (list, dict, str)):
-        return f"its input {spec.name!r} needs a link of type {spec.type}, not {shown(value)}"
+        return f"its input {spec.name!r} needs a link of type {spec.type}, not {show_value(value)}"
     return None
 
 
 def _number_problem(spec: InputSpec, value: Any) -> str | None:
-    problem = f"its input {spec.name!r} is {shown(value)}; it must be a number{range_of(spec)}"
+    problem = f"its input {spec.name!r} is {show_value(value)}; it must be a number{range_of(spec)}"
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -294,7 +297,7 @@ def _choice_problem(spec: InputSpec, value: Any, origin: Origin, suggest: bool) 
     folder, url = origin.models.get(name, (MODEL_FOLDERS.get(spec.name, ""), ""))
     if not folder and not matching.is_model_file(name):
         choices = listed(spec.choices, name if suggest else "", 8)
-        return f"its input {spec.name!r} is {shown(name)}, which is not one of: {choices}"
+        return f"its input {spec.name!r} is {show_value(name)}, which is not one of: {choices}"
     location = f" in models/{folder}" if folder else ""
     download = f"; the workflow says it can be downloaded from {url}" if url else ""
     similar = matching.nearest(name, [str(choice) for choice in spec.choices]) if suggest else []
@@ -303,7 +306,9 @@ def _choice_problem(spec: InputSpec, value: Any, origin: Origin, suggest: bool) 
         if similar
         else f"available: {listed(spec.choices, most=6)}"
     )
-    return f"the model {shown(name)} ({spec.name}) is missing{location} ({available}){download}"
+    return (
+        f"the model {show_value(name)} ({spec.name}) is missing{location} ({available}){download}"
+    )
 
 
 def _upstream(graph: Graph, nodes: Sequence[Node]) -> set[str]:
