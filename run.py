@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         "test": test,
         "serve": lambda rest: become([python(), "-m", "input_server", *rest]),
         "bench": lambda rest: run([python(), "-m", "benchmarks", *rest], cwd=PROJECT),
-        "setup": lambda rest: 0,
+        "setup": lambda rest: compile_bytecode(),
     }
     return actions[command](rest)
 
@@ -124,6 +124,16 @@ def set_up(requirements: str) -> bool:
         return False
     stamp.write_text(fingerprint, "utf-8")
     return True
+
+
+def compile_bytecode() -> int:
+    """Compile what a tool call imports. A plugin folder that is read-only, or a host that sets
+    PYTHONDONTWRITEBYTECODE, would compile it again in every call: 1.6 times the CPU time of a list.
+    """
+    code = ["comfyui_plugin.py", "comfyui_pipeline", "input_server", "embedded_comfyui"]
+    paths = [str(PROJECT / name) for name in code if (PROJECT / name).exists()]
+    _quiet([python(), "-m", "compileall", "-qq", *paths, str(VENV)])
+    return 0  # without it the tool is slower, nothing else
 
 
 def set_up_node() -> None:
