@@ -27,7 +27,15 @@ def test_every_path_in_a_document_exists(name: str) -> None:
     assert [path for path in missing if "/" in path or path not in ours] == []
 
 
-def test_every_module_is_in_the_tree_of_the_architecture() -> None:
+def test_every_file_in_the_tree_of_the_architecture_exists() -> None:
+    tree = (PROJECT / "ARCHITECTURE.md").read_text("utf-8").split("```")[1]
+    files = set(re.findall(r"\b\w+\.(?:py|js)\b", tree))
+    ours = {path.name for folder in FOLDERS for path in (PROJECT / folder).rglob("*.*")}
+    ours |= {path.name for path in PROJECT.iterdir()}
+    assert sorted(files - ours) == []
+
+
+def test_every_folder_is_in_the_tree_of_the_architecture() -> None:
     text = (PROJECT / "ARCHITECTURE.md").read_text("utf-8")
     packages = ("comfyui_pipeline", "input_server", "embedded_comfyui")
     folders = {
