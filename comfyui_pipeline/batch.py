@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded.response_size import MAX_FIELD_CHARS
+from comfyui_pipeline.bounded.truncate import MAX_ERROR_BYTES, MAX_TEXT_BYTES, truncate
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import BatchFailed, ToolError, unexpected
 from comfyui_pipeline.process import threads
@@ -49,8 +50,8 @@ def batch(
     pool.shutdown()
     failed = [answer for answer in told if isinstance(answer, ToolError)]
     if len(failed) == len(told):
-        share = truncate.MAX_ERROR_BYTES // len(failed) - 20
-        texts = [truncate.cut(str(error), share) for error in failed]
+        share = MAX_ERROR_BYTES // len(failed) - 20
+        texts = [truncate(str(error), share) for error in failed]
         codes = {error.code for error in failed}
         raise BatchFailed(
             " ".join(f"Part {n}: {text}" for n, text in enumerate(texts, start=1)),
@@ -67,10 +68,10 @@ def _with_remains(error: ToolError, record: CallRecord) -> ToolError:
 def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, Any]]:
     """A text that numbers the parts, then the pictures of all as far as they fit."""
     texts, pictures, left = [], [], MAX_IMAGES_BYTES
-    share = truncate.MOST_TEXT // len(told)
+    share = MAX_TEXT_BYTES // len(told)
     for number, answer in enumerate(told, start=1):
         if isinstance(answer, ToolError):
-            texts.append(f"Part {number} FAILED: {truncate.cut(str(answer), share)}")
+            texts.append(f"Part {number} FAILED: {truncate(str(answer), share)}")
             continue
         for piece in answer["content"]:
             if piece["type"] == "text":
@@ -85,6 +86,6 @@ def _content(told: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str, An
 
 def _fields(answer: Mapping[str, Any] | ToolError) -> dict[str, Any]:
     if isinstance(answer, ToolError):
-        text = truncate.cut(str(answer), truncate.MAX_VALUE_CHARS)
+        text = truncate(str(answer), MAX_FIELD_CHARS)
         return {"status": "error", "error": text, "code": answer.code}
     return {"status": "success", **{k: v for k, v in answer.items() if k != "content"}}

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded.response_size import bound_response
+from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.settings import Settings
@@ -27,7 +28,7 @@ def perform(
     settings: Settings,
     started: float,
     record: CallRecord,
-    most: int = truncate.MAX_RESPONSE_BYTES,
+    most: int = MAX_RESPONSE_BYTES,
 ) -> Mapping[str, Any]:
     """Do what the call asks; gives the host's ``result``, of at most ``most`` bytes beside its pictures.
 
@@ -37,13 +38,13 @@ def perform(
         from comfyui_pipeline.batch import batch
 
         share = most // len(call.parts)
-        return truncate.bounded(
+        return bound_response(
             batch(call.parts, partial(_part, settings, started, share), record),
             partial(_save, settings),
             most,
         )
     result = COMMANDS[call.command](call, settings, started, record)
-    return truncate.bounded(result, partial(_save, settings), most)
+    return bound_response(result, partial(_save, settings), most)
 
 
 def _part(

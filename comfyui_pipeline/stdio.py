@@ -2,8 +2,8 @@
 
 Parses the call, makes the packages importable and runs the command. Every failure ends here as
 ``{"status": "error", "error": "…", "code": "…"}`` (codes: ``errors``). This module, ``call_record``,
-``errors``, ``bounded.numbers``, ``bounded.truncate`` and ``process`` (except ``threads``) also run on
-Python 3.8: a host may have an old Python, which then starts that of the ``.venv``.
+``errors``, what these import from ``bounded`` and ``input_server``, and ``process`` (except
+``threads``) also run on Python 3.8: a host may have an old Python, which then starts the ``.venv``'s.
 """
 
 from __future__ import annotations

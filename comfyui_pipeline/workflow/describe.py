@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.workflow import roles, title_parameters
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.validate import Problem
@@ -141,4 +142,4 @@ def _node(node: Node) -> dict[str, Any]:
 def _cut(value: Any) -> str:
     shown = f'"{value}"' if isinstance(value, str) else str(value)
     shown = " ".join(shown.split())
-    return shown if len(shown) <= SHOWN_VALUE else shown[:SHOWN_VALUE] + "…"
+    return shorten(shown, SHOWN_VALUE)

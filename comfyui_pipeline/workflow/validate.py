@@ -14,11 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.schema import types_match
-from comfyui_pipeline.workflow.values import listed, range_of, shown
+from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass
 
 SHOWN = 12
@@ -188,7 +189,7 @@ def _lacking(node: Node, alike: int, origin: Origin) -> str:
     pack = origin.packs.get(node.class_type)
     if pack and pack != "comfy-core":
         return (
-            f"this ComfyUI lacks its class{times}, which the custom-node pack {shown(pack)} brings; "
+            f"this ComfyUI lacks its class{times}, which the custom-node pack {show_value(pack)} brings; "
             "install that with ComfyUI Manager"
         )
     if pack:
@@ -212,7 +213,7 @@ def _input_problems(
             told = _link_problem(graph, name, value, known)
         elif (odd := json_text.non_finite(value)) is not None:
             yield (
-                f"its input {shown(name)} holds {odd}, which ComfyUI cannot be sent; {SET_IT}",
+                f"its input {show_value(name)} holds {odd}, which ComfyUI cannot be sent; {SET_IT}",
                 False,
             )
             continue
@@ -228,7 +229,7 @@ SET_IT = "set it to a plain number with params, or correct the workflow"
 def _link_problem(graph: Graph, name: str, value: list[Any], spec: InputSpec | None) -> str | None:
     linked = graph.link(value)
     if linked is None:
-        return f"its input {shown(name)} is linked to node {str(value[0])[:80]}, which is not there"
+        return f"its input {show_value(name)} is linked to node {str(value[0])[:80]}, which is not there"
     above, slot = linked
     if not above.outputs:
         return None
@@ -258,12 +259,12 @@ def _value_problem(spec: InputSpec, value: Any, origin: Origin, help_: bool) -> 
     if spec.type in ("STRING", "BOOLEAN") or isinstance(value, dict):
         return f"its input {spec.name!r} has no value" if value is None else None
     if spec.type.isupper() and spec.required and not isinstance(value, (list, dict, str)):
-        return f"its input {spec.name!r} takes a link of type {spec.type}, not {shown(value)}"
+        return f"its input {spec.name!r} takes a link of type {spec.type}, not {show_value(value)}"
     return None
 
 
 def _number_problem(spec: InputSpec, value: Any) -> str | None:
-    wrong = f"its input {spec.name!r} is {shown(value)} and has to be a number{range_of(spec)}"
+    wrong = f"its input {spec.name!r} is {show_value(value)} and has to be a number{range_of(spec)}"
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -285,14 +286,14 @@ def _choice_problem(spec: InputSpec, value: Any, origin: Origin, help_: bool) ->
     is_file = bool(folder) or matching.is_model_file(name)
     if not is_file:
         told = listed(spec.choices, name if help_ else "", 8)
-        return f"its input {spec.name!r} is {shown(name)}, which is not among: {told}"
+        return f"its input {spec.name!r} is {show_value(name)}, which is not among: {told}"
     where = f" in models/{folder}" if folder else ""
     source = f"; the workflow says it can be downloaded from {address}" if address else ""
     near = matching.nearest(name, [str(choice) for choice in spec.choices]) if help_ else []
     there = (
         f"nearest there: {', '.join(near)}" if near else f"there: {listed(spec.choices, most=6)}"
     )
-    return f"the model {shown(name)} ({spec.name}) is missing{where} ({there}){source}"
+    return f"the model {show_value(name)} ({spec.name}) is missing{where} ({there}){source}"
 
 
 def _upstream(graph: Graph, nodes: Sequence[Node]) -> set[str]:

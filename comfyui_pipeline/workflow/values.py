@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import numbers
+from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
@@ -62,16 +63,10 @@ def _fit_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
 
 def _wrong(target: Target, value: Any, right: str) -> PatchError:
     return PatchError(
-        f"The input {target.name[:SHOWN]!r} of node {target.node.label} cannot be {shown(value)}.",
+        f"The input {target.name[:SHOWN]!r} of node {target.node.label} cannot be {show_value(value)}.",
         f"It has to be {right}.",
         code="invalid_value",
     )
-
-
-def shown(value: Any) -> str:
-    """A value as errors repeat it: cut to a readable length."""
-    text = repr(value[: SHOWN + 1] if isinstance(value, str) else value)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _whole(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
@@ -172,7 +167,7 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
     found = matching.find_file(str(value), choices, strict=strict)
     if len(found.names) > 1:
         raise PatchError(
-            f"{shown(value)} for the input {target.name!r} of node {target.node.label} could be "
+            f"{show_value(value)} for the input {target.name!r} of node {target.node.label} could be "
             f"{' or '.join(found.names[:LISTED])}.",
             "Give one of these in full.",
             code="ambiguous",
@@ -180,7 +175,7 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted
     if found.names:
         name = found.names[0]
         chosen = spec.choices[choices.index(name)]
-        return Fitted(chosen, f"{target.name} {shown(value)} → {name!r}")
+        return Fitted(chosen, f"{target.name} {show_value(value)} → {name!r}")
     raise _wrong(target, value, f"one of: {listed(spec.choices, str(value))}")
 
 

@@ -371,8 +371,11 @@ def test_ten_choices_are_listed_and_the_others_counted(count: int, more: str) ->
 
 @pytest.mark.parametrize(("length", "shown"), [(300, 300), (301, 301)])
 def test_a_long_text_is_cut_after_300_letters(length: int, shown: int) -> None:
-    assert len(error_text.cut("x" * length)) == shown
-    assert error_text.cut("x" * length).endswith("…") is (length > 300)
+    errors = {"1": {"errors": [{"message": "x" * length}]}}
+    found = responses.node_errors({"node_errors": errors})
+    text = error_text.node_errors(found)["1"]
+    assert len(text) == shown
+    assert text.endswith("…") is (length > 300)
 
 
 # -- the socket ------------------------------------------------------------------------------------

@@ -440,6 +440,7 @@ def test_that_python_counts_the_time_that_was_used_before_it(monkeypatch: Any) -
 
 FOR_OLD_PYTHONS = [
     "bounded/numbers",
+    "bounded/encoded_files",
     "bounded/truncate",
     "call_record",
     "errors",
