@@ -81,8 +81,8 @@ def test_only_images_of_the_own_job_are_taken_from_the_socket(
 ) -> None:
     def image(ident: str) -> bytes:
         named = ident if owner == "ID" else owner
-        told = json.dumps({"prompt_id": named, "node_id": "9"}).encode()
-        return (4).to_bytes(4, "big") + len(told).to_bytes(4, "big") + told + png(8, 8)
+        metadata = json.dumps({"prompt_id": named, "node_id": "9"}).encode()
+        return (4).to_bytes(4, "big") + len(metadata).to_bytes(4, "big") + metadata + png(8, 8)
 
     fake.script.history = {
         "ID": {"status": {"messages": [["execution_success", {}]]}, "outputs": {}}
@@ -94,7 +94,7 @@ def test_only_images_of_the_own_job_are_taken_from_the_socket(
 def test_results_that_only_the_messages_had_are_among_the_outputs(
     engine: ComfyUI, fake: Any
 ) -> None:
-    told = {"images": [{"filename": "a.png"}]}
+    saved = {"images": [{"filename": "a.png"}]}
     fake.script.history = {
         "ID": {"status": {"messages": [["execution_success", {}]]}, "outputs": {}}
     }
@@ -105,7 +105,7 @@ def test_results_that_only_the_messages_had_are_among_the_outputs(
 
 def test_outputs_follow_the_prompt_and_not_the_order_in_which_they_came() -> None:
     prompt = {name: {"class_type": "SaveImage", "inputs": {}} for name in ("7", "3", "5")}
-    told = {name: {"images": [{"filename": f"{name}.png"}]} for name in ("5", "x", "3", "7")}
+    by_node = {name: {"images": [{"filename": f"{name}.png"}]} for name in ("5", "x", "3", "7")}
     found = job_end.ordered(
         prompt, {node: responses.node_outputs(node, ui) for node, ui in by_node.items()}
     )
