@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.arguments import Param, ToolCall
+from comfyui_pipeline.call import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import (
     describe,
@@ -282,7 +282,7 @@ def test_loras_go_into_the_loaders_that_there_are() -> None:
         0.6,
         0.6,
     )
-    with pytest.raises(PatchError, match=r"loads 1 LoRA, and 2 were asked.*lora_nodes"):
+    with pytest.raises(PatchError, match=r"1 LoRA loader, and the call names 2 .*lora_nodes"):
         planned(nodes, ToolCall("run"), schemas, requested_loras=[loras.Lora("ink")] * 2)
 
 
