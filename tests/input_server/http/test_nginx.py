@@ -135,7 +135,7 @@ def test_copies_and_compressed_texts_come_from_their_own_folder(front: Front) ->
     assert front.get("text.txt", Accept_Encoding="identity").content == b"a line\n" * 1000
 
 
-def test_a_yes_is_for_that_key_alone_and_a_no_is_pythons_own(front: Front) -> None:
+def test_cached_access_is_for_the_same_key_only_and_errors_are_pythons(front: Front) -> None:
     assert front.get(ODD).status_code == 200
     wrong = front.get(ODD, key="wrong")
     assert (wrong.status_code, wrong.text) == (401, "Unauthorized.")
@@ -143,7 +143,8 @@ def test_a_yes_is_for_that_key_alone_and_a_no_is_pythons_own(front: Front) -> No
     assert front.get("link.txt").status_code == 403
     assert front.get(".hidden").status_code == 403
     bad = front.get("large.bin?w=10")
-    assert (bad.status_code, bad.text) == (400, "Only pictures can be made smaller.")
+    assert bad.status_code == 400
+    assert "image" in bad.text
 
 
 @pytest.mark.parametrize("path", ["/protected/m/large.bin", "/protected/_cache/x", "/protected/"])
