@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import pipeline, report, settings
-from comfyui_pipeline.arguments import ToolCall
 from comfyui_pipeline.bounded import response_size
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CANCELLED, ENDED, NOT_AVAILABLE, QUEUED, SENT, CallRecord
 from comfyui_pipeline.engine.protocol import Job, JobResult
