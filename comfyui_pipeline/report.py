@@ -16,7 +16,7 @@ from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
 from comfyui_pipeline.media.previews import Previews
 from comfyui_pipeline.outcome import Ending, Outcome, ResultOutput
 from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow.patch import Change
+from comfyui_pipeline.workflow.changes import Change, Origin
 from input_server.light_dataclasses import asdict
 
 TEXTS: Mapping[str, str] = MappingProxyType(
@@ -109,7 +109,7 @@ def build_result(
                 "node_id": change.target.node.id,
                 "input": change.target.name,
                 "value": change.value,
-                "from": change.reason,
+                "from": change.source,
             }
             for change in outcome.changes
         ],
@@ -259,7 +259,7 @@ def _properties(output: ResultOutput) -> str:
 
 
 def _facts(outcome: Outcome) -> Iterator[str]:
-    changes = [_change(c) for c in outcome.changes if c.reason not in ("drawn", "seed")]
+    changes = [_change(c) for c in outcome.changes if not c.is_seed]
     if changes:
         yield TEXTS["changed"].format(changes="; ".join(_first(changes)))
     if outcome.guesses:
@@ -281,10 +281,12 @@ def _change(change: Change) -> str:
 
 
 def _seed_line(outcome: Outcome) -> str:
-    reasons = {change.reason for change in outcome.changes}
+    origins = {change.origin for change in outcome.changes}
     key = "seed_unchanged"
-    if reasons & {"drawn", "seed"}:
-        key = "seed_random" if "drawn" in reasons else "seed_given"
+    if Origin.RANDOM_SEED in origins:
+        key = "seed_random"
+    elif Origin.GIVEN_SEED in origins:
+        key = "seed_given"
     values = sorted(set(outcome.seeds.values()), key=str)
     if len(values) == 1:
         return TEXTS[key].format(seeds=values[0])

@@ -13,7 +13,7 @@ def is_device_name(name: str, *, streams: bool = True) -> bool:
 
     ``streams``: also for ``aux:a``, where the colon begins the name of a stream (NTFS).
     """
-    base = name.partition(".")[0]
+    stem = name.split(".", 1)[0]
     if streams:
-        base = base.partition(":")[0]
-    return base.strip().upper() in _DEVICES
+        stem = stem.split(":", 1)[0]
+    return stem.strip().upper() in _DEVICES

@@ -19,12 +19,12 @@ def shown(tmp_path: Path) -> GalleryHarness:
 
 @pytest.fixture
 def decided(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    made: list[Served] = []
+    created: list[Served] = []
 
     def make(**settings: str) -> Served:
-        made.append(Served(tmp_path, **settings))
-        return made[-1]
+        created.append(Served(tmp_path, **settings))
+        return created[-1]
 
     yield make
-    for one in made:
+    for one in created:
         one.server.close()

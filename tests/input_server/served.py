@@ -33,7 +33,7 @@ class Served:
         self.server = FileServer(self.config)
 
     def __call__(self, below: str, method: str = "GET", **headers: str) -> HttpResponse:
-        """``below``: a file of the mount, or a whole target; ``_`` for ``-`` in header names."""
+        """``below``: a file of the mount, or a complete target; ``_`` for ``-`` in header names."""
         target = below if below.startswith("/") else f"{FILES}/m/{below}"
         named = {name.lower().replace("_", "-"): value for name, value in headers.items()}
         asked = HttpRequest(

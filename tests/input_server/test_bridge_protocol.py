@@ -46,7 +46,7 @@ while os.read(0, 4096): pass
 
 @needs_node
 @pytest.mark.skipif(os.name == "nt", reason="a shell script and a Unix socket")
-def test_the_bridge_passes_on_no_cookie_and_tells_no_place(tmp_path: Path) -> None:
+def test_the_bridge_passes_on_no_cookie_and_no_sendfile_header(tmp_path: Path) -> None:
     (tmp_path / "echo.py").write_text(ECHO, "utf-8")
     python = tmp_path / "python"
     script = f"#!/bin/sh\nexec '{sys.executable}' '{tmp_path / 'echo.py'}' \"$@\"\n"
@@ -66,7 +66,7 @@ def test_the_bridge_passes_on_no_cookie_and_tells_no_place(tmp_path: Path) -> No
     assert not [name for name in answer.headers if name.lower().startswith("x-sendfile")]
 
 
-def test_a_server_behind_a_bridge_answers_whoever_knows_its_secret_alone(tmp_path: Path) -> None:
+def test_a_server_behind_a_bridge_requires_the_secret(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a.txt").write_text("text", "utf-8")
     settings = {

@@ -176,19 +176,19 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
     ("call", "told"),
     [
         ({"workflow": "resize_imag"}, "Did you mean resize_image"),
-        ({"workflow": "../comfyui_plugin"}, "not a name inside"),
-        ({"workflow": "a\\x"}, "not a name inside"),
+        ({"workflow": "../comfyui_plugin"}, "not a name in the"),
+        ({"workflow": "a\\x"}, "not a name in the"),
         ({"workflow": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "text2img_api"}, "full ComfyUI"),
         ({"workflow": "invert_image", "prompt": "a fox"}, 'nothing that "prompt" could change'),
-        ({"workflow": "invert_image", "seed": "5"}, "draws nothing at random"),
+        ({"workflow": "invert_image", "seed": "5"}, "has no seed input"),
         ({"workflow": "invert_image", "width": "5"}, 'nothing that "width" could change'),
-        ({"workflow": "blend_images", "image": "x.png"}, "2 places"),
+        ({"workflow": "blend_images", "image": "x.png"}, "2 inputs"),
         ({"workflow": "invert_image", "image": "no-such-file.png"}, "no-such-file.png"),
         ({"workflow": "invert_image", "image": "file:///no/such/file.png"}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "invert_image", "image": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "invert_image", "image": "http://127.0.0.1:9/x.png"}, "DOWNLOAD_ALLOW"),
-        ({"workflow": "invert_image", "image": "data:image/png;base64,AAAA"}, "picture"),
+        ({"workflow": "invert_image", "image": "data:image/png;base64,AAAA"}, "not an image"),
     ],
 )
 def test_what_cannot_be_done_is_an_error_and_never_another_picture(
@@ -207,7 +207,7 @@ def test_what_cannot_be_done_is_an_error_and_never_another_picture(
         ({"node_id": "77", "inputs": {"a": 1}}, "There is no node '77'"),
         ({"node_title": "Resize", "inputs": {"size": 1}}, "upscale_method, width, height, crop"),
         ({"node_title": "Resize", "inputs": {"width": "99999"}}, "from 0 to 16384"),
-        ({"node_title": "Resize", "inputs": {"width": "wide"}}, "whole number"),
+        ({"node_title": "Resize", "inputs": {"width": "wide"}}, "an integer"),
         ({"node_title": "Resize", "inputs": {"upscale_method": "magic"}}, "nearest-exact"),
         ({"node_title": "Resize", "inputs": {"width": [1]}}, "cannot be [1]"),
     ],
@@ -240,7 +240,7 @@ def test_a_workflow_of_the_editor_without_nodes_is_told_so(ready: Any) -> None:
         ({"1": {"inputs": {}}}, "no class_type"),
         (
             {"1": {"class_type": "PreviewImage", "inputs": {"images": ["9", 0]}}},
-            "node 9, which is not",
+            "node 9, which is missing",
         ),
         (
             {
@@ -248,7 +248,7 @@ def test_a_workflow_of_the_editor_without_nodes_is_told_so(ready: Any) -> None:
                 "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
                 "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
             },
-            "circle of links",
+            "circular link",
         ),
         ({"1": {"class_type": "SolidMask"}}, "nothing would run"),
     ],

@@ -28,7 +28,10 @@ BAD_CALLS = {
     "no workflow": (b'{"prompt": "a fox"}', '"workflow" is missing'),
     "unknown command": (b'{"command": "dance"}', "dance"),
     "unknown info": (b'{"info": "weather"}', "weather"),
-    "a lone surrogate": (b'{"workflow": "x", "prompt": "\\ud800"}', '"prompt" holds half'),
+    "a lone surrogate": (
+        b'{"workflow": "x", "prompt": "\\ud800"}',
+        '"prompt" holds a lone surrogate',
+    ),
     "a NUL": (b'{"workflow": "a\\u0000b"}', '"workflow" holds a NUL'),
     "a NUL in params": (
         b'{"workflow": "x", "params": [{"node_id": "1", "inputs": {"a": "\\u0000"}}]}',

@@ -1,4 +1,4 @@
-"""Who may see what: keys, signatures, networks, and those who guess."""
+"""Access: keys, signed links, networks, deny list."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("query", WRONG.values(), ids=WRONG)
-def test_no_other_address_is_opened_by_a_signature(
-    running: Running, query: Callable[[], str]
-) -> None:
+def test_a_signature_is_valid_for_its_url_only(running: Running, query: Callable[[], str]) -> None:
     assert running.get(f"/comfyui_server/files/m/{PATH}?{query()}").status_code == 401
 
 
@@ -146,15 +144,15 @@ def test_without_the_key_every_answer_is_the_same(running: Running) -> None:
 
 
 def test_the_command_makes_addresses_that_open(running: Running) -> None:
-    made = running.command("link", "m", "图 sub/a b.txt", "--base", running.url)
-    assert requests.get(made.stdout.strip(), timeout=TIMEOUT).text == "hello"
-    assert KEY not in made.stdout
+    done = running.command("link", "m", "图 sub/a b.txt", "--base", running.url)
+    assert requests.get(done.stdout.strip(), timeout=TIMEOUT).text == "hello"
+    assert KEY not in done.stdout
 
 
-def test_a_link_is_made_as_addresses_of_results_are(running: Running) -> None:
-    made = running.command("link", "m", "absent.png")
-    assert "absent.png" in made.stderr
-    assert made.stdout.startswith("http://127.0.0.1:5005/comfyui_server/files/m/absent.png?exp=")
+def test_a_link_has_the_form_of_result_urls(running: Running) -> None:
+    done = running.command("link", "m", "absent.png")
+    assert "absent.png" in done.stderr
+    assert done.stdout.startswith("http://127.0.0.1:5005/comfyui_server/files/m/absent.png?exp=")
     running.environment |= {"FILE_SERVER_BASE_URL": running.url, "FILE_SERVER_URL_STYLE": "host"}
     try:
         link = running.command("link", "m", "图 sub/a b.txt").stdout.strip()
@@ -182,7 +180,7 @@ def test_a_target_that_is_written_is_read_as_it_was_meant(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("nowhere",), "no mount 'nowhere'"),
         (("m", "../x"), "never served"),
@@ -192,12 +190,12 @@ def test_a_target_that_is_written_is_read_as_it_was_meant(
         (("m", "--key", "alice"), "no key 'alice'"),
     ],
 )
-def test_no_link_is_made_that_could_never_open(
-    running: Running, arguments: tuple[str, ...], told: str
+def test_links_that_could_never_work_are_refused(
+    running: Running, arguments: tuple[str, ...], expected: str
 ) -> None:
-    made = running.command("link", *arguments)
-    assert (made.returncode, made.stdout) == (2, "")
-    assert told in made.stderr
+    done = running.command("link", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert expected in done.stderr
 
 
 def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: Path) -> None:
@@ -218,10 +216,10 @@ def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: P
         figures = logged.get(f"/comfyui_server/pw={KEY}/metrics").text
         assert 'why="missing"' in figures
         logged.stop()
-        told = "".join(logged.log)
-        assert told.count("/files/m/") == 10
-        assert KEY not in told + figures
-        assert "sig=…" in told
+        log_text = "".join(logged.log)
+        assert log_text.count("/files/m/") == 10
+        assert KEY not in log_text + figures
+        assert "sig=…" in log_text
     (key,) = parse_keys('[{"name": "a", "key": "12345678", "signature": "geheim"}]', tmp_path)
     assert "12345678" not in repr(key)
     assert "geheim" not in repr(key)
@@ -241,8 +239,8 @@ def test_a_deny_list_is_read_again_when_it_changes(
     with pytest.raises(ConfigError, match="deny"):
         DenyList(file, print)
     file.write_text("", "utf-8")
-    told: list[str] = []
-    deny = DenyList(file, told.append)
+    lines: list[str] = []
+    deny = DenyList(file, lines.append)
     assert not deny.contains("203.0.113.5")
     file.write_text("# these\n203.0.113.0/24\n2001:db8::/32  # and those\n", "utf-8")
     assert deny.contains("203.0.113.5")
@@ -254,10 +252,10 @@ def test_a_deny_list_is_read_again_when_it_changes(
     os.utime(file, ns=(1, 1))
     assert deny.contains("2001:db8::9"), "a slip of the pen opens nothing"
     assert deny.contains("2001:db8::9")
-    assert [("nonsense" in text, "stays in force" in text) for text in told] == [(True, True)]
+    assert [("nonsense" in text, "stays in force" in text) for text in lines] == [(True, True)]
     file.unlink()
     assert deny.contains("2001:db8::9"), "nor does losing it"
-    assert len(told) == 2
+    assert len(lines) == 2
     DenyList(None, print).contains("2001:db8::9")
     access = Access((Key("k", KEY),), "", LockoutTracker(LockoutPolicy()), deny)
     with pytest.raises(Denied) as denied:
@@ -321,7 +319,7 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "expected"),
     [
         ({}, "COMFYUI_ACCESS_KEY"),
         ({"COMFYUI_ACCESS_KEY": "   "}, "COMFYUI_ACCESS_KEY"),
@@ -341,11 +339,11 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     ],
 )
 def test_it_does_not_start_with_what_is_not_safe_or_not_clear(
-    tmp_path: Path, environment: dict[str, str], told: str
+    tmp_path: Path, environment: dict[str, str], expected: str
 ) -> None:
     done = starting(tmp_path, "--host", "0.0.0.0", **environment)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -360,13 +358,13 @@ def test_an_example_key_is_good_enough_for_this_machine_alone(tmp_path: Path) ->
         assert "short" in "".join(server.log)
 
 
-def test_a_taken_port_is_told(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with Running(tmp_path / "m") as server:
         done = starting(tmp_path, "--port", str(server.port), COMFYUI_ACCESS_KEY="a-good-long-key")
     assert (done.returncode, "Cannot listen" in done.stderr) == (1, True)
 
 
-def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_keys_may_be_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('[{"name": "a", "key": "12345678"}]', "utf-8")
     (key,) = parse_keys("keys.json", tmp_path)
     assert key.name == "a"

@@ -52,17 +52,17 @@ def test_a_denied_client_is_let_in_by_neither_key_nor_signature(
         assert ask(f"/comfyui_server/files/m/a.txt?{query}").status == status
 
 
-def test_a_denied_network_stays_denied_when_its_file_is_gone(
+def test_a_denied_network_stays_denied_when_the_file_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "denied"
     file.write_text("192.0.2.0/24\n", "utf-8")
-    told: list[str] = []
-    deny = DenyList(file, told.append)
+    lines: list[str] = []
+    deny = DenyList(file, lines.append)
     file.unlink()
     monkeypatch.setattr(deny_list, "CHECK_SECONDS", 0.0)
     assert deny.contains("192.0.2.9")
-    assert len(told) == 1
+    assert len(lines) == 1
     assert deny.contains("192.0.2.9")
 
 
@@ -80,8 +80,8 @@ def test_a_signed_link_beyond_a_year_is_not_believed() -> None:
     now = 1_800_000_000
     for seconds, verdict in ((366 * 24 * 3600, "valid"), (366 * 24 * 3600 + 1, "invalid")):
         end = now + seconds
-        told = signing.signature(KEY, "files", "m", ("a",), end)
-        asked = {"exp": str(end), "sig": told}
+        signature = signing.signature(KEY, "files", "m", ("a",), end)
+        asked = {"exp": str(end), "sig": signature}
         assert signing.check_signature(KEY, "files", "m", ("a",), asked, now) == verdict
     assert MOST_HOURS * 3600 < signing.MAX_LIFETIME
 
@@ -102,10 +102,10 @@ def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixt
     target = f"{FILES}/m/absent.txt?sig=s3cret"
     request = SimpleNamespace(method="GET", ip="127.0.0.1", headers={}, original_url=target)
     handlers[0](request, Response())
-    told = "".join(capfd.readouterr())
-    assert "absent.txt" in told
-    assert KEY not in told
-    assert "s3cret" not in told
+    log_text = "".join(capfd.readouterr())
+    assert "absent.txt" in log_text
+    assert KEY not in log_text
+    assert "s3cret" not in log_text
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or os.name == "nt", reason="needs Unix sockets")

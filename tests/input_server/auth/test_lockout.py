@@ -1,4 +1,4 @@
-"""Clients that guess keys are locked out; nobody else is, and no lockout ends before its time."""
+"""Clients that guess keys are locked out, no others are, and no lockout ends early."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def signed(key: str = SECRET, seconds: float = 60, name: str = "a.txt") -> str:
 # -- over HTTP -------------------------------------------------------------------------------------
 
 
-def test_as_many_different_wrong_keys_as_are_set_lock_their_client_out_and_nobody_else(
+def test_the_configured_number_of_wrong_keys_locks_out_this_client_only(
     running: Running,
 ) -> None:
     assert [status(running, f"guess{n}", CLIENT) for n in range(6)] == [401] * 6
@@ -83,14 +83,14 @@ def test_as_many_different_wrong_keys_as_are_set_lock_their_client_out_and_nobod
     assert running.get(signed(), X_Forwarded_For=CLIENT).text == "x", "this cannot be guessed"
     assert running.get(signed("wrong"), X_Forwarded_For=CLIENT).status_code == 429
     running.stop()
-    told = [line for line in running.log if "locked out" in line]
-    assert [("Warning: " in line, CLIENT in line, "600 s" in line) for line in told] == [
+    lines = [line for line in running.log if "locked out" in line]
+    assert [("Warning: " in line, CLIENT in line, "600 s" in line) for line in lines] == [
         (True,) * 3
     ]
     assert not [line for line in running.log if "guess" in line or KEY in line]
 
 
-def test_an_old_chat_locks_nobody_out(running: Running) -> None:
+def test_repeated_old_links_cause_no_lockout(running: Running) -> None:
     (running.folder / "b 图.png").write_bytes(b"x")
     for number in range(15):
         ended = running.get(signed(seconds=-60), X_Forwarded_For=CLIENT)
@@ -131,7 +131,7 @@ def test_keys_are_counted_wherever_they_stand(running: Running) -> None:
     assert running.get("a.txt", X_Forwarded_For=CLIENT).status_code == 429
 
 
-def test_a_socket_for_both_families_knows_ipv4_clients_by_their_ipv4_addresses(
+def test_a_dual_stack_socket_identifies_ipv4_clients_by_their_ipv4_addresses(
     tmp_path: Path,
 ) -> None:
     try:
@@ -205,10 +205,10 @@ def test_in_a_python_host_the_client_that_guesses_is_locked_out(
         assert ask(KEY, OTHER) == (200 if trusted else 429)
         link = f"http://127.0.0.1:{port}{signed(KEY)}"
         assert requests.get(link, headers={"X-Forwarded-For": CLIENT}, timeout=TIMEOUT).text == "x"
-    told = capsys.readouterr().err
-    assert told.count("locked out") == 1
-    assert (CLIENT if trusted else "127.0.0.1") in told
-    assert "guess" not in told
+    log_text = capsys.readouterr().err
+    assert log_text.count("locked out") == 1
+    assert (CLIENT if trusted else "127.0.0.1") in log_text
+    assert "guess" not in log_text
 
 
 @needs_node
@@ -286,7 +286,7 @@ def test_a_score_halves_in_five_minutes() -> None:
     assert locked(slow, CLIENT)
 
 
-def test_a_lockout_ends_on_its_second_and_the_count_begins_anew() -> None:
+def test_a_lockout_ends_on_its_second_and_the_count_restarts() -> None:
     clock = Clock()
     guard = LockoutTracker(LockoutPolicy(limit=2, seconds=100), clock=clock)
     guard.record_failure(CLIENT, "a")
@@ -312,7 +312,7 @@ def test_answers_wait_longer_and_longer_but_never_beyond_two_seconds() -> None:
     assert guard.record_failure(OTHER, "k") == 0.1, "a repeated one waits, but no longer"
 
 
-def test_no_limit_and_exempt_networks_lock_nobody_out() -> None:
+def test_without_a_limit_and_in_exempt_networks_no_client_is_locked_out() -> None:
     spared = LockoutTracker(LockoutPolicy(limit=1, exempt=parse_networks("127.0.0.0/8", "x")))
     assert spared.record_failure("::ffff:127.0.0.9", "a") == 0
     assert not locked(spared, "127.0.0.9")

@@ -1,4 +1,4 @@
-"""Slow, greedy and many clients: nobody holds the server up, and it keeps nothing of them."""
+"""Slow, greedy and many clients: none blocks the server, and nothing of them stays in memory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def closed_after(wire: socket.socket) -> float:
     return time.monotonic() - begun
 
 
-def test_a_head_that_is_not_whole_after_ten_seconds_is_closed(running: Running) -> None:
+def test_a_connection_without_a_complete_head_after_ten_seconds_is_closed(running: Running) -> None:
     """Silent, dripping a byte every half second, half a line, and idle after an answer."""
     spent: dict[str, float] = {}
 
@@ -105,7 +105,7 @@ def test_a_head_that_is_not_whole_after_ten_seconds_is_closed(running: Running) 
 @pytest.mark.skipif(
     not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux ends such connections by itself"
 )
-def test_a_body_that_nobody_takes_is_given_up(running: Running) -> None:
+def test_a_body_that_the_client_does_not_read_is_aborted(running: Running) -> None:
     """Here after 3 s; by default after 60. One takes nothing, one a byte now and then."""
     before = len(established(running.port))
     wires = []
@@ -135,7 +135,7 @@ def established(port: int) -> list[str]:
     return [ln for ln in lines if ln.split()[1].endswith(ours) and ln.split()[3] == "01"]
 
 
-def test_a_request_body_that_never_comes_holds_nobody_up(running: Running) -> None:
+def test_a_request_body_that_never_arrives_blocks_no_other_client(running: Running) -> None:
     with running.connect() as wire:
         wire.sendall((HEAD % "small.txt" + "Content-Length: 1000000\r\n\r\n").encode())
         wire.settimeout(TIMEOUT)
@@ -240,7 +240,7 @@ class Replacing(threading.Thread):
 
 
 async def ask(port: int, many: int, seen: set[bytes]) -> int:
-    """Ask ``many`` times on one connection; gives how many bodies were not whole."""
+    """Send ``many`` requests on one connection; returns how many bodies were incomplete."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     wrong = 0
     for number in range(many):
@@ -263,7 +263,7 @@ async def ask_all(port: int, requests: int) -> tuple[int, int]:
 
 
 @LINUX
-def test_thousands_of_requests_get_whole_files_of_one_version_each(tmp_path: Path) -> None:
+def test_thousands_of_requests_get_complete_files_of_one_version_each(tmp_path: Path) -> None:
     """And afterwards as many files are open, and as much memory is taken, as before."""
     with Running(tmp_path / "m", INPUT_SERVER_STALL_SECONDS="8") as server:
         replacing = Replacing(server.folder)
@@ -298,7 +298,7 @@ def settled(figure: object) -> None:
 
 
 @LINUX
-def test_it_ends_whole_when_asked_and_when_its_parent_is_gone(tmp_path: Path) -> None:
+def test_all_processes_end_on_request_and_when_the_parent_is_killed(tmp_path: Path) -> None:
     for workers in ("1", "2"):
         server = Running(tmp_path / workers, INPUT_SERVER_WORKERS=workers)
         assert server.get("/healthz").text == "ok"
@@ -327,7 +327,7 @@ def alive(pid: int) -> bool:
 
 
 @LINUX
-def test_many_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
+def test_many_idle_connections_block_no_other_client(tmp_path: Path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -120,7 +120,7 @@ def test_a_walk_leaves_nothing_out_for_want_of_descriptors(
     assert [entry.path for entry in disk_usage.walk(tmp_path)] == ["a.bin"]
 
 
-def test_locating_and_opening_tell_missing_from_exhausted(
+def test_locating_and_opening_distinguish_missing_from_exhausted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.bin").write_bytes(b"a")
@@ -254,8 +254,8 @@ def test_a_replaced_file_stays_open_for_a_minute_and_in_want_five_seconds(
             replace(tmp_path, 4)
             files.release(files.acquire(mount, ("a.bin",)))
             files.sweep()
-            kept = is_open(first.descriptor) and os.fstat(first.descriptor).st_ino == stamp
-            assert kept is stays
+            is_same = is_open(first.descriptor) and os.fstat(first.descriptor).st_ino == stamp
+            assert is_same is stays
         files.close()
 
 

@@ -1,4 +1,4 @@
-"""One client that has many copies rendered holds up nobody but itself."""
+"""One client that requests many thumbnails delays no other client."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_the_other_is_first(url: str) -> None:
         assert {one.result().status_code for one in flood} == {200}
 
 
-def test_one_link_that_asks_for_many_copies_holds_nobody_up(tmp_path: Path) -> None:
+def test_one_link_that_requests_many_thumbnails_delays_no_other_client(tmp_path: Path) -> None:
     with Running(folder(tmp_path), INPUT_SERVER_TRUSTED_PROXIES="127.0.0.1") as server:
         check_the_other_is_first(server.url)
 
@@ -194,9 +194,9 @@ def test_so_it_is_under_asgi(server: FileServer) -> None:
         waiting = asyncio.create_task(get(FLOODER, "w=30"))
         server.renders.leave(tickets.pop())
         await asyncio.sleep(0)
-        gone = asyncio.create_task(get(FLOODER, "w=31"))
+        cancelled = asyncio.create_task(get(FLOODER, "w=31"))
         await asyncio.sleep(0)
-        gone.cancel()
+        cancelled.cancel()
         for ticket in tickets:
             server.renders.leave(ticket)
         assert await waiting in (200, 503)
@@ -279,7 +279,7 @@ def test_where_too_many_wait_in_all_those_with_the_most_lose_their_newest() -> N
         st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.booleans()), max_size=200
     ),
 )
-def test_whatever_comes_slots_are_bounded_and_nobody_starves(
+def test_slots_are_bounded_and_no_request_starves(
     events: list[tuple[str, str, bool]],
 ) -> None:
     queue = RenderQueue()

@@ -259,8 +259,10 @@ def ask(app: Any, method: str, headers: Mapping[str, str], path: str = "a.txt") 
     for message in sent[1:]:
         if message["type"] == "http.response.pathsend":
             body += Path(message["path"]).read_bytes()
-    told = {name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]}
-    return Answer(sent[0]["status"], told, body)
+    response_headers = {
+        name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]
+    }
+    return Answer(sent[0]["status"], response_headers, body)
 
 
 @BOUNDED
@@ -304,8 +306,8 @@ def over_http(server: Running, method: str, headers: Mapping[str, str]) -> Answe
             connection.putheader(name, value.encode("latin-1"))
         connection.endheaders()
         answer = connection.getresponse()
-        told = {name.lower(): value for name, value in answer.getheaders()}
-        return Answer(answer.status, told, answer.read())
+        response_headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, response_headers, answer.read())
     finally:
         connection.close()
 
@@ -467,7 +469,7 @@ def test_fields_that_come_twice_are_one_list_and_two_hosts_are_an_error(running:
             assert wire.recv(65536).split()[1] == status
 
 
-def test_the_longest_range_and_the_most_parts_are_the_whole_file(app: Any) -> None:
+def test_a_longer_range_header_or_more_ranges_get_the_complete_file(app: Any) -> None:
     for count, status in ((8, 206), (9, 200)):
         field = "bytes=" + ",".join(f"{2 * n}-{2 * n}" for n in range(count))
         assert ask(app, "GET", {"Range": field}).status == status
@@ -476,7 +478,7 @@ def test_the_longest_range_and_the_most_parts_are_the_whole_file(app: Any) -> No
         assert ranges.parse_range({"range": field}, 9, '"x"', CHANGED) == found
 
 
-def test_parts_that_are_the_whole_file_together_are_parts_and_those_beyond_are_not(
+def test_ranges_longer_than_the_file_together_get_the_complete_file(
     app: Any,
 ) -> None:
     half = SIZE // 2

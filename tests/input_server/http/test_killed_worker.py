@@ -98,7 +98,7 @@ def rest(wire: socket.socket, received: bytes) -> Transfer:
 
 
 WAYS = {
-    "a whole file": (WHOLE, ""),
+    "a complete file": (WHOLE, ""),
     "a part": (WHOLE, "Range: bytes=1-\r\n"),
     "several parts": (WHOLE, PARTS),
     "a compressed text": (f"{ROUTE}/files/m/text.txt", "Accept-Encoding: gzip\r\n"),
@@ -142,7 +142,7 @@ def test_every_answer_says_its_length(folder: Path) -> None:
 def test_a_node_host_never_shows_a_short_body_as_complete(
     folder: Path, tmp_path: Path, way: str
 ) -> None:
-    """It sends single parts itself, so those arrive whole; what came from the worker is cut."""
+    """It sends single ranges itself, so those arrive complete; what the worker sent is cut."""
     settings = {"COMFYUI_MOUNTS": f"m:{folder}", "COMFYUI_ACCESS_KEY": KEY}
     with Host(tmp_path, settings) as host:
         assert host.get(f"{ROUTE}/files/m/large.bin", Range="bytes=0-0").status_code == 206
@@ -157,7 +157,7 @@ def test_a_node_host_never_shows_a_short_body_as_complete(
 
 
 def rest_of_keep_alive(wire: socket.socket, received: bytes) -> Transfer:
-    """The same for a server that may keep the connection open after a whole body."""
+    """The same for a server that may keep the connection open after a complete body."""
     head, _, body = received.partition(b"\r\n\r\n")
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
     length, parts, count = int(fields[b"content-length"]), [body], len(body)

@@ -196,7 +196,7 @@ async def ask(app: App, query: str = "") -> int:
     return int(sent[0]["status"])
 
 
-def test_sixty_four_answers_may_be_kept_waiting_and_no_more(
+def test_at_most_sixty_four_responses_are_delayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = application(tmp_path, lambda _asked, **_: text_response(401, "no", "wrong key", 1.5))
@@ -221,7 +221,7 @@ def test_sixty_four_answers_may_be_kept_waiting_and_no_more(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows no file is held open")
-def test_a_file_is_closed_a_minute_after_nobody_has_asked_for_it_for_twenty_seconds(
+def test_a_file_idle_for_twenty_seconds_is_closed_a_minute_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
@@ -257,7 +257,7 @@ def test_a_server_waits_as_long_as_a_client_may_stall_before_it_closes_a_file(
     assert given[1][0] == 0, "a host opens files itself"
 
 
-# -- what a server in front is told ----------------------------------------------------------------
+# -- offloading to a proxy -------------------------------------------------------------------------
 
 
 OFFLOAD = {"INPUT_SERVER_OFFLOAD": "x-accel:/protected"}
@@ -288,13 +288,13 @@ def test_a_front_server_gets_the_place_of_what_it_does_not_keep(
     assert found.get("X-Accel-Expires") == (None if by_name else "5")
 
 
-def test_a_part_is_not_kept_by_a_front_server(tmp_path: Path) -> None:
+def test_a_range_is_not_cached_by_a_proxy(tmp_path: Path) -> None:
     sent = {"x-offload-keeps": "5000", "range": "bytes=0-9"}
     status, found = headers(tmp_path, sent, **OFFLOAD)
     assert (status, "X-Accel-Expires" in found) == (206, False)
 
 
-def test_without_a_front_server_nobody_is_told_of_places(tmp_path: Path) -> None:
+def test_without_a_proxy_no_response_has_offload_headers(tmp_path: Path) -> None:
     _, found = headers(tmp_path, {"x-offload-keeps": "1"})
     assert not [name for name in found if name.startswith("X-Accel")]
     assert found["Content-Length"] == "1000"

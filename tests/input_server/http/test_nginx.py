@@ -16,7 +16,7 @@ import pytest
 import requests
 from PIL import Image
 
-from benchmarks.nginx import KEEPS, nginx_in_front
+from benchmarks.nginx import MAX_CACHED, nginx_in_front
 from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
 
@@ -51,7 +51,7 @@ class Front:
         return requests.request(method, address, headers=named, timeout=TIMEOUT)
 
 
-@pytest.fixture(scope="module", params=[KEEPS, 0], ids=["kept", "by X-Accel-Redirect"])
+@pytest.fixture(scope="module", params=[MAX_CACHED, 0], ids=["cached", "by X-Accel-Redirect"])
 def front(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Front]:
@@ -82,7 +82,7 @@ def picture() -> bytes:
 ODD = "%E5%9B%BE%20sub/a%20%231%20b.png"
 
 
-def test_a_file_comes_whole_with_its_guards(front: Front) -> None:
+def test_a_file_is_sent_complete_with_its_security_headers(front: Front) -> None:
     for _ in range(3):
         answer = front.get(ODD)
         assert answer.status_code == 200
@@ -98,12 +98,12 @@ def test_a_file_comes_whole_with_its_guards(front: Front) -> None:
 
 def test_nginx_itself_does_parts_and_conditions(front: Front) -> None:
     for _ in range(3):
-        whole = front.get("large.bin")
-        assert len(whole.content) == 3 * 2**20
+        complete = front.get("large.bin")
+        assert len(complete.content) == 3 * 2**20
         part = front.get("large.bin", Range="bytes=1000000-1000009")
-        assert (part.status_code, part.content) == (206, whole.content[1000000:1000010])
+        assert (part.status_code, part.content) == (206, complete.content[1000000:1000010])
         assert front.get("large.bin", Range="bytes=4000000-").status_code == 416
-        assert front.get("large.bin", If_None_Match=whole.headers["ETag"]).status_code == 304
+        assert front.get("large.bin", If_None_Match=complete.headers["ETag"]).status_code == 304
 
 
 @pytest.mark.parametrize("name", ["large.bin", ODD])
@@ -135,7 +135,7 @@ def test_copies_and_compressed_texts_come_from_their_own_folder(front: Front) ->
     assert front.get("text.txt", Accept_Encoding="identity").content == b"a line\n" * 1000
 
 
-def test_a_yes_is_for_that_key_alone_and_a_no_is_pythons_own(front: Front) -> None:
+def test_cached_access_is_for_the_same_key_only_and_errors_are_pythons(front: Front) -> None:
     assert front.get(ODD).status_code == 200
     wrong = front.get(ODD, key="wrong")
     assert (wrong.status_code, wrong.text) == (401, "Unauthorized.")
@@ -143,11 +143,12 @@ def test_a_yes_is_for_that_key_alone_and_a_no_is_pythons_own(front: Front) -> No
     assert front.get("link.txt").status_code == 403
     assert front.get(".hidden").status_code == 403
     bad = front.get("large.bin?w=10")
-    assert (bad.status_code, bad.text) == (400, "Only pictures can be made smaller.")
+    assert bad.status_code == 400
+    assert "image" in bad.text
 
 
 @pytest.mark.parametrize("path", ["/protected/m/large.bin", "/protected/_cache/x", "/protected/"])
-def test_nobody_gets_in_by_another_door(front: Front, path: str) -> None:
+def test_internal_locations_are_not_accessible(front: Front, path: str) -> None:
     assert requests.get(front.url + path, timeout=TIMEOUT).status_code == 404
 
 
@@ -158,7 +159,7 @@ def test_a_client_does_not_say_what_nginx_keeps(front: Front) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "kept"),
+    ("what", "cached"),
     [
         ("a file", True),
         ("a file that browsers may not keep", False),
@@ -166,7 +167,9 @@ def test_a_client_does_not_say_what_nginx_keeps(front: Front) -> None:
         ("denied addresses", False),
     ],
 )
-def test_what_nginx_keeps(tmp_path_factory: pytest.TempPathFactory, what: str, kept: bool) -> None:
+def test_what_nginx_keeps(
+    tmp_path_factory: pytest.TempPathFactory, what: str, cached: bool
+) -> None:
     base = tmp_path_factory.mktemp("keeping")
     base.chmod(0o755)
     settings = dict(BEHIND)
@@ -190,7 +193,7 @@ def test_what_nginx_keeps(tmp_path_factory: pytest.TempPathFactory, what: str, k
             for line in server.get("/metrics").text.splitlines()
             if line.startswith("comfyui_files_requests_total")
         )
-        assert asked == (2.0 if kept else 6.0)
+        assert asked == (2.0 if cached else 6.0)
 
 
 def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
@@ -208,8 +211,8 @@ def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
             for n in range(4)
         ]
         assert statuses == [401] * 4
-        told = server.get("/metrics").text
-        assert 'comfyui_files_failures_total{why="wrong key"} 4.0' in told
+        metrics = server.get("/metrics").text
+        assert 'comfyui_files_failures_total{why="wrong key"} 4.0' in metrics
         while (status := Front(url).get("a", key=f"y{len(statuses)}").status_code) == 401:
             statuses.append(status)
             assert len(statuses) < 30

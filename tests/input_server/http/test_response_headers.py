@@ -37,7 +37,7 @@ def test_every_answer_forbids_guessing_types_and_naming_the_address(decided: Any
         assert {name: reply.headers.get(name) for name in SAFE} == SAFE, status
 
 
-def test_no_refusal_is_kept_by_a_cache(decided: Any) -> None:
+def test_error_responses_are_not_cached(decided: Any) -> None:
     ask = decided()
     for below in ("absent.txt", ".hidden", "/comfyui_server/files/m/a", f"{FILES}/none/a"):
         assert ask(below).headers["Cache-Control"] == "no-store", below
@@ -68,8 +68,8 @@ def test_only_download_1_makes_a_download(decided: Any) -> None:
     ask = decided()
     (ask.folder / "a.txt").write_text("text", "utf-8")
     for query, where in (("", "inline"), ("?download=0", "inline"), ("?download=1", "attachment")):
-        told = ask(f"a.txt{query}").headers["Content-Disposition"]
-        assert told.startswith(f"{where};"), query
+        disposition = ask(f"a.txt{query}").headers["Content-Disposition"]
+        assert disposition.startswith(f"{where};"), query
 
 
 def test_a_304_of_a_text_says_that_it_depends_on_the_coding(decided: Any) -> None:
@@ -89,8 +89,8 @@ def test_a_date_that_is_not_a_second_old_makes_no_part(decided: Any) -> None:
     for age, status in ((-HOUR, 200), (HOUR, 206)):
         moment = int(time.time() - age)
         os.utime(path, (moment, moment))
-        told = formatdate(moment, usegmt=True)
-        assert ask("a.txt", Range="bytes=0-1", If_Range=told).status == status
+        date = formatdate(moment, usegmt=True)
+        assert ask("a.txt", Range="bytes=0-1", If_Range=date).status == status
 
 
 def test_a_server_in_front_keeps_nothing_of_a_private_mount(decided: Any, tmp_path: Path) -> None:
@@ -101,7 +101,9 @@ def test_a_server_in_front_keeps_nothing_of_a_private_mount(decided: Any, tmp_pa
     )
     ask = decided(INPUT_SERVER_OFFLOAD="x-accel:/internal")
     (ask.folder / "a.bin").write_bytes(b"x")
-    kept = {alias: ask(f"{FILES}/{alias}/a.bin", x_offload_keeps="9") for alias in ("m", "own")}
-    assert kept["m"].headers["X-Accel-Expires"] == "5"
-    assert kept["own"].headers["Cache-Control"].startswith("private")
-    assert "X-Accel-Expires" not in kept["own"].headers
+    responses = {
+        alias: ask(f"{FILES}/{alias}/a.bin", x_offload_keeps="9") for alias in ("m", "own")
+    }
+    assert responses["m"].headers["X-Accel-Expires"] == "5"
+    assert responses["own"].headers["Cache-Control"].startswith("private")
+    assert "X-Accel-Expires" not in responses["own"].headers

@@ -46,8 +46,8 @@ def parts_of(answer: requests.Response) -> list[tuple[str, bytes]]:
     raw = answer.content.split(f"\r\n--{boundary}".encode())[1:-1]
     found = []
     for part in raw:
-        told, _, body = part.lstrip(b"\r\n").partition(b"\r\n\r\n")
-        span = re.search(rb"Content-Range: (.*)", told)
+        head, _, body = part.lstrip(b"\r\n").partition(b"\r\n\r\n")
+        span = re.search(rb"Content-Range: (.*)", head)
         assert span is not None
         found.append((span[1].decode().strip(), body))
     return found
@@ -82,7 +82,7 @@ def test_several_parts_come_as_one_answer(running: Running) -> None:
         ("lines=1-2", 200, CONTENT),
     ],
 )
-def test_a_part_is_what_was_asked_for_and_the_rest_is_the_whole(
+def test_ranges_are_sent_as_requested_and_invalid_ones_ignored(
     running: Running, asked: str, status: int, body: bytes
 ) -> None:
     answer = running.get("data.bin", Range=asked)
@@ -91,7 +91,7 @@ def test_a_part_is_what_was_asked_for_and_the_rest_is_the_whole(
         assert answer.headers["Content-Range"] == f"bytes */{len(CONTENT)}"
 
 
-def test_an_empty_file_is_whole_and_has_no_parts(running: Running) -> None:
+def test_an_empty_file_is_sent_complete_and_has_no_ranges(running: Running) -> None:
     assert running.get("empty.txt").content == b""
     assert running.get("empty.txt", Range="bytes=0-").status_code == 416
     head = requests.head(f"{running.files}/data.bin", timeout=TIMEOUT)

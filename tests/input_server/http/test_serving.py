@@ -177,24 +177,24 @@ class Registry:
         self.handlers[pattern] = handler
 
     def ask(self, method: str = "GET", **params: str) -> dict[str, Any]:
-        told: dict[str, Any] = {"headers": {}}
+        sent: dict[str, Any] = {"headers": {}}
         res = SimpleNamespace(
-            status=lambda code: told.update(status=code),
-            set=lambda name, value: told["headers"].update({name: value}),
-            send=lambda body: told.update(body=body),
-            send_file=lambda path, **span: told.update(path=path, **span),
+            status=lambda code: sent.update(status=code),
+            set=lambda name, value: sent["headers"].update({name: value}),
+            send=lambda body: sent.update(body=body),
+            send_file=lambda path, **span: sent.update(path=path, **span),
         )
         req = SimpleNamespace(params=params, query={}, headers={}, method=method, ip="127.0.0.1")
         self.handlers["/comfyui_server/:auth/files/:alias/*path"](req, res)
-        return told
+        return sent
 
 
 def test_any_registry_of_that_shape_gets_the_same_handler(tmp_path: Path) -> None:
     app, inside = Registry(), folder(tmp_path)
     config = {"COMFYUI_MOUNTS": "m:data", "COMFYUI_ACCESS_KEY": "密钥"}
     register_routes(app, config, str(tmp_path))
-    told = app.ask(auth="pw=密钥", alias="m", path="sub/index.html")
-    assert (told["status"], told["path"]) == (200, inside / "sub" / "index.html")
+    sent = app.ask(auth="pw=密钥", alias="m", path="sub/index.html")
+    assert (sent["status"], sent["path"]) == (200, inside / "sub" / "index.html")
     assert app.ask(auth="pw=wrong", alias="m", path="name.txt")["status"] == 401
     assert app.ask(auth="pw=密钥", alias="m", path="../data-secret/secret.txt")["status"] == 403
     assert app.ask("DELETE", auth="pw=密钥", alias="m", path="name.txt")["status"] == 405

@@ -1,4 +1,4 @@
-"""Clients that read slowly or not at all: memory stays bounded, and nobody else waits."""
+"""Clients that read slowly or not at all: memory stays bounded, and other clients do not wait."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def reader(port: int, sent: bytes) -> socket.socket:
 PART = "Range: bytes=1-\r\n"
 PARTS = "Range: bytes=0-300000, 400000-700000\r\n"
 ASKED = {
-    "whole files": [request(name) for name in SIZES],
+    "complete files": [request(name) for name in SIZES],
     "parts": [request(name, PART) for name in SIZES],
     "several parts": [request("1.bin", PARTS)],
     "many on one connection": [request("1.bin") * 20, request("20.bin", PART) * 20],
@@ -93,7 +93,7 @@ ASKED = {
 
 @LINUX
 @pytest.mark.parametrize("what", ASKED)
-def test_six_hundred_slow_readers_take_little_memory_and_hold_nobody_up(
+def test_six_hundred_slow_readers_take_little_memory_and_delay_no_other_client(
     running: Running, what: str
 ) -> None:
     pids = processes(running.process.pid)
@@ -128,7 +128,7 @@ def settled_memory(pids: list[int]) -> int:
 
 
 @LINUX
-def test_whoever_reads_slowly_gets_every_byte(running: Running) -> None:
+def test_a_slow_reader_gets_every_byte(running: Running) -> None:
     content = os.urandom(3 * 2**20)
     (running.folder / "random.bin").write_bytes(content)
     with contextlib.ExitStack() as stack:
@@ -348,7 +348,7 @@ def test_without_a_free_descriptor_a_file_is_sent_in_chunks(
     assert b"".join(message["body"] for message in bodies) == content
 
 
-def opened(folder: Path, content: bytes) -> OpenFile:
+def open_test_file(folder: Path, content: bytes) -> OpenFile:
     (folder / "a.bin").write_bytes(content)
     return OpenFileCache(max_cached=0).acquire(Mount("m", folder), ("a.bin",))
 
@@ -373,7 +373,7 @@ def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(BodyAborted, match="has read nothing"):
-        send_all(opened(tmp_path, bytes(99_999)), never, 0.1)
+        send_all(open_test_file(tmp_path, bytes(99_999)), never, 0.1)
 
 
 def test_a_client_that_takes_a_chunk_in_time_is_not_cut_off(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_a_client_that_takes_a_chunk_in_time_is_not_cut_off(tmp_path: Path) -> N
         await asyncio.sleep(0.2)
         taken.append(message["body"])
 
-    send_all(opened(tmp_path, bytes(160_000)), slow, 2.0)
+    send_all(open_test_file(tmp_path, bytes(160_000)), slow, 2.0)
     assert len(taken) > 10, "it took longer than the limit in all"
     assert b"".join(taken) == bytes(160_000)
 
@@ -392,7 +392,7 @@ def test_a_file_that_shrinks_is_cut_off(tmp_path: Path) -> None:
     async def take(_message: Any) -> None: ...
 
     with pytest.raises(BodyAborted, match="shorter"):
-        send_all(opened(tmp_path, bytes(99)), take, 5.0, length=100)
+        send_all(open_test_file(tmp_path, bytes(99)), take, 5.0, length=100)
 
 
 def test_nothing_more_is_read_once_the_client_has_left(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_nothing_more_is_read_once_the_client_has_left(tmp_path: Path) -> None:
     async def take(message: Any) -> None:
         sent.append(message)
 
-    send_all(opened(tmp_path, bytes(9_000_000)), take, 5.0, receive=leave)
+    send_all(open_test_file(tmp_path, bytes(9_000_000)), take, 5.0, receive=leave)
     assert len(sent) < 10
 
 
@@ -413,7 +413,7 @@ def test_a_body_whose_client_keeps_up_gives_others_a_turn(tmp_path: Path) -> Non
     async def take(_message: Any) -> None: ...
 
     async def both() -> int:
-        file = opened(tmp_path, bytes(20_000_000))
+        file = open_test_file(tmp_path, bytes(20_000_000))
         reply = HttpResponse(200, {}, file=file, pieces=(Piece(b"", 0, file.size),))
         sending = asyncio.ensure_future(
             send_chunks(reply, file, ChunkedBody(ChunkedBodies()), nothing, take, 5.0)
@@ -458,5 +458,5 @@ def test_the_body_ends_only_when_its_chunks_have_left_the_queue(tmp_path: Path) 
     async def take(message: Any) -> None:
         messages.append((len(message["body"]), message["more_body"]))
 
-    send_all(opened(tmp_path, bytes(20_000)), take, 5.0)
+    send_all(open_test_file(tmp_path, bytes(20_000)), take, 5.0)
     assert messages == [(16_384, True), (3_616, True), *[(0, True)] * 5, (0, False)]

@@ -60,14 +60,14 @@ def test_a_broken_file_leaves_the_mounts_as_they_were(
 ) -> None:
     monkeypatch.setattr("input_server.mounts.table.CHECK_SECONDS", 0.0)
     file = tmp_path / "mounts.json"
-    told: list[str] = []
-    table = MountTable((Mount("a", tmp_path),), file, told.append)
+    lines: list[str] = []
+    table = MountTable((Mount("a", tmp_path),), file, lines.append)
     write_mounts_file(file, [Mount("b", tmp_path / "b", cache_seconds=0)])
     assert [mount.alias for mount in table] == ["a", "b"]
     assert table.get("b") == Mount("b", tmp_path / "b", cache_seconds=0)
     file.write_text("{", "utf-8")
     assert [mount.alias for mount in table] == ["a", "b"]
-    assert [("mounts.json" in text, "stay in use" in text) for text in told] == [(True, True)]
+    assert [("mounts.json" in text, "stay in use" in text) for text in lines] == [(True, True)]
     file.unlink()
     assert [mount.alias for mount in table] == ["a"]
 
@@ -87,7 +87,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "expected"),
     [
         ({"alias": "a"}, "folder"),
         ({"alias": "a b", "folder": "x"}, "alias"),
@@ -104,9 +104,11 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ("a:x", "alias"),
     ],
 )
-def test_a_wrong_entry_is_told_by_name(tmp_path: Path, entry: object, told: str) -> None:
+def test_an_invalid_entry_is_named_in_the_error(
+    tmp_path: Path, entry: object, expected: str
+) -> None:
     (tmp_path / "mounts.json").write_text(json.dumps({"mounts": [entry]}), "utf-8")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=expected):
         read_mounts_file(tmp_path / "mounts.json")
 
 
@@ -129,7 +131,7 @@ FILES = (aged("new", 0.01), aged("a", 1), aged("b", 5), aged("c", 20), aged("d",
 
 
 @pytest.mark.parametrize(
-    ("clean", "gone"),
+    ("clean", "removed"),
     [
         (CleanRules(), ""),
         (CleanRules(older_than_days=10), "dc"),
@@ -142,8 +144,8 @@ FILES = (aged("new", 0.01), aged("a", 1), aged("b", 5), aged("c", 20), aged("d",
         (CleanRules(older_than_days=30, most_files=3), "dc"),
     ],
 )
-def test_a_plan_follows_the_rules_and_spares_the_young(clean: CleanRules, gone: str) -> None:
-    assert list(planned(clean, *FILES)) == list(gone)
+def test_a_plan_follows_the_rules_and_spares_the_young(clean: CleanRules, removed: str) -> None:
+    assert list(planned(clean, *FILES)) == list(removed)
     assert planned(clean, *FILES, read_only=True) == {}
 
 
@@ -164,7 +166,7 @@ def old_file(path: Path, text: str = "old", age: float = 3 * DAY) -> Path:
 
 def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None:
     mount = Mount("m", tmp_path / "in", clean=CleanRules(older_than_days=1))
-    gone = old_file(tmp_path / "in" / "子 sub" / "gone.txt")
+    expired = old_file(tmp_path / "in" / "子 sub" / "expired.txt")
     changed = old_file(tmp_path / "in" / "changed.txt")
     young = old_file(tmp_path / "in" / "young.txt", age=HOUR / 2)
     hidden = old_file(tmp_path / "in" / ".hidden.txt")
@@ -177,24 +179,24 @@ def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None
     assert sorted(r.entry.path for r in todo.removals) == [
         "changed.txt",
         "written.txt",
-        "子 sub/gone.txt",
+        "子 sub/expired.txt",
     ]
     old_file(changed, "another", age=2 * DAY)
     log: list[str] = []
     with written.open("a", encoding="utf-8"):
         files, freed = apply_plan(todo, log.append)
     assert (files, freed) == (1, 3)
-    assert not gone.exists()
-    for kept in (changed, young, hidden, outside, written):
-        assert kept.exists()
-    assert "removed m/子 sub/gone.txt (3 bytes): older than 1 days" in log
+    assert not expired.exists()
+    for left in (changed, young, hidden, outside, written):
+        assert left.exists()
+    assert "removed m/子 sub/expired.txt (3 bytes): older than 1 days" in log
     assert any("changed.txt" in line and "changed since" in line for line in log)
     assert any("written.txt" in line and "being written" in line for line in log)
     assert apply_plan(plan(mount, time.time()), log.append)[0] == 2
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGIO"), reason="Windows has no leases, nor their signal")
-def test_a_clean_up_outlives_those_who_begin_to_write_meanwhile(tmp_path: Path) -> None:
+def test_a_cleanup_survives_processes_that_start_writing_meanwhile(tmp_path: Path) -> None:
     file = old_file(tmp_path / "m" / "a.txt")
     writing = (
         "import os, sys\n"
@@ -226,24 +228,24 @@ def test_a_folder_that_became_a_link_after_the_plan_loses_nothing(tmp_path: Path
     assert (tmp_path / "elsewhere" / "a.txt").exists()
 
 
-def test_what_lies_in_a_read_only_mount_stays_by_any_name(tmp_path: Path) -> None:
+def test_files_in_a_read_only_mount_are_not_removed_through_another_mount(tmp_path: Path) -> None:
     old_file(tmp_path / "m" / "a.txt")
     old_file(tmp_path / "m" / "keep" / "b.txt")
     old_file(tmp_path / "m" / "keeper" / "c.txt")
     every = CleanRules(most_files=0)
     mounts = [
         Mount("all", tmp_path / "m", clean=every),
-        Mount("kept", tmp_path / "m" / "keep", read_only=True),
+        Mount("protected", tmp_path / "m" / "keep", read_only=True),
         Mount("deeper", tmp_path / "m" / "keep", clean=every),
     ]
     going = {
         found.mount.alias: sorted(removal.entry.path for removal in found.removals)
         for found in plans(mounts, time.time())
     }
-    assert going == {"all": ["a.txt", "keeper/c.txt"], "kept": [], "deeper": []}
+    assert going == {"all": ["a.txt", "keeper/c.txt"], "protected": [], "deeper": []}
 
 
-def test_those_who_add_at_once_all_have_their_mount(tmp_path: Path) -> None:
+def test_concurrent_additions_lose_no_mount(tmp_path: Path) -> None:
     with Running(tmp_path / "m") as server, ThreadPoolExecutor(8) as pool:
         adding = [
             pool.submit(server.command, "mounts", "add", f"m{number}", str(tmp_path / "m"))

@@ -24,14 +24,14 @@ def old(path: Path, text: str = "x") -> Path:
 
 
 def test_a_read_only_mount_inside_a_cleaned_one_keeps_its_files(tmp_path: Path) -> None:
-    kept, gone = old(tmp_path / "keep" / "a.txt"), old(tmp_path / "a.txt")
+    protected, expired = old(tmp_path / "keep" / "a.txt"), old(tmp_path / "a.txt")
     cleaned = Mount("all", tmp_path, clean=CleanRules(most_files=0))
     beside = Mount("keep", tmp_path / "keep", read_only=True)
     (planned,) = retention.plans([cleaned], time.time(), [beside])
     assert [removal.entry.path for removal in planned.removals] == ["a.txt"]
     cleanup.clean_all([cleaned, beside], lambda _: None)
-    assert kept.exists()
-    assert not gone.exists()
+    assert protected.exists()
+    assert not expired.exists()
 
 
 @pytest.mark.parametrize("change", ["newer", "longer", "another"])
@@ -51,21 +51,21 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
         path.rename(tmp_path / "b.txt")
         path.write_text("x", "utf-8")
         os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    told: list[str] = []
-    assert apply_plan(planned, told.append) == (0, 0)
+    lines: list[str] = []
+    assert apply_plan(planned, lines.append) == (0, 0)
     assert path.exists()
-    assert told == ["left m/a.txt (1 bytes): it has changed since"]
+    assert lines == ["left m/a.txt (1 bytes): it has changed since"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-def test_what_lies_behind_a_link_by_now_stays(tmp_path: Path) -> None:
-    kept = old(tmp_path / "m" / "sub" / "a.txt")
+def test_a_file_behind_a_new_symlink_is_not_removed(tmp_path: Path) -> None:
+    protected = old(tmp_path / "m" / "sub" / "a.txt")
     mount = Mount("m", tmp_path / "m", clean=CleanRules(most_files=0))
     planned = plan(mount, time.time())
     assert len(planned.removals) == 1
-    (tmp_path / "m" / "sub").rename(tmp_path / "m" / "kept")
-    (tmp_path / "m" / "sub").symlink_to(tmp_path / "m" / "kept")
-    told: list[str] = []
-    assert apply_plan(planned, told.append) == (0, 0)
-    assert (tmp_path / "m" / "kept" / kept.name).exists()
-    assert told == ["left m/sub/a.txt (1 bytes): its path contains a symlink"]
+    (tmp_path / "m" / "sub").rename(tmp_path / "m" / "protected")
+    (tmp_path / "m" / "sub").symlink_to(tmp_path / "m" / "protected")
+    lines: list[str] = []
+    assert apply_plan(planned, lines.append) == (0, 0)
+    assert (tmp_path / "m" / "protected" / protected.name).exists()
+    assert lines == ["left m/sub/a.txt (1 bytes): its path contains a symlink"]

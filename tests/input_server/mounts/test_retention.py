@@ -68,7 +68,7 @@ def test_a_file_is_spared_for_its_first_hour() -> None:
     assert going(CleanRules(most_files=2), *young) == ["c"], "the young one counts"
 
 
-def test_of_the_same_age_the_last_by_name_goes_first_and_the_newest_kept_are_kept() -> None:
+def test_of_the_same_age_the_last_by_name_is_removed_first() -> None:
     same = [aged(name, DAY) for name in "bca"]
     assert going(CleanRules(most_files=1), *same) == ["c", "b"]
     assert going(CleanRules(most_files=0, keep_newest=1), *same) == ["c", "b"]
@@ -102,7 +102,7 @@ def test_a_rule_is_needed_for_anything_to_go() -> None:
     most=st.none() | st.integers(0, 12),
     keep=st.integers(0, 5),
 )
-def test_whatever_the_rules_the_newest_stay_and_the_limits_are_kept(
+def test_the_newest_files_stay_and_the_limits_hold_for_all_rules(
     ages: list[float],
     older: float | None,
     total: float | None,
@@ -110,13 +110,13 @@ def test_whatever_the_rules_the_newest_stay_and_the_limits_are_kept(
     keep: int,
 ) -> None:
     files = [aged(f"f{number}", age) for number, age in enumerate(ages)]
-    gone = set(going(CleanRules(older, total, most, keep), *files))
+    deleted = set(going(CleanRules(older, total, most, keep), *files))
     by_age = sorted(files, key=lambda entry: (-entry.mtime_ns, entry.path))
-    left = [entry for entry in by_age if entry.path not in gone]
+    left = [entry for entry in by_age if entry.path not in deleted]
     removable = [e for e in by_age[keep:] if NOW - e.mtime_ns / 1e9 >= HOUR]
-    assert gone <= {entry.path for entry in removable}
+    assert deleted <= {entry.path for entry in removable}
     if (older, total, most) == (None, None, None):
-        assert not gone
+        assert not deleted
     for entry in left:
         if entry in removable:
             assert older is None or NOW - entry.mtime_ns / 1e9 <= older * DAY + 1e-3
@@ -133,10 +133,10 @@ from input_server.mounts.cleanup import clean_all
 from input_server.mounts.mount import CleanRules, Mount
 folder, done = Path(sys.argv[1]), Path(sys.argv[2])
 mount = Mount("m", folder, clean=CleanRules(older_than_days=1))
-kept = Mount("kept", folder / "kept", read_only=True)
+protected = Mount("protected", folder / "protected", read_only=True)
 log = []
 while not done.exists():
-    clean_all([mount, kept], log.append)
+    clean_all([mount, protected], log.append)
 print(sum(line.startswith("removed") for line in log), sum("not cleaned" in line for line in log))
 """
 REPLACER = """
@@ -159,17 +159,17 @@ SWAPPER = """
 import os, shutil, sys
 from pathlib import Path
 folder, outside, done = map(Path, sys.argv[1:4])
-sub, away, gone = folder / "sub", folder.parent / "away", folder / "gone"
+sub, away, deleted = folder / "sub", folder.parent / "away", folder / "deleted"
 while not done.exists():
     sub.rename(away)
     sub.symlink_to(outside)
     sub.unlink()
     away.rename(sub)
     for number in range(3):
-        (gone / "deep").mkdir(parents=True, exist_ok=True)
-        (gone / "deep" / f"{number}.txt").write_text("old")
-        os.utime(gone / "deep" / f"{number}.txt", (1, 1))
-    shutil.rmtree(gone, ignore_errors=True)
+        (deleted / "deep").mkdir(parents=True, exist_ok=True)
+        (deleted / "deep" / f"{number}.txt").write_text("old")
+        os.utime(deleted / "deep" / f"{number}.txt", (1, 1))
+    shutil.rmtree(deleted, ignore_errors=True)
 """
 
 
@@ -185,7 +185,7 @@ def child(program: str, *arguments: object) -> subprocess.Popen[str]:
 @POSIX
 def test_two_that_clean_lose_nothing_that_is_replaced_moved_or_outside(tmp_path: Path) -> None:
     folder, outside, done = tmp_path / "m", tmp_path / "outside", tmp_path / "done"
-    kept = [old_file(folder / "kept" / f"{number}.txt") for number in range(5)]
+    protected = [old_file(folder / "protected" / f"{number}.txt") for number in range(5)]
     precious = [old_file(outside / f"{number}.txt") for number in range(40)]
     for number in range(40):
         old_file(folder / "sub" / f"{number}.txt")
@@ -202,7 +202,7 @@ def test_two_that_clean_lose_nothing_that_is_replaced_moved_or_outside(tmp_path:
     assert [count[1] for count in counts[:2]] == ["0", "0"]
     lost = [n for n in range(2000) if not (folder / f"{n % 40}" / f"{n}.txt").exists()]
     assert lost == []
-    assert {path.read_text() for path in (*kept, *precious)} == {"old"}
+    assert {path.read_text() for path in (*protected, *precious)} == {"old"}
     assert list(folder.glob(".*")) == [], "nothing is left over"
 
 
@@ -281,7 +281,7 @@ def test_all_mounts_know_what_is_read_only(tmp_path: Path) -> None:
     spared = old_file(tmp_path / "m" / "keep" / "a.txt")
     mounts = [
         Mount("all", tmp_path / "m", clean=CleanRules(most_files=0)),
-        Mount("kept", tmp_path / "m" / "keep", read_only=True),
+        Mount("protected", tmp_path / "m" / "keep", read_only=True),
     ]
     clean_all(mounts, print)
     assert spared.exists()
