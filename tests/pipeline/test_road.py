@@ -176,8 +176,8 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
     ("call", "told"),
     [
         ({"workflow": "resize_imag"}, "Did you mean resize_image"),
-        ({"workflow": "../comfyui_plugin"}, "not a name inside"),
-        ({"workflow": "a\\x"}, "not a name inside"),
+        ({"workflow": "../comfyui_plugin"}, "not a name in the"),
+        ({"workflow": "a\\x"}, "not a name in the"),
         ({"workflow": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "text2img_api"}, "full ComfyUI"),
         ({"workflow": "invert_image", "prompt": "a fox"}, 'nothing that "prompt" could change'),
@@ -240,7 +240,7 @@ def test_a_workflow_of_the_editor_without_nodes_is_told_so(ready: Any) -> None:
         ({"1": {"inputs": {}}}, "no class_type"),
         (
             {"1": {"class_type": "PreviewImage", "inputs": {"images": ["9", 0]}}},
-            "node 9, which is not",
+            "node 9, which is missing",
         ),
         (
             {
@@ -248,7 +248,7 @@ def test_a_workflow_of_the_editor_without_nodes_is_told_so(ready: Any) -> None:
                 "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
                 "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
             },
-            "circle of links",
+            "circular link",
         ),
         ({"1": {"class_type": "SolidMask"}}, "nothing would run"),
     ],

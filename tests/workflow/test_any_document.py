@@ -126,7 +126,7 @@ def test_an_odd_number_in_a_prompt_is_named_with_node_and_input(
     for call in ({"workflow": "odd"}, {"workflow": "odd.png"}, {"workflow_json": text}):
         told = pumps.attempt(call, chosen)
         assert "node 5 (KSampler)" in told
-        assert f"'{name}' holds" in told
+        assert f"'{name}' is" in told
         assert "with params" in told
         if name != "unknown":
             repaired = {"node_id": "5", "inputs": {name: {"sampler_name": "euler"}.get(name, 2)}}

@@ -584,7 +584,7 @@ def test_a_model_that_is_missing_is_told_with_its_folder_and_the_nearest() -> No
     nodes["1"]["inputs"]["ckpt_name"] = "aa.safetensors"
     (problem,) = validate.problems(built(nodes), SCHEMAS)
     assert "is missing in models/checkpoints" in str(problem)
-    assert "nearest there: a.safetensors" in str(problem)
+    assert "similar: a.safetensors" in str(problem)
     assert problem.maybe_stale
     assert not problem.missing_type
 

@@ -105,7 +105,7 @@ def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
     nodes["0"] = pumps.node("ImageInvert", image=[str(MANY - 1), 0])
     found = graph.build(nodes, SCHEMAS)
     wrong = validate.problems(found, SCHEMAS)
-    with pytest.raises(WorkflowError, match="circle of links"):
+    with pytest.raises(WorkflowError, match="circular link"):
         validate.check(found, nodes, wrong)
 
 

@@ -168,7 +168,7 @@ def test_choices_that_the_server_fetches_are_not_judged_here() -> None:
         return [problem.message for problem in validate.problems(found, schemas)]
 
     assert wrong(remote={"route": "/x"}) == []
-    assert "not among: a" in wrong()[0]
+    assert "not one of: a" in wrong()[0]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
