@@ -188,7 +188,7 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
         ({"workflow": "invert_image", "image": "file:///no/such/file.png"}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "invert_image", "image": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "invert_image", "image": "http://127.0.0.1:9/x.png"}, "DOWNLOAD_ALLOW"),
-        ({"workflow": "invert_image", "image": "data:image/png;base64,AAAA"}, "picture"),
+        ({"workflow": "invert_image", "image": "data:image/png;base64,AAAA"}, "not an image"),
     ],
 )
 def test_what_cannot_be_done_is_an_error_and_never_another_picture(

@@ -22,7 +22,7 @@ NODES: dict[str, Any] = {
 def test_a_value_of_spaces_is_answered(ready: Any) -> None:
     image = "a\n" + 200_000 * " " + "!"
     told = ready.call({"workflow_json": NODES, "image": image}, COMFYUI_TIMEOUT="20").error
-    assert "neither a file name nor a known file in base64" in told
+    assert "neither a file name nor base64 text" in told
 
 
 def test_a_text_of_open_comments_is_answered(ready: Any) -> None:
