@@ -20,10 +20,13 @@ STARTED = time.monotonic()
 def main() -> int:
     gc.set_threshold(20_000)  # imports allocate a lot and free little: 5 % of a short call
     # Python does not add this folder when started by symlink, with -I or with PYTHONSAFEPATH.
-    project = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120
-    sys.path.insert(0, project)
+    folder = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120
+    sys.path.insert(0, folder)
+    # Installed by pip, this file is among other packages, and the user's files are in the current folder.
+    is_checkout = os.path.isfile(os.path.join(folder, "plugin-manifest.json"))  # noqa: PTH113, PTH118
+    project = folder if is_checkout else os.getcwd()  # noqa: PTH109
     if sys.argv[1:2] == ["convert"]:
-        return _convert()
+        return _convert(project)
     response_fd = _reserve_stdout()
     try:
         from comfyui_pipeline.process import stdin
@@ -61,11 +64,13 @@ def _cannot_start(response_fd: int, error: Exception) -> int:
     return 0
 
 
-def _convert() -> int:
+def _convert(project: str) -> int:
     """Run the command line ``convert``, which reads no call and prints no JSON response."""
+    from pathlib import Path
+
     from comfyui_pipeline import convert_command
 
-    return convert_command.main(sys.argv[2:])
+    return convert_command.main(sys.argv[2:], Path(project))
 
 
 def _reserve_stdout() -> int:
@@ -104,8 +109,13 @@ class _SafeStderr:
         return getattr(self._stream, name)
 
 
-if __name__ == "__main__":
-    STATUS = main()
+def run_and_exit() -> None:
+    """Run one call and end the process; the command ``comfyui-plugin`` of an installed package."""
+    status = main()
     if sys.stderr is not None:
         sys.stderr.flush()
-    os._exit(STATUS)  # do not wait for threads that still wait for a server
+    os._exit(status)  # do not wait for threads that still wait for a server
+
+
+if __name__ == "__main__":
+    run_and_exit()

@@ -1,12 +1,12 @@
-"""Sets the project up and runs it, with nothing but Python 3.10 or newer.
+"""Set up the project and run it; needs only Python 3.10 or newer.
 
-    python3 run.py demo     one real tool call against the embedded server; shows where the picture is
-    python3 run.py test     ruff, mypy and the whole test suite
-    python3 run.py serve    the file server, with the settings of config.env
-    python3 run.py setup    only makes .venv, with what a tool call and the servers need
-    python3 run.py bench    times a tool call; `bench inputs`, `bench files` the rest
+    python3 run.py demo     make one tool call to the embedded server and show the result
+    python3 run.py test     run all checks: ruff, mypy, ESLint and the tests
+    python3 run.py serve    run the file server with the settings of config.env
+    python3 run.py setup    create .venv with the packages of a tool call and of the servers
+    python3 run.py bench    measure a tool call; `bench inputs`, `bench files` and others
 
-Everything lands in ``.venv`` beside this file; a second run finds it there and starts at once.
+Packages are installed into ``.venv`` next to this file, once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent
 VENV = PROJECT / ".venv"
 NODE = PROJECT / "tests" / "node"
+PLATFORMS = ("linux", "darwin", "win32")
+"""The systems that mypy checks the code for."""
 COMMANDS = {
     "demo": "requirements-serve.txt",
     "test": "requirements-test.txt",
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         "test": test,
         "serve": lambda rest: become([python(), "-m", "input_server", *rest]),
         "bench": lambda rest: run([python(), "-m", "benchmarks", *rest], cwd=PROJECT),
-        "setup": lambda rest: 0,
+        "setup": lambda rest: compile_bytecode(),
     }
     return actions[command](rest)
 
@@ -57,7 +59,7 @@ def python() -> str:
 
 
 def run(command: Sequence[str], cwd: Path = PROJECT) -> int:
-    """Run a child with our own streams; gives its exit status. Ctrl-C ends it and us quietly."""
+    """Run a child with our standard streams; return its exit status, 130 after Ctrl-C."""
     try:
         return subprocess.run(list(command), cwd=cwd, env=environment(), check=False).returncode
     except KeyboardInterrupt:
@@ -65,8 +67,9 @@ def run(command: Sequence[str], cwd: Path = PROJECT) -> int:
 
 
 def become(command: Sequence[str]) -> int:
-    """Run a server that others may end: it takes the place of this process, so that their signals
-    reach it. Windows knows no such thing; there it is a child.
+    """Replace this process by a server, so that a supervisor's signals reach it.
+
+    On Windows, which cannot replace a process, the server is a child.
     """
     if os.name == "posix":
         os.chdir(PROJECT)
@@ -79,16 +82,15 @@ def environment() -> dict[str, str]:
 
 
 def test(rest: list[str]) -> int:
-    """Style, types, then the suite; arguments go to pytest. Every check runs, the worst decides."""
+    """Run every check and return the worst status; with arguments only pytest runs, with those."""
     checks = [
         ["-m", "ruff", "check", "."],
         ["-m", "ruff", "format", "--check", "."],
-        ["-m", "mypy"],
+        *(["-m", "mypy", "--platform", platform] for platform in PLATFORMS),
     ]
     set_up_node()
     statuses = [] if rest else [*(run([python(), *check]) for check in checks), lint_javascript()]
-    # Half of the tests wait for processes and for limits of time, so there are more than processors;
-    # a worker that has done its share takes some of another's.
+    # More workers than processors, because half of the tests wait for processes and time limits.
     workers = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
     workers = [] if any(arg.startswith("-n") for arg in rest) else workers
     statuses.append(run([python(), "-m", "pytest", *workers, *rest]))
@@ -104,29 +106,40 @@ def lint_javascript() -> int:
 
 
 def set_up(requirements: str) -> bool:
-    """Make ``.venv`` hold what ``requirements`` lists; does nothing when it already does."""
+    """Install what ``requirements`` lists into ``.venv``, unless it is installed already."""
     stamp = VENV / f".installed-{requirements}"
-    wanted = _fingerprint()
-    if Path(python()).exists() and stamp.is_file() and stamp.read_text("utf-8") == wanted:
+    fingerprint = _fingerprint()
+    if Path(python()).exists() and stamp.is_file() and stamp.read_text("utf-8") == fingerprint:
         return True
-    if not _make_venv():
+    if not _create_venv():
         return False
     print(f"Installing what {requirements} lists into .venv (once)…", file=sys.stderr)
     pip = [python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if _quiet([*pip, "-r", str(PROJECT / requirements)]) != 0:
         print(
-            "The packages could not be installed; pip's reason stands above. Check the network (a "
-            "mirror or proxy can be set in pip's own configuration), then run this again.",
+            "The packages could not be installed; pip's error is above. Check the network (set a mirror "
+            "or proxy in pip's configuration if needed), then run this again.",
             file=sys.stderr,
         )
         return False
-    stamp.write_text(wanted, "utf-8")
+    stamp.write_text(fingerprint, "utf-8")
     return True
 
 
+def compile_bytecode() -> int:
+    """Compile what a tool call imports. A plugin folder that is read-only, or a host that sets
+    PYTHONDONTWRITEBYTECODE, would compile it again in every call: 1.6 times the CPU time of a list.
+    """
+    code = ["comfyui_plugin.py", "comfyui_pipeline", "input_server", "embedded_comfyui"]
+    paths = [str(PROJECT / name) for name in code if (PROJECT / name).exists()]
+    _quiet([python(), "-m", "compileall", "-qq", *paths, str(VENV)])
+    return 0  # without it the tool is slower, nothing else
+
+
 def set_up_node() -> None:
-    """Install what ``tests/node/package.json`` lists, once. Tests that need it skip where it is not
-    there, so that a machine without npm, or without a network, can run all others.
+    """Install what ``tests/node/package.json`` lists, once.
+
+    Without npm or a network the tests that need it are skipped.
     """
     stamp = NODE / "node_modules" / ".installed"
     wanted = hashlib.sha256((NODE / "package.json").read_bytes()).hexdigest()
@@ -145,36 +158,36 @@ def set_up_node() -> None:
 
 
 def _fingerprint() -> str:
-    """Changes with any requirements file and with the version of Python."""
+    """Return a digest of all requirements files and the Python version."""
     parts = [str(sys.version_info[:2]).encode()]
     parts += [path.read_bytes() for path in sorted(PROJECT.glob("requirements*.txt"))]
     parts += [path.read_bytes() for path in sorted(PROJECT.glob("*/requirements*.txt"))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def _make_venv() -> bool:
-    """A ``.venv`` with a pip that runs; an unusable one (moved, another Python) is made anew."""
+def _create_venv() -> bool:
+    """Create ``.venv``; replace one that does not run (moved, or of another Python version)."""
     if Path(python()).exists():
         version = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
         if _quiet([python(), "-c", version]) == 0:
             return True
     shutil.rmtree(VENV, ignore_errors=True)
-    print("Making .venv (once)…", file=sys.stderr)
+    print("Creating .venv (once)…", file=sys.stderr)
     if _quiet([sys.executable, "-m", "venv", str(VENV)]) == 0:
         return True
     shutil.rmtree(VENV, ignore_errors=True)
     name = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
     print(
-        "This Python cannot make a virtual environment: its modules venv or ensurepip are missing "
-        f"or broken. On Debian and Ubuntu install them with `apt install {name}`, elsewhere install "
-        "Python from its own installer; then run this again.",
+        "This Python cannot create a virtual environment: its module venv or ensurepip is missing or "
+        f"broken. On Debian and Ubuntu run `apt install {name}`, elsewhere install Python from "
+        "python.org; then run this again.",
         file=sys.stderr,
     )
     return False
 
 
 def _quiet(command: Sequence[str]) -> int:
-    """Run a child whose stdout goes to stderr, so that a command's own output stays clean."""
+    """Run a child with its stdout on our stderr; return its exit status."""
     try:
         return subprocess.run(list(command), stdout=sys.stderr, check=False).returncode
     except OSError as error:

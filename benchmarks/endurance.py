@@ -134,7 +134,7 @@ def _call(setup: Setup, number: int, victim: int) -> str:
         child.kill()
         child.communicate()
         return "killed"
-    if number == CALLS // 2:
+    if number == CALLS // 2 and sys.platform != "win32":
         os.kill(victim, signal.SIGKILL)
     return "right" if _is_right(answer, picture) else "wrong"
 

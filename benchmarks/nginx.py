@@ -1,4 +1,4 @@
-"""nginx with the sample configuration, before a running file server."""
+"""nginx with the example configuration in front of a running file server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from devtools.isolated import PROJECT
 from devtools.servers import NotReady
 
-SAMPLE = PROJECT / "input_server" / "nginx.conf.example"
-KEEPS = 8388608
-"""As in the sample."""
+EXAMPLE = PROJECT / "input_server" / "nginx.conf.example"
+MAX_CACHED = 8388608
+"""X-Offload-Keeps in the example."""
 READY_SECONDS = 60.0
 BARE = """
 server {{
@@ -32,12 +32,12 @@ server {{
 
 @contextmanager
 def nginx_in_front(
-    base: Path, mount: Path, behind: str, keeps: int = KEEPS
+    base: Path, mount: Path, behind: str, max_cached: int = MAX_CACHED
 ) -> Iterator[tuple[str, str]]:
-    """Run nginx for the mount ``m``; gives its address and that of the same files without a guard.
+    """Run nginx for the mount ``m``; yields its URL, and one of the same files without access control.
 
-    ``behind``: the file server, whose copies lie beside the mount. ``keeps``: up to how many bytes
-    nginx keeps an answer. Raises NotReady.
+    ``behind``: URL of the file server, whose cache is next to the mount. ``max_cached``: up to how many
+    bytes nginx caches a response. Raises NotReady.
     """
     config = base / "nginx.conf"
     with (
@@ -45,12 +45,12 @@ def nginx_in_front(
         socket.create_server(("127.0.0.1", 0)) as second,
     ):
         port, bare = first.getsockname()[1], second.getsockname()[1]
-        config.write_text(_whole(base, mount, behind, port, bare, keeps), "utf-8")
+        config.write_text(_configuration(base, mount, behind, port, bare, max_cached), "utf-8")
         listening = (first.fileno(), second.fileno())
         child = subprocess.Popen(
             ["nginx", "-p", str(base), "-c", str(config)],
             pass_fds=listening,
-            # sockets that it takes over, as from an older nginx (ngx_add_inherited_sockets)
+            # it takes over these sockets as from an older nginx (ngx_add_inherited_sockets)
             env={**os.environ, "NGINX": "".join(f"{number};" for number in listening)},
         )
     try:
@@ -61,19 +61,21 @@ def nginx_in_front(
         child.wait(READY_SECONDS)
 
 
-def _whole(base: Path, mount: Path, behind: str, port: int, bare: int, keeps: int) -> str:
-    text = SAMPLE.read_text("utf-8")
+def _configuration(
+    base: Path, mount: Path, behind: str, port: int, bare: int, max_cached: int
+) -> str:
+    text = EXAMPLE.read_text("utf-8")
     for mark, value in (
         ("server 127.0.0.1:5005;", f"server 127.0.0.1:{urlsplit(behind).port};"),
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
         ("/protected/output/", "/protected/m/"),
         ("/path/to/output/", f"{mount}/"),
         ("/path/to/.cache/input_server/", f"{mount.parent}/copies/"),
-        ("/var/cache/nginx/comfyui", f"{base}/kept"),
-        (f"X-Offload-Keeps {KEEPS};", f"X-Offload-Keeps {keeps};"),
+        ("/var/cache/nginx/comfyui", f"{base}/cache"),
+        (f"X-Offload-Keeps {MAX_CACHED};", f"X-Offload-Keeps {max_cached};"),
     ):
         if mark not in text:
-            raise NotReady(f"{SAMPLE.name} no longer has {mark!r}")
+            raise NotReady(f"{EXAMPLE.name} no longer has {mark!r}")
         text = text.replace(mark, value)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {base}/{kind}; " for kind in kinds)
@@ -87,7 +89,7 @@ def _whole(base: Path, mount: Path, behind: str, port: int, bare: int, keeps: in
 
 
 def _await(child: subprocess.Popen[bytes], base: Path) -> None:
-    """Wait for the file with its process id, which it writes once it listens."""
+    """Wait for the pid file, which nginx writes once it listens."""
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and child.poll() is None:
         if (base / "pid").is_file():

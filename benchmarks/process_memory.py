@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ def run(
     """Run a child to its end, which is after ``timeout`` seconds at the latest; what it writes to
     stderr is dropped.
     """
+    if sys.platform == "win32":
+        raise OSError("wait4(2) is needed")
     begun = time.perf_counter()
     child = subprocess.Popen(
         list(command), stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, env=dict(environment)

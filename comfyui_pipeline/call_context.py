@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.settings import Settings

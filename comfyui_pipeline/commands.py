@@ -1,167 +1,98 @@
-"""The table of commands: what a call names -> the function that does it."""
+"""The table of commands: name, the function that does it, what it needs, and its description."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.bounded import truncate
-from comfyui_pipeline.call_record import CallRecord
-from comfyui_pipeline.errors import SettingsError
-from comfyui_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from comfyui_pipeline.engine.protocol import Engine
-
-Command = Callable[[ToolCall, Settings, float, CallRecord], Mapping[str, Any]]
-ANSWERS = "answers"
-"""Folder, below that of results, of what was too long for an answer."""
+from comfyui_pipeline.process.stdin import EXAMPLE_CALL
+from input_server.light_dataclasses import dataclass
 
 
-def perform(
-    call: ToolCall,
-    settings: Settings,
-    started: float,
-    record: CallRecord,
-    most: int = truncate.MAX_RESPONSE_BYTES,
-) -> Mapping[str, Any]:
-    """Do what the call asks; gives the host's ``result``, of at most ``most`` bytes beside its pictures.
+@dataclass(frozen=True)
+class Command:
+    """One command. ``dispatch.py`` imports and calls its function when a call names it.
 
-    ``record`` is told of every job and file. Raises ToolError's children.
+    The function takes (call, settings, engine, started, record) and returns the host's ``result``;
+    ``engine`` is None for a call that needs no server.
     """
-    if call.parts:
-        from comfyui_pipeline.batch import batch
 
-        share = most // len(call.parts)
-        return truncate.bounded(
-            batch(call.parts, partial(_part, settings, started, share), record),
-            partial(_save, settings),
-            most,
-        )
-    result = COMMANDS[call.command](call, settings, started, record)
-    return truncate.bounded(result, partial(_save, settings), most)
+    name: str
+    function: str  # module:name
+    example: str  # a correct call
+    english: str
+    chinese: str
+    needs_persistent_server: bool = False  # not the embedded one, which ends with the call
+    question: str = ""  # short for the command info with this question
 
 
-def _part(
-    settings: Settings, started: float, most: int, call: ToolCall, record: CallRecord
-) -> Mapping[str, Any]:
-    return perform(call, settings, started, record, most)
-
-
-def _save(settings: Settings, content: bytes) -> str:
-    """Keep all fields of an answer as JSON; gives its URL, or its path without one. Raises MediaError."""
-    import hashlib
-
-    from comfyui_pipeline.media import result_files
-    from comfyui_pipeline.result_urls import url_for_file
-
-    name = f"answer {hashlib.sha256(content).hexdigest()[:12]}.json"
-    kept = result_files.store([content], settings.output_dir, ANSWERS, name)
-    url = url_for_file(settings.links, settings.output_alias, kept.relative, kept.path, "text")
-    return url or str(kept.path)
-
-
-def _run(
-    call: ToolCall, settings: Settings, started: float, record: CallRecord
-) -> Mapping[str, Any]:
-    from comfyui_pipeline.pipeline import run
-
-    with _engine(settings, started) as engine:
-        return run(call, settings, engine, started, record)
-
-
-def _later(
-    call: ToolCall, settings: Settings, started: float, record: CallRecord
-) -> Mapping[str, Any]:
-    from comfyui_pipeline import jobs
-
-    if settings.embedded:
-        raise SettingsError(
-            "The embedded server ends with the call, so no run outlives it.",
-            'Use "run", or set COMFYUI_BASE_URL to a ComfyUI.',
-        )
-    with _engine(settings, started) as engine:
-        return jobs.COMMANDS[call.command](call, settings, engine, started, record)
-
-
-def _describe(
-    call: ToolCall, settings: Settings, started: float, _record: CallRecord
-) -> Mapping[str, Any]:
-    from comfyui_pipeline.info import describe
-
-    with _engine(settings, started) as engine:
-        return describe(call, settings, engine, started)
-
-
-def _info(
-    call: ToolCall, settings: Settings, started: float, _record: CallRecord
-) -> Mapping[str, Any]:
-    from comfyui_pipeline import info
-
-    if call.info == "workflows":
-        return info.workflows(settings.workflows_dir)
-    with _engine(settings, started) as engine:
-        return info.ask(call.info, engine)
-
-
-@contextmanager
-def _engine(settings: Settings, started: float) -> Iterator[Engine]:
-    """The ComfyUI that the settings name; for ``embedded`` one of our own for this call alone."""
-    from comfyui_pipeline.engine.comfyui import ComfyUI
-    from comfyui_pipeline.engine.timeouts import Timeouts
-
-    with _server(settings) as url:
-        engine = ComfyUI(
-            url,
-            settings.client_prefix,
-            headers=settings.auth,
-            deadline=started + settings.timeout,
-            grace=settings.fetch_grace,
-            timeouts=Timeouts(stall_timeout=settings.stall_timeout),
-            log=_to_stderr,
-        )
-        try:
-            yield engine
-        finally:
-            engine.close()
-
-
-@contextmanager
-def _server(settings: Settings) -> Iterator[str]:
-    if not settings.embedded:
-        yield settings.base_url
-        return
-    from embedded_comfyui import serve_in_thread
-
-    try:
-        server = serve_in_thread()
-    except ImportError as error:
-        raise SettingsError(
-            f"COMFYUI_BASE_URL is embedded, but its package {error.name} is not installed.",
-            "Run `python3 run.py setup` in the plugin's folder, or set the address of a ComfyUI.",
-        ) from error
-    with server:
-        yield server.url
-
-
-def _to_stderr(text: str) -> None:
-    import sys
-
-    print(text, file=sys.stderr)
-
-
-COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {
-        "run": _run,
-        "submit": _later,
-        "status": _later,
-        "result": _later,
-        "cancel": _later,
-        "describe": _describe,
-        "info": _info,
-    }
-)
+COMMANDS: Mapping[str, Command] = {
+    command.name: command
+    for command in (
+        Command(
+            "run",
+            "comfyui_pipeline.pipeline:run",
+            EXAMPLE_CALL,
+            "Run one workflow and wait for it; returns every output by link (show image links to "
+            "the user as they are), the seed used and what was changed.",
+            "运行一个 ComfyUI 工作流并等待完成，返回每个输出的链接（图片为 Markdown 链接，"
+            "请原样展示给用户）、所用种子和改动。",
+        ),
+        Command(
+            "submit",
+            "comfyui_pipeline.jobs:submit",
+            '{"command": "submit", "workflow": "text2img_api", "prompt": "a red fox"}',
+            "For long jobs such as video: queue the workflow and return its prompt_id at once. Same "
+            "arguments as run. Fetch the result later with result.",
+            "提交一个耗时的工作流（如视频），立刻返回 prompt_id，不等待结果。"
+            "参数与 run 相同，之后用 result 取结果。",
+            needs_persistent_server=True,
+        ),
+        Command(
+            "result",
+            "comfyui_pipeline.jobs:result",
+            '{"command": "result", "prompt_id": "…"}',
+            "Return the outputs of a job queued before, or its state while it has not ended.",
+            "取得之前提交的任务的结果；尚未完成时返回其状态。",
+            needs_persistent_server=True,
+        ),
+        Command(
+            "status",
+            "comfyui_pipeline.jobs:status",
+            '{"command": "status", "prompt_id": "…"}',
+            "Return the state of a job: its position in the queue, running or ended.",
+            "查询任务状态：排队位置、正在运行或已结束。",
+            needs_persistent_server=True,
+        ),
+        Command(
+            "cancel",
+            "comfyui_pipeline.jobs:cancel",
+            '{"command": "cancel", "prompt_id": "…"}',
+            "Cancel one job, queued or running; other jobs are not affected.",
+            "取消一个任务（排队中或运行中），不影响其他任务。",
+            needs_persistent_server=True,
+        ),
+        Command(
+            "describe",
+            "comfyui_pipeline.info:describe",
+            '{"command": "describe", "workflow": "text2img_api"}',
+            "Describe a workflow: the arguments it has with their present values, the nodes that can "
+            "be changed, and what the server lacks for it.",
+            "查看一个工作流：可用的参数及当前值、可修改的节点、服务器缺少的内容。",
+        ),
+        Command(
+            "info",
+            "comfyui_pipeline.info:answer",
+            '{"info": "workflows"}',
+            "List workflows or models, or show the state of the server.",
+            "列出工作流或模型，或查询服务器状态。",
+        ),
+        Command(
+            "queue",
+            "comfyui_pipeline.info:answer",
+            '{"command": "queue"}',
+            "The same as info with queue.",
+            "等同于 info 的 queue。",
+            question="queue",
+        ),
+    )
+}

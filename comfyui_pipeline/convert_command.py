@@ -1,4 +1,4 @@
-"""``python comfyui_plugin.py convert FILE…``: the converter alone, for people and scripts."""
+"""``comfyui_plugin.py convert FILE…``: convert editor documents to prompts on the command line."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow.convert.document import read_document
 from comfyui_pipeline.workflow.convert.prompt import convert
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
 
-
-def main(argv: Sequence[str]) -> int:
-    """Convert every file; gives 1 when one of them could not be, else 0."""
+def main(argv: Sequence[str], project: Path) -> int:
+    """Convert every file; return 1 if one of them could not be converted, else 0."""
     chosen = _arguments(argv)
     try:
         if chosen.out_dir is not None:
             chosen.out_dir.mkdir(parents=True, exist_ok=True)
-        found = {path: _read(path) for path in chosen.files}
-        schemas = _schemas(chosen.object_info, found)
+        found = {path: _read(path, project) for path in chosen.files}
+        schemas = _schemas(chosen.object_info, found, project)
     except PackagesMissing as missing:
         return _fail(str(missing))
     except (ToolError, OSError) as error:
@@ -42,11 +40,17 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         description="Convert workflows that ComfyUI's editor saved into prompts for its API.",
         epilog="Notes and errors go to stderr. Exit status 1 when a file could not be converted.",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON, or a picture")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="JSON, or an image with its workflow inside",
+    )
     parser.add_argument(
         "--object-info",
         metavar="FILE|URL",
-        help="the server's /object_info as a file, or a server's address (default: COMFYUI_BASE_URL)",
+        help="the server's /object_info as a file, or a server's URL (default: COMFYUI_BASE_URL)",
     )
     parser.add_argument(
         "--out-dir", type=Path, metavar="DIR", help="write DIR/NAME.api.json (default: stdout)"
@@ -58,10 +62,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return chosen
 
 
-def _read(path: Path) -> files.Workflow | ToolError:
+def _read(path: Path, project: Path) -> files.Workflow | ToolError:
     try:
         if path.suffix.lower() in files.IMAGE_SUFFIXES:
-            _need_packages()
+            _need_packages(project)
         return files.from_bytes(path.name, path.read_bytes())
     except OSError as error:
         return WorkflowError(f"{path} cannot be read: {error.strerror}.")
@@ -69,20 +73,20 @@ def _read(path: Path) -> files.Workflow | ToolError:
         return error
 
 
-def _need_packages() -> None:
-    """Make the project's packages importable, or raise Missing."""
-    if dependencies.make_importable(PROJECT_DIR) is not None:
+def _need_packages(project: Path) -> None:
+    """Make the project's packages importable, or raise PackagesMissing."""
+    if dependencies.make_importable(project) is not None:
         raise PackagesMissing(
             "This needs the packages of the project: run it with the Python in its .venv."
         )
 
 
 def _schemas(
-    source: str | None, found: Mapping[Path, files.Workflow | ToolError]
+    source: str | None, found: Mapping[Path, files.Workflow | ToolError], project: Path
 ) -> Mapping[str, Mapping[str, Any]]:
     if source is not None and not source.lower().startswith(("http://", "https://")):
         return _from_file(Path(source))
-    _need_packages()
+    _need_packages(project)
     classes: set[str] = set()
     for flow in found.values():
         if isinstance(flow, files.Workflow) and flow.nodes is None:
@@ -91,7 +95,7 @@ def _schemas(
         return {}
     from comfyui_pipeline.engine.comfyui import ComfyUI
 
-    base = source or settings.load(PROJECT_DIR, os.environ).base_url
+    base = source or settings.load(project, os.environ).base_url
     engine = ComfyUI(base.rstrip("/").removesuffix("/object_info"), log=lambda text: None)
     try:
         return engine.schemas(classes)
@@ -106,7 +110,7 @@ def _from_file(path: Path) -> Mapping[str, Mapping[str, Any]]:
         read = None
     if not isinstance(read, dict) or not all(isinstance(one, dict) for one in read.values()):
         raise WorkflowError(
-            f"{path} is not what a server gives at /object_info.",
+            f"{path} is not the response of a server to /object_info.",
             "Save http://…:8188/object_info into a file and name that.",
         )
     return read
@@ -125,16 +129,16 @@ def _one(
     unknown: tuple[str, ...] = ()
     if prompt is None:
         try:
-            made = convert(flow.ui or {}, schemas, seed=chosen.seed)
+            converted = convert(flow.ui or {}, schemas, seed=chosen.seed)
         except ToolError as error:
             return _fail(f"{path.name}: {error}")
-        prompt, notes, unknown = made.prompt, made.notes, made.unknown
+        prompt, notes, unknown = converted.prompt, converted.notes, converted.unknown
     for note in notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     for label in unknown:
-        print(f"{path.name}: node {label}: its class is not in --object-info", file=sys.stderr)
-    if (told := _not_a_number(prompt)) is not None:
-        print(f"{path.name}: {told}", file=sys.stderr)
+        print(f"{path.name}: node {label}: its node type is not in --object-info", file=sys.stderr)
+    if (problem := _non_finite_inputs(prompt)) is not None:
+        print(f"{path.name}: {problem}", file=sys.stderr)
     text = json.dumps(prompt, ensure_ascii=False, indent=2) + "\n"
     if chosen.out_dir is None:
         sys.stdout.buffer.write(text.encode())
@@ -144,16 +148,16 @@ def _one(
     return 0
 
 
-def _not_a_number(prompt: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Which inputs hold NaN or an infinity: a server takes no such prompt."""
+def _non_finite_inputs(prompt: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The inputs that hold NaN or an infinity, which no server accepts."""
     odd = [
-        f"node {node_id[:80]}, input {name[:80]!r} ({told})"
+        f"node {node_id[:80]}, input {name[:80]!r} ({problem})"
         for node_id, node in prompt.items()
         for name, value in node["inputs"].items()
-        if (told := json_text.non_finite(value)) is not None
+        if (problem := json_text.non_finite(value)) is not None
     ]
     more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
-    return f"these are no numbers that ComfyUI takes: {', '.join(odd[:10])}{more}" if odd else None
+    return f"ComfyUI does not accept these numbers: {', '.join(odd[:10])}{more}" if odd else None
 
 
 def _fail(text: str) -> int:

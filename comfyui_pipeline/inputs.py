@@ -14,7 +14,7 @@ from comfyui_pipeline.media.file_types import InputKind
 from comfyui_pipeline.media.sources import Source, parse_source
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow import patch
+from comfyui_pipeline.workflow.changes import Change, with_value
 from input_server.light_dataclasses import dataclass
 
 MAX_PARALLEL = 10
@@ -41,9 +41,7 @@ def allowed_folders(settings: Settings) -> AllowedFolders:
     return AllowedFolders(settings.attachments_dir, settings.allowed_dirs, own)
 
 
-def place_files(
-    changes: Sequence[patch.Change], context: CallContext
-) -> tuple[list[patch.Change], list[str]]:
+def place_files(changes: Sequence[Change], context: CallContext) -> tuple[list[Change], list[str]]:
     """Upload each file that a change names, several at a time.
 
     Returns the changes with the names that the files have at the server, and what was done to the
@@ -52,15 +50,15 @@ def place_files(
     uploads = _Uploads(context, _sources(changes, context.settings))
     files = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
     placed = dict(zip(files, in_parallel(uploads.file, files), strict=True))
-    named = [patch.with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
+    named = [with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
     masked = [change for change in named if change.mask is not None]
     values = in_parallel(uploads.mask, masked)
-    with_mask = {id(c): patch.with_value(c, v) for c, v in zip(masked, values, strict=True)}
+    with_mask = {id(c): with_value(c, v) for c, v in zip(masked, values, strict=True)}
     notes = [note for file in placed.values() for note in file.notes]
     return [with_mask.get(id(change), change) for change in named], notes
 
 
-def _sources(changes: Sequence[patch.Change], settings: Settings) -> dict[str, Source]:
+def _sources(changes: Sequence[Change], settings: Settings) -> dict[str, Source]:
     """Each file value of the call, parsed once."""
     folders = allowed_folders(settings)
     values = [change.value for change in changes if change.needs_file]
@@ -91,7 +89,7 @@ class _Uploads:
             memory=settings.memory,
         )
 
-    def mask(self, change: patch.Change) -> str:
+    def mask(self, change: Change) -> str:
         settings = self.context.settings
         return upload.place_masked(
             self.sources[change.mask or ""],
@@ -120,9 +118,6 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> li
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _file_of(change: patch.Change) -> tuple[str, InputKind]:
-    """The file that a change names, and what its input takes."""
-    if change.reason == "mask" and "IMAGE" in change.target.node.outputs:
-        return change.value, "mask"
-    spec = change.target.spec
-    return change.value, (spec.file_kind if spec else None) or "image"
+def _file_of(change: Change) -> tuple[str, InputKind]:
+    """The file that a change names, and the kind of file that its input takes."""
+    return change.value, change.file_kind

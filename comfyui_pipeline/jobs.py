@@ -1,15 +1,14 @@
-"""Runs that outlive their call: submit now; look, get or cancel later."""
+"""Commands for jobs that outlive their call: submit, status, result, cancel."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
 from comfyui_pipeline import execute, pipeline
-from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
 from comfyui_pipeline.engine.http import LostReply
@@ -21,40 +20,29 @@ from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow import graph as graphs
 
 CANCEL_SECONDS = 15.0
-"""How long a cancelled run may take to stop: it heeds the wish between two steps only."""
+"""How long to wait for a cancelled job: ComfyUI checks for interruption only between steps."""
+MIN_RESULT_SECONDS = 5.0
+"""Time for fetching the outputs of a job that has ended, even without ``wait``."""
 
 
 def submit(
     call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
-    """Queue a workflow and give its id at once. Raises what preparing and queueing raise."""
+    """Queue a workflow and return its prompt id. Raises what preparing and queueing raise."""
     context = CallContext(call, settings, engine, record, started, started + settings.timeout)
     ready = prepare(context)
     sent = record.add_job(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
     try:
         with engine.queue(ready.job) as queued:
-            prompt_id = sent.prompt_id = queued.prompt_id
-            sent.state = QUEUED
+            sent.prompt_id, sent.state = queued.prompt_id, QUEUED
     except EngineError as error:
         if not isinstance(error, LostReply):
             sent.state = NOT_AVAILABLE
         raise
-    state = _state_if_known(engine, prompt_id)
-    lines = [
-        f"Queued: the workflow {ready.name} as prompt id {prompt_id}. {_told(state)}",
-        f'Ask with {{"command": "status", "prompt_id": "{prompt_id}"}}, get it with "result", stop '
-        'it with "cancel".',
-        *(f"Will not run: {label}: {why}" for label, why in ready.skipped_outputs.items()),
-        *(f"Guessed: {guess}" for guess in ready.guesses),
-        *(f"Warning: {note}" for note in ready.notes),
-    ]
-    if ready.seeds:
-        lines.append(
-            f"Seed: {', '.join(str(seed) for seed in dict.fromkeys(ready.seeds.values()))}."
-        )
+    state = _state_or_queued(engine, sent.prompt_id)
     return text_result(
-        "\n".join(lines),
-        prompt_id=prompt_id,
+        "\n".join(_submit_lines(ready, sent.prompt_id, state)),
+        prompt_id=sent.prompt_id,
         state=state.stage,
         position=state.position,
         seeds=ready.seeds,
@@ -63,43 +51,61 @@ def submit(
     )
 
 
-def _state_if_known(engine: Engine, prompt_id: str) -> JobState:
-    """Where a run is; just queued, when the server does not say: its id must not be lost for that."""
+def _submit_lines(ready: PreparedJob, prompt_id: str, state: JobState) -> list[str]:
+    lines = [
+        f"Queued the workflow {ready.name} as prompt id {prompt_id}. {_sentence(state)}",
+        f'See its state with {{"command": "status", "prompt_id": "{prompt_id}"}}, get its outputs '
+        'with "result", cancel it with "cancel".',
+        *(f"Will not run: {label}: {why}" for label, why in ready.skipped_outputs.items()),
+        *(f"Fuzzy match: {guess}" for guess in ready.guesses),
+        *(f"Warning: {note}" for note in ready.notes),
+    ]
+    if ready.seeds:
+        seeds = dict.fromkeys(str(seed) for seed in ready.seeds.values())
+        lines.append(f"Seed: {', '.join(seeds)}.")
+    return lines
+
+
+def _state_or_queued(engine: Engine, prompt_id: str) -> JobState:
+    """The state of a job that was just queued; a server that fails now must not hide its id."""
     try:
         return engine.state(prompt_id)
     except Exception as error:
-        print(f"the queue could not be asked: {error}", file=sys.stderr)
+        print(f"the state of the queue is not available: {error}", file=sys.stderr)
         return JobState("queued")
 
 
 def status(
     call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
-    """Where a run is now. Raises RunLost for an id that the server does not know."""
-    state = _known(call.prompt_id, engine)
+    """Return the state of a job. Raises JobLost for an id that the server does not know."""
+    state = _known_state(call.prompt_id, engine)
     return text_result(
-        _told(state), prompt_id=call.prompt_id, state=state.stage, position=state.position
+        _sentence(state), prompt_id=call.prompt_id, state=state.stage, position=state.position
     )
 
 
 def result(
     call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
-    """What a run gave, once it has ended; waits for that as long as the call asks, within its limit.
+    """Return the outputs of a job, after waiting up to ``call.wait`` seconds for it to end.
 
-    Raises RunLost for an unknown id, RunFailed for a run that failed.
+    A job that has not ended is reported with its state. Raises JobLost for an id that the server
+    does not know, JobFailed for a job that failed.
     """
-    state = _known(call.prompt_id, engine)
+    state = _known_state(call.prompt_id, engine)
     job = engine.job(call.prompt_id)
     if job is None or (state.stage != "ended" and not call.wait):
         return text_result(
-            f'{_told(state)} Ask again later, or give "wait": seconds.',
+            f'{_sentence(state)} Ask again later, or give "wait": seconds.',
             prompt_id=call.prompt_id,
             state=state.stage,
             position=state.position,
             complete=False,
         )
-    deadline = min(started + settings.timeout, time.monotonic() + max(call.wait, 5.0))
+    deadline = min(
+        started + settings.timeout, time.monotonic() + max(call.wait, MIN_RESULT_SECONDS)
+    )
     graph = graphs.build(job.prompt, {})
     context = CallContext(call, settings, engine, record, started, deadline)
     known = record.add_job(call.prompt_id, lambda: False)
@@ -117,41 +123,38 @@ def result(
 def cancel(
     call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
-    """Stop one run, waiting or running, and no other; and see that it has stopped."""
-    before = _known(call.prompt_id, engine)
+    """Cancel one job, queued or running, and wait until it has stopped.
+
+    Raises JobLost for an id that the server does not know, EngineError for a job that does not stop.
+    """
+    before = _known_state(call.prompt_id, engine)
     if before.stage == "ended":
-        told = "That run has ended already, so there is nothing to cancel."
-        return text_result(told, prompt_id=call.prompt_id, state="ended", cancelled=False)
+        text = "The job has ended already; there is nothing to cancel."
+        return text_result(text, prompt_id=call.prompt_id, state="ended", cancelled=False)
     engine.cancel(call.prompt_id)
     if execute.wait_until_stopped(engine, call.prompt_id, CANCEL_SECONDS):
-        told = f"Cancelled: prompt id {call.prompt_id}, which was {before.stage}."
-        return text_result(told, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
+        text = f"Cancelled the job with prompt id {call.prompt_id}, which was {before.stage}."
+        return text_result(text, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
     raise EngineError(
-        f"ComfyUI was asked to stop prompt id {call.prompt_id}, which is still running.",
-        "It stops between two steps only; ask with the command status in a while.",
+        f"The job with prompt id {call.prompt_id} was told to stop and is still running.",
+        "ComfyUI stops only between two steps; check again with the command status.",
     )
 
 
-def _known(prompt_id: str, engine: Engine) -> JobState:
+def _known_state(prompt_id: str, engine: Engine) -> JobState:
     state = engine.state(prompt_id)
     if state.stage == "unknown":
         raise JobLost(
-            f"ComfyUI knows no run with the prompt id {prompt_id!r}.",
+            f"ComfyUI knows no job with the prompt id {prompt_id!r}.",
             "It was removed, ComfyUI was restarted, or the id is wrong; queue the workflow again.",
         )
     return state
 
 
-def _told(state: JobState) -> str:
+def _sentence(state: JobState) -> str:
     if state.stage == "queued":
-        ahead = "it is next" if not state.position else f"{state.position} before it"
-        return f"It waits in the queue ({ahead})."
+        place = f"{state.position} jobs before it" if state.position else "it is next"
+        return f"It is queued ({place})."
     return {"running": "It is running.", "ended": "It has ended."}.get(
-        state.stage, "It is unknown."
+        state.stage, "Its state is unknown."
     )
-
-
-LaterCommand = Callable[[ToolCall, Settings, Engine, float, CallRecord], Mapping[str, Any]]
-COMMANDS: Mapping[str, LaterCommand] = MappingProxyType(
-    {"submit": submit, "status": status, "result": result, "cancel": cancel}
-)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import inputs
-from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
 from comfyui_pipeline.errors import WorkflowError

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.workflow.patch import Change
+from comfyui_pipeline.workflow.changes import Change
 from input_server.light_dataclasses import dataclass, field
 
 

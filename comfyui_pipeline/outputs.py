@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as NotDone
 from pathlib import Path
 from types import TracebackType
 
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded import encoded_files
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Output
 from comfyui_pipeline.errors import EngineError, MediaError, OutputMissing, ToolError
@@ -164,7 +164,7 @@ class OutputFetcher:
             files.append(stored)
             return f"(stored as {stored.file})"
 
-        text = truncate.without_encoded_files(output.text or "", replacement)
+        text = encoded_files.without_encoded_files(output.text or "", replacement)
         if len(text) > LONG_TEXT:
             return (self._long_text(output, text), *files)
         return (ResultOutput(output.node_id, self._title(output), "text", text=text), *files)
@@ -185,7 +185,7 @@ class OutputFetcher:
 
     def _encoded_file(self, output: Output, part: str) -> ResultOutput | None:
         """Store the file of a known type in base64 or a data: URI; None for anything else."""
-        content = truncate.decoded(part)
+        content = encoded_files.decoded(part)
         if content is None or not file_types.is_known(content):
             return None
         try:

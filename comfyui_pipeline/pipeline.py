@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import report
-from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.protocol import Engine, JobResult

@@ -16,6 +16,7 @@ from comfyui_pipeline.load import LoadedWorkflow
 from comfyui_pipeline.media import file_names
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
+from comfyui_pipeline.workflow.changes import Change, Plan
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field, replace
 
@@ -33,7 +34,7 @@ class PreparedJob:
     name: str
     job: Job
     graph: Graph
-    changes: tuple[patch.Change, ...] = ()
+    changes: tuple[Change, ...] = ()
     guesses: tuple[str, ...] = ()
     skipped_outputs: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ def prepare(context: CallContext) -> PreparedJob:
         prompt = patch.apply(loaded.prompt, changes)
     with watch.time("validate"):
         loaded, checked = _validate(replace(loaded, prompt=prompt), settings, engine)
-    typos = (text for key, text in call.likely_typos.items() if key not in plan.used_keys)
+    ignored = (text for key, text in call.ignored.items() if key not in plan.used_keys)
     return PreparedJob(
         name=loaded.name,
         job=Job(checked.prompt, str(uuid.uuid4()), _extra_data(loaded, settings)),
@@ -69,13 +70,13 @@ def prepare(context: CallContext) -> PreparedJob:
         changes=tuple(changes),
         guesses=plan.guesses,
         skipped_outputs=checked.skipped_outputs,
-        notes=(*loaded.notes, *file_notes, *typos),
+        notes=(*loaded.notes, *file_notes, *ignored),
     )
 
 
 def _plan(
     context: CallContext, loaded: LoadedWorkflow, random_seed: int
-) -> tuple[LoadedWorkflow, patch.Plan]:
+) -> tuple[LoadedWorkflow, Plan]:
     """Fill in placeholders, add LoRA loaders where needed, and plan all changes.
 
     When planning fails with node types from the cache, it is repeated with those of the server.
@@ -96,7 +97,7 @@ def _plan(
         loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 
-    def plan() -> patch.Plan:
+    def plan() -> Plan:
         return patch.plan(
             loaded.graph,
             call,

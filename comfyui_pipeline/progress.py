@@ -1,4 +1,4 @@
-"""How far a run is, for a person at stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a job on stderr: a bar on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from comfyui_pipeline.engine.protocol import Progress
 from input_server.light_dataclasses import dataclass, field
 
 if TYPE_CHECKING:
-    from tqdm import tqdm as Bars
+    from tqdm import tqdm as Tqdm
 
-EVERY_SECONDS = 3.0
+LOG_INTERVAL = 3.0
+"""Seconds between two lines of a log."""
 
 
 @contextmanager
 def show_on_stderr() -> Iterator[Callable[[Progress], None]]:
-    """What is to be told of each step: a bar where somebody watches, else lines for a log."""
+    """Yield a function that shows each progress message: in a bar on a terminal, else as log lines."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield Lines()
+        yield LogLines()
         return
     bar = Bar()
     try:
@@ -31,24 +32,24 @@ def show_on_stderr() -> Iterator[Callable[[Progress], None]]:
 
 
 @dataclass(slots=True)
-class Lines:
-    """A line at most every few seconds."""
+class LogLines:
+    """Prints a line at most every ``LOG_INTERVAL`` seconds."""
 
     last: float = field(default_factory=lambda: time.monotonic())
 
     def __call__(self, progress: Progress) -> None:
-        told = _told(progress)
+        text = _text(progress)
         now = time.monotonic()
-        if told and now - self.last >= EVERY_SECONDS:
-            print(told, file=sys.stderr, flush=True)
+        if text and now - self.last >= LOG_INTERVAL:
+            print(text, file=sys.stderr, flush=True)
             self.last = now
 
 
 class Bar:
-    """A bar for the node that runs, started anew with each."""
+    """A progress bar for the node that is running; it restarts with each node."""
 
     def __init__(self) -> None:
-        self._bar: Bars[Any] | None = None
+        self._bar: Tqdm[Any] | None = None
         self._node: str | None = None
 
     def __call__(self, progress: Progress) -> None:
@@ -62,14 +63,14 @@ class Bar:
             bar.reset(total=progress.maximum)
         if progress.maximum:
             bar.total, bar.n = progress.maximum, progress.value or 0
-        bar.set_description_str(_told(progress) or progress.stage, refresh=True)
+        bar.set_description_str(_text(progress) or progress.stage, refresh=True)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
-def _told(progress: Progress) -> str:
+def _text(progress: Progress) -> str:
     if progress.stage == "queued":
         return f"waiting in the queue behind {progress.position}" if progress.position else ""
     if progress.node_id and progress.maximum:

@@ -1,7 +1,7 @@
 """Word the response: text for the AI and the user, fields for programs.
 
 ``TEXTS`` holds every sentence of a successful response. Long values are shortened here where that
-makes sense; ``bounded.truncate`` then enforces the size limit of every response.
+makes sense; ``bounded.response_size`` then enforces the size limit of every response.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded.truncate import json_size, shorten, truncate
 from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
 from comfyui_pipeline.media.previews import Previews
 from comfyui_pipeline.outcome import Ending, Outcome, ResultOutput
 from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow.patch import Change
+from comfyui_pipeline.workflow.changes import Change, Origin
 from input_server.light_dataclasses import asdict
 
 TEXTS: Mapping[str, str] = MappingProxyType(
@@ -109,7 +109,7 @@ def build_result(
                 "node_id": change.target.node.id,
                 "input": change.target.name,
                 "value": change.value,
-                "from": change.reason,
+                "from": change.source,
             }
             for change in outcome.changes
         ],
@@ -191,7 +191,7 @@ def _output_lines(outcome: Outcome) -> Iterator[str]:
     room, listed = OUTPUTS_BYTES, 0
     for output in outcome.outputs[:MAX_OUTPUTS]:
         line = _output_line(output)
-        room -= truncate.size(line)
+        room -= json_size(line)
         if room < 0 and listed:
             break
         yield line
@@ -209,11 +209,11 @@ def _output_lines(outcome: Outcome) -> Iterator[str]:
 def _first(texts: Sequence[str], room: int = FACT_BYTES) -> Iterator[str]:
     """As many texts as fit into ``room`` bytes, at least one, and the number of the others."""
     for place, text in enumerate(texts):
-        room -= truncate.size(text)
+        room -= json_size(text)
         if room < 0 and place:
             yield TEXTS["more"].format(count=len(texts) - place)
             return
-        yield truncate.cut(text, FACT_BYTES)
+        yield truncate(text, FACT_BYTES)
 
 
 def _output_line(output: ResultOutput) -> str:
@@ -224,7 +224,7 @@ def _output_line(output: ResultOutput) -> str:
             properties=_properties(output),
             alt=alt,
             url=output.url,
-            text=_shortened(output.text, SHOWN_TEXT),
+            text=shorten(output.text, SHOWN_TEXT),
         )
     if output.url is None:
         why = output.no_url or TEXTS["no_key"]
@@ -259,7 +259,7 @@ def _properties(output: ResultOutput) -> str:
 
 
 def _facts(outcome: Outcome) -> Iterator[str]:
-    changes = [_change(c) for c in outcome.changes if c.reason not in ("drawn", "seed")]
+    changes = [_change(c) for c in outcome.changes if not c.is_seed]
     if changes:
         yield TEXTS["changed"].format(changes="; ".join(_first(changes)))
     if outcome.guesses:
@@ -275,20 +275,18 @@ def _change(change: Change) -> str:
     return TEXTS["change"].format(
         label=change.target.node.label,
         name=change.target.name,
-        value=_shortened(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE),
+        value=shorten(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE),
         link=TEXTS["link"] if change.replaced_link else "",
     )
 
 
-def _shortened(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[:characters] + "…"
-
-
 def _seed_line(outcome: Outcome) -> str:
-    reasons = {change.reason for change in outcome.changes}
+    origins = {change.origin for change in outcome.changes}
     key = "seed_unchanged"
-    if reasons & {"drawn", "seed"}:
-        key = "seed_random" if "drawn" in reasons else "seed_given"
+    if Origin.RANDOM_SEED in origins:
+        key = "seed_random"
+    elif Origin.GIVEN_SEED in origins:
+        key = "seed_given"
     values = sorted(set(outcome.seeds.values()), key=str)
     if len(values) == 1:
         return TEXTS[key].format(seeds=values[0])

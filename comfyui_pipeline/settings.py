@@ -12,6 +12,7 @@ from pathlib import Path
 
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.media.image_memory import ImageMemory
+from comfyui_pipeline.process.project import project_file
 from comfyui_pipeline.process.time_limit import MANIFEST, fetch_grace, host_limit
 from comfyui_pipeline.result_urls import ResultLinks
 from comfyui_pipeline.settings_table import EMBEDDED, SETTINGS
@@ -101,7 +102,7 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         links=_links(values),
         output_dir=_output_dir(values, output),
         output_alias=alias,
-        workflows_dir=project / "workflows",
+        workflows_dir=project_file(project, "workflows"),
         cache_dir=project / ".cache",
         attachments_dir=_attachments_dir(values, project),
         allowed_dirs=_allowed_dirs(values, host),

@@ -2,8 +2,8 @@
 
 Parses the call, makes the packages importable and runs the command. Every failure ends here as
 ``{"status": "error", "error": "…", "code": "…"}`` (codes: ``errors``). This module, ``call_record``,
-``errors``, ``bounded.numbers``, ``bounded.truncate`` and ``process`` (except ``threads``) also run on
-Python 3.8: a host may have an old Python, which then starts that of the ``.venv``.
+``errors``, what these import from ``bounded`` and ``input_server``, and ``process`` (except
+``threads``) also run on Python 3.8: a host may have an old Python, which then starts the ``.venv``'s.
 """
 
 from __future__ import annotations
@@ -115,18 +115,18 @@ def _perform(
     raw: bytes, project: Path, started: float, watchdog: Watchdog, record: CallRecord
 ) -> Mapping[str, Any] | Path:
     """Return the result of the call, or the Python that has to run it instead of this one."""
-    from comfyui_pipeline import arguments
+    from comfyui_pipeline.call import parse
 
-    call = arguments.parse(raw)
-    if (project / CONFIG_FILE).is_file() or call.needs_packages:
+    call = parse(raw)
+    if (project / CONFIG_FILE).is_file() or call.needs_server:
         python = dependencies.make_importable(project)
         if python is not None:
             return python
-    from comfyui_pipeline import commands, settings
+    from comfyui_pipeline import dispatch, settings
 
     chosen = settings.load(project, os.environ)
     watchdog.advance(started + chosen.timeout + GRACE)
-    return commands.perform(call, chosen, started, record)
+    return dispatch.perform(call, chosen, started, record)
 
 
 class Watchdog:

@@ -1,4 +1,4 @@
-"""The simplest ``result``: one text. Apart from ``report``, which imports all that a job's result needs."""
+"""The simplest ``result``: one text. Separate from ``report``, which imports all that a job needs."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import Any
 
 
 def text_result(text: str, **fields: Any) -> dict[str, Any]:
-    """Return a ``result`` of one text and the same facts as fields."""
+    """Return the host's ``result``: ``content`` with one text for the AI, ``fields`` for programs."""
     return {"content": [{"type": "text", "text": text}], **fields}

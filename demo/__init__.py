@@ -1,1 +1,1 @@
-"""One real tool call, from JSON on stdin to a picture behind a URL, on this machine alone."""
+"""One real tool call on this machine, from JSON on stdin to an image behind a URL."""

@@ -1,11 +1,14 @@
-"""``python3 run.py demo``: the servers, one call as a host makes it, and a look at the result.
+"""``python3 run.py demo``: start the servers, make one call as a host does, and show the result.
 
-Only the result is put into the project's folder. What has been set for real calls is not read.
+    --json          print the raw JSON response instead
+    --keep          keep the servers running until you press Enter
+    --screenshots   write docs/images/chat.png and gallery.png (needs Chromium)
+
+Writes only into the project's output folder, and does not read the user's settings.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -14,23 +17,43 @@ import struct
 import subprocess
 import sys
 import urllib.request
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from demo.sample_image import HEIGHT, WIDTH, data_uri
 from devtools.isolated import PROJECT, project_copy, without_settings
 from devtools.servers import NotReady, running_server
 
 CALL_SECONDS = 120
-SIDE = 256
+OPTIONS = ("--json", "--keep", "--screenshots")
+IMAGES = PROJECT / "docs" / "images"
 
 
 def main(argv: Sequence[str]) -> int:
+    if unknown := [option for option in argv if option not in OPTIONS]:
+        print(f"Unknown option {unknown[0]}.\n\n{__doc__}", file=sys.stderr)
+        return 2
     output = PROJECT / "output"
     output.mkdir(exist_ok=True)
+    with ExitStack() as servers:
+        try:
+            project, environment = start(servers, output)
+        except NotReady as problem:
+            print(problem, file=sys.stderr)
+            return 1
+        status = show(environment, project, raw="--json" in argv)
+        if status == 0 and "--screenshots" in argv:
+            status = take_screenshots(environment, project)
+        if status == 0 and "--keep" in argv:
+            input("The servers run until you press Enter. ")
+        return status
+
+
+def start(servers: ExitStack, output: Path) -> tuple[Path, dict[str, str]]:
+    """Start both servers; return the project copy and the environment of a call. Raises NotReady."""
     key = secrets.token_urlsafe(12)
     environment = {
         **without_settings(os.environ),
@@ -41,95 +64,93 @@ def main(argv: Sequence[str]) -> int:
         "COMFYUI_OUTPUT_DIR": str(output),
         "COMFYUI_OUTPUT_MOUNT": "output",
     }
-    with ExitStack() as servers:
-        try:
-            project = servers.enter_context(project_copy())
-            comfyui, files = (
-                servers.enter_context(
-                    running_server(["-m", name, "--port", "0"], environment, project)
-                )
-                for name in ("embedded_comfyui", "input_server")
-            )
-        except NotReady as problem:
-            print(problem, file=sys.stderr)
-            return 1
-        environment["COMFYUI_BASE_URL"] = comfyui
-        environment["FILE_SERVER_PORT"] = str(urlsplit(files).port)
-        status = show(environment, project)
-        if "--keep" in argv and status == 0:
-            input("The servers stay up until you press Enter. ")
-        return status
+    project = servers.enter_context(project_copy())
+    comfyui, files = (
+        servers.enter_context(running_server(["-m", name, "--port", "0"], environment, project))
+        for name in ("embedded_comfyui", "input_server")
+    )
+    environment["COMFYUI_BASE_URL"] = comfyui
+    environment["FILE_SERVER_PORT"] = str(urlsplit(files).port)
+    return project, environment
 
 
-def show(environment: dict[str, str], project: Path) -> int:
-    """Make the call, print its JSON, fetch the URL in it; 0 when all of that went well."""
-    call = {
-        "workflow": "resize_image",
-        "image": drawn_picture(),
-        "width": "640",
-        "height": "400",
-        "maid": "demo",
-    }
+def show(environment: Mapping[str, str], project: Path, *, raw: bool) -> int:
+    """Make the call, print what it returned and open its URL; return the exit status."""
+    response = make_call(sample_call(), environment, project)
+    if raw:
+        print(json.dumps(response, ensure_ascii=False), flush=True)
+    try:
+        output, text = response["result"]["outputs"][0], response["result"]["content"][0]["text"]
+    except (KeyError, IndexError):
+        print(f"The call returned no image: {response.get('error', response)}", file=sys.stderr)
+        return 1
+    if problem := check_url(output):
+        print(problem, file=sys.stderr)
+        return 1
+    if not raw:
+        print(f"Call:   resize_image, a {WIDTH}×{HEIGHT} image to 640×400\n\n{text}\n")
+        print(f"File:   {output['path']}")
+        print(f"URL:    {output['url']}")
+        print("        checked: it returns this image. `--keep` keeps the servers running.")
+    return 0
+
+
+def sample_call() -> dict[str, str]:
+    call = {"workflow": "resize_image", "width": "640", "height": "400"}
+    return {**call, "image": data_uri(), "maid": "demo"}
+
+
+def make_call(
+    call: Mapping[str, Any], environment: Mapping[str, str], project: Path
+) -> dict[str, Any]:
+    """Make one call as a host does; return its response."""
     done = subprocess.run(
         [sys.executable, "comfyui_plugin.py"],
         cwd=project,
-        env=environment,
+        env=dict(environment),
         input=json.dumps(call).encode(),
         stdout=subprocess.PIPE,
         timeout=CALL_SECONDS,
         check=False,
     )
-    print(done.stdout.decode("utf-8").rstrip(), flush=True)
-    try:
-        output = json.loads(done.stdout)["result"]["outputs"][0]
-    except (ValueError, KeyError, IndexError):
-        print("The call gave no picture.", file=sys.stderr)
-        return 1
-    problem = trouble_with(output)
-    if problem:
-        print(problem, file=sys.stderr)
-        return 1
-    if sys.stdout.isatty():
-        print(f"A {SIDE}×{SIDE} picture went through a ComfyUI workflow and came back as 640×400.")
-        print(f"It lies at {output['path']}")
-        print(f"{output['url']} opens it (`python3 run.py demo --keep` keeps the servers up).")
-    return 0
+    response: dict[str, Any] = json.loads(done.stdout)
+    return response
 
 
-def trouble_with(output: dict[str, Any]) -> str | None:
-    """Open the result's URL as a browser would; what is wrong with it, or None."""
+def check_url(output: Mapping[str, Any]) -> str | None:
+    """Open the result's URL as a browser does; return what is wrong with it, or None."""
     try:
-        with urllib.request.urlopen(output["url"], timeout=30) as answer:  # noqa: S310
-            content, kind = answer.read(), answer.headers["Content-Type"]
+        with urllib.request.urlopen(output["url"], timeout=30) as response:  # noqa: S310
+            content, kind = response.read(), response.headers["Content-Type"]
     except OSError as error:
-        return f"The URL {output['url']} does not open: {error}"
+        return f"The URL {output['url']} does not work: {error}"
     if kind != "image/png" or hashlib.sha256(content).hexdigest() != output["sha256"]:
-        return f"The URL {output['url']} does not give the picture ({kind}, {len(content)} bytes)."
+        return f"The URL {output['url']} does not return the image ({kind}, {len(content)} bytes)."
     if struct.unpack(">II", content[16:24]) != (640, 400):
-        return "The picture does not have the size that was asked for."
+        return "The image does not have the requested size."
     return None
 
 
-def drawn_picture() -> str:
-    """A small PNG of two colours running into each other, as a ``data:`` URI."""
-    rows = b"".join(
-        b"\0" + bytes(v for x in range(SIDE) for v in (x, y, 255 - (x + y) // 2))
-        for y in range(SIDE)
-    )
+def take_screenshots(environment: Mapping[str, str], project: Path) -> int:
+    """Make a few more results and take the screenshots of the README; return the exit status."""
+    from demo import screenshots
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
-    png = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    chromium = screenshots.find_chromium()
+    if chromium is None:
+        print("Chromium is not installed; the screenshots need it.", file=sys.stderr)
+        return 1
+    for step in range(6):
+        image = data_uri(step / 6)
+        for call in ({"workflow": "resize_image", "width": "480"}, {"workflow": "blur_image"}):
+            make_call({**call, "image": image}, environment, project)
+    call = sample_call()
+    response = make_call(call, environment, project)
+    output, text = response["result"]["outputs"][0], response["result"]["content"][0]["text"]
+    gallery = output["url"].partition("/files/")[0] + "/gallery/output/"
+    call.pop("maid")
+    screenshots.take(chromium, IMAGES, call, text, gallery)
+    print(f"Written: {IMAGES / 'chat.png'}, {IMAGES / 'gallery.png'}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a file is sent as: its type by content, and what keeps a browser from running it."""
+"""The content type of a file, and headers that keep a browser from running it as a page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TYPES: Mapping[str, str] = MappingProxyType(
         ".pdf": "application/pdf",
     }
 )
-"""Our own table: the system's may name a picture a script."""
+"""By suffix. The system's table is not used: it may declare an image to be a script."""
 SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -70,7 +70,7 @@ SIGNATURES = (
     (0, b"%PDF-", "application/pdf"),
 )
 """Offset, bytes, type."""
-KIN = frozenset(
+SAME_SIGNATURE = frozenset(
     {
         ("video/webm", "video/x-matroska"),
         ("video/mp4", "audio/mp4"),
@@ -79,52 +79,55 @@ KIN = frozenset(
         ("image/heif", "image/avif"),
     }
 )
-"""Types that share a sign: the one that is seen, and the one that the name may mean."""
-SIGNED = frozenset(kind for _, _, kind in SIGNATURES)
+"""Types that share a signature: the one in SIGNATURES, and one that the suffix may mean."""
+WITH_SIGNATURE = frozenset(kind for _, _, kind in SIGNATURES)
 HEAD_BYTES = 16
 
 INLINE = ("image/", "video/", "audio/", "text/plain")
-TEXTS = ("text/", "application/json", "model/gltf+json", "image/svg+xml", "application/xml")
-"""What becomes much smaller when it is compressed."""
-SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
-PLAYED = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'"
-"""For films and sounds: a browser's own player loads its file as the page's, so in no sandbox."""
+COMPRESSIBLE = ("text/", "application/json", "model/gltf+json", "image/svg+xml", "application/xml")
+SANDBOX_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+MEDIA_POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'"
+"""For video and audio. No sandbox: the browser's player loads its file as part of the page."""
 
 
 def detect_type(name: str, head: bytes) -> str:
-    """The type of a file by its first bytes and its name.
+    """Return the type of a file by its first bytes (``HEAD_BYTES``) and its name.
 
-    What the bytes say wins; a name that promises a known type which the bytes do not keep makes it
-    plain data, so that nothing is ever run or shown as what it is not.
+    The bytes decide. If the suffix stands for a type with a signature and the bytes have none, the
+    type is binary, so that nothing is run or displayed as what it is not.
     """
     named = TYPES.get(PurePath(name).suffix.lower(), BINARY)
-    seen = next((kind for at, sign, kind in SIGNATURES if head.startswith(sign, at)), None)
-    if seen is not None:
-        return named if (seen, named) in KIN else seen
-    broken_promise = named in SIGNED and named != "audio/mpeg" and head
-    return BINARY if broken_promise else named
+    detected = next(
+        (kind for at, signature, kind in SIGNATURES if head.startswith(signature, at)), None
+    )
+    if detected is not None:
+        return named if (detected, named) in SAME_SIGNATURE else detected
+    is_mismatch = named in WITH_SIGNATURE and named != "audio/mpeg" and head
+    return BINARY if is_mismatch else named
 
 
 def file_headers(name: str, kind: str) -> dict[str, str]:
-    """Type, disposition (RFC 6266, with any script's letters) and policy of a file."""
-    shown = kind.startswith(INLINE) and kind != "image/svg+xml"
+    """Return content type, disposition (RFC 6266) and security policy of a file."""
+    is_inline = kind.startswith(INLINE) and kind != "image/svg+xml"
     fallback = re.sub(r'[^ -~]|["\\%]', "_", name)
-    where = "inline" if shown else "attachment"
+    disposition = "inline" if is_inline else "attachment"
     return {
         "Content-Type": kind,
         "Content-Disposition": (
-            f"{where}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
+            f"{disposition}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
         ),
-        "Content-Security-Policy": PLAYED if kind.startswith(("video/", "audio/")) else SANDBOX,
+        "Content-Security-Policy": MEDIA_POLICY
+        if kind.startswith(("video/", "audio/"))
+        else SANDBOX_POLICY,
     }
 
 
 @lru_cache(maxsize=4096)  # asked for every request; pathlib is slow
 def may_be_compressible(name: str) -> bool:
-    """Whether a file of that name could be one that is worth compressing."""
+    """Return whether a file of that name may have a type worth compressing."""
     return is_text(TYPES.get(PurePath(name).suffix.lower(), BINARY))
 
 
 def is_text(kind: str) -> bool:
-    """Whether a type is worth compressing."""
-    return kind.startswith(TEXTS)
+    """Return whether files of a type are worth compressing."""
+    return kind.startswith(COMPRESSIBLE)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 _DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"]
     + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
@@ -15,5 +13,7 @@ def is_device_name(name: str, *, streams: bool = True) -> bool:
 
     ``streams``: also for ``aux:a``, where the colon begins the name of a stream (NTFS).
     """
-    end = r"[.:]" if streams else r"\."
-    return re.split(end, name, maxsplit=1)[0].strip().upper() in _DEVICES
+    stem = name.split(".", 1)[0]
+    if streams:
+        stem = stem.split(":", 1)[0]
+    return stem.strip().upper() in _DEVICES

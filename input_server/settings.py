@@ -171,9 +171,11 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _project(package: Path) -> Path:
-    """Return the plugin's folder, which is above ``package`` or, in a host, next to it; ``package``
-    itself if there is no plugin.
+    """Return the plugin's folder, which is above ``package`` or, in a host, next to it; the current
+    folder if pip has installed the plugin; ``package`` itself if there is no plugin.
     """
+    if (package.parent / "comfyui_pipeline" / "project").is_dir():  # only setup.py makes that
+        return Path.cwd()
     places = (package.parent, package.parent / "comfyui")
     return next((place for place in places if (place / "comfyui_plugin.py").is_file()), package)
 

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol (chromedevtools.github.io)."""
+"""Drive a headless Chromium over its DevTools protocol (chromedevtools.github.io)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KEYS = {
 
 
 class Tab:
-    """One page with cookies and storage of its own. ``troubles``: what its console complained of."""
+    """A page with its own cookies and storage. ``console_errors``: errors its console has reported."""
 
     def __init__(self, wire: websocket.WebSocket) -> None:
         self._wire = wire
@@ -67,29 +67,31 @@ class Tab:
         assert "error" not in message, (method, message["error"])
         return message["result"]
 
-    def _receive(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next wanted message; what comes before it is looked at for troubles."""
+    def _receive(self, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return the next message that matches; errors in messages before it are recorded."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             message: dict[str, Any] = json.loads(self._wire.recv())
             self._note(message)
-            if wanted(message):
+            if matches(message):
                 return message
         raise TimeoutError("the browser did not answer")
 
     def _note(self, message: Mapping[str, Any]) -> None:
-        told = message.get("params", {})
+        params = message.get("params", {})
         if message.get("method") == "Runtime.exceptionThrown":
-            self.console_errors.append(json.dumps(told["exceptionDetails"])[:500])
-        elif message.get("method") == "Runtime.consoleAPICalled" and told["type"] == "error":
-            self.console_errors.append(json.dumps(told["args"])[:500])
-        elif message.get("method") == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.console_errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
-        elif message.get("method") == "Page.lifecycleEvent" and told["name"] == "load":
-            self._loaded.add(told["loaderId"])
+            self.console_errors.append(json.dumps(params["exceptionDetails"])[:500])
+        elif message.get("method") == "Runtime.consoleAPICalled" and params["type"] == "error":
+            self.console_errors.append(json.dumps(params["args"])[:500])
+        elif message.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.console_errors.append(
+                f"{params['entry']['text']} {params['entry'].get('url', '')}"
+            )
+        elif message.get("method") == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded.add(params["loaderId"])
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression, or of the promise that it gives."""
+        """Return the value of an expression, or of the promise it returns."""
         result = self.send(
             "Runtime.evaluate",
             expression=expression,
@@ -101,13 +103,13 @@ class Tab:
         return result["result"].get("value")
 
     def wait(self, expression: str) -> Any:
-        """The value of an expression once it is true; it is looked at between two frames."""
+        """Return the value of an expression once it is truthy."""
         watch = f"""new Promise((done, failed) => {{
             const end = performance.now() + {TIMEOUT * 900};
             const look = () => {{
                 let value; try {{ value = ({expression}); }} catch (problem) {{ value = null; }}
                 if (value) done(value);
-                else if (performance.now() > end) failed(new Error("it never came true"));
+                else if (performance.now() > end) failed(new Error("the expression never became true"));
                 else setTimeout(look, 15);
             }};
             look();
@@ -115,28 +117,28 @@ class Tab:
         return self.evaluate(watch)
 
     def open(self, url: str) -> None:
-        """Go to an address; done once its document has been loaded."""
+        """Open a URL and wait until its document is loaded."""
         loader = self.send("Page.navigate", url=url)["loaderId"]
         while loader not in self._loaded:
             self._receive(lambda message: message.get("method") == "Page.lifecycleEvent")
 
     def press(self, key: str) -> None:
         text = {"text": "\r"} if key == "Enter" else {}
-        told = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
-        self.send("Input.dispatchKeyEvent", type="keyDown", **told, **text)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **told)
+        params = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
+        self.send("Input.dispatchKeyEvent", type="keyDown", **params, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **params)
 
     def type(self, text: str) -> None:
         self.send("Input.insertText", text=text)
 
     def click(self, selector: str) -> None:
-        """A click of the mouse at the middle of what a selector finds."""
+        """Click at the center of the element that a selector matches."""
         x, y = self._middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def swipe(self, selector: str, by: int) -> None:
-        """A finger that goes sideways over what a selector finds."""
+        """Swipe horizontally over the element that a selector matches. ``by``: pixels."""
         x, y = self._middle(selector)
         moves = [("touchStart", 0.0), *(("touchMove", step / 5) for step in range(1, 6))]
         for kind, part in moves:
@@ -163,12 +165,12 @@ class Tab:
         self.send("Emulation.setTouchEmulationEnabled", enabled=phone)
 
     def prefer(self, **features: str) -> None:
-        """Media features, with _ for -, as ``prefers_color_scheme="dark"``."""
-        told = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
-        self.send("Emulation.setEmulatedMedia", features=told)
+        """Set media features, with _ for -, such as ``prefers_color_scheme="dark"``."""
+        media = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
+        self.send("Emulation.setEmulatedMedia", features=media)
 
     def speak(self, language: str) -> None:
-        """The language of ``navigator.language``, from the next page on."""
+        """Set ``navigator.language``, from the next page on."""
         agent = self.evaluate("navigator.userAgent")
         self.send("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=language)
 
@@ -195,7 +197,7 @@ class Browser:
 
     @contextmanager
     def tab(self) -> Iterator[Tab]:
-        """A page that shares nothing with others, and may use the clipboard."""
+        """Open a page that shares nothing with others and may use the clipboard."""
         context = self._send("Target.createBrowserContext")["browserContextId"]
         self._send(
             "Browser.grantPermissions",
@@ -225,7 +227,7 @@ def _connect(port: int, path: str) -> websocket.WebSocket:
 
 
 def program() -> str:
-    """Where Chromium is; skips the test where there is none."""
+    """Path of Chromium; skips the test if it is not installed."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip("Chromium is not installed; `.ci/run` installs it on Debian")
@@ -234,7 +236,7 @@ def program() -> str:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Browser]:
-    """A Chromium that keeps its things in an empty folder, until the end of the block."""
+    """Run a Chromium with its profile in an empty folder, until the end of the block."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         process = subprocess.Popen(
             [program(), *OPTIONS, f"--user-data-dir={folder}"],
@@ -245,7 +247,8 @@ def running(folder: Path) -> Iterator[Browser]:
         )
         try:
             port, path = wait_until(
-                lambda: _told(folder / "DevToolsActivePort", process), "Chromium did not start"
+                lambda: _devtools_address(folder / "DevToolsActivePort", process),
+                "Chromium did not start",
             )
             browser = Browser(port, path)
             yield browser
@@ -257,9 +260,9 @@ def running(folder: Path) -> Iterator[Browser]:
                 process.wait(TIMEOUT)
 
 
-def _told(file: Path, process: subprocess.Popen[bytes]) -> tuple[int, str] | None:
-    """The port and the path that Chromium writes once it listens."""
-    assert process.poll() is None, "Chromium ended as it began"
+def _devtools_address(file: Path, process: subprocess.Popen[bytes]) -> tuple[int, str] | None:
+    """Port and path that Chromium writes to a file once it listens; None until then."""
+    assert process.poll() is None, "Chromium exited at start-up"
     with suppress(OSError, ValueError):
         port, path = file.read_text().splitlines()
         return int(port), path

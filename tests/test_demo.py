@@ -63,9 +63,17 @@ def run(checkout: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_the_demo_shows_a_picture_and_fetches_it_by_its_url(checkout: Path) -> None:
+def test_the_demo_prints_the_text_the_url_and_the_file(checkout: Path) -> None:
+    shown = run(checkout, "-m", "demo")
+    assert "http://127.0.0.1:" in shown
+    assert str(checkout / "output") in shown
+    assert "base64" not in shown
+    assert len(shown) < 2000
+
+
+def test_the_demo_returns_an_image_whose_url_works(checkout: Path) -> None:
     before = {path.name for path in checkout.iterdir()}
-    (output,) = json.loads(run(checkout, "-m", "demo"))["result"]["outputs"]
+    (output,) = json.loads(run(checkout, "-m", "demo", "--json"))["result"]["outputs"]
     assert (output["width"], output["height"]) == (640, 400)
     assert Path(output["path"]).parent == checkout / "output"
     assert {path.name for path in checkout.iterdir()} - before == {"output"}

@@ -142,8 +142,8 @@ def test_without_a_known_command_it_says_which_there_are(
 ) -> None:
     assert runner.main(*argv) == 2
     assert runner.started == []
-    told = capsys.readouterr().err
-    assert all(f"run.py {command}" in told for command in runner.module.COMMANDS)
+    error = capsys.readouterr().err
+    assert all(f"run.py {command}" in error for command in runner.module.COMMANDS)
 
 
 @pytest.mark.parametrize("failing", ["ruff check", "ruff format", "-m mypy", "-m pytest"])
@@ -151,7 +151,7 @@ def test_every_check_runs_and_the_worst_decides(runner: Runner, failing: str) ->
     runner.statuses = {failing: 3}
     assert runner.main("test") == 3
     checks = [command[2] for command in runner.started if command[1:2] == ["-m"]]
-    assert checks[-4:] == ["ruff", "ruff", "mypy", "pytest"]
+    assert checks[-6:] == ["ruff", "ruff", "mypy", "mypy", "mypy", "pytest"]
     assert runner.started[-1][3:] == ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
 
 
@@ -164,20 +164,20 @@ def test_with_arguments_only_the_tests_run(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize("failing", ["-m venv", "pip install"])
-def test_a_setup_that_fails_is_told_and_tried_again(
+def test_a_failed_setup_is_reported_and_tried_again(
     runner: Runner, capsys: pytest.CaptureFixture[str], failing: str
 ) -> None:
     runner.statuses = {failing: 1}
     assert runner.main("demo") == 1
     assert not runner.ran("-m demo")
-    told = capsys.readouterr().err
-    assert ("-venv`" in told) == (failing == "-m venv")
-    assert ("Check the network" in told) == (failing == "pip install")
+    error = capsys.readouterr().err
+    assert ("-venv`" in error) == (failing == "-m venv")
+    assert ("Check the network" in error) == (failing == "pip install")
     runner.statuses = {}
     assert runner.main("demo") == 0
 
 
-def test_a_venv_whose_python_does_not_run_is_made_anew(runner: Runner) -> None:
+def test_a_venv_whose_python_does_not_run_is_replaced(runner: Runner) -> None:
     runner.main("setup")
     (runner.folder / "requirements.txt").write_text("another", "utf-8")
     runner.statuses = {"sys.version_info": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.engine.json_shape import as_object
 from comfyui_pipeline.engine.protocol import Prompt
 from comfyui_pipeline.engine.responses import ExecutionError, InputError, NodeErrors, Rejection
@@ -35,7 +36,7 @@ def rejection(prompt: Prompt, rejected: Rejection) -> str:
         parts.append(
             f"(node {node}; install its custom node on the server, or use another workflow)"
         )
-    return cut(" ".join(parts)) or "it gave no reason"
+    return _short(" ".join(parts)) or "it gave no reason"
 
 
 def node_errors(errors: Mapping[str, NodeErrors]) -> dict[str, str]:
@@ -52,24 +53,24 @@ def _reasons(errors: NodeErrors) -> str:
 
 def _reason(error: InputError) -> str:
     if not error.input_name:
-        return cut(f"{error.message} {error.details}".strip())
+        return _short(f"{error.message} {error.details}".strip())
     text = f"{error.message}: input {error.input_name!r}"
     if error.value is not None:
-        text += f" is {cut(error.value, 80)}"
+        text += f" is {shorten(error.value, 80)}"
     if error.kind == "value_not_in_list":
         return text + _choices(error)
     limits = [f"{key} {limit}" for key, limit in error.limits.items()]
     if limits and error.value is not None:
         return f"{text} ({', '.join(limits)})"
     if error.kind in ("custom_validation_failed", "return_type_mismatch"):
-        return cut(f"{text} ({error.details})")
+        return _short(f"{text} ({error.details})")
     return text
 
 
 def _choices(error: InputError) -> str:
     choices = error.choices
     if choices is None:
-        return f" ({cut(error.details)})" if error.details else ""
+        return f" ({_short(error.details)})" if error.details else ""
     if not choices:
         return "; the server has none"
     more = f" and {len(choices) - LISTED} more" if len(choices) > LISTED else ""
@@ -80,9 +81,9 @@ def execution_error(prompt: Prompt, error: ExecutionError) -> str:
     """Which node failed, and its message."""
     node = label(prompt, error.node_id, error.node_type)
     kind = error.exception_type.rpartition(".")[2]
-    message = cut(" ".join((error.message or "no message").split()))
+    message = _short(" ".join((error.message or "no message").split()))
     return f"node {node} failed: {message}" + (f" ({kind})" if kind else "")
 
 
-def cut(text: str, length: int = SHOWN) -> str:
-    return text if len(text) <= length else text[:length] + "…"
+def _short(text: str) -> str:
+    return shorten(text, SHOWN)

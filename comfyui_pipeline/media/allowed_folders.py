@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,8 @@ def open_regular_file(path: Path) -> int:
 
 def _open_without_symlinks(path: Path) -> int:
     """Open one folder after another from the root (openat(2) with O_NOFOLLOW)."""
+    if sys.platform == "win32":  # has neither
+        return os.open(path, _FILE_FLAGS)
     *parents, name = path.parts
     folder = os.open(parents[0], _FOLDER_FLAGS)
     try:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from comfyui_pipeline.errors import PackagesMissing
+from comfyui_pipeline.process.project import PACKAGED
 from comfyui_pipeline.process.reexec import is_child
 
 NEEDED = {
@@ -99,6 +100,8 @@ def _version() -> str:
 
 def _site_packages(project: Path) -> Path | None:
     """The ``.venv``'s packages when they were installed for this very version of Python."""
+    if PACKAGED.is_dir():  # installed by pip: a .venv in the current folder is not ours
+        return None
     major, minor = sys.version_info[:2]
     posix = project / ".venv" / "lib" / f"python{major}.{minor}" / "site-packages"
     if posix.is_dir():
@@ -123,6 +126,8 @@ def _venv_version(project: Path) -> str:
 
 
 def _venv_python(project: Path) -> Path | None:
+    if PACKAGED.is_dir():
+        return None
     for inside in ("bin/python", "Scripts/python.exe"):
         python = project / ".venv" / inside
         if python.is_file():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ class Signals:
         another thread, or that comes just before a system call, would be heard only when that call
         ends (``signal.set_wakeup_fd``).
         """
+        if sys.platform == "win32":  # has no pthread_kill(3)
+            return
         read_end, self._wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import sys
 import threading
 import time
 
@@ -153,7 +154,7 @@ class CallReader:
 
 def wait_until_ready(descriptor: int, *, for_writing: bool, seconds: float = 1.0) -> None:
     """Wait until a descriptor that does not block can be read or written, at most so many seconds."""
-    if not hasattr(select, "poll"):  # Windows selects sockets only
+    if sys.platform == "win32" or not hasattr(select, "poll"):  # Windows selects sockets only
         time.sleep(0.01)
         return
     poll = select.poll()

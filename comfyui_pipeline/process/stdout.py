@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded.truncate import bounded_error
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.process.stdin import wait_until_ready
 
@@ -47,7 +47,7 @@ class ResponseWriter:
     def failure(self, error: ToolError) -> Response:
         """The error with what the call has queued and stored, truncated to the size limit."""
         text = str(error)
-        return failure(truncate.bounded_error(text, self.record.remains(text)), error.code)
+        return failure(bounded_error(text, self.record.remains(text)), error.code)
 
     def send(self, envelope: Response) -> int:
         """Write it; gives the exit status of the process. Raises TypeError for what JSON lacks."""

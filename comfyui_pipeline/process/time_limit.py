@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from comfyui_pipeline.bounded.numbers import finite
+from comfyui_pipeline.process.project import project_file
 
 MANIFEST = "plugin-manifest.json"
 HOST_MARGIN = 2.0
@@ -30,7 +31,7 @@ def host_limit(project: Path) -> float:
     The manifest has milliseconds, as a number or a string; any other value counts as absent.
     """
     try:
-        manifest = json.loads((project / MANIFEST).read_text("utf-8"))
+        manifest = json.loads(project_file(project, MANIFEST).read_text("utf-8"))
         milliseconds = finite(float(manifest["communication"]["timeout"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         milliseconds = None

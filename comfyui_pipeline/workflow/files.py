@@ -1,6 +1,6 @@
-"""Find and read a workflow: a file in the workflows folder, a picture that holds one, or JSON.
+"""Find and read a workflow: a file of the workflows folder, an image that contains one, or JSON.
 
-Only inside the workflows folder, and never another file instead.
+Names never lead out of the workflows folder, and never match a different file.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from input_server.light_dataclasses import dataclass
 
 MAX_BYTES = 64 * 2**20
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
-SHOWN = 100
-"""Characters of a wrong name that an error repeats."""
+MAX_SHOWN = 100
+"""Characters of an invalid name in an error."""
 MAX_NAME_CHARACTERS = 1000
-"""Characters of a workflow's name with its folders; a longer one names no file."""
+"""Of a workflow's name with its folders; file systems have no longer paths."""
 MAX_NODES = 100_000
 """Nodes of one prompt. Ten times the largest workflows seen."""
+SAVE_AGAIN = "Save it again from ComfyUI."
 INLINE_NAME = "workflow_json"
-"""The name of a workflow that came inside the call."""
+"""The name of a workflow that is part of the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow as it was found: in prompt format, in the editor's own, or in both.
+    """A workflow as it was saved: as a prompt, as an editor document, or as both.
 
-    ``nodes``: node id -> ``class_type``, ``inputs``, ``_meta``. ``ui``: the editor's document.
+    ``nodes``: the prompt, node id -> ``class_type``, ``inputs``, ``_meta``. ``ui``: the document.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Workflow:
 
 
 def names(folder: Path) -> list[str]:
-    """The workflows in ``folder`` and its subfolders, as names for :func:`load`, sorted."""
+    """The sorted names (for :func:`load`) of the workflows in ``folder`` and its subfolders."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(
         (path.with_suffix("") if path.suffix.lower() == ".json" else path).as_posix()
@@ -49,21 +50,23 @@ def names(folder: Path) -> list[str]:
 
 
 def load(folder: Path, name: str) -> Workflow:
-    """Read the workflow called ``name`` (with or without ``.json``, ``sub/name`` too).
+    """Read the workflow ``name``, which may contain folders and omit ``.json``.
 
-    Raises WorkflowError when it is not there (naming the nearest ones), lies outside ``folder``,
-    or holds no workflow.
+    Raises WorkflowError if it does not exist (with similar names), is outside of ``folder`` or
+    contains no workflow.
     """
     path = _path(folder, name)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise WorkflowError(
-                f"The workflow {name[:SHOWN]!r} is larger than {MAX_BYTES >> 20} MB."
+                f"The workflow {name[:MAX_SHOWN]!r} is larger than {MAX_BYTES >> 20} MB.",
+                "Save it again from ComfyUI, or use a smaller one.",
             )
         content = path.read_bytes()
     except OSError as error:
         raise WorkflowError(
-            f"The workflow {name[:SHOWN]!r} cannot be read: {error.strerror}."
+            f"The workflow {name[:MAX_SHOWN]!r} cannot be read: {error.strerror}.",
+            "Check the permissions of the file.",
         ) from None
     relative = path.relative_to(folder.resolve())
     shown = relative.with_suffix("") if path.suffix.lower() == ".json" else relative
@@ -87,7 +90,7 @@ def is_editor_document(document: Any) -> bool:
 
 
 def from_bytes(name: str, content: bytes) -> Workflow:
-    """A workflow out of a file's content: JSON, or a picture that ComfyUI wrote it into."""
+    """Read the content of a file: JSON, or an image that ComfyUI saved the workflow in."""
     mime = _image_type(content)
     if mime:
         return _from_image(name, content, mime)
@@ -95,28 +98,22 @@ def from_bytes(name: str, content: bytes) -> Workflow:
         document = json_text.read(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise WorkflowError(
-            f"The workflow {name!r} is not JSON: it is not UTF-8.", "Save it again from ComfyUI."
+            f"The workflow {name!r} is not JSON: it is not encoded as UTF-8.", SAVE_AGAIN
         ) from None
     except json_text.InvalidJson as bad:
-        raise WorkflowError(
-            f"The workflow {name!r} {bad}.", "Save it again from ComfyUI."
-        ) from None
+        raise WorkflowError(f"The workflow {name!r} {bad}.", SAVE_AGAIN) from None
     return from_document(name, document)
 
 
 def from_document(name: str, document: Any) -> Workflow:
-    """A workflow out of parsed JSON: a prompt, ``{"prompt": …}`` around one, or the editor's format."""
+    """Read parsed JSON: a prompt, ``{"prompt": …}`` as in a request, or an editor document."""
     if not isinstance(document, dict):
-        raise WorkflowError(
-            f"The workflow {name!r} is no JSON object.", "Save it again from ComfyUI."
-        )
+        raise WorkflowError(f"The workflow {name!r} is not a JSON object.", SAVE_AGAIN)
     if json_text.is_deeper_than(document, json_text.MAX_NESTING):
-        raise WorkflowError(
-            f"The workflow {name!r} {json_text.TOO_DEEP}.", "Save it again from ComfyUI."
-        )
+        raise WorkflowError(f"The workflow {name!r} {json_text.TOO_DEEP}.", SAVE_AGAIN)
     if is_editor_document(document):
         return Workflow(name, None, document)
-    prompt, ui = document, _carried(document)
+    prompt, ui = document, _attached_document(document)
     if isinstance(document.get("prompt"), dict):
         prompt = document["prompt"]
     elif ui is not None and "class_type" not in str(next(iter(document.values()), "")):
@@ -124,8 +121,8 @@ def from_document(name: str, document: Any) -> Workflow:
     return Workflow(name, _nodes(name, prompt), ui)
 
 
-def _carried(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The editor's document that travels beside a prompt, as in the server's own requests."""
+def _attached_document(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The editor document sent along with a prompt, as in the requests of the editor."""
     extra = document.get("extra_data")
     info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
     for holder in (info, document):
@@ -147,23 +144,22 @@ def _image_type(content: bytes) -> str:
 def _from_image(name: str, content: bytes, mime: str) -> Workflow:
     """``prompt`` and ``workflow`` as SaveImage and SaveAnimatedWEBP write them (nodes_images.py)."""
     found: dict[str, Any] = {}
-    unread: dict[str, str] = {}
+    invalid: dict[str, str] = {}
     for key, text in _texts_in(name, content, mime).items():
         try:
             found[key] = json_text.read(text)
         except json_text.InvalidJson as bad:
-            unread[key] = str(bad)
+            invalid[key] = str(bad)
     ui = found.get("workflow")
     ui = ui if is_editor_document(ui) else None
     if isinstance(found.get("prompt"), dict) and found["prompt"]:
         return Workflow(name, _nodes(name, found["prompt"]), ui)
     if ui is not None:
         return Workflow(name, None, ui)
-    if unread:
-        reasons = " and ".join(f"its {key!r} {why}" for key, why in unread.items())
+    if invalid:
+        reasons = " and ".join(f"its {key!r} {why}" for key, why in invalid.items())
         raise WorkflowError(
-            f"The workflow in the image {name!r} cannot be read: {reasons}.",
-            "Save it again from ComfyUI.",
+            f"The workflow in the image {name!r} cannot be read: {reasons}.", SAVE_AGAIN
         )
     raise WorkflowError(
         f"The image {name!r} contains no workflow.",
@@ -178,29 +174,29 @@ def _texts_in(name: str, content: bytes, mime: str) -> Mapping[str, str]:
     embedded = read_embedded(ImageBytes(content, mime), MAX_BYTES)
     if embedded.is_cut_off and not embedded.texts:
         raise WorkflowError(
-            f"The image {name!r} cannot be read; it may have been cut off.",
-            "Save or transfer it again.",
+            f"The image {name!r} cannot be read; it may be incomplete.",
+            "Copy or download the original file again.",
         )
     return embedded.texts
 
 
 def _path(folder: Path, name: str) -> Path:
-    asked = name.strip()
-    if len(asked) > MAX_NAME_CHARACTERS:
+    wanted = name.strip()
+    if len(wanted) > MAX_NAME_CHARACTERS:
         raise WorkflowError(
-            f"The workflow name {asked[:SHOWN]!r}… has {len(asked)} characters, more than any file's.",
-            f"There are: {_some(names(folder))}.",
+            f"The workflow name {wanted[:MAX_SHOWN]!r}… is too long: it has {len(wanted)} characters.",
+            f"Available: {_some(names(folder))}.",
             code="workflow_not_found",
         )
-    parts = asked.split("/")
-    if "\\" in asked or ":" in asked or any(part in ("", ".", "..") for part in parts):
+    parts = wanted.split("/")
+    if "\\" in wanted or ":" in wanted or any(part in ("", ".", "..") for part in parts):
         raise WorkflowError(
-            f"The workflow name {name[:SHOWN]!r} is not a name inside the workflows folder.",
-            f"There are: {_some(names(folder))}.",
+            f"The workflow name {name[:MAX_SHOWN]!r} is not a name in the workflows folder.",
+            f"Available: {_some(names(folder))}.",
             code="workflow_not_found",
         )
     inside = folder.resolve()
-    for candidate in (inside / asked, inside / f"{asked}.json"):
+    for candidate in (inside / wanted, inside / f"{wanted}.json"):
         try:
             path = candidate.resolve()
             found = candidate.suffix.lower() in (".json", *IMAGE_SUFFIXES) and path.is_file()
@@ -208,50 +204,53 @@ def _path(folder: Path, name: str) -> Path:
             found = False
         if found and path.is_relative_to(inside):
             return path
-    raise _absent(folder, asked)
+    raise _not_found(folder, wanted)
 
 
-def _absent(folder: Path, name: str) -> WorkflowError:
+def _not_found(folder: Path, name: str) -> WorkflowError:
     from difflib import get_close_matches
 
-    there = names(folder)
+    existing = names(folder)
     bare = name.removesuffix(".json")
-    lowered = {known.lower(): known for known in there}
-    near = [lowered[match] for match in get_close_matches(bare.lower(), lowered, 3, 0.5)]
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    lowered = {known.lower(): known for known in existing}
+    similar = [lowered[match] for match in get_close_matches(bare.lower(), lowered, 3, 0.5)]
+    hint = f"Did you mean {' or '.join(similar)}? " if similar else ""
     return WorkflowError(
-        f"There is no workflow {bare[:SHOWN]!r}.",
-        f"{hint}There are: {_some(there)}.",
+        f"There is no workflow {bare[:MAX_SHOWN]!r}.",
+        f"{hint}Available: {_some(existing)}.",
         code="workflow_not_found",
     )
 
 
 def _some(entries: list[str], limit: int = 40) -> str:
     if not entries:
-        return "none yet (put workflow files saved from ComfyUI into the workflows folder)"
+        return "none (put workflow files saved from ComfyUI into the workflows folder)"
     more = f" and {len(entries) - limit} more" if len(entries) > limit else ""
     return ", ".join(entries[:limit]) + more
 
 
 def _nodes(name: str, document: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(document, dict) or not document:
-        raise WorkflowError(f"The workflow {name!r} holds no nodes.")
+        raise WorkflowError(f"The workflow {name!r} contains no nodes.", SAVE_AGAIN)
     if len(document) > MAX_NODES:
-        raise WorkflowError(f"The workflow {name!r} has more than {MAX_NODES} nodes.")
+        raise WorkflowError(
+            f"The workflow {name!r} has more than {MAX_NODES} nodes.", "Use a smaller one."
+        )
     return {str(node_id): _node(name, node_id, node) for node_id, node in document.items()}
 
 
 def _node(name: str, node_id: str, node: Any) -> dict[str, Any]:
-    """One node, with ``inputs`` always there: a prompt without them kills the server's worker."""
+    """One node; ``inputs`` is always present, as a prompt without it crashes the server's worker."""
     if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
         raise WorkflowError(
-            f"Node {node_id[:SHOWN]} of the workflow {name!r} has no class_type, so it is no prompt.",
-            "Save the workflow again from ComfyUI.",
+            f"Node {node_id[:MAX_SHOWN]} of the workflow {name!r} has no class_type, so it is not a prompt.",
+            SAVE_AGAIN,
         )
     inputs = node.get("inputs")
     if inputs is not None and not isinstance(inputs, dict):
         raise WorkflowError(
-            f"Node {node_id[:SHOWN]} of the workflow {name!r} has inputs that are no object."
+            f"Node {node_id[:MAX_SHOWN]} of the workflow {name!r} has inputs that are not an object.",
+            SAVE_AGAIN,
         )
     meta = node.get("_meta")
     return {

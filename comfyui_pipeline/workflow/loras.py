@@ -1,7 +1,7 @@
 """LoRAs that a call names, in ``loras`` or as ``<lora:name:strength>`` in its prompt.
 
-They go into the LoRA loaders that the workflow has, in order; with ``"lora_nodes": "add"`` further
-loaders are put between the model and what uses it.
+They go into the workflow's LoRA loaders in order; with ``"lora_nodes": "add"``, missing loaders are
+inserted between the model and the nodes that use it.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
-from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, Target, is_link
+from comfyui_pipeline.workflow.graph import Graph, NodeSchemas, Target, is_link
 from input_server.light_dataclasses import dataclass
 from input_server.text_values import parse_count
 
 TAG = re.compile(r"<lora:([^:<>]+)(?::([^:<>]*))?(?::([^:<>]*))?>", re.IGNORECASE)
 MAX_LORAS = 5000
-"""LoRAs of one call. Each may become a node of its own."""
+"""LoRAs of one call. Each may need a node."""
 MODEL_STRENGTHS = ("strength_model", "strength", "lora_strength", "weight", "model_strength")
 CLIP_STRENGTHS = ("strength_clip", "clip_strength")
 
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """One LoRA: its name as written, how strongly it acts on the model and on the text encoder."""
+    """One LoRA: its name as written, and its strengths for the model and the text encoder.
+
+    ``clip_strength``: None for the same as ``strength``.
+    """
 
     name: str
     strength: float = 1.0
@@ -35,7 +38,7 @@ class Lora:
 
 
 def from_prompt(text: str) -> tuple[str, list[Lora]]:
-    """The text without its LoRA tags, and the LoRAs that they name."""
+    """Remove the LoRA tags from a prompt; returns the text and the LoRAs that they name."""
     found = [_lora(*match.groups()) for match in TAG.finditer(text)]
     if not found:
         return text, []
@@ -43,7 +46,7 @@ def from_prompt(text: str) -> tuple[str, list[Lora]]:
 
 
 def from_list(items: Sequence[str]) -> list[Lora]:
-    """``name`` or ``name:strength`` or ``name:strength:clip strength``, also as a tag."""
+    """Parse ``name``, ``name:strength`` and ``name:strength:clip strength``, also as tags."""
     found = []
     for item in items:
         tagged = TAG.fullmatch(item.strip())
@@ -59,13 +62,13 @@ def from_list(items: Sequence[str]) -> list[Lora]:
 
 def _lora(name: str, strength: str | None = None, clip: str | None = None) -> Lora:
     if not name.strip():
-        raise PatchError("A LoRA without a name was asked for.", "Write it as name:strength.")
+        raise PatchError("A LoRA has no name.", "Write it as name:strength.")
     numbers = []
     for text in (strength, clip):
         number = _number(text) if text else None
         if text and number is None:
             raise PatchError(
-                f"The strength {text[:40]!r} of the LoRA {name.strip()[:80]!r} is no number.",
+                f"The strength {text[:40]!r} of the LoRA {name.strip()[:80]!r} is not a number.",
                 "Write it as name:0.8.",
             )
         numbers.append(number)
@@ -76,25 +79,27 @@ def _number(text: str) -> float | None:
     return numbers.parse_number(text.strip())
 
 
-def check_count(wanted: Sequence[Lora]) -> None:
-    """Raises PatchError for more LoRAs than one call may name."""
-    if len(wanted) > MAX_LORAS:
+def check_count(requested: Sequence[Lora]) -> None:
+    """Raise PatchError for more LoRAs than one call may name."""
+    if len(requested) > MAX_LORAS:
         raise PatchError(
-            f"The call names {len(wanted)} LoRAs; at most {MAX_LORAS} are taken.", "Name fewer."
+            f"The call names {len(requested)} LoRAs; at most {MAX_LORAS} are allowed.",
+            "Name fewer.",
         )
 
 
-def settings(graph: Graph, wanted: Sequence[Lora]) -> list[tuple[Target, Any]]:
-    """Where each LoRA and its strengths go. Raises PatchError when there are too few loaders."""
+def assignments(graph: Graph, requested: Sequence[Lora]) -> list[tuple[Target, Any]]:
+    """The inputs for each LoRA and its strengths. Raises PatchError for too few loaders."""
     loaders = roles.lora_loaders(graph)
-    if len(wanted) > len(loaders):
-        there = f"loads {len(loaders)} LoRA" + ("" if len(loaders) == 1 else "s")
+    if len(requested) > len(loaders):
+        plural = "" if len(loaders) == 1 else "s"
         raise PatchError(
-            f"This workflow {there}, and {len(wanted)} were asked for.",
-            'Ask for fewer, or add "lora_nodes": "add" to the call.',
+            f"This workflow has {len(loaders)} LoRA loader{plural}, and the call names "
+            f"{len(requested)} LoRAs.",
+            'Name fewer, or add "lora_nodes": "add" to the call.',
         )
     found: list[tuple[Target, Any]] = []
-    for target, lora in zip(loaders, wanted, strict=False):
+    for target, lora in zip(loaders, requested, strict=False):
         found.append((target, lora.name))
         clip = lora.strength if lora.clip_strength is None else lora.clip_strength
         for names, strength in ((MODEL_STRENGTHS, lora.strength), (CLIP_STRENGTHS, clip)):
@@ -110,16 +115,16 @@ def settings(graph: Graph, wanted: Sequence[Lora]) -> list[tuple[Target, Any]]:
 def add_loaders(
     prompt: Mapping[str, Mapping[str, Any]], graph: Graph, more: int, catalog: NodeSchemas
 ) -> dict[str, dict[str, Any]]:
-    """A prompt with ``more`` LoRA loaders between each model and what uses it.
+    """Insert ``more`` LoRA loaders between the model and the nodes that use it; returns a new prompt.
 
-    ``catalog``: the classes to choose the loader from. Raises PatchError when there is no model or
-    no class that lays a LoRA over one.
+    ``catalog``: the node types to choose the loader from. Raises PatchError when the workflow loads no
+    model or the server has no LoRA loader.
     """
-    made = {node_id: {**node, "inputs": dict(node["inputs"])} for node_id, node in prompt.items()}
+    patched = {i: {**node, "inputs": dict(node["inputs"])} for i, node in prompt.items()}
     end = _end_of_chain(graph)
     if end is None:
         raise PatchError(
-            "This workflow loads no model, so no LoRA can be added to it.", "Leave the LoRAs out."
+            "This workflow loads no model that a LoRA could be applied to.", "Leave the LoRAs out."
         )
     model, clip = end
     class_type, schema = _loader_class(catalog, with_clip=clip is not None)
@@ -127,28 +132,27 @@ def add_loaders(
     outputs = [str(kind) for kind in schema.get("output") or ()]
     sources = {"MODEL": model, "CLIP": clip}
     linked = {kind: source for kind, source in sources.items() if source and names[kind]}
-    takers = {kind: _takers(made, source) for kind, source in linked.items()}
-    number = _highest_id(made)
+    consumers = {kind: _linked_inputs(patched, source) for kind, source in linked.items()}
+    number = _highest_id(patched)
     for _ in range(more):
         number += 1
-        while str(number) in made:
+        while str(number) in patched:
             number += 1
-        ends = {str(names[kind]): source for kind, source in linked.items()}
-        inputs = {**_defaults(schema), **ends}
-        made[str(number)] = {
+        links = {str(names[kind]): source for kind, source in linked.items()}
+        patched[str(number)] = {
             "class_type": class_type,
-            "inputs": inputs,
+            "inputs": {**_defaults(schema), **links},
             "_meta": {"title": "LoRA"},
         }
         linked = {kind: [str(number), outputs.index(kind)] for kind in linked}
-    for kind, places in takers.items():
-        for node_id, name in places:
-            made[node_id]["inputs"][name] = list(linked[kind])
-    return made
+    for kind, inputs in consumers.items():
+        for node_id, name in inputs:
+            patched[node_id]["inputs"][name] = list(linked[kind])
+    return patched
 
 
 def _end_of_chain(graph: Graph) -> tuple[list[Any], list[Any] | None] | None:
-    """The outputs that LoRAs go behind: the last loader's, else the model's and the text encoder's."""
+    """The outputs that new loaders take: the last loader's, else the model's and text encoder's."""
     loaders = roles.lora_loaders(graph)
     node = loaders[-1].node if loaders else None
     if node is None:
@@ -161,29 +165,25 @@ def _end_of_chain(graph: Graph) -> tuple[list[Any], list[Any] | None] | None:
         return model, [node.id, node.outputs.index("CLIP")]
     if loaders:
         return model, None
-    givers = [n for n in graph.nodes.values() if "CLIP" in n.outputs and _gives(n, "CLIP")]
-    clip = givers[0] if len(givers) == 1 else None
+    clip_loaders = roles.loaders(graph, "CLIP")
+    clip = clip_loaders[0] if len(clip_loaders) == 1 else None
     return model, [clip.id, clip.outputs.index("CLIP")] if clip else None
 
 
-def _gives(node: Node, kind: str) -> bool:
-    return all(spec.type != kind for spec in node.specs.values())
-
-
 def _loader_class(catalog: NodeSchemas, *, with_clip: bool) -> tuple[str, Mapping[str, Any]]:
-    """The plainest class that lays one LoRA over a model, and over a text encoder if there is one."""
+    """The simplest node type that applies one LoRA to a model, and to a text encoder if there is one."""
     fitting = []
     for name, schema in catalog.items():
         node = graphs.build({"1": {"class_type": name, "inputs": {}}}, {name: schema}).nodes["1"]
         kinds = [spec.type for spec in node.specs.values()]
         choices = [spec for spec in node.specs.values() if roles.is_lora_choice(node, spec)]
         takes_clip = "CLIP" in kinds and "CLIP" in node.outputs
-        wanted = set(kinds) <= {"MODEL", "CLIP", "COMBO", "FLOAT"}
-        if len(choices) == 1 and wanted and takes_clip == with_clip and choices[0].choices:
+        only_usual = set(kinds) <= {"MODEL", "CLIP", "COMBO", "FLOAT"}
+        if len(choices) == 1 and only_usual and takes_clip == with_clip and choices[0].choices:
             fitting.append((len(kinds), len(name), name))
     if not fitting:
         raise PatchError(
-            "This ComfyUI has no node that loads a LoRA, or no LoRA file.",
+            "This ComfyUI server has no LoRA loader, or no LoRA file.",
             "Put LoRA files into its models/loras folder, or leave the LoRAs out.",
         )
     name = min(fitting)[2]
@@ -197,10 +197,10 @@ def _input_of(schema: Mapping[str, Any], kind: str) -> str | None:
 
 def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
     node = graphs.build({"1": {"class_type": "x", "inputs": {}}}, {"x": schema}).nodes["1"]
-    plain = [spec for spec in node.specs.values() if spec.type in ("COMBO", "FLOAT")]
+    usual = [spec for spec in node.specs.values() if spec.type in ("COMBO", "FLOAT")]
     return {
         spec.name: spec.choices[0] if spec.type == "COMBO" else spec.options.get("default", 1.0)
-        for spec in plain
+        for spec in usual
     }
 
 
@@ -208,8 +208,8 @@ def _highest_id(prompt: Mapping[str, Any]) -> int:
     return max((parse_count(i, at_most=2**53) or 0 for i in prompt), default=0)
 
 
-def _takers(prompt: Mapping[str, Any], source: list[Any]) -> list[tuple[str, str]]:
-    """Every node and input that takes this output."""
+def _linked_inputs(prompt: Mapping[str, Any], source: list[Any]) -> list[tuple[str, str]]:
+    """Every node and input that is linked to this output."""
     return [
         (node_id, name)
         for node_id, node in prompt.items()

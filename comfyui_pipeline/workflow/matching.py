@@ -1,4 +1,4 @@
-"""Names as people and AIs write them -> names as they are: exactly, then by spelling, then by guess."""
+"""Matching of names as people and AIs write them: exact, by spelling, by synonym, by similarity."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pathlib import PurePosixPath
 from input_server.light_dataclasses import dataclass
 
 FUZZY_THRESHOLD = 84.0
-"""Likeness (0 to 100) from which a name is taken for another; below it, it is only suggested."""
+"""Similarity (0 to 100, rapidfuzz WRatio) from which a name matches; below it is only suggested."""
 FUZZY_MARGIN = 4.0
-"""By how much the best guess has to lead the next one."""
+"""How much more similar than the next one a fuzzy match has to be; closer ones are ambiguous."""
 SUGGEST_THRESHOLD = 55.0
-LONGEST = 500
-"""Characters of a name that are compared: likeness, and the order of combining marks (NFKC), take
-time by the square of the length. Longer texts equal only themselves.
+"""Similarity from which a name is suggested in an error."""
+MAX_CHARACTERS = 500
+"""Characters of a name that are compared: similarity, and the order of combining marks (NFKC), take
+quadratic time. A longer text matches only itself.
 """
 
-SAME_MEANING = (
+SYNONYMS = (
     frozenset({"text", "prompt", "positive", "positive_prompt", "caption", "string", "value"}),
     frozenset({"cfg", "cfg_scale", "guidance", "guidance_scale"}),
     frozenset({"steps", "num_steps", "sampling_steps", "num_inference_steps"}),
@@ -44,103 +45,104 @@ SAME_MEANING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The names that were meant: one, or several that cannot be told apart. None: nothing like it."""
+class Match:
+    """The names that match: none, one, or several that are equally similar.
+
+    ``fuzzy``: by more than case and width.
+    """
 
     names: tuple[str, ...]
-    guessed: bool = False
+    fuzzy: bool = False
 
 
-def plain(text: str) -> str:
-    """Without case, width (NFKC) and outer spaces; a text too long for a name as it is."""
-    if len(text) > LONGEST:
+def normalize(text: str) -> str:
+    """Fold case and width (NFKC) and strip spaces; returns a text too long for a name as it is."""
+    if len(text) > MAX_CHARACTERS:
         return text
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
-def find(wanted: str, names: Iterable[str], *, strict: bool) -> Found:
-    """The name that ``wanted`` means: as it is, then without case and width, then the nearest."""
+def find(text: str, names: Iterable[str], *, strict: bool) -> Match:
+    """Match a name: exactly, then without case and width, then by similarity unless ``strict``."""
     known = list(dict.fromkeys(names))
-    if wanted in known:
-        return Found((wanted,))
+    if text in known:
+        return Match((text,))
     if strict:
-        return Found(())
-    word = plain(wanted)
-    same = tuple(name for name in known if plain(name) == word)
-    return Found(same) if same else guess(wanted, known)
+        return Match(())
+    folded = normalize(text)
+    same = tuple(name for name in known if normalize(name) == folded)
+    return Match(same) if same else fuzzy_match(text, known)
 
 
-def find_file(wanted: str, names: Sequence[str], *, strict: bool) -> Found:
-    """The model file or other choice that is meant: folder and ending may be left out."""
-    if wanted in names:
-        return Found((wanted,))
-    if strict:
-        return Found(())
-    if len(wanted) > LONGEST:
-        return Found(())
-    for spelled, known in zip(_spellings(wanted), _by_spelling(tuple(names)), strict=True):
+def find_file(text: str, names: Sequence[str], *, strict: bool) -> Match:
+    """Match a model file or another choice: folder and extension may be omitted."""
+    if text in names:
+        return Match((text,))
+    if strict or len(text) > MAX_CHARACTERS:
+        return Match(())
+    for spelled, known in zip(_spellings(text), _by_spelling(tuple(names)), strict=True):
         if spelled and spelled in known:
-            return Found(known[spelled], guessed=True)
-    return guess(wanted, names, key=_stem)
+            return Match(known[spelled], fuzzy=True)
+    return fuzzy_match(text, names, stems=True)
 
 
 def _spellings(name: str) -> list[str]:
-    """A file's name in ever fewer letters: slashes, without folders, without ending, squeezed."""
-    shorter = [shorten(name) for shorten in (_slashes, _base, _stem, _squeezed)]
-    return [letters(text) for text in shorter for letters in (str, plain)]
+    """A file's name ever shorter: with slashes, without folders, without extension, letters only."""
+    shorter = [shorten(name) for shorten in (_slashes, _base, _stem, _letters_only)]
+    return [letters(text) for text in shorter for letters in (str, normalize)]
 
 
 @lru_cache(maxsize=16)
 def _by_spelling(names: tuple[str, ...]) -> list[dict[str, tuple[str, ...]]]:
-    """For each spelling of ``_spellings`` the names that have it: many names are looked up in one list."""
+    """For each of ``_spellings`` an index of the names that have it."""
     found: list[dict[str, list[str]]] = [{} for _ in range(8)]
     for name in names:
-        for spelled, known in zip(_spellings(name[:LONGEST]), found, strict=True):
+        for spelled, known in zip(_spellings(name[:MAX_CHARACTERS]), found, strict=True):
             known.setdefault(spelled, []).append(name)
     return [{key: tuple(same) for key, same in known.items()} for known in found]
 
 
-def find_input(wanted: str, names: Sequence[str], *, strict: bool) -> Found:
-    """The input of a node that is meant; other words for the same thing count."""
-    exact = find(wanted, names, strict=True)
+def find_input(text: str, names: Sequence[str], *, strict: bool) -> Match:
+    """Match an input of a node; synonyms match too."""
+    exact = find(text, names, strict=True)
     if exact.names or strict:
         return exact
-    bare = plain(wanted)
-    same = tuple(name for name in names if plain(name) == bare)
+    folded = normalize(text)
+    same = tuple(name for name in names if normalize(name) == folded)
     if same:
-        return Found(same)
-    word = bare.replace(" ", "_").replace("-", "_")
-    alike = {name for group in SAME_MEANING if word in group for name in group} | {word}
-    meant = tuple(name for name in names if plain(name) in alike)
-    return Found(meant, guessed=True) if meant else guess(wanted, names)
+        return Match(same)
+    word = folded.replace(" ", "_").replace("-", "_")
+    synonyms = {synonym for group in SYNONYMS if word in group for synonym in group} | {word}
+    found = tuple(name for name in names if normalize(name) in synonyms)
+    return Match(found, fuzzy=True) if found else fuzzy_match(text, names)
 
 
-def guess(wanted: str, names: Sequence[str], *, key: type[str] | object = str) -> Found:
-    """The one name that is clearly nearest, the several nearest, or none."""
-    ranked = _ranked(wanted, names, key)
+def fuzzy_match(text: str, names: Sequence[str], *, stems: bool = False) -> Match:
+    """The most similar name, several that are about as similar, or none.
+
+    ``stems``: compare file names without folder and extension.
+    """
+    ranked = _ranked(text, names, stems)
     if not ranked or ranked[0][1] < FUZZY_THRESHOLD:
-        return Found(())
+        return Match(())
     best = ranked[0][1]
     close = tuple(name for name, score in ranked if score > best - FUZZY_MARGIN)
-    return Found(close, guessed=True)
+    return Match(close, fuzzy=True)
 
 
-def nearest(wanted: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """Names worth suggesting, the nearest first."""
-    return [
-        name
-        for name, score in _ranked(wanted, list(names), str)[:most]
-        if score >= SUGGEST_THRESHOLD
-    ]
+def nearest(text: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """Names worth suggesting, the most similar first."""
+    ranked = _ranked(text, list(names), stems=False)
+    return [name for name, score in ranked[:most] if score >= SUGGEST_THRESHOLD]
 
 
-def _ranked(wanted: str, names: Sequence[str], key: object) -> list[tuple[str, float]]:
+def _ranked(text: str, names: Sequence[str], stems: bool) -> list[tuple[str, float]]:
     from rapidfuzz import fuzz, process
 
-    if len(wanted) > LONGEST:
+    if len(text) > MAX_CHARACTERS:
         return []
-    choices = _comparable(tuple(names), key is _stem)
-    query = _squeezed(_stem(wanted) if key is _stem else wanted)
+    choices = _comparable(tuple(names), stems)
+    query = _letters_only(_stem(text) if stems else text)
     if not query:
         return []
     rows = process.extract(
@@ -151,8 +153,8 @@ def _ranked(wanted: str, names: Sequence[str], key: object) -> list[tuple[str, f
 
 @lru_cache(maxsize=16)
 def _comparable(names: tuple[str, ...], stems: bool) -> list[str]:
-    short = [name[:LONGEST] for name in names]
-    return [_squeezed(_stem(name) if stems else name) for name in short]
+    short = [name[:MAX_CHARACTERS] for name in names]
+    return [_letters_only(_stem(name) if stems else name) for name in short]
 
 
 def _slashes(name: str) -> str:
@@ -168,7 +170,7 @@ OTHER_FILE = re.compile(r"\.(json|png|jpe?g|webp)$", re.IGNORECASE)
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a choice of this name is a model's file."""
+    """Whether a choice of this name is a model file."""
     return MODEL_FILE.search(name) is not None
 
 
@@ -176,7 +178,7 @@ def _stem(name: str) -> str:
     return OTHER_FILE.sub("", MODEL_FILE.sub("", _base(name)))
 
 
-def _squeezed(name: str) -> str:
-    """Letters and digits only; ``DPM++ 2M`` and ``dpmpp_2m`` become one, ``Euler a`` is ancestral."""
-    spelled = re.sub(r"\ba$", "ancestral", plain(name).replace("+", "p"))
+def _letters_only(name: str) -> str:
+    """Letters and digits only: ``DPM++ 2M`` and ``dpmpp_2m`` become equal, ``Euler a`` is ancestral."""
+    spelled = re.sub(r"\ba$", "ancestral", normalize(name).replace("+", "p"))
     return "".join(letter for letter in spelled if letter.isalnum())

@@ -1,7 +1,9 @@
-"""``{{POSITIVE_PROMPT}}`` and its like in a workflow file, filled with the call's arguments.
+"""Placeholders in workflow files, such as ``{{POSITIVE_PROMPT}}``, filled with the call's arguments.
 
-The placeholders of the hosts' template tool. A text that is nothing but a placeholder becomes the
-value itself, numbers as numbers; inside a longer text it becomes that text's part.
+The format is that of the hosts' template tool. A text that is only a placeholder becomes the value
+itself, so that numbers stay numbers; inside a longer text, the value is inserted as text. Which
+placeholder stands for which argument is a column of ``arguments.ARGUMENTS``; any other
+``{{NAME}}`` is filled from the key ``name`` of the call.
 """
 
 from __future__ import annotations
@@ -11,93 +13,89 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from comfyui_pipeline.arguments import ARGUMENTS
 from comfyui_pipeline.errors import PatchError
-from input_server.light_dataclasses import dataclass
+from input_server.light_dataclasses import dataclass, field
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}")
-ARGUMENTS: Mapping[str, str] = MappingProxyType(
-    {
-        "POSITIVE_PROMPT": "prompt",
-        "PROMPT_INPUT": "prompt",
-        "USER_PROMPT": "prompt",
-        "PROMPT": "prompt",
-        "NEGATIVE_PROMPT": "negative_prompt",
-        "MODEL": "checkpoint",
-        "CHECKPOINT": "checkpoint",
-        "VAE": "vae",
-        "WIDTH": "width",
-        "HEIGHT": "height",
-        "STEPS": "steps",
-        "CFG": "cfg",
-        "SAMPLER": "sampler",
-        "SCHEDULER": "scheduler",
-        "SEED": "seed",
-        "DENOISE": "denoise",
-        "BATCH_SIZE": "batch_size",
-        "IMAGE": "image",
-        "MASK": "mask",
-        "STRENGTH": "strength",
-        "LORAS": "loras",
+ARGUMENT_OF: Mapping[str, str] = MappingProxyType(
+    {placeholder: row.name for row in ARGUMENTS for placeholder in row.placeholders}
+)
+OPTIONAL = frozenset(
+    {"QUALITY_TAGS"}  # the hosts' template tool fills it from its own settings
+    | {
+        placeholder
+        for row in ARGUMENTS
+        if row.optional_placeholder
+        for placeholder in row.placeholders
     }
 )
+"""Placeholders that are empty when the call does not give their argument."""
 MAX_FILLED = 32 * 2**20
-"""Characters of all filled texts: a placeholder that is repeated multiplies what is put into it."""
-TOLD = 20
-MAY_BE_EMPTY = frozenset({"QUALITY_TAGS", "LORAS", "NEGATIVE_PROMPT"})
+"""Characters of all filled texts: a repeated placeholder multiplies what it is filled with."""
+MAX_LISTED = 20
+MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The nodes with every placeholder filled, and the arguments that went into them."""
+    """The nodes with every placeholder filled, and the names of the arguments that were used."""
 
     nodes: Mapping[str, Mapping[str, Any]]
     used: frozenset[str]
 
 
 def fill(nodes: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> Filled:
-    """Fill the placeholders of a prompt. ``given``: the call's arguments by name, also unknown ones.
+    """Fill the placeholders of a prompt. ``given``: all values of the call by key, ours or not.
 
-    Raises PatchError naming every placeholder that nothing was given for.
+    Raises PatchError that names every placeholder without a value.
     """
-    used: set[str] = set()
-    missing: dict[str, str] = {}
-    length = 0
+    filling = _Filling(given)
+    filled = {
+        node_id: {**node, "inputs": {k: filling.value(v) for k, v in node["inputs"].items()}}
+        for node_id, node in nodes.items()
+    }
+    if filling.missing:
+        needed = ", ".join(
+            f'"{argument[:MAX_SHOWN]}" (for {{{{{name[:MAX_SHOWN]}}}}})'
+            for name, argument in list(filling.missing.items())[:MAX_LISTED]
+        )
+        raise PatchError(f"This workflow is a template and needs {needed}.", "Add it to the call.")
+    return Filled(filled, frozenset(filling.used))
 
-    def value_of(name: str) -> Any:
-        argument = ARGUMENTS.get(name.upper(), name.lower())
-        if argument in given:
-            used.add(argument)
-            value = given[argument]
+
+@dataclass(slots=True)
+class _Filling:
+    """The state of filling one prompt; ``missing``: placeholder -> the argument that it needs."""
+
+    given: Mapping[str, Any]
+    used: set[str] = field(default_factory=set)
+    missing: dict[str, str] = field(default_factory=dict)
+    length: int = 0
+
+    def value(self, value: Any) -> Any:
+        """An input's value with its placeholders filled."""
+        if not isinstance(value, str) or "{{" not in value:
+            return value
+        only = PLACEHOLDER.fullmatch(value.strip())
+        return self._argument(only.group(1)) if only else PLACEHOLDER.sub(self._text, value)
+
+    def _argument(self, name: str) -> Any:
+        argument = ARGUMENT_OF.get(name, name.lower())
+        if argument in self.given:
+            self.used.add(argument)
+            value = self.given[argument]
             return ", ".join(value) if isinstance(value, tuple) else value
-        if name.upper() not in MAY_BE_EMPTY:
-            missing[name] = argument
+        if name not in OPTIONAL:
+            self.missing[name] = argument
         return ""
 
-    def put(match: re.Match[str]) -> str:
-        nonlocal length
-        text = str(value_of(match.group(1)))
-        length += len(text)
-        if length > MAX_FILLED:
+    def _text(self, match: re.Match[str]) -> str:
+        text = str(self._argument(match.group(1)))
+        self.length += len(text)
+        if self.length > MAX_FILLED:
             raise PatchError(
-                f"The texts of this template would have more than {MAX_FILLED} characters.",
+                f"The texts of this template would exceed {MAX_FILLED} characters.",
                 "Give a shorter text.",
             )
         return text
-
-    def filled(value: Any) -> Any:
-        if not isinstance(value, str) or "{{" not in value:
-            return value
-        whole = PLACEHOLDER.fullmatch(value.strip())
-        if whole:
-            return value_of(whole.group(1))
-        return PLACEHOLDER.sub(put, value)
-
-    made = {
-        node_id: {**node, "inputs": {name: filled(v) for name, v in node["inputs"].items()}}
-        for node_id, node in nodes.items()
-    }
-    if missing:
-        some = list(missing.items())[:TOLD]
-        told = ", ".join(f'"{argument[:80]}" (for {{{{{name[:80]}}}}})' for name, argument in some)
-        raise PatchError(f"This workflow is a template and needs {told}.", "Add it to the call.")
-    return Filled(made, frozenset(used))

@@ -1,7 +1,8 @@
-"""What the parts of a workflow do, read from its links, its inputs' names and their types.
+"""Which inputs of a workflow play which role, read from its links, input names and types.
 
-The positive text is what feeds a sampler's ``positive`` input, wherever it comes from; a model is
-what a node that takes no model gives. No node class is known by name.
+The positive prompt is the text that feeds a sampler's ``positive`` input, whatever its node is
+called; a model loader is a node that outputs a model and takes none. No node type is known by name.
+``ROLES`` is the table of roles; rows of ``arguments.ARGUMENTS`` refer to its keys.
 """
 
 from __future__ import annotations
@@ -9,341 +10,124 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
+from comfyui_pipeline.arguments import BY_NAME, Argument
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, InputSpec, Node, Target, is_link
 
 CONDITIONING = "CONDITIONING"
-TITLE_OF_ROLE = {"positive": "positive prompt", "negative": "negative prompt"}
-NAMES_OF_ROLE = {
+TITLE_OF_SIDE = {"positive": "positive prompt", "negative": "negative prompt"}
+INPUT_NAMES_OF_SIDE = {
     "positive": ("prompt", "positive", "positive_prompt", "text", "caption", "description"),
     "negative": ("negative_prompt", "negative", "negative_text"),
 }
 SAMPLING = frozenset({"GUIDER", "SAMPLER", "SIGMAS", "NOISE"})
-"""Types that only lead into a sampler: what gives them is a part of it."""
+"""Types that only a sampler takes: the settings of the nodes that output them are the sampler's."""
 
 
-def texts(graph: Graph, role: str) -> list[Target]:
-    """The text inputs behind ``role`` (``positive`` or ``negative``): by links, title, then name.
+def find_targets(graph: Graph, argument: str) -> list[Target]:
+    """The inputs that a shortcut argument changes; none if the workflow has no such role."""
+    row = BY_NAME[argument]
+    return ROLES[row.role](graph, row)
 
-    A text that feeds both roles (a zeroed-out negative, for one) is the positive one.
+
+# -- prompt texts ----------------------------------------------------------------------------------
+
+
+def texts(graph: Graph, side: str) -> list[Target]:
+    """The text inputs of the ``positive`` or ``negative`` side: by links, else title, else input name.
+
+    A text that feeds both sides (through ConditioningZeroOut, for example) is a positive one.
     """
     positive = _texts_by_links(graph, "positive")
-    if role == "positive":
-        return positive or _texts_by_title(graph, role) or _texts_by_name(graph, role)
+    if side == "positive":
+        return positive or _texts_by_title(graph, side) or _texts_by_input_name(graph, side)
     taken = {(t.node.id, t.name) for t in positive}
     negative = _texts_by_links(graph, "negative")
     if negative or positive:
         return [t for t in negative if (t.node.id, t.name) not in taken]
-    return _texts_by_title(graph, role) or _texts_by_name(graph, role)
+    return _texts_by_title(graph, side) or _texts_by_input_name(graph, side)
 
 
-def seeds(graph: Graph) -> list[Target]:
-    """Every whole number that is a seed by its name, at its true source.
-
-    ``control_after_generate`` makes none: plain numbers have it too (a width, for one).
-    """
-    found = []
-    for node in graph.nodes.values():
-        for spec in node.specs.values():
-            named = spec.name.rpartition(".")[2].lower().endswith("seed")
-            if spec.type == "INT" and named and spec.name in node.inputs:
-                found.append(graph.source(Target(node, spec.name), ("INT",)))
-    return _once(found)
-
-
-def pictures(graph: Graph) -> list[Target]:
-    """File inputs of nodes that give a picture on; when there is none, of nodes that give a mask."""
-    files = _files(graph, "image_upload")
-    given = [target for target in files if "IMAGE" in target.node.outputs]
-    return [t for t in given if not _only_its_mask(graph, t.node)] or given or files
-
-
-def masks(graph: Graph) -> list[Target]:
-    """File inputs of nodes that are there for a mask: they give nothing else, or nothing else is used.
-
-    Where there are none, the pictures whose own mask is used beside them.
-    """
-    files = _files(graph, "image_upload")
-    apart = [t for t in files if "IMAGE" not in t.node.outputs and "MASK" in t.node.outputs]
-    alone = [t for t in files if _only_its_mask(graph, t.node)]
-    return apart or alone or [t for t in files if mask_in_alpha(graph, t)]
-
-
-def mask_in_alpha(graph: Graph, target: Target) -> bool:
-    """Whether a file gives both a picture and a mask, so that the mask has to be a part of it."""
-    return {"IMAGE", "MASK"} <= _used_outputs(graph, target.node)
-
-
-def sizes(graph: Graph) -> list[Node]:
-    """Nodes with both ``width`` and ``height`` as whole numbers; makers of a latent come first."""
-    both = [
-        node
-        for node in graph.nodes.values()
-        if all((s := node.specs.get(name)) and s.type == "INT" for name in ("width", "height"))
-        and not node.inputs.keys().isdisjoint({"width", "height"})
-    ]
-    latent = [node for node in both if "LATENT" in node.outputs]
-    return latent or both
-
-
-def filename_prefixes(graph: Graph) -> list[Target]:
-    """The file-name prefixes of the nodes that save."""
-    return [
-        Target(node, "filename_prefix")
-        for node in graph.nodes.values()
-        if node.is_output_node and "filename_prefix" in node.specs
-    ]
-
-
-def samplers(graph: Graph) -> list[Node]:
-    """The nodes that end a path of conditioning, or of a guider, in a picture to be."""
-    return [node for node in graph.nodes.values() if _samples(node)]
-
-
-def _samples(node: Node) -> bool:
-    linked = {spec.type for spec in node.specs.values() if is_link(node.inputs.get(spec.name))}
-    if CONDITIONING in node.outputs or not node.outputs or "GUIDER" in node.outputs:
-        return False
-    return "GUIDER" in linked or (CONDITIONING in linked and "MODEL" in linked)
-
-
-def sampling_inputs(graph: Graph, name: str, kinds: tuple[str, ...]) -> list[Target]:
-    """Inputs of this name at the samplers and at what only leads into them."""
-    found: dict[str, Node] = {}
-    waiting = samplers(graph)
-    while waiting:
-        node = waiting.pop()
-        if node.id in found:
-            continue
-        found[node.id] = node
-        for spec in node.specs.values():
-            linked = graph.link(node.inputs.get(spec.name))
-            if spec.type in SAMPLING and linked is not None:
-                waiting.append(linked[0])
-    in_order = [node for node in graph.nodes.values() if node.id in found]
-    return _named(graph, in_order, name, kinds) or _named(graph, graph.nodes.values(), name, kinds)
-
-
-def models(graph: Graph) -> list[Target]:
-    """Where the diffusion models come from: the file choices of nodes that give a model and take none."""
-    return [target for node in _givers(graph, "MODEL") for target in _file_choice(node)]
-
-
-def vaes(graph: Graph) -> list[Target]:
-    """The file choices of nodes that give only a VAE."""
-    alone = [node for node in _givers(graph, "VAE") if "MODEL" not in node.outputs]
-    return [target for node in alone for target in _file_choice(node)]
-
-
-def lora_loaders(graph: Graph) -> list[Target]:
-    """The LoRA choices of nodes that take a model and give it on."""
-    return [
-        Target(node, spec.name)
-        for node in graph.nodes.values()
-        for spec in node.specs.values()
-        if is_lora_choice(node, spec)
-    ]
-
-
-def is_lora_choice(node: Node, spec: InputSpec) -> bool:
-    """Whether this input chooses the LoRA that its node lays over a model."""
-    return (
-        spec.type == "COMBO"
-        and "lora" in spec.name.lower()
-        and "MODEL" in node.outputs
-        and any(other.type == "MODEL" for other in node.specs.values())
-    )
-
-
-def control_strengths(graph: Graph) -> list[Target]:
-    """How strongly a ControlNet or the like acts: ``strength`` where one comes in."""
-    nodes = [
-        node
-        for node in graph.nodes.values()
-        if any("CONTROL_NET" in spec.type for spec in node.specs.values())
-    ]
-    return _named(graph, nodes, "strength", ("FLOAT",))
-
-
-def find_targets(graph: Graph, argument: str) -> list[Target]:
-    """The inputs that a short argument changes; none where the workflow has no such role."""
-    return FINDERS[argument](graph)
-
-
-def _sides(name: str) -> Callable[[Graph], list[Target]]:
-    def found(graph: Graph) -> list[Target]:
-        return _once(graph.source(Target(node, name), ("INT",)) for node in sizes(graph))
-
-    return found
-
-
-def _sampling(name: str, *kinds: str) -> Callable[[Graph], list[Target]]:
-    return lambda graph: sampling_inputs(graph, name, kinds)
-
-
-def _batch(graph: Graph) -> list[Target]:
-    nodes = [node for node in graph.nodes.values() if "batch_size" in node.specs]
-    latent = [node for node in nodes if "LATENT" in node.outputs]
-    return _named(graph, latent or nodes, "batch_size", ("INT",))
-
-
-def _cfg(graph: Graph) -> list[Target]:
-    found = sampling_inputs(graph, "cfg", ("FLOAT",))
-    return found or _named(graph, graph.nodes.values(), "guidance", ("FLOAT",))
-
-
-FINDERS: Mapping[str, Callable[[Graph], list[Target]]] = MappingProxyType(
-    {
-        "prompt": lambda graph: texts(graph, "positive"),
-        "negative_prompt": lambda graph: texts(graph, "negative"),
-        "seed": seeds,
-        "steps": _sampling("steps", "INT"),
-        "cfg": _cfg,
-        "sampler": _sampling("sampler_name", "COMBO"),
-        "scheduler": _sampling("scheduler", "COMBO"),
-        "denoise": _sampling("denoise", "FLOAT"),
-        "width": _sides("width"),
-        "height": _sides("height"),
-        "batch_size": _batch,
-        "checkpoint": models,
-        "vae": vaes,
-        "loras": lora_loaders,
-        "image": pictures,
-        "mask": masks,
-        "strength": control_strengths,
-    }
-)
-"""Short arguments, in the order in which they are told."""
-
-
-# -- helpers ---------------------------------------------------------------------------------------
-
-
-def _named(graph: Graph, nodes: Iterable[Node], name: str, kinds: tuple[str, ...]) -> list[Target]:
-    targets = [
-        Target(node, name)
-        for node in nodes
-        if name in node.inputs and (spec := node.specs.get(name)) and spec.type in kinds
-    ]
-    return _once(graph.source(target, kinds) for target in targets)
-
-
-def _files(graph: Graph, flag: str) -> list[Target]:
-    return [
-        Target(node, spec.name)
-        for node in graph.nodes.values()
-        for spec in node.specs.values()
-        if spec.takes_file and spec.options.get(flag) and not is_link(node.inputs.get(spec.name))
-    ]
-
-
-def _only_its_mask(graph: Graph, node: Node) -> bool:
-    return _used_outputs(graph, node) == {"MASK"}
-
-
-def _used_outputs(graph: Graph, node: Node) -> set[str]:
-    """The types of the outputs that other nodes take."""
-    used = graph.used_outputs(node)
-    return {node.outputs[slot] for slot in used if 0 <= slot < len(node.outputs)}
-
-
-def _givers(graph: Graph, kind: str) -> list[Node]:
-    return [
-        node
-        for node in graph.nodes.values()
-        if kind in node.outputs and all(spec.type != kind for spec in node.specs.values())
-    ]
-
-
-def _file_choice(node: Node) -> list[Target]:
-    """The input that chooses the file: its name ends in ``_name``, or it is the first choice."""
-    choices = [s.name for s in node.specs.values() if s.type == "COMBO" and s.name in node.inputs]
-    files = [name for name in choices if name.endswith("_name")] or choices[:1]
-    return [Target(node, name) for name in files[:1]]
-
-
-def _texts_by_links(graph: Graph, role: str) -> list[Target]:
+def _texts_by_links(graph: Graph, side: str) -> list[Target]:
     found: list[Target | None] = []
-    known: set[tuple[str, int]] = set()
+    followed: set[tuple[str, int]] = set()
     for node in graph.nodes.values():
-        for name in _entrances(node, role):
-            found += [graph.source(t, ("STRING",)) for t in _behind(graph, node, name, role, known)]
-    return _once(found)
+        for name in _conditioning_inputs(node, side):
+            encoders = _text_encoders(graph, node, name, side, followed)
+            found += [graph.source(t, ("STRING",)) for t in encoders]
+    return _unique(found)
 
 
-def _entrances(node: Node, role: str) -> Iterator[str]:
-    """Inputs where conditioning of this role ends: at samplers, and at guiders that know only one."""
+def _conditioning_inputs(node: Node, side: str) -> Iterator[str]:
+    """The inputs where a chain of conditioning ends: at samplers, and at guiders with one side only."""
     ends_here = CONDITIONING not in node.outputs
-    if role in node.inputs and ends_here:
-        yield role
-    elif role == "positive" and ends_here and "negative" not in node.inputs:
+    if side in node.inputs and ends_here:
+        yield side
+    elif side == "positive" and ends_here and "negative" not in node.inputs:
         for spec in node.specs.values():
             if spec.type == CONDITIONING and spec.name in node.inputs:
                 yield spec.name
-    elif ends_here and role not in node.inputs:
+    elif ends_here and side not in node.inputs:
         for spec in node.specs.values():
-            if (
-                spec.type == CONDITIONING
-                and spec.name.startswith(role)
-                and spec.name in node.inputs
-            ):
+            given = spec.name in node.inputs
+            if spec.type == CONDITIONING and spec.name.startswith(side) and given:
                 yield spec.name
 
 
-def _behind(
-    graph: Graph, node: Node, name: str, role: str, known: set[tuple[str, int]]
+def _text_encoders(
+    graph: Graph, node: Node, name: str, side: str, followed: set[tuple[str, int]]
 ) -> Iterator[Target]:
-    """Follow one conditioning input up to the nodes that make it out of text.
+    """Follow a conditioning input up to the text inputs of the nodes that encode it.
 
-    ``known``: the outputs that were followed before, from here or from another sampler.
+    ``followed``: the outputs that were followed before, from here or from another sampler.
     """
     seen: set[str] = set()
     waiting = [(node, name)]
     while waiting:
         below, entrance = waiting.pop()
         linked = graph.link(below.inputs.get(entrance))
-        if linked is None or linked[0].id in seen or (linked[0].id, linked[1]) in known:
+        if linked is None or linked[0].id in seen or (linked[0].id, linked[1]) in followed:
             continue
         above, slot = linked
         seen.add(above.id)
-        known.add((above.id, slot))
+        followed.add((above.id, slot))
         conditions = [
             spec.name
             for spec in above.specs.values()
             if spec.type in (CONDITIONING, *WILDCARDS) and is_link(above.inputs.get(spec.name))
         ]
         same = above.output_names[slot] if 0 <= slot < len(above.output_names) else ""
-        chosen = [n for n in (same, role) if n in conditions][:1] or conditions
+        chosen = [n for n in (same, side) if n in conditions][:1] or conditions
         if chosen:
             waiting += [(above, condition) for condition in reversed(chosen)]
         else:
-            yield from _text_inputs(above, role)
+            yield from _text_inputs(above, side)
 
 
-ENCODED = ("text", "prompt", "clip", "t5", "bert", "llama")
-"""An encoder with several texts takes the same one for each of its models; others tell apart."""
+ENCODER_INPUTS = ("text", "prompt", "clip", "t5", "bert", "llama")
+"""Parts of the input names of an encoder that takes the same text once for each of its models."""
 
 
-def _text_inputs(node: Node, role: str) -> list[Target]:
+def _text_inputs(node: Node, side: str) -> list[Target]:
     strings = [s for s in node.specs.values() if s.type == "STRING" and s.name in node.inputs]
     if len(strings) > 1:
-        other = "negative" if role == "positive" else "positive"
+        other = "negative" if side == "positive" else "positive"
         strings = [s for s in strings if not s.name.startswith(other)] or strings
     long = [s for s in strings if s.options.get("multiline") or is_link(node.inputs[s.name])]
     names = [spec.name for spec in long or strings]
-    if not all(any(word in name for word in ENCODED) for name in names):
+    if not all(any(word in name for word in ENCODER_INPUTS) for name in names):
         names = names[:1]
     return [Target(node, name) for name in names]
 
 
-def _texts_by_title(graph: Graph, role: str) -> list[Target]:
-    title = TITLE_OF_ROLE[role]
+def _texts_by_title(graph: Graph, side: str) -> list[Target]:
+    title = TITLE_OF_SIDE[side]
     named = [node for node in graph.nodes.values() if node.title.strip().lower() == title]
-    return [Target(n, t.name) for n in named for t in _text_inputs(n, role)]
+    return [Target(n, t.name) for n in named for t in _text_inputs(n, side)]
 
 
-def _texts_by_name(graph: Graph, role: str) -> list[Target]:
-    """Where nothing samples (services that draw by themselves): long texts of a telling name."""
-    for name in NAMES_OF_ROLE[role]:
+def _texts_by_input_name(graph: Graph, side: str) -> list[Target]:
+    """For workflows without a sampler (partner services): multiline texts with a prompt's name."""
+    for name in INPUT_NAMES_OF_SIDE[side]:
         nodes = [
             node
             for node in graph.nodes.values()
@@ -354,9 +138,253 @@ def _texts_by_name(graph: Graph, role: str) -> list[Target]:
     return []
 
 
-def _once(targets: Iterable[Target | None]) -> list[Target]:
+# -- sampling --------------------------------------------------------------------------------------
+
+
+def seeds(graph: Graph) -> list[Target]:
+    """Every integer whose name ends in ``seed``, at the source of its value.
+
+    ``control_after_generate`` is no criterion: ordinary numbers (a width) have it too.
+    """
+    found = []
+    for node in graph.nodes.values():
+        for spec in node.specs.values():
+            named = spec.name.rpartition(".")[2].lower().endswith("seed")
+            if spec.type == "INT" and named and spec.name in node.inputs:
+                found.append(graph.source(Target(node, spec.name), ("INT",)))
+    return _unique(found)
+
+
+def samplers(graph: Graph) -> list[Node]:
+    """The nodes where conditioning and a model, or a guider, end."""
+    return [node for node in graph.nodes.values() if _is_sampler(node)]
+
+
+def _is_sampler(node: Node) -> bool:
+    linked = {spec.type for spec in node.specs.values() if is_link(node.inputs.get(spec.name))}
+    if CONDITIONING in node.outputs or not node.outputs or "GUIDER" in node.outputs:
+        return False
+    return "GUIDER" in linked or (CONDITIONING in linked and "MODEL" in linked)
+
+
+def sampling_inputs(graph: Graph, name: str, types: tuple[str, ...]) -> list[Target]:
+    """Inputs of this name at samplers and at the nodes that only feed them, else at any node."""
+    found: set[str] = set()
+    waiting = samplers(graph)
+    while waiting:
+        node = waiting.pop()
+        if node.id in found:
+            continue
+        found.add(node.id)
+        for spec in node.specs.values():
+            linked = graph.link(node.inputs.get(spec.name))
+            if spec.type in SAMPLING and linked is not None:
+                waiting.append(linked[0])
+    in_order = [node for node in graph.nodes.values() if node.id in found]
+    return _named(graph, in_order, name, types) or _named(graph, graph.nodes.values(), name, types)
+
+
+def _sampler_input(graph: Graph, argument: Argument) -> list[Target]:
+    for name in argument.input_names:
+        if found := sampling_inputs(graph, name, argument.input_types):
+            return found
+    return []
+
+
+def _cfg(graph: Graph) -> list[Target]:
+    found = sampling_inputs(graph, "cfg", ("FLOAT",))
+    return found or _named(graph, graph.nodes.values(), "guidance", ("FLOAT",))
+
+
+def _any_input(graph: Graph, argument: Argument) -> list[Target]:
+    for name in argument.input_names:
+        if found := _named(graph, graph.nodes.values(), name, argument.input_types):
+            return found
+    return []
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+
+
+def _sized_nodes(graph: Graph) -> list[Node]:
+    """Nodes with integers ``width`` and ``height``: those that output a latent, else all."""
+    both = [
+        node
+        for node in graph.nodes.values()
+        if all((s := node.specs.get(name)) and s.type == "INT" for name in ("width", "height"))
+        and not node.inputs.keys().isdisjoint({"width", "height"})
+    ]
+    return _latent_first(both)
+
+
+def _size(graph: Graph, argument: Argument) -> list[Target]:
+    (name,) = argument.input_names
+    return _unique(graph.source(Target(node, name), ("INT",)) for node in _sized_nodes(graph))
+
+
+def _batch_size(graph: Graph) -> list[Target]:
+    nodes = [node for node in graph.nodes.values() if "batch_size" in node.specs]
+    return _named(graph, _latent_first(nodes), "batch_size", ("INT",))
+
+
+def _latent_first(nodes: list[Node]) -> list[Node]:
+    return [node for node in nodes if "LATENT" in node.outputs] or nodes
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+def models(graph: Graph) -> list[Target]:
+    """The file inputs of diffusion model loaders: nodes that output a model and take none."""
+    return [target for node in loaders(graph, "MODEL") for target in _file_choice(node)]
+
+
+def vaes(graph: Graph) -> list[Target]:
+    """The file inputs of nodes that load a VAE without a model."""
+    nodes = [node for node in loaders(graph, "VAE") if "MODEL" not in node.outputs]
+    return [target for node in nodes for target in _file_choice(node)]
+
+
+def lora_loaders(graph: Graph) -> list[Target]:
+    """The LoRA inputs of nodes that take a model and output it."""
+    return [
+        Target(node, spec.name)
+        for node in graph.nodes.values()
+        for spec in node.specs.values()
+        if is_lora_choice(node, spec)
+    ]
+
+
+def is_lora_choice(node: Node, spec: InputSpec) -> bool:
+    """Whether this input chooses the LoRA that its node applies to a model."""
+    return (
+        spec.type == "COMBO"
+        and "lora" in spec.name.lower()
+        and "MODEL" in node.outputs
+        and any(other.type == "MODEL" for other in node.specs.values())
+    )
+
+
+def control_strengths(graph: Graph) -> list[Target]:
+    """``strength`` of the nodes that take a ControlNet."""
+    nodes = [
+        node
+        for node in graph.nodes.values()
+        if any("CONTROL_NET" in spec.type for spec in node.specs.values())
+    ]
+    return _named(graph, nodes, "strength", ("FLOAT",))
+
+
+def loaders(graph: Graph, type_: str) -> list[Node]:
+    """Nodes that output this type and take none of it."""
+    return [
+        node
+        for node in graph.nodes.values()
+        if type_ in node.outputs and all(spec.type != type_ for spec in node.specs.values())
+    ]
+
+
+def _file_choice(node: Node) -> list[Target]:
+    """The input that chooses the file: its name ends in ``_name``, or it is the first choice."""
+    choices = [s.name for s in node.specs.values() if s.type == "COMBO" and s.name in node.inputs]
+    files = [name for name in choices if name.endswith("_name")] or choices[:1]
+    return [Target(node, name) for name in files[:1]]
+
+
+# -- images, masks, file names ---------------------------------------------------------------------
+
+
+def images(graph: Graph) -> list[Target]:
+    """The file inputs of nodes that load an image whose colours are used; else of any image loader."""
+    files = _image_files(graph)
+    loaded = [target for target in files if "IMAGE" in target.node.outputs]
+    return [t for t in loaded if not _only_mask_used(graph, t.node)] or loaded or files
+
+
+def masks(graph: Graph) -> list[Target]:
+    """The file inputs of nodes that output only a mask, or of which only the mask is used.
+
+    If there are none: the images whose image and alpha mask are both used.
+    """
+    files = _image_files(graph)
+    mask_only = [t for t in files if "IMAGE" not in t.node.outputs and "MASK" in t.node.outputs]
+    mask_used = [t for t in files if _only_mask_used(graph, t.node)]
+    return mask_only or mask_used or [t for t in files if mask_in_alpha(graph, t)]
+
+
+def mask_in_alpha(graph: Graph, target: Target) -> bool:
+    """Whether image and mask of one file are both used, so that the mask must be its alpha channel."""
+    return {"IMAGE", "MASK"} <= _used_outputs(graph, target.node)
+
+
+def filename_prefixes(graph: Graph) -> list[Target]:
+    """The file name prefixes of the output nodes."""
+    return [
+        Target(node, "filename_prefix")
+        for node in graph.nodes.values()
+        if node.is_output_node and "filename_prefix" in node.specs
+    ]
+
+
+def _image_files(graph: Graph) -> list[Target]:
+    return [
+        Target(node, spec.name)
+        for node in graph.nodes.values()
+        for spec in node.specs.values()
+        if spec.takes_file
+        and spec.options.get("image_upload")
+        and not is_link(node.inputs.get(spec.name))
+    ]
+
+
+def _only_mask_used(graph: Graph, node: Node) -> bool:
+    return _used_outputs(graph, node) == {"MASK"}
+
+
+def _used_outputs(graph: Graph, node: Node) -> set[str]:
+    """The types of the outputs that other nodes are linked to."""
+    used = graph.used_outputs(node)
+    return {node.outputs[slot] for slot in used if 0 <= slot < len(node.outputs)}
+
+
+# -- helpers ---------------------------------------------------------------------------------------
+
+
+def _named(graph: Graph, nodes: Iterable[Node], name: str, types: tuple[str, ...]) -> list[Target]:
+    targets = [
+        Target(node, name)
+        for node in nodes
+        if name in node.inputs and (spec := node.specs.get(name)) and spec.type in types
+    ]
+    return _unique(graph.source(target, types) for target in targets)
+
+
+def _unique(targets: Iterable[Target | None]) -> list[Target]:
     seen: dict[tuple[str, str], Target] = {}
     for target in targets:
         if target is not None:
             seen.setdefault((target.node.id, target.name), target)
     return list(seen.values())
+
+
+# -- the table of roles ----------------------------------------------------------------------------
+
+ROLES: Mapping[str, Callable[[Graph, Argument], list[Target]]] = MappingProxyType(
+    {
+        "positive_text": lambda graph, _: texts(graph, "positive"),
+        "negative_text": lambda graph, _: texts(graph, "negative"),
+        "seed": lambda graph, _: seeds(graph),
+        "sampler_input": _sampler_input,  # input_names at samplers and what feeds them
+        "any_input": _any_input,  # input_names at any node
+        "cfg": lambda graph, _: _cfg(graph),
+        "size": _size,
+        "batch_size": lambda graph, _: _batch_size(graph),
+        "model": lambda graph, _: models(graph),
+        "vae": lambda graph, _: vaes(graph),
+        "lora": lambda graph, _: lora_loaders(graph),
+        "image": lambda graph, _: images(graph),
+        "mask": lambda graph, _: masks(graph),
+        "control_strength": lambda graph, _: control_strengths(graph),
+    }
+)
+"""Role -> the function that finds its inputs in a workflow for one argument."""

@@ -1,8 +1,9 @@
 """Parameters that a workflow's author names in node titles: ``$prompt.text!``, ``$~image``.
 
-``$`` begins one; ``~`` makes it a file; then its name; ``.input`` says which input of the node it
-sets (otherwise the one of that name, the file input, or the only editable one); ``!`` makes it
-required. A title may hold several, with spaces or commas between, and other words beside them.
+``$`` begins a parameter, ``~`` after it marks a file, then comes its name. ``.input`` names the
+input of the node that it sets; without it, that is the input of the same name, the file input, or
+the only one that holds a value. ``!`` at the end makes it required. A title may contain several
+parameters, separated by spaces or commas, and other words.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ FORM = re.compile(r"(?<![\w$])\$(~?)([^\W\d]\w*)(?:\.(\w+(?:\.\w+)*))?(!?)")
 
 
 @dataclass(frozen=True, slots=True)
-class TitleParam:
-    """One named parameter and every input that it sets."""
+class TitleParameter:
+    """One parameter and every input that it sets."""
 
     name: str
     targets: tuple[Target, ...]
@@ -27,36 +28,36 @@ class TitleParam:
     required: bool
 
 
-def find(graph: Graph) -> Mapping[str, TitleParam]:
+def find(graph: Graph) -> Mapping[str, TitleParameter]:
     """The parameters of a workflow by name. Raises PatchError for one that names no input."""
     marks: dict[str, set[str]] = {}
     targets: dict[str, dict[tuple[str, str], Target]] = {}
     for node in graph.nodes.values():
-        for found in dict.fromkeys(FORM.findall(node.title)) if "$" in node.title else ():
-            file, name, wanted, required = found
+        for match in dict.fromkeys(FORM.findall(node.title)) if "$" in node.title else ():
+            file, name, input_name, required = match
             marks.setdefault(name, set()).update((file, required))
-            target = Target(node, _input(node, name, wanted, bool(file)))
+            target = Target(node, _input(node, name, input_name, bool(file)))
             targets.setdefault(name, {})[node.id, target.name] = target
     return {
-        name: TitleParam(name, tuple(found.values()), "~" in marks[name], "!" in marks[name])
+        name: TitleParameter(name, tuple(found.values()), "~" in marks[name], "!" in marks[name])
         for name, found in targets.items()
     }
 
 
-def _input(node: Node, name: str, wanted: str, file: bool) -> str:
+def _input(node: Node, name: str, input_name: str, file: bool) -> str:
     known = [*node.specs, *(given for given in node.inputs if given not in node.specs)]
-    if wanted:
-        if wanted in known:
-            return wanted
-        raise _unclear(node, name, f"has no input {wanted!r}", known)
+    if input_name:
+        if input_name in known:
+            return input_name
+        raise _unclear(node, name, f"has no input {input_name!r}", known)
     files = [spec.name for spec in node.specs.values() if spec.takes_file]
     if file and len(files) == 1:
         return files[0]
     if name in known:
         return name
-    plain = [given for given, value in node.inputs.items() if not is_link(value)]
-    if len(plain) == 1:
-        return plain[0]
+    values = [given for given, value in node.inputs.items() if not is_link(value)]
+    if len(values) == 1:
+        return values[0]
     raise _unclear(node, name, "leaves open which input is meant", known)
 
 

@@ -1,4 +1,4 @@
-"""A value as the caller wrote it -> one that the input's type takes. All of them may be strings."""
+"""Coercion of the caller's values, which may all be strings, to the types of their inputs."""
 
 from __future__ import annotations
 
@@ -7,50 +7,51 @@ from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import numbers
+from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
 from input_server.light_dataclasses import dataclass
 from input_server.text_values import parse_boolean
 
-LISTED = 12
-SHOWN = 80
+MAX_LISTED = 12
+MAX_SHOWN = 80
 """Characters of a value in an error."""
 MAX_DIGITS = 40
-"""Digits of a whole number as text; seeds have twenty."""
+"""Digits of an integer written as text; seeds have twenty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A value that fits, and what had to be guessed or changed for that (None: nothing)."""
+class Coerced:
+    """A value that its input takes. ``note``: the fuzzy match or rounding that it rests on, if any."""
 
     value: Any
     note: str | None = None
 
 
-def fit(graph: Graph, target: Target, value: Any, *, strict: bool = False) -> Fitted:
-    """The value that ``target`` takes. Raises PatchError naming node, input, value and what is right.
+def coerce(graph: Graph, target: Target, value: Any, *, strict: bool = False) -> Coerced:
+    """Convert ``value`` to what ``target`` takes. ``strict``: without fuzzy matching and rounding.
 
-    ``strict``: nothing is guessed or rounded.
+    Raises PatchError that names node, input, value and what is allowed.
     """
     if is_link(value):
-        return Fitted(_fit_link(graph, target, value))
+        return Coerced(_coerce_link(graph, target, value))
     spec = target.spec
     if spec is None:
-        return Fitted(value)
+        return Coerced(value)
     if isinstance(value, (list, dict)) or value is None:
         raise _wrong(target, value, f"of type {spec.type}")
-    reader = READERS.get(spec.type)
-    if reader is None:
+    coercer = COERCERS.get(spec.type)
+    if coercer is None:
         if spec.type.isupper() and spec.name not in target.node.inputs:
             raise _wrong(target, value, f"a link to an output of type {spec.type}")
         if is_link(target.node.inputs.get(target.name)):
             raise _wrong(target, value, f'a link like ["4", 0] to an output of type {spec.type}')
-        return Fitted(value)
-    return reader(target, spec, value, strict)
+        return Coerced(value)
+    return coercer(target, spec, value, strict)
 
 
-def _fit_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
+def _coerce_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
     linked = graph.link(value)
     if linked is None:
         raise _wrong(target, value, "a link to a node of this workflow")
@@ -62,31 +63,25 @@ def _fit_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
 
 def _wrong(target: Target, value: Any, right: str) -> PatchError:
     return PatchError(
-        f"The input {target.name[:SHOWN]!r} of node {target.node.label} cannot be {shown(value)}.",
+        f"The input {target.name[:MAX_SHOWN]!r} of node {target.node.label} cannot be {show_value(value)}.",
         f"It has to be {right}.",
         code="invalid_value",
     )
 
 
-def shown(value: Any) -> str:
-    """A value as errors repeat it: cut to a readable length."""
-    text = repr(value[: SHOWN + 1] if isinstance(value, str) else value)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
-
-def _whole(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
+def _integer(target: Target, spec: InputSpec, value: Any, strict: bool) -> Coerced:
     exact = _exactly(value)
     if exact is None:
         number = _float(value)
         if number is None or not number.is_integer():
-            raise _wrong(target, value, "a whole number" + range_of(spec))
+            raise _wrong(target, value, "an integer" + range_of(spec))
         exact = int(number)
     _check_range(target, spec, exact)
     return _on_step(target, spec, exact, strict)
 
 
 def _exactly(value: Any) -> int | None:
-    """A whole number of any size that no float could hold; None for what is written otherwise."""
+    """An integer of any size, also beyond a float's precision; None for any other notation."""
     if isinstance(value, int) or not isinstance(value, str) or len(value) > MAX_DIGITS:
         return int(value) if isinstance(value, int) else None
     try:
@@ -95,31 +90,31 @@ def _exactly(value: Any) -> int | None:
         return None
 
 
-def _on_step(target: Target, spec: InputSpec, number: int, strict: bool) -> Fitted:
-    """Sizes come in steps of 8 or 16: what lies between two is moved to the nearer one."""
+def _on_step(target: Target, spec: InputSpec, number: int, strict: bool) -> Coerced:
+    """Round to the input's step; image sizes, for example, come in steps of 8 or 16."""
     step, low = spec.options.get("step", 1), spec.options.get("min", 0)
     if not isinstance(step, int) or not isinstance(low, int) or step <= 1:
-        return Fitted(number)
+        return Coerced(number)
     offset = low % step
     times, over = divmod(number - offset, step)
-    times += over * 2 > step or (over * 2 == step and times % 2)  # halves to the even one
-    moved = times * step + offset
+    times += over * 2 > step or (over * 2 == step and times % 2)  # ties to even
+    rounded = times * step + offset
     high = spec.options.get("max")
-    if moved == number or moved < low or (isinstance(high, int) and moved > high):
-        return Fitted(number)
+    if rounded == number or rounded < low or (isinstance(high, int) and rounded > high):
+        return Coerced(number)
     if strict:
         raise _wrong(
             target, number, f"a multiple of {step}" + (f" plus {offset}" if offset else "")
         )
-    return Fitted(moved, f"{target.name} {number} → {moved} (it goes in steps of {step})")
+    return Coerced(rounded, f"{target.name} {number} → {rounded} (steps of {step})")
 
 
-def _number(target: Target, spec: InputSpec, value: Any, _strict: bool) -> Fitted:
+def _number(target: Target, spec: InputSpec, value: Any, _strict: bool) -> Coerced:
     number = _float(value)
     if number is None:
         raise _wrong(target, value, "a number" + range_of(spec))
     _check_range(target, spec, number)
-    return Fitted(number)
+    return Coerced(number)
 
 
 def _float(value: Any) -> float | None:
@@ -129,7 +124,7 @@ def _float(value: Any) -> float | None:
 
 
 def range_of(spec: InputSpec) -> str:
-    """`` from 1 to 100``, `` of at least 0`` or nothing."""
+    """The range of a number as text: `` from 1 to 100``, `` of at least 0``, or empty."""
     low, high = spec.options.get("min"), spec.options.get("max")
     if low is None and high is None:
         return ""
@@ -144,48 +139,48 @@ def _check_range(target: Target, spec: InputSpec, number: float) -> None:
         raise _wrong(target, number, "a number" + range_of(spec))
 
 
-def _truth(target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Fitted:
-    """``"false"`` is false here; the server itself would take any text for true."""
+def _boolean(target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Coerced:
+    """``"false"`` is false here, while the server would take any non-empty text as true."""
     truth = parse_boolean(str(value).strip())
     if truth is None:
         raise _wrong(target, value, "true or false")
-    return Fitted(truth)
+    return Coerced(truth)
 
 
-def _string(_target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Fitted:
-    return Fitted(value if isinstance(value, str) else str(value))
+def _string(_target: Target, _spec: InputSpec, value: Any, _strict: bool) -> Coerced:
+    return Coerced(value if isinstance(value, str) else str(value))
 
 
-def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Fitted:
+def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Coerced:
     if spec.takes_file and isinstance(value, str):
-        return Fitted(value)
+        return Coerced(value)
     if isinstance(value, str) and value in spec.choices:
-        return Fitted(value)
+        return Coerced(value)
     for choice in spec.choices:
         if not isinstance(choice, str) and (choice == value or str(choice) == str(value)):
-            return Fitted(choice)
+            return Coerced(choice)
         if not isinstance(value, str) and choice == str(value):
-            return Fitted(choice)
+            return Coerced(choice)
     if not spec.choices and not spec.required:
-        return Fitted(value)
+        return Coerced(value)
     choices = [str(choice) for choice in spec.choices]
     found = matching.find_file(str(value), choices, strict=strict)
     if len(found.names) > 1:
         raise PatchError(
-            f"{shown(value)} for the input {target.name!r} of node {target.node.label} could be "
-            f"{' or '.join(found.names[:LISTED])}.",
+            f"{show_value(value)} for the input {target.name!r} of node {target.node.label} could be "
+            f"{' or '.join(found.names[:MAX_LISTED])}.",
             "Give one of these in full.",
             code="ambiguous",
         )
     if found.names:
         name = found.names[0]
         chosen = spec.choices[choices.index(name)]
-        return Fitted(chosen, f"{target.name} {shown(value)} → {name!r}")
+        return Coerced(chosen, f"{target.name} {show_value(value)} → {name!r}")
     raise _wrong(target, value, f"one of: {listed(spec.choices, str(value))}")
 
 
-def listed(choices: tuple[Any, ...], value: str = "", most: int = LISTED) -> str:
-    """The choices, the nearest to ``value`` first, cut to a readable number."""
+def listed(choices: tuple[Any, ...], value: str = "", most: int = MAX_LISTED) -> str:
+    """The first ``most`` choices, those most similar to ``value`` first."""
     if not choices:
         return "nothing (the server has no such file)"
     names = [str(choice) for choice in choices]
@@ -195,11 +190,11 @@ def listed(choices: tuple[Any, ...], value: str = "", most: int = LISTED) -> str
     return ", ".join(ordered[:most]) + more
 
 
-READERS: Mapping[str, Callable[[Target, InputSpec, Any, bool], Fitted]] = MappingProxyType(
+COERCERS: Mapping[str, Callable[[Target, InputSpec, Any, bool], Coerced]] = MappingProxyType(
     {
-        "INT": _whole,
+        "INT": _integer,
         "FLOAT": _number,
-        "BOOLEAN": _truth,
+        "BOOLEAN": _boolean,
         "STRING": _string,
         "COMBO": _choice,
     }

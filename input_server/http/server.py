@@ -131,6 +131,8 @@ def _max_connections() -> int:
     The other half is for files, so that idle connections do not block requests.
     """
     files = MAX_OPEN_FILES
+    if sys.platform == "win32":
+        return files // 2
     with suppress(ImportError, OSError, ValueError):
         import resource
 

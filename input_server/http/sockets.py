@@ -50,6 +50,8 @@ def listen(host: str, port: int, stall_seconds: float) -> socket.socket:
 
 def listen_unix(path: Path) -> socket.socket:
     """Return a listening Unix socket that only this user may open; replaces a dead server's."""
+    if sys.platform == "win32":
+        raise OSError("This system's Python has no Unix sockets.")
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()

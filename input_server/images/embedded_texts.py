@@ -12,9 +12,9 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..light_dataclasses import dataclass, field
 from . import containers
 
 TEXT_NAMES = ("prompt", "workflow")

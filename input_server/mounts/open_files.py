@@ -7,6 +7,7 @@ Looking up a cached file costs one ``stat``.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import Counter, OrderedDict, deque
@@ -38,6 +39,8 @@ READ_LOCK = threading.Lock()
 
 def descriptor_limit() -> int:
     """Return how many files this process may open."""
+    if sys.platform == "win32":
+        return WINDOWS_DESCRIPTORS
     try:
         import resource
     except ImportError:
@@ -80,7 +83,7 @@ class OpenFile:
 
     def read(self, start: int, length: int) -> bytes:
         """Return some bytes, fewer at the end of the file."""
-        if hasattr(os, "pread"):
+        if sys.platform != "win32" and hasattr(os, "pread"):
             return os.pread(self.descriptor, length, start)
         with READ_LOCK:
             os.lseek(self.descriptor, start, os.SEEK_SET)
@@ -88,7 +91,7 @@ class OpenFile:
 
     def read_cached(self, start: int, length: int) -> bytes | None:
         """Return some bytes, None if that would wait for the disk (preadv2(2), RWF_NOWAIT)."""
-        if NOWAIT is None:
+        if sys.platform == "win32" or NOWAIT is None:
             return None
         buffer = bytearray(length)
         try:

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -137,6 +138,8 @@ def _is_open_for_writing(name: str, directory: int | None) -> bool:
     (fcntl(2), F_SETLEASE.) False where that cannot be found out: on other systems (Windows removes no
     open file anyway), for another user's file, and where a lease could end this process.
     """
+    if sys.platform == "win32":
+        return False
     with suppress(ImportError):
         import fcntl
 

@@ -38,5 +38,5 @@ NEW_ENGINES = {"sockets": engine_over_sockets, "libraries": engine_over_librarie
 @pytest.fixture(params=NEW_ENGINES.values(), ids=NEW_ENGINES)
 def new_engine(request: pytest.FixtureRequest) -> NewEngine:
     """Builds an engine, once with plain sockets and once with requests and websocket-client."""
-    made: NewEngine = request.param
-    return made
+    builder: NewEngine = request.param
+    return builder

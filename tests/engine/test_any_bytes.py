@@ -98,9 +98,9 @@ def responses(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FakeServer]:
-    made = FakeServer()
-    yield made
-    made.stop()
+    server = FakeServer()
+    yield server
+    server.stop()
 
 
 def schema_seen(engine: ComfyUI) -> Any:
@@ -159,10 +159,10 @@ def test_any_response_is_an_answer_or_an_error_that_is_meant(
         )
         engine = new_engine(server.url, timeout=3, timeouts=timeouts, log=lambda text: None)
         try:
-            told = ASKED[what](engine)
+            result = ASKED[what](engine)
         except ToolError:  # anything else fails the test
             pass
         else:
-            json.dumps(success({"told": told}), allow_nan=False)
+            json.dumps(success({"result": result}), allow_nan=False)
         finally:
             engine.close()

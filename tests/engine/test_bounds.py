@@ -24,11 +24,11 @@ from tests.engine.test_faults import END, EXECUTED, GOOD, PROMPT, SUCCESS, histo
 @pytest.fixture
 def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
-    made = new_engine(
+    engine = new_engine(
         fake.url, timeout=20, timeouts=Timeouts(ask_after=0.3, poll_interval=0.05), log=print
     )
-    yield made
-    made.close()
+    yield engine
+    engine.close()
 
 
 def run(engine: ComfyUI) -> Any:
@@ -164,9 +164,9 @@ def test_system_figures_are_finite_and_texts_short(engine: ComfyUI, fake: Any) -
     system = {"os": "x" * 2**20, "ram_total": float("nan"), "ram_free": 10**400 // 10**300}
     device = {"name": "gpu", "vram_free": float("inf"), "vram_total": 3, "deep": [[]]}
     fake.script.broken = {"/system_stats": (200, {"system": system, "devices": [device, 7]})}
-    told = engine.system()
-    assert told["system"] == {"os": "x" * 300, "ram_free": 10**100}
-    assert told["devices"] == [{"name": "gpu", "vram_total": 3}, {}]
+    stats = engine.system()
+    assert stats["system"] == {"os": "x" * 300, "ram_free": 10**100}
+    assert stats["devices"] == [{"name": "gpu", "vram_total": 3}, {}]
 
 
 @pytest.mark.parametrize("document", [{}, [1], [None], "x", [["a"]]])
@@ -211,7 +211,7 @@ def as_frames(*messages: Any) -> list[bytes]:
 
 NODE = {"type": "executing", "data": {"node": "9", "prompt_id": "my-id"}}
 REST = [
-    {**told, "data": {**told["data"], "prompt_id": "my-id"}} for told in (EXECUTED, SUCCESS, END)
+    {**event, "data": {**event["data"], "prompt_id": "my-id"}} for event in (EXECUTED, SUCCESS, END)
 ]
 
 
@@ -247,17 +247,17 @@ def test_a_message_of_just_the_limit_is_read(
     assert fake.script.sockets == 1
 
 
-def test_pictures_beyond_what_is_kept_are_left_out_and_named(
+def test_images_beyond_the_limit_are_left_out_and_reported(
     engine: ComfyUI, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = png(8, 8)
     monkeypatch.setattr(frames, "MAX_IMAGES_BYTES", 2 * len(one))
-    picture = b"\0\0\0\1\0\0\0\2" + one
+    image = b"\0\0\0\1\0\0\0\2" + one
     fake.script.history = history("execution_success", outputs={})
     node = {"type": "executing", "data": {"node": "9", "prompt_id": "ID"}}
-    fake.script.frames = [node, picture, picture, SUCCESS, END]
+    fake.script.frames = [node, image, image, SUCCESS, END]
     assert not run(engine).node_errors
-    fake.script.frames = [node, picture, picture, picture, SUCCESS, END]
+    fake.script.frames = [node, image, image, image, SUCCESS, END]
     fake.script.sockets = 0
     result = run(engine)
     assert len(result.outputs) == 2

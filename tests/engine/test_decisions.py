@@ -42,9 +42,9 @@ GOOD = {"my-id": {"status": {"messages": [["execution_success", {}]]}, "outputs"
 BEGUN = json.dumps({"type": "executing", "data": {"node": "9", "prompt_id": "my-id"}})
 ENDED = json.dumps({"type": "executing", "data": {"node": None, "prompt_id": "my-id"}})
 SUCCESS = json.dumps({"type": "execution_success", "data": {"prompt_id": "my-id"}})
-PICTURE = {"images": [{"filename": "a.png"}]}
+SAVED = {"images": [{"filename": "a.png"}]}
 EXECUTED = json.dumps(
-    {"type": "executed", "data": {"node": "9", "output": PICTURE, "prompt_id": "my-id"}}
+    {"type": "executed", "data": {"node": "9", "output": SAVED, "prompt_id": "my-id"}}
 )
 
 
@@ -63,9 +63,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(waiting, "time", made)
-    return made
+    clock = Clock()
+    monkeypatch.setattr(waiting, "time", clock)
+    return clock
 
 
 class Server:
@@ -83,10 +83,10 @@ class Server:
         return path
 
     def value(self, reply: str, _path: str, parse: Callable[[Any], Any]) -> Any:
-        told = self.says(self.clock.now - 1000, reply.split("/")[1])
-        if isinstance(told, Exception):
-            raise told
-        return parse(told)
+        response = self.says(self.clock.now - 1000, reply.split("/")[1])
+        if isinstance(response, Exception):
+            raise response
+        return parse(response)
 
 
 class Socket:
@@ -181,7 +181,7 @@ def test_the_history_is_asked_only_when_the_queue_lacks_the_run(clock: Clock) ->
 
 
 @pytest.mark.parametrize(("frames", "after"), [((BEGUN,), 8.0), ((), 60.0)])
-def test_a_server_that_refuses_is_waited_for_as_long_as_a_restart_takes_or_8_s_in_a_run(
+def test_a_server_that_refuses_is_given_a_restart_or_8_s_in_a_running_job(
     clock: Clock, frames: tuple[str, ...], after: float
 ) -> None:
     socket = Socket(clock, *frames)
@@ -227,9 +227,9 @@ def test_trouble_that_ends_is_forgotten(clock: Clock) -> None:
 def test_no_answers_end_a_run_only_after_five_minutes_of_silence(
     clock: Clock, error: EngineError
 ) -> None:
-    told, server = waited(clock, lambda at, path: error, BEGUN)
-    assert isinstance(told, JobStalled)
-    assert "my-id" in str(told)
+    stalled, server = waited(clock, lambda at, path: error, BEGUN)
+    assert isinstance(stalled, JobStalled)
+    assert "my-id" in str(stalled)
     assert server.looks[-1] == pytest.approx(300.0, abs=0.01)
 
 
@@ -347,9 +347,9 @@ def test_a_run_went_well_only_if_the_history_says_so(entry: HistoryEntry, said: 
 
 
 def test_outputs_come_in_the_order_of_the_prompt_and_empty_texts_are_none() -> None:
-    told = {"x": {"text": [" ", "b"]}, "9": {"images": [{"filename": "a"}]}}
+    by_node = {"x": {"text": [" ", "b"]}, "9": {"images": [{"filename": "a"}]}}
     found = job_end.ordered(
-        PROMPT, {node: responses.node_outputs(node, ui) for node, ui in told.items()}
+        PROMPT, {node: responses.node_outputs(node, ui) for node, ui in by_node.items()}
     )
     assert [(one.node_id, one.filename or one.text) for one in found] == [("9", "a"), ("x", "b")]
     assert found[0].folder_type == "output"
@@ -363,16 +363,19 @@ def test_ten_choices_are_listed_and_the_others_counted(count: int, more: str) ->
         "message": "m",
         "extra_info": {"input_name": "n", "input_config": [[str(i) for i in range(count)]]},
     }
-    told = error_text.node_errors(
+    text = error_text.node_errors(
         responses.node_errors({"node_errors": {"1": {"errors": [error]}}})
     )["1"]
-    assert told.endswith("it accepts 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" + more)
+    assert text.endswith("it accepts 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" + more)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(300, 300), (301, 301)])
 def test_a_long_text_is_cut_after_300_letters(length: int, shown: int) -> None:
-    assert len(error_text.cut("x" * length)) == shown
-    assert error_text.cut("x" * length).endswith("…") is (length > 300)
+    errors = {"1": {"errors": [{"message": "x" * length}]}}
+    found = responses.node_errors({"node_errors": errors})
+    text = error_text.node_errors(found)["1"]
+    assert len(text) == shown
+    assert text.endswith("…") is (length > 300)
 
 
 # -- the socket ------------------------------------------------------------------------------------
@@ -392,9 +395,9 @@ def test_a_refused_handshake_is_tried_again_only_where_that_may_help(
         tries.append(clock.now - 1000)
         raise HandshakeRefused(status)
 
-    made = subscription.Subscription(connect, lambda text: None)
+    subscribed = subscription.Subscription(connect, lambda text: None)
     while clock.now < 1060:
-        assert made.next(clock.now + 100 if again else 1060) is None
+        assert subscribed.next(clock.now + 100 if again else 1060) is None
     assert tries[:6] == pytest.approx([0, 0.5, 1.5, 3.5, 7.5, 15.5] if again else [0])
 
 
@@ -404,9 +407,9 @@ def test_a_refused_handshake_is_tried_again_only_where_that_may_help(
 @pytest.fixture
 def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.001)
-    made = new_engine(fake.url, timeout=20, log=lambda text: None)
-    yield made
-    made.close()
+    engine = new_engine(fake.url, timeout=20, log=lambda text: None)
+    yield engine
+    engine.close()
 
 
 @pytest.mark.parametrize(("status", "tries"), [(502, 3), (503, 3), (504, 3), (500, 1), (404, 1)])
@@ -430,7 +433,7 @@ def test_the_third_try_is_the_last(engine: ComfyUI, fake: Any, flaky: int, good:
 
 
 @pytest.mark.parametrize("header", [{"Authorization": "Bearer right"}, None])
-def test_a_netrc_is_not_used_beside_a_login_of_ours(
+def test_a_netrc_is_not_used_together_with_our_login(
     fake: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, header: dict[str, str] | None
 ) -> None:
     """Seen from a server that is not on this machine: for loopback no environment counts."""
@@ -472,7 +475,7 @@ def test_a_cancel_by_the_job_api_is_enough_and_anything_else_is_not(
         assert fake.script.requested_paths == ["/api/jobs/x/cancel", "/queue", "/interrupt"]
 
 
-def test_a_gone_file_is_none_and_an_empty_one_has_no_bytes(engine: ComfyUI, fake: Any) -> None:
+def test_a_missing_file_has_no_size_and_an_empty_one_no_bytes(engine: ComfyUI, fake: Any) -> None:
     for status, size in [(404, None), (416, 0), (500, None)]:
         fake.script.broken = {"/view": (status, b"")}
         assert engine.files.size(Output("1", "images", "a.png")) == size
@@ -482,7 +485,7 @@ def test_a_gone_file_is_none_and_an_empty_one_has_no_bytes(engine: ComfyUI, fake
 
 
 @pytest.mark.parametrize(("age", "kept"), [(0, True), (119.9, True), (120, False), (-1, False)])
-def test_classes_are_remembered_for_two_minutes(
+def test_schemas_are_cached_for_two_minutes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, age: float, kept: bool
 ) -> None:
     asked: list[set[str]] = []
@@ -503,7 +506,7 @@ def test_classes_are_remembered_for_two_minutes(
     assert asked[2] == {"A"}
 
 
-def test_a_remembered_file_that_is_too_large_or_none_is_not_read(tmp_path: Path) -> None:
+def test_a_cache_file_that_is_too_large_or_invalid_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "classes.json"
     cache = SchemaCache(file, lambda names: {name: {} for name in names})
     entry = json.dumps({"A": {"at": time.time(), "schema": {"x": 1}}}).encode()
@@ -544,7 +547,7 @@ def test_a_socket_that_breaks_again_and_again_is_opened_after_longer_pauses(
         opened.append(clock.now - 1000)
         return Broken()
 
-    made = subscription.Subscription(connect, lambda text: None)
+    subscribed = subscription.Subscription(connect, lambda text: None)
     while clock.now < 1040:
-        assert made.next(clock.now + 100) is None
+        assert subscribed.next(clock.now + 100) is None
     assert opened[:7] == pytest.approx([0, 0.5, 1.5, 3.5, 7.5, 15.5, 23.5])

@@ -23,10 +23,10 @@ def failed(kind: str, message: str) -> str:
             "messages": [["execution_error", {**error, "exception_message": message}]],
         }
     }
-    with pytest.raises(JobFailed) as told:
+    with pytest.raises(JobFailed) as caught:
         job_end.check_end(PROMPT, responses.history({"i": entry}, "i") or responses.HistoryEntry())
-    assert "node 5 (Sampler) failed" in str(told.value)
-    return told.value.hint
+    assert "node 5 (Sampler) failed" in str(caught.value)
+    return caught.value.hint
 
 
 @pytest.mark.parametrize(

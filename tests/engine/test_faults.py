@@ -26,12 +26,12 @@ PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 8}, "_meta": {"title": "Canvas"}},
     "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}},
 }
-PICTURE = {"filename": "a.png", "subfolder": "", "type": "output"}
+SAVED = {"filename": "a.png", "subfolder": "", "type": "output"}
 END = {"type": "executing", "data": {"node": None, "prompt_id": "ID"}}
 SUCCESS = {"type": "execution_success", "data": {"prompt_id": "ID"}}
 EXECUTED = {
     "type": "executed",
-    "data": {"node": "9", "output": {"images": [PICTURE]}, "prompt_id": "ID"},
+    "data": {"node": "9", "output": {"images": [SAVED]}, "prompt_id": "ID"},
 }
 ERROR = {
     "node_id": "1",
@@ -45,9 +45,9 @@ ERROR = {
 
 
 def history(*messages: str, status: str = "success", outputs: Any = None) -> dict[str, Any]:
-    told = [[name, ERROR if name == "execution_error" else {}] for name in messages]
-    shown = {"9": {"images": [PICTURE]}} if outputs is None else outputs
-    return {"ID": {"outputs": shown, "status": {"status_str": status, "messages": told}}}
+    events = [[name, ERROR if name == "execution_error" else {}] for name in messages]
+    shown = {"9": {"images": [SAVED]}} if outputs is None else outputs
+    return {"ID": {"outputs": shown, "status": {"status_str": status, "messages": events}}}
 
 
 GOOD = history("execution_start", "execution_success")
@@ -60,9 +60,9 @@ def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
     timeouts = Timeouts(
         ask_after=TIMEOUT, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
     )
-    made = new_engine(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
-    yield made
-    made.close()
+    engine = new_engine(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def asking(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
     timeouts = Timeouts(
         ask_after=0.2, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
     )
-    made = new_engine(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
-    yield made
-    made.close()
+    engine = new_engine(fake.url, timeout=TIMEOUT, timeouts=timeouts, log=lambda text: None)
+    yield engine
+    engine.close()
 
 
 def run(
@@ -121,7 +121,7 @@ def test_a_failing_node_is_named_without_its_secrets(engine: ComfyUI, fake: Any)
     assert "s3cret" not in text
 
 
-def test_a_blocked_node_is_told_and_the_rest_still_arrives(engine: ComfyUI, fake: Any) -> None:
+def test_a_blocked_node_is_reported_and_the_rest_still_arrives(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [{"type": "execution_error", "data": ERROR}, EXECUTED, SUCCESS, END]
     fake.script.history = GOOD
     result = run(engine)
@@ -136,16 +136,14 @@ def test_success_without_execution_success_is_no_success(engine: ComfyUI, fake: 
         run(engine)
 
 
-def test_an_interruption_by_somebody_else_is_told_as_one(engine: ComfyUI, fake: Any) -> None:
+def test_an_interruption_by_someone_else_is_reported_as_one(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [END]
     fake.script.history = history("execution_interrupted", status="error")
     with pytest.raises(JobFailed, match="interrupted"):
         run(engine)
 
 
-def test_a_run_taken_out_of_the_queue_is_lost_and_not_waited_for(
-    asking: ComfyUI, fake: Any
-) -> None:
+def test_a_job_taken_out_of_the_queue_is_lost(asking: ComfyUI, fake: Any) -> None:
     with pytest.raises(JobLost, match="missing"):
         run(asking)
     first_queue = fake.script.requested_paths.index("/queue")
@@ -191,7 +189,9 @@ class Enough(Exception):
     """What a test waits for has come."""
 
 
-def test_a_waiting_run_tells_its_place_by_number_not_by_heap(asking: ComfyUI, fake: Any) -> None:
+def test_a_waiting_job_reports_its_position_by_number_not_by_heap(
+    asking: ComfyUI, fake: Any
+) -> None:
     pending = [[9, "ID", {}, {}, []], [3, "other", {}, {}, []], [12, "late", {}, {}, []]]
     fake.script.queue = {"queue_running": [[1, "running", {}, {}, []]], "queue_pending": pending}
 
@@ -203,7 +203,7 @@ def test_a_waiting_run_tells_its_place_by_number_not_by_heap(asking: ComfyUI, fa
         run(asking, progress=progress)
 
 
-def test_partial_failure_in_a_200_is_kept(engine: ComfyUI, fake: Any) -> None:
+def test_partial_failure_in_a_200_is_reported(engine: ComfyUI, fake: Any) -> None:
     reason = {
         "type": "value_bigger_than_max",
         "message": "Value 99 bigger than max of 8",
@@ -220,9 +220,9 @@ def test_partial_failure_in_a_200_is_kept(engine: ComfyUI, fake: Any) -> None:
         {"prompt_id": body["prompt_id"], "number": 0, "node_errors": errors},
     )
     fake.script.frames, fake.script.history = [SUCCESS, END], GOOD
-    told = run(engine).node_errors["1"]
-    assert "'width' is 99" in told
-    assert "node 9 returned nothing" in told
+    reason = run(engine).node_errors["1"]
+    assert "'width' is 99" in reason
+    assert "node 9 returned nothing" in reason
 
 
 def test_a_lost_reply_is_looked_up_before_it_is_sent_again(engine: ComfyUI, fake: Any) -> None:
@@ -244,7 +244,7 @@ def test_a_lost_prompt_is_sent_again_under_its_own_id(engine: ComfyUI, fake: Any
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         (
             {
@@ -288,12 +288,12 @@ def test_a_lost_prompt_is_sent_again_under_its_own_id(engine: ComfyUI, fake: Any
     ],
 )
 def test_a_rejection_says_node_input_value_and_choices(
-    engine: ComfyUI, fake: Any, body: Any, told: str
+    engine: ComfyUI, fake: Any, body: Any, expected: str
 ) -> None:
     fake.script.post = lambda _n, _b: (400, body)
     with pytest.raises(PromptRejected) as caught:
         run(engine)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert len(fake.script.posted) == 1
 
 
@@ -313,7 +313,7 @@ def test_each_run_has_a_client_of_its_own_and_every_node_its_inputs(
     assert fake.script.requested_paths[0] == "/ws"
 
 
-def test_a_page_that_is_not_comfyui_is_told_apart(engine: ComfyUI, fake: Any) -> None:
+def test_a_page_that_is_not_comfyui_is_recognised(engine: ComfyUI, fake: Any) -> None:
     with pytest.raises(ServerUnreachable, match="is not ComfyUI"):
         engine.system()
 
@@ -360,9 +360,7 @@ def queued_with(new_engine: Any, fake: Any) -> Iterator[Callable[..., Any]]:
         engine.close()
 
 
-def test_a_server_that_runs_nothing_while_runs_wait_is_told_dead(
-    queued_with: Any, fake: Any
-) -> None:
+def test_a_server_that_runs_nothing_while_jobs_wait_is_stalled(queued_with: Any, fake: Any) -> None:
     fake.script.never_begins = True
     with (
         queued_with(ask_after=0.1, idle_timeout=0.4) as queued,
@@ -371,7 +369,7 @@ def test_a_server_that_runs_nothing_while_runs_wait_is_told_dead(
         queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_a_server_that_hangs_while_a_run_is_on_is_told_silent(
+def test_a_server_that_hangs_while_a_job_runs_is_stalled(
     queued_with: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with queued_with(ask_after=0.1, stall_timeout=0.5) as queued:
@@ -393,7 +391,7 @@ def test_a_silent_socket_is_renewed_and_the_next_one_heard(queued_with: Any, fak
     assert fake.script.sockets == 2
 
 
-def test_a_long_run_without_a_socket_is_not_called_silent(queued_with: Any, fake: Any) -> None:
+def test_a_long_job_without_a_socket_is_not_stalled(queued_with: Any, fake: Any) -> None:
     fake.script.never_ends, fake.script.socket_refused = True, True
     with queued_with(ask_after=0.1, poll_interval=0.05, stall_timeout=0.2) as queued:
         assert not queued.wait(time.monotonic() + 0.8, lambda progress: None).complete
@@ -413,7 +411,7 @@ def test_a_gateway_error_during_a_run_is_silence_and_no_end(
     assert not fake.script.cancelled
 
 
-def test_a_gateway_error_is_told_once_the_run_was_silent_for_too_long(
+def test_a_gateway_error_is_raised_once_the_job_was_silent_for_too_long(
     queued_with: Any, fake: Any
 ) -> None:
     with queued_with(
@@ -424,7 +422,7 @@ def test_a_gateway_error_is_told_once_the_run_was_silent_for_too_long(
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_another_trouble_is_borne_for_a_while_and_then_told_with_the_id(
+def test_another_error_is_tolerated_for_a_while_and_then_raised_with_the_id(
     queued_with: Any, fake: Any
 ) -> None:
     with queued_with(ask_after=0.1, down_timeout_queued=0.4, stall_timeout=60) as queued:
@@ -433,7 +431,7 @@ def test_another_trouble_is_borne_for_a_while_and_then_told_with_the_id(
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_results_are_told_as_they_come(queued_with: Any, fake: Any) -> None:
+def test_results_are_reported_as_they_arrive(queued_with: Any, fake: Any) -> None:
     fake.script.never_ends = True
     fake.script.frames = [EXECUTED]
 

@@ -28,9 +28,9 @@ SUCCESS = {"type": "execution_success", "data": {"prompt_id": "ID"}}
 @pytest.fixture
 def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.001)
-    made = new_engine(fake.url, timeout=20, log=lambda text: None)
-    yield made
-    made.close()
+    engine = new_engine(fake.url, timeout=20, log=lambda text: None)
+    yield engine
+    engine.close()
 
 
 def run(engine: ComfyUI) -> JobResult:
@@ -39,9 +39,7 @@ def run(engine: ComfyUI) -> JobResult:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_whoever_is_refused_access_hears_of_the_login_setting(
-    engine: ComfyUI, fake: Any, status: int
-) -> None:
+def test_refused_access_names_the_login_setting(engine: ComfyUI, fake: Any, status: int) -> None:
     fake.script.broken = {"/queue": (status, b"")}
     with pytest.raises(ServerUnreachable, match=f"refuses access .{status}.*COMFYUI_AUTH"):
         engine.queue_state()
@@ -78,38 +76,38 @@ def test_nothing_is_sent_in_clear_to_an_https_address(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("owner", "taken"), [("ID", 1), ("another", 0), (None, 0)])
-def test_only_pictures_of_the_own_run_are_taken_from_the_socket(
+def test_only_images_of_the_own_job_are_taken_from_the_socket(
     engine: ComfyUI, fake: Any, owner: str | None, taken: int
 ) -> None:
-    def picture(ident: str) -> bytes:
+    def image(ident: str) -> bytes:
         named = ident if owner == "ID" else owner
-        told = json.dumps({"prompt_id": named, "node_id": "9"}).encode()
-        return (4).to_bytes(4, "big") + len(told).to_bytes(4, "big") + told + png(8, 8)
+        metadata = json.dumps({"prompt_id": named, "node_id": "9"}).encode()
+        return (4).to_bytes(4, "big") + len(metadata).to_bytes(4, "big") + metadata + png(8, 8)
 
     fake.script.history = {
         "ID": {"status": {"messages": [["execution_success", {}]]}, "outputs": {}}
     }
-    fake.script.frames = [NODE, picture, SUCCESS, END]
+    fake.script.frames = [NODE, image, SUCCESS, END]
     assert len(run(engine).outputs) == taken
 
 
-def test_results_that_only_the_frames_told_are_among_the_outputs(
+def test_results_that_only_the_messages_had_are_among_the_outputs(
     engine: ComfyUI, fake: Any
 ) -> None:
-    told = {"images": [{"filename": "a.png"}]}
+    saved = {"images": [{"filename": "a.png"}]}
     fake.script.history = {
         "ID": {"status": {"messages": [["execution_success", {}]]}, "outputs": {}}
     }
-    executed = {"type": "executed", "data": {"node": "9", "output": told, "prompt_id": "ID"}}
+    executed = {"type": "executed", "data": {"node": "9", "output": saved, "prompt_id": "ID"}}
     fake.script.frames = [NODE, executed, SUCCESS, END]
     assert [output.filename for output in run(engine).outputs] == ["a.png"]
 
 
 def test_outputs_follow_the_prompt_and_not_the_order_in_which_they_came() -> None:
     prompt = {name: {"class_type": "SaveImage", "inputs": {}} for name in ("7", "3", "5")}
-    told = {name: {"images": [{"filename": f"{name}.png"}]} for name in ("5", "x", "3", "7")}
+    by_node = {name: {"images": [{"filename": f"{name}.png"}]} for name in ("5", "x", "3", "7")}
     found = job_end.ordered(
-        prompt, {node: responses.node_outputs(node, ui) for node, ui in told.items()}
+        prompt, {node: responses.node_outputs(node, ui) for node, ui in by_node.items()}
     )
     assert [one.filename for one in found] == ["7.png", "3.png", "5.png", "x.png"]
 
@@ -136,7 +134,7 @@ def test_a_file_name_adds_no_line_and_no_field_to_an_upload() -> None:
     assert b"\r\nX-Extra" not in sent.body
 
 
-def test_the_size_of_a_file_is_the_whole_and_not_that_of_the_byte_asked_for(
+def test_the_size_of_a_file_is_that_of_the_file_and_not_of_the_requested_byte(
     engine: ComfyUI, fake: Any
 ) -> None:
     head = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/1234\r\nContent-Length: 1"
@@ -144,7 +142,7 @@ def test_the_size_of_a_file_is_the_whole_and_not_that_of_the_byte_asked_for(
     assert engine.files.size(Output("1", "images", "a.png")) == 1234
 
 
-def test_a_mask_is_laid_over_the_picture_that_it_belongs_to() -> None:
+def test_a_mask_is_uploaded_with_the_image_that_it_belongs_to() -> None:
     sent = Sent()
     files = ServerFiles(sent)  # type: ignore[arg-type]
     files.upload_mask(b"layer", "masked.png", "ours", "sub/photo.png [output]")

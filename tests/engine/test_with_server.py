@@ -16,9 +16,9 @@ from tests.waiting import TIMEOUT
 
 @pytest.fixture
 def engine(new_engine: Any, comfyui: Any) -> Any:
-    made = new_engine(comfyui.url, log=lambda text: None)
-    yield made
-    made.close()
+    engine = new_engine(comfyui.url, log=lambda text: None)
+    yield engine
+    engine.close()
 
 
 def run(engine: ComfyUI, prompt: dict[str, Any], ident: str) -> Any:
@@ -34,7 +34,7 @@ def solid(color: int) -> dict[str, Any]:
     }
 
 
-def test_a_run_gives_every_picture_and_they_can_be_fetched(engine: ComfyUI) -> None:
+def test_a_job_has_every_image_and_they_can_be_fetched(engine: ComfyUI) -> None:
     result = run(engine, solid(7), "e-1")
     assert [o.subfolder for o in result.outputs] == ["e", "e"]
     for output in result.outputs:
@@ -50,12 +50,12 @@ def test_a_repeated_run_says_what_was_cached(engine: ComfyUI) -> None:
     assert again.cached == {"1", "2"}
 
 
-def test_a_file_that_is_gone_is_an_error_of_its_own(engine: ComfyUI) -> None:
+def test_a_missing_file_is_a_separate_error(engine: ComfyUI) -> None:
     with pytest.raises(OutputMissing), engine.files.fetch(Output("1", "images", "nowhere.png")):
         pass
 
 
-def test_an_upload_keeps_a_chinese_name_and_can_be_read_back(engine: ComfyUI) -> None:
+def test_an_upload_preserves_a_chinese_name_and_can_be_read_back(engine: ComfyUI) -> None:
     value = engine.files.upload(b"bytes", "图 片.png", "in/ner")
     assert value == "in/ner/图 片.png"
     assert engine.files.input_size(value) == 5

@@ -1,4 +1,4 @@
-"""A Node host with the plugin in it, as a process of its own (used by tests here)."""
+"""Run a Node host with the plugin as a child process."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Host:
         self.stop()
 
     def stop(self, *, kill: bool = False) -> None:
-        """End it, politely or not, and hear all that it had to say."""
+        """Stop or kill it and read the rest of its output."""
         if kill:
             self.process.kill()
         assert self.process.stdin is not None
@@ -100,8 +100,8 @@ class Host:
                     self.log.append(line.rstrip("\n"))
                     self._news.notify_all()
 
-    def tell(self, action: str, **changes: Any) -> None:
-        """Have the host do something; ``changes`` are settings that are other than before."""
+    def send(self, action: str, **changes: Any) -> None:
+        """Send a command to the host. ``changes``: settings that differ from before."""
         self.config |= changes
         order = {"do": action, "config": self.config, "base": str(self.base)}
         assert self.process.stdin is not None
@@ -109,8 +109,8 @@ class Host:
         self.process.stdin.flush()
 
     def do(self, action: str, **changes: Any) -> Any:
-        """The same, waiting until it has been done; gives what came of it."""
-        self.tell(action, **changes)
+        """Send a command, wait until it is done, and return its result."""
+        self.send(action, **changes)
         return self._answers.get(timeout=TIMEOUT)
 
     def logged(self, text: str) -> str:
@@ -127,12 +127,12 @@ class Host:
         return requests.get(self.url + path, headers=named, timeout=TIMEOUT)
 
     def servers(self) -> list[int]:
-        """The processes of Python below the host, the first before its workers."""
+        """Python processes below the host, the server before its workers."""
         return processes(self.process.pid)[1:]
 
 
 def ended(pids: Iterable[int]) -> bool:
-    """Wait until all these processes have ended (pidfd_open(2): ready when its process ends)."""
+    """Wait until all these processes have exited (pidfd_open(2): readable when its process exits)."""
     until = time.monotonic() + TIMEOUT
     for pid in pids:
         try:

@@ -42,7 +42,7 @@ def settings_for(base: Path, **more: Any) -> dict[str, Any]:
 
 
 def filled_folder(base: Path) -> Path:
-    """The folder of the corpus (where links can be made), with more files in it."""
+    """The folder of hostile names (if symlinks can be created), with more files in it."""
     inside = folder(base)
     (inside / "图 片").mkdir()
     (inside / "图 片" / "猫 #1&.txt").write_text("喵", "utf-8")
@@ -53,7 +53,7 @@ def filled_folder(base: Path) -> Path:
 def host(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
-    """A host without a gate, as VCPDistributedServer is, for tests that change nothing in it."""
+    """A shared host without authentication, as VCPDistributedServer; tests must not change it."""
     base = tmp_path_factory.mktemp("host")
     filled_folder(base)
     with Host(base, settings_for(base), version=request.param) as running:
@@ -64,7 +64,7 @@ def host(
 def gated(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
-    """The same with the gate of VCPToolBox, and its own file server behind the plugin."""
+    """The same with the gate of VCPToolBox, and the host's own file server after the plugin."""
     base = tmp_path_factory.mktemp("gated")
     filled_folder(base)
     with Host(base, settings_for(base), version=request.param, kind="toolbox") as running:
@@ -81,13 +81,13 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A folder for temporary files in which a socket can be, whose path cannot be long."""
+    """A folder for temporary files with a path short enough for a Unix socket."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 def python_that(place: Path, first: str) -> str:
-    """A Python that does something else first, or instead."""
+    """A script in place of Python that runs other commands first, or instead."""
     path = place / "python"
     path.write_text(f'#!/bin/sh\n{first}\nexec "{sys.executable}" "$@"\n', "utf-8")
     path.chmod(0o755)
@@ -97,15 +97,15 @@ def python_that(place: Path, first: str) -> str:
 @needs_node
 @on_posix
 @pytest.mark.parametrize("route", [ROUTE, GATE])
-def test_no_hostile_request_gets_what_it_wants(host: Host, gated: Host, route: str) -> None:
+def test_hostile_requests_are_refused(host: Host, gated: Host, route: str) -> None:
     asked = host if route == ROUTE else gated
     first = asked.get(f"{route}/m/nums.txt").headers
-    beginning = "" if route == ROUTE else "{P}"  # other rows name the old address themselves
+    beginning = "" if route == ROUTE else "{P}"  # other rows contain the first URL themselves
     assert replay(asked.port, route, first["ETag"], first["Last-Modified"], beginning) == []
 
 
 @needs_node
-def test_a_file_goes_out_as_the_server_itself_would_send_it(host: Host) -> None:
+def test_a_file_has_the_headers_and_content_the_python_server_sends(host: Host) -> None:
     answer = host.get(f"{ROUTE}/m/name.txt")
     assert (answer.status_code, answer.text) == (200, "tobi")
     assert answer.headers["Content-Length"] == "4"
@@ -127,7 +127,7 @@ def test_a_file_goes_out_as_the_server_itself_would_send_it(host: Host) -> None:
         ("m/empty.txt", ""),
     ],
 )
-def test_any_name_and_an_empty_file_are_served(host: Host, path: str, text: str) -> None:
+def test_unusual_names_and_an_empty_file_are_served(host: Host, path: str, text: str) -> None:
     for method in ("GET", "HEAD"):
         answer = requests.request(method, f"{host.url}{ROUTE}/{path}", timeout=TIMEOUT)
         assert answer.status_code == 200
@@ -136,7 +136,7 @@ def test_any_name_and_an_empty_file_are_served(host: Host, path: str, text: str)
 
 
 @needs_node
-def test_parts_and_conditions_are_decided_once(host: Host) -> None:
+def test_ranges_and_conditions_are_evaluated_once(host: Host) -> None:
     path = f"{ROUTE}/m/nums.txt"
     part = host.get(path, Range="bytes=2-4")
     assert (part.status_code, part.text, part.headers["Content-Length"]) == (206, "345", "3")
@@ -155,7 +155,7 @@ def test_parts_and_conditions_are_decided_once(host: Host) -> None:
 
 
 @needs_node
-def test_what_is_no_file_is_passed_on(host: Host) -> None:
+def test_responses_without_a_file_are_passed_through(host: Host) -> None:
     missing = host.get(f"{ROUTE}/m/absent.txt")
     assert (missing.status_code, missing.text) == (404, "Not found.")
     assert host.get("/comfyui_server/pw=wrong/files/m/name.txt").status_code == 401
@@ -169,7 +169,7 @@ def test_what_is_no_file_is_passed_on(host: Host) -> None:
 
 
 @needs_node
-def test_copies_and_pages_pass_as_well(host: Host, gated: Host) -> None:
+def test_variants_and_the_gallery_work(host: Host, gated: Host) -> None:
     (host.base / "data" / "long.txt").write_text("long " * 1000, "utf-8")
     (host.base / "data" / "red.png").write_bytes(png(64, 48))
     text = host.get(f"{ROUTE}/m/long.txt", Accept_Encoding="gzip")
@@ -186,7 +186,7 @@ def test_copies_and_pages_pass_as_well(host: Host, gated: Host) -> None:
 
 
 @needs_node
-def test_a_large_file_arrives_whole(host: Host) -> None:
+def test_a_large_file_arrives_complete(host: Host) -> None:
     path = host.base / "data" / "large.bin"
     content = secrets.token_bytes(2**20) * (LARGE // 2**20)
     path.write_bytes(content)
@@ -202,7 +202,7 @@ def test_a_large_file_arrives_whole(host: Host) -> None:
 
 
 @needs_node
-def test_a_gate_that_wants_a_bearer_lets_the_second_address_pass(gated: Host) -> None:
+def test_the_second_url_passes_a_gate_that_requires_a_bearer_token(gated: Host) -> None:
     assert "bearer" in gated.get(f"{ROUTE}/m/name.txt").text
     assert gated.get(f"{ROUTE}/m/name.txt", **BEARER).text == "tobi"
     assert gated.get(f"{GATE}/m/name.txt").text == "tobi"
@@ -217,7 +217,7 @@ def test_a_gate_that_wants_a_bearer_lets_the_second_address_pass(gated: Host) ->
 
 
 @needs_node
-def test_a_wrong_key_falls_through_to_the_host(gated: Host) -> None:
+def test_an_unknown_key_is_passed_to_the_host(gated: Host) -> None:
     wrong = gated.get("/pw=wrong/files/comfyui/m/name.txt")
     assert (wrong.status_code, wrong.text) == (401, "the host does not know that key")
     assert not {"x-content-type-options", "referrer-policy"} & {
@@ -231,7 +231,7 @@ def test_a_wrong_key_falls_through_to_the_host(gated: Host) -> None:
 @needs_node
 @on_linux
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_reload_takes_new_settings_without_new_routes(place: Path, version: str) -> None:
+def test_a_reload_applies_new_settings_without_new_routes(place: Path, version: str) -> None:
     with Host(place, settings_for(place), version=version, kind="toolbox") as host:
         assert host.get(f"{GATE}/m/name.txt").text == "tobi"
         before = host.servers()
@@ -243,16 +243,16 @@ def test_a_reload_takes_new_settings_without_new_routes(place: Path, version: st
         assert host.get("/pw=new%20key/files/comfyui/other/name.txt").text == "tobi"
         assert host.get("/pw=new%20key/files/comfyui/m/name.txt").status_code == 404
         assert host.get(f"{GATE}/other/name.txt").text == "the host does not know that key"
-        host.do("initialize")  # nothing is new: nothing is begun anew
+        host.do("initialize")  # unchanged settings do not restart it
         after = host.servers()
-        host.do("initialize", COMFYUI_ACCESS_KEY=KEY)  # a host that forgets to call shutdown
+        host.do("initialize", COMFYUI_ACCESS_KEY=KEY)  # without a call of shutdown
         assert ended(after)
         assert host.get(f"{GATE}/other/name.txt").text == "tobi"
 
 
 @needs_node
 @on_linux
-def test_a_request_brings_back_what_shutdown_ended(place: Path) -> None:
+def test_a_request_after_shutdown_restarts_the_server(place: Path) -> None:
     with Host(place, settings_for(place)) as host:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
         before = host.servers()
@@ -265,7 +265,7 @@ def test_a_request_brings_back_what_shutdown_ended(place: Path) -> None:
 
 @needs_node
 @on_linux
-def test_loaded_and_registered_twice_there_is_one_server(place: Path) -> None:
+def test_loading_and_registering_twice_starts_one_server(place: Path) -> None:
     with Host(place, settings_for(place, INPUT_SERVER_LOCK_EXEMPT="none")) as host:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
         before = host.servers()
@@ -282,13 +282,13 @@ def test_loaded_and_registered_twice_there_is_one_server(place: Path) -> None:
 @needs_node
 @on_linux
 @pytest.mark.parametrize("ready", [True, False], ids=["serving", "starting"])
-def test_a_host_that_is_killed_leaves_nothing_behind(place: Path, short: Path, ready: bool) -> None:
+def test_a_killed_host_leaves_no_processes_or_files(place: Path, short: Path, ready: bool) -> None:
     host = Host(place, settings_for(place), environment={"TMPDIR": str(short)})
     if ready:
         assert host.__enter__().get(f"{ROUTE}/m/name.txt").text == "tobi"
         assert len(mentioning(str(short))) == 2
     else:
-        host.tell("listen")
+        host.send("listen")
         wait_until(lambda: mentioning(str(short)))
     host.stop(kill=True)
     # a worker that has only just begun is given five seconds (serve.py, STOP_SECONDS)
@@ -297,7 +297,7 @@ def test_a_host_that_is_killed_leaves_nothing_behind(place: Path, short: Path, r
 
 
 def mentioning(text: str) -> list[str]:
-    """The processes with a text in their command line."""
+    """Processes with a text in their command line."""
     found = []
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -324,7 +324,7 @@ def test_the_next_request_works_after_a_kill(place: Path, which: int) -> None:
 
 
 @needs_node
-def test_without_python_it_says_so_once_and_answers_503(place: Path) -> None:
+def test_a_missing_python_is_logged_and_requests_get_503(place: Path) -> None:
     config = settings_for(
         place, INPUT_SERVER_PYTHON="/no/such/python", COMFYUI_ACCESS_KEY="my own key"
     )
@@ -337,7 +337,7 @@ def test_without_python_it_says_so_once_and_answers_503(place: Path) -> None:
             answer = host.get(path)
             assert (answer.status_code, answer.headers["Cache-Control"]) == (503, "no-store")
             assert answer.text.startswith("The file server is not available now.")
-        assert len(host.log) < 10  # now and then, and not for each of the 30
+        assert len(host.log) < 10  # with backoff, not for each of the 30
         assert len(set(host.log)) == 1
         assert "my own key" not in host.log[0]
         assert requests.head(f"{host.url}{ROUTE}/m/a", timeout=TIMEOUT).content == b""
@@ -345,7 +345,7 @@ def test_without_python_it_says_so_once_and_answers_503(place: Path) -> None:
 
 @needs_node
 @on_posix
-def test_packages_that_are_missing_are_told_with_the_way_to_install_them(place: Path) -> None:
+def test_missing_packages_are_logged_with_the_command_to_install_them(place: Path) -> None:
     python = python_that(place, f'exec "{sys.executable}" -S "$@"')
     with Host(place, settings_for(place, INPUT_SERVER_PYTHON=python)) as host:
         line = host.logged("is missing")
@@ -355,17 +355,17 @@ def test_packages_that_are_missing_are_told_with_the_way_to_install_them(place: 
 
 @needs_node
 @on_posix
-def test_one_that_always_fails_is_not_started_again_and_again(place: Path) -> None:
+def test_a_server_that_always_fails_is_restarted_with_backoff(place: Path) -> None:
     python = python_that(place, f"echo >> {place}/starts; echo it is broken >&2; exit 3")
     with Host(place, settings_for(place, INPUT_SERVER_PYTHON=python)) as host:
         assert host.logged("did not start").endswith("did not start: it is broken")
         assert {host.get(f"{ROUTE}/m/name.txt").status_code for _ in range(40)} == {503}
-        assert len((place / "starts").read_text()) < 10  # now and then, and not for each of the 40
+        assert len((place / "starts").read_text()) < 10  # with backoff, not for each of the 40
 
 
 @needs_node
 @on_posix
-def test_a_request_waits_for_a_server_that_starts(place: Path) -> None:
+def test_a_request_waits_for_a_starting_server(place: Path) -> None:
     python = python_that(place, "sleep 1")
     with Host(place, settings_for(place, INPUT_SERVER_PYTHON=python)) as host:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
@@ -374,7 +374,7 @@ def test_a_request_waits_for_a_server_that_starts(place: Path) -> None:
 @needs_node
 @on_posix
 @pytest.mark.parametrize("long", [False, True], ids=["on a socket", "on a port"])
-def test_a_key_of_the_examples_is_refused(place: Path, long: bool) -> None:
+def test_a_published_example_key_is_refused(place: Path, long: bool) -> None:
     temp = place / ("x" * 100 if long else "x")
     temp.mkdir()
     config = settings_for(place, COMFYUI_ACCESS_KEY="123456")
@@ -387,7 +387,7 @@ def test_a_key_of_the_examples_is_refused(place: Path, long: bool) -> None:
 
 @needs_node
 @on_linux
-def test_where_no_socket_can_be_it_is_a_port_that_nobody_else_may_use(place: Path) -> None:
+def test_without_a_socket_it_uses_a_port_that_requires_the_secret(place: Path) -> None:
     temp = place / ("x" * 100)
     temp.mkdir()
     with Host(place, settings_for(place), environment={"TMPDIR": str(temp)}) as host:
@@ -406,7 +406,7 @@ def listening_ports(pids: list[int]) -> set[int]:
 
 
 def guess(host: Host, key: str, source: str = "127.0.0.1", **headers: str) -> int:
-    """The status of a request from another address of this machine."""
+    """Status of a request from another address of this machine."""
     link = http.client.HTTPConnection(
         "127.0.0.1", host.port, timeout=TIMEOUT, source_address=(source, 0)
     )
@@ -419,7 +419,7 @@ def guess(host: Host, key: str, source: str = "127.0.0.1", **headers: str) -> in
 
 @needs_node
 @on_linux
-def test_who_guesses_is_shut_out_whatever_he_says_his_address_is(place: Path) -> None:
+def test_a_client_that_guesses_keys_is_locked_out_by_its_real_address(place: Path) -> None:
     shut = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_LOCK_AFTER": 3}
     with Host(place, settings_for(place, **shut), kind="toolbox") as host:
         statuses = [guess(host, f"wrong{n}", X_Forwarded_For=f"10.0.0.{n}") for n in range(5)]
@@ -433,7 +433,7 @@ def test_who_guesses_is_shut_out_whatever_he_says_his_address_is(place: Path) ->
 
 @needs_node
 @on_linux
-def test_behind_a_trusted_proxy_the_client_that_it_names_is_shut_out(place: Path) -> None:
+def test_behind_a_trusted_proxy_the_forwarded_client_is_locked_out(place: Path) -> None:
     shut = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_LOCK_AFTER": 3}
     config = settings_for(place, **shut, INPUT_SERVER_TRUSTED_PROXIES="127.0.0.1")
     with Host(place, config) as host:
@@ -443,7 +443,7 @@ def test_behind_a_trusted_proxy_the_client_that_it_names_is_shut_out(place: Path
 
 
 @needs_node
-def test_requests_are_logged_for_whom_wants_it_without_the_key(place: Path) -> None:
+def test_the_access_log_is_optional_and_contains_no_key(place: Path) -> None:
     with Host(place, settings_for(place, DebugMode=True)) as host:
         host.get(f"{ROUTE}/m/name.txt")
         host.logged("127.0.0.1 GET /comfyui_server/pw=…/files/m/name.txt 200 4")
@@ -451,7 +451,7 @@ def test_requests_are_logged_for_whom_wants_it_without_the_key(place: Path) -> N
 
 
 class Replacer:
-    """Replaces files by others all the time. Every version begins with the hash of its rest."""
+    """Replaces files continuously. Each version begins with the hash of the rest."""
 
     def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
         self._paths = [folder / name for name in names]
@@ -480,7 +480,7 @@ class Replacer:
 
 
 def fetch_often(host: Host, names: tuple[str, ...], times: int, versions: list[bytes]) -> None:
-    """Many requests by one connection; a cut or mixed body raises."""
+    """Send many requests on one connection; raises for a truncated or mixed body."""
     link = http.client.HTTPConnection("127.0.0.1", host.port, timeout=TIMEOUT)
     for turn in range(times):
         link.request("GET", f"{ROUTE}/m/{names[turn % len(names)]}")
@@ -496,9 +496,7 @@ def fetch_often(host: Host, names: tuple[str, ...], times: int, versions: list[b
 @needs_node
 @on_linux
 @pytest.mark.parametrize("version", VERSIONS)
-def test_files_that_are_replaced_arrive_whole_and_nothing_stays_open(
-    place: Path, version: str
-) -> None:
+def test_replaced_files_arrive_complete_and_are_closed(place: Path, version: str) -> None:
     names = ("a.bin", "b.bin", "c.bin", "d.bin")
     with Host(place, settings_for(place, INPUT_SERVER_STALL_SECONDS=8), version=version) as host:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
@@ -527,24 +525,24 @@ def test_files_that_are_replaced_arrive_whole_and_nothing_stays_open(
 
 @needs_node
 @on_linux
-def test_clients_that_leave_or_stand_still_leave_nothing_open(place: Path) -> None:
+def test_disconnected_and_stalled_clients_leave_nothing_open(place: Path) -> None:
     (place / "data" / "large.bin").write_bytes(b"x" * LARGE)
     with Host(place, settings_for(place, INPUT_SERVER_STALL_SECONDS=1)) as host:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
         pids = [host.process.pid, *host.servers()]
         several = f"Range: bytes=0-{LARGE // 2},{LARGE // 2 + 1}-\r\n"
         for header in ("", several):
-            leaving, standing = (begin(host, "large.bin", header) for _ in range(2))
+            disconnected, stalled = (begin(host, "large.bin", header) for _ in range(2))
             assert openings(pids, "large.bin") > (0 if header else 2)
-            leaving.close()
-            wait_until(lambda: openings(pids, "large.bin") <= 1)  # held to be sent again
+            disconnected.close()
+            wait_until(lambda: openings(pids, "large.bin") <= 1)  # cached open
             wait_until(lambda: connections(host.port) == 0)
-            assert received(standing) < LARGE
+            assert received(stalled) < LARGE
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
 
 
 def openings(pids: list[int], name: str) -> int:
-    """How often these processes have a file open."""
+    """Number of descriptors these processes have for a file."""
     found = 0
     for link in (link for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()):
         with suppress(FileNotFoundError):
@@ -553,13 +551,13 @@ def openings(pids: list[int], name: str) -> int:
 
 
 def connections(port: int) -> int:
-    """How many clients a server has, as the system knows (proc(5), /proc/net/tcp)."""
+    """Number of clients of a server (proc(5), /proc/net/tcp)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
 def begin(host: Host, name: str, header: str = "") -> socket.socket:
-    """A connection on which an answer has begun."""
+    """A connection that has received the start of a response."""
     wire = socket.create_connection(("127.0.0.1", host.port), timeout=TIMEOUT)
     wire.sendall(f"GET {ROUTE}/m/{name} HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
     assert wire.recv(1000).startswith(b"HTTP/1.1 20")
@@ -567,7 +565,7 @@ def begin(host: Host, name: str, header: str = "") -> socket.socket:
 
 
 def received(wire: socket.socket) -> int:
-    """How many bytes still come before the other side closes."""
+    """Number of bytes received until the other side closes."""
     wire.settimeout(TIMEOUT)
     length = 0
     with wire, suppress(ConnectionResetError):
@@ -578,7 +576,7 @@ def received(wire: socket.socket) -> int:
 
 @needs_node
 @on_posix
-def test_a_file_that_is_cut_while_it_is_sent_cuts_the_connection(place: Path) -> None:
+def test_a_file_truncated_while_it_is_sent_closes_the_connection(place: Path) -> None:
     path = place / "data" / "large.bin"
     path.write_bytes(b"x" * LARGE)
     with Host(place, settings_for(place)) as host:
@@ -590,34 +588,34 @@ def test_a_file_that_is_cut_while_it_is_sent_cuts_the_connection(place: Path) ->
 
 @needs_node
 @on_posix
-def test_copied_into_a_host_it_finds_its_python_its_key_and_its_folders(tmp_path: Path) -> None:
+def test_a_copy_in_a_host_finds_its_python_key_and_folders(tmp_path: Path) -> None:
     base = tmp_path / "宿主 host"
-    plugin, beside = base / "Plugin" / "ComfyUI_InputServer", base / "Plugin" / "comfyui"
+    plugin, plugin_folder = base / "Plugin" / "ComfyUI_InputServer", base / "Plugin" / "comfyui"
     ignore = shutil.ignore_patterns("__pycache__", "config.env")
     shutil.copytree(PACKAGE, plugin, ignore=ignore)
-    (beside / "output").mkdir(parents=True)
-    (beside / "output" / "图.txt").write_text("from the plugin beside", "utf-8")
-    (beside / "comfyui_plugin.py").write_text("", "utf-8")
-    (beside / "config.env").write_text("FILE_SERVER_ACCESS_KEY=the-key-of-both\n", "utf-8")
-    (beside / ".venv" / "bin").mkdir(parents=True)
-    python_that(beside / ".venv" / "bin", "")
+    (plugin_folder / "output").mkdir(parents=True)
+    (plugin_folder / "output" / "图.txt").write_text("from the plugin next to it", "utf-8")
+    (plugin_folder / "comfyui_plugin.py").write_text("", "utf-8")
+    (plugin_folder / "config.env").write_text("FILE_SERVER_ACCESS_KEY=the-key-of-both\n", "utf-8")
+    (plugin_folder / ".venv" / "bin").mkdir(parents=True)
+    python_that(plugin_folder / ".venv" / "bin", "")
     (base / "AppData" / "文件").mkdir(parents=True)
     (base / "AppData" / "文件" / "a.txt").write_text("below the host", "utf-8")
     absent = dict.fromkeys(("INPUT_SERVER_PYTHON", "COMFYUI_MOUNTS_FILE", "INPUT_SERVER_CACHE_DIR"))
     with Host(base, absent, kind="toolbox", plugin=plugin) as host:
         gate = "/pw=the-key-of-both/files/comfyui"
-        assert host.get(f"{gate}/output/%E5%9B%BE.txt").text == "from the plugin beside"
+        assert host.get(f"{gate}/output/%E5%9B%BE.txt").text == "from the plugin next to it"
         host.do("shutdown")
         host.do("initialize", COMFYUI_MOUNTS="rel:AppData/文件")
         assert host.get(f"{gate}/rel/a.txt").text == "below the host"
 
 
 @needs_node
-def test_hosts_pass_it_what_it_takes(host: Host) -> None:
-    assert host.do("parameters") == 3  # with four, VCPToolBox passes another second one
+def test_register_routes_has_the_parameters_that_hosts_pass(host: Host) -> None:
+    assert host.do("parameters") == 3  # with four, VCPToolBox passes another second argument
 
 
-def test_the_manifest_is_one_of_a_service_that_loads_after_the_hosts_image_server() -> None:
+def test_the_manifest_declares_a_service_loaded_before_the_hosts_image_server() -> None:
     manifest = json.loads((PACKAGE / "plugin-manifest.json").read_text("utf-8"))
     bridge = (PACKAGE / "bridge.js").read_text("utf-8")
     assert "settings.INPUT_SERVER_PYTHON" in bridge

@@ -102,7 +102,7 @@ def test_any_other_target_is_refused(target: str) -> None:
         ("pw=k", "gallery", ("m",), False, ("files", "k", "gallery", ("m",), False)),
     ],
 )
-def test_a_registry_that_took_it_apart_means_the_same(
+def test_decoded_params_of_a_registry_give_the_same_route(
     auth: str | None, alias: str, names: tuple[str, ...], gate: bool, route: tuple[Any, ...]
 ) -> None:
     assert astuple(urls.route_from_params("files", auth, alias, names, gate)) == route

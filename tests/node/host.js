@@ -1,8 +1,8 @@
 "use strict";
 /**
- * A host in little: Express, the gate of VCPToolBox or the open door of VCPDistributedServer, the
- * plugin, and behind it a file server of the host's own. It does what lines of JSON on stdin say, and
- * tells on stdout that it has.
+ * A minimal host: Express, the gate of VCPToolBox or none as in VCPDistributedServer, the plugin, and
+ * after it the host's own file server. Reads commands as lines of JSON from stdin and reports each on
+ * stdout.
  *
  *   node host.js <express4|express5> <toolbox|node> <folder of the plugin>
  */
@@ -17,12 +17,12 @@ const app = require(version)();
 const copies = [require(script)];
 
 function makeGate() {
-  app.set("trust proxy", true); // as there: req.ip is then whatever the client says
+  app.set("trust proxy", true); // as VCPToolBox does: req.ip is then controlled by the client
   app.use(require(version).json());
   app.use((req, res, next) => {
     const isOpen = /^\/pw=[^/]+\/(files|images)\//.test(req.path);
     if (isOpen || req.headers.authorization === `Bearer ${HOST_KEY}`) return next();
-    return res.status(401).json({ error: "the host wants a bearer" });
+    return res.status(401).json({ error: "the host requires a bearer token" });
   });
 }
 
@@ -63,9 +63,9 @@ const actions = {
 async function main() {
   if (kind === "toolbox") makeGate();
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    const order = JSON.parse(line);
-    const gave = (await actions[order.do](order)) ?? null;
-    process.stdout.write(`${JSON.stringify({ did: order.do, gave })}\n`);
+    const command = JSON.parse(line);
+    const gave = (await actions[command.do](command)) ?? null;
+    process.stdout.write(`${JSON.stringify({ did: command.do, gave })}\n`);
   }
   process.exit(0);
 }

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfyui_pipeline.batch import batch
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded import encoded_files, response_size, truncate
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.outcome import Outcome, ResultOutput
@@ -152,14 +152,14 @@ def test_what_only_looks_a_little_like_a_file_stays() -> None:
         "a b c " * 3000,
         "data:,x",
     ):
-        assert truncate.without_encoded_files(text) == text
+        assert encoded_files.without_encoded_files(text) == text
 
 
 @pytest.mark.parametrize(
     "letters", ["data:", "data:a/b;c=d", "A" * 59 + "\n", "ab/", "=", "\\", "data:x;base64,"]
 )
 def test_looking_for_files_takes_time_in_proportion(letters: str) -> None:
-    truncate.without_encoded_files(letters * (3_000_000 // len(letters)))
+    encoded_files.without_encoded_files(letters * (3_000_000 // len(letters)))
 
 
 def test_an_error_of_the_server_is_shortened_at_its_middle(plugin: Any, fake: Any) -> None:
@@ -300,7 +300,7 @@ def test_any_report_makes_valid_json_of_at_most_twenty_thousand_bytes(
             notes=notes * times,
         )
     )
-    answer = truncate.bounded(result, lambda _: "u" * 300, most)
+    answer = response_size.bound_response(result, lambda _: "u" * 300, most)
     document = json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     assert len(document) <= most
     assert json.loads(document)["content"][0]["text"]
@@ -326,7 +326,9 @@ def test_any_fields_make_valid_json_of_at_most_twenty_thousand_bytes(
         raise OSError("no room")
 
     for save in (None, fails):
-        answer = truncate.bounded({"content": [{"type": "text", "text": text}], **fields}, save)
+        answer = response_size.bound_response(
+            {"content": [{"type": "text", "text": text}], **fields}, save
+        )
         document = json.dumps(answer, ensure_ascii=False, allow_nan=False)
         assert len(document.encode("utf-8", "replace")) <= truncate.MAX_RESPONSE_BYTES
 
@@ -335,10 +337,10 @@ def test_any_fields_make_valid_json_of_at_most_twenty_thousand_bytes(
 @given(text=LONG, remains=LONG)
 def test_any_error_is_bounded_and_keeps_its_beginning(text: str, remains: str) -> None:
     told = truncate.bounded_error(text, remains)
-    assert truncate.size(told) <= truncate.MAX_RESPONSE_BYTES
+    assert truncate.json_size(told) <= truncate.MAX_RESPONSE_BYTES
     assert (
         told[:20] == f"{text} {remains}".strip()[:20]
-        or truncate.size(text) > 100
+        or truncate.json_size(text) > 100
         or not text.strip()
     )
 
@@ -352,7 +354,7 @@ def test_a_batch_of_failures_names_each(tmp_path: Path) -> None:
         batch(range(1, 5), fails, CallRecord())  # type: ignore[arg-type]
     told = truncate.bounded_error(str(caught.value))
     assert all(f"Part {number}: {number} failed" in told for number in range(1, 5))
-    assert truncate.size(told) <= truncate.MAX_RESPONSE_BYTES
+    assert truncate.json_size(told) <= truncate.MAX_RESPONSE_BYTES
 
 
 def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: Any) -> None:

@@ -157,7 +157,7 @@ def test_describe_is_short_and_can_be_full(ready: Any, editor: str) -> None:
     full = ready.call({"command": "describe", "workflow": editor, "detail": "full"})
     assert "sigma (float from 0.1 to 10.0) = 1.0" in full.text
     lacking = ready.call({"command": "describe", "workflow": "text2img_api"})
-    assert "lacks its class" in lacking.text
+    assert "not installed" in lacking.text
     assert lacking.result["problems"]
 
 
@@ -244,8 +244,8 @@ def test_a_png_may_hold_only_the_editors_document() -> None:
         (b"\x89PNG\r\n\x1a\n cut", "cannot be read"),
         (exif_picture("WEBP")[:40], "cannot be read"),
         (b"{", "is not JSON"),
-        (b"[1]", "no JSON object"),
-        (b"{}", "holds no nodes"),
+        (b"[1]", "not a JSON object"),
+        (b"{}", "contains no nodes"),
         (b"\xff\xfe", "is not JSON"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from comfyui_pipeline import execute, pipeline, report
 from comfyui_pipeline import outputs as collect
 from comfyui_pipeline import settings as pipeline_settings
-from comfyui_pipeline.arguments import ToolCall
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.http import LostReply, Refused
 from comfyui_pipeline.engine.protocol import FileStream, Job, JobResult, JobState, Output

@@ -174,5 +174,5 @@ def test_a_workflow_behind_a_url_is_fetched_within_the_calls_own_limit(
     settings: Any = SimpleNamespace(timeout=30.0)
     nothing: Any = None
     with pytest.raises(TimeoutError):
-        info.describe(nothing, settings, nothing, 100.0)
+        info.describe(nothing, settings, nothing, 100.0, nothing)
     assert asked == [130.0]

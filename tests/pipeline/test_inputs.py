@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import arguments, inputs, load, settings
+from comfyui_pipeline import inputs, load, settings
+from comfyui_pipeline.call import parse
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import WorkflowError
@@ -60,7 +61,7 @@ def test_an_image_is_decoded_once_however_many_inputs_take_it(
     ]
     server: Any = Server()
     engine: Any = type("Engine", (), {"files": server})()
-    call = arguments.parse(b'{"workflow": "it"}')
+    call = parse(b'{"workflow": "it"}')
     context = CallContext(call, settings.load(tmp_path, {}), engine, CallRecord(), 0.0, 1e12)
     placed, _ = inputs.place_files(changes, context)
     assert {change.value for change in placed} == set(server.files)
@@ -81,7 +82,7 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
     ids=["JSON", "image", "bare JPEG"],
 )
 def test_a_workflow_is_decoded_once(tmp_path: Path, decoded: list[int], workflow: str) -> None:
-    call = arguments.parse(json.dumps({"workflow": workflow}).encode())
+    call = parse(json.dumps({"workflow": workflow}).encode())
     with contextlib.suppress(WorkflowError):  # images without a workflow
         load.find(call, settings.load(tmp_path, {}), 1e12)
     assert len(decoded) == 1

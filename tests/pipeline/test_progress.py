@@ -85,4 +85,4 @@ def test_a_bar_begins_anew_with_each_node_and_is_gone_at_the_end(
 def test_without_a_stderr_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     with progress.show_on_stderr() as tell:
-        assert isinstance(tell, progress.Lines)
+        assert isinstance(tell, progress.LogLines)

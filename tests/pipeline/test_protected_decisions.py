@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import pipeline, report, settings
-from comfyui_pipeline.arguments import ToolCall
-from comfyui_pipeline.bounded import truncate
+from comfyui_pipeline.bounded import response_size
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CANCELLED, ENDED, NOT_AVAILABLE, QUEUED, SENT, CallRecord
 from comfyui_pipeline.engine.protocol import Job, JobResult
@@ -155,7 +155,7 @@ def test_what_is_kept_of_a_long_answer_holds_no_address_with_a_key() -> None:
         kept.append(content)
         return "place"
 
-    answer = truncate.bounded(result, save)
+    answer = response_size.bound_response(result, save)
     assert answer["all_fields"] == "place"
     assert b"1999.png" in kept[0]
     assert b"s3cret" not in kept[0]

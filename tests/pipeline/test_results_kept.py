@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfyui_pipeline import arguments, commands, outputs, report
+from comfyui_pipeline import dispatch, outputs, report
 from comfyui_pipeline import settings as pipeline_settings
+from comfyui_pipeline.call import parse
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.media import image_convert, image_decode, media_info, previews
 from tests.conftest import png
@@ -133,12 +134,12 @@ def test_whatever_raises_behind_the_queue_the_answer_has_the_id_and_the_files(
     scripted(fake, {"a.png": png(8, 8), "film.mp4": (broken.FILES / "film.mp4").read_bytes()})
     environ = {"COMFYUI_BASE_URL": fake.url, "FILE_SERVER_ACCESS_KEY": "key"}
     chosen = pipeline_settings.load(folder, environ)
-    call = arguments.parse(json.dumps({"workflow_json": WORKFLOW}).encode())
+    call = parse(json.dumps({"workflow_json": WORKFLOW}).encode())
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, name, fails)
             try:
-                answer = json.dumps(commands.perform(call, chosen, 10.0**9, record))
+                answer = json.dumps(dispatch.perform(call, chosen, 10.0**9, record))
             except Exception as error:
                 answer = f"{error} {record.remains(str(error))}"
     finally:

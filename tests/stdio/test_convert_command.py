@@ -170,7 +170,7 @@ def test_a_class_that_is_not_there_is_named_and_the_rest_converted(
     done = convert(plugin, saved, "--object-info", schemas)
     assert done.returncode == 0
     assert b"a.json: node" in done.stderr
-    assert b"its class is not in --object-info" in done.stderr
+    assert b"its node type is not in --object-info" in done.stderr
 
 
 def test_a_prompt_stays_what_it_is_and_a_folder_is_no_file(
@@ -193,7 +193,7 @@ def test_no_other_json_is_taken_for_a_servers_classes(
     (tmp_path / "odd.json").write_text(content, "utf-8")
     done = convert(plugin, saved, "--object-info", tmp_path / "odd.json")
     assert done.returncode == 1
-    assert b"is not what a server gives" in done.stderr
+    assert b"is not the response of a server" in done.stderr
 
 
 def test_a_picture_needs_packages_and_says_so(plugin: Any, schemas: Path, tmp_path: Path) -> None:

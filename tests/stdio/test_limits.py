@@ -60,7 +60,7 @@ def test_the_watchdog_answers_for_what_hangs_in_the_tool_itself(
 
 def test_the_watchdog_comes_soon_after_a_deadline_that_is_set(plugin: Any) -> None:
     """The host's limit is ten minutes here: without the setting this would take as long."""
-    hanging = plugin.folder / "comfyui_pipeline" / "commands.py"
+    hanging = plugin.folder / "comfyui_pipeline" / "dispatch.py"
     hanging.write_text("import time\ndef perform(*_): time.sleep(900)\n", "utf-8")
     answered = plugin.call({"info": "queue"}, COMFYUI_TIMEOUT="1")
     assert "within this call's time limit" in answered.error

@@ -216,11 +216,11 @@ def test_looking_for_the_end_takes_time_in_proportion_to_the_length() -> None:
 )
 def test_any_bytes_give_one_object_and_no_internal_error(raw: bytes) -> None:
     """Without a process for each: one child answers them all (`test_calls` has real processes)."""
-    from comfyui_pipeline import arguments
+    from comfyui_pipeline.call import parse
     from comfyui_pipeline.errors import CallError
 
     try:
-        arguments.parse(raw)
+        parse(raw)
     except CallError as error:
         document = json.loads(json.dumps(stdout.failure(str(error), error.code), allow_nan=False))
         assert set(document) == {"status", "error", "code"}
@@ -440,6 +440,7 @@ def test_that_python_counts_the_time_that_was_used_before_it(monkeypatch: Any) -
 
 FOR_OLD_PYTHONS = [
     "bounded/numbers",
+    "bounded/encoded_files",
     "bounded/truncate",
     "call_record",
     "errors",

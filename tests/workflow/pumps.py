@@ -20,8 +20,9 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
-from comfyui_pipeline import arguments as tool_call  # noqa: E402
+from comfyui_pipeline import call as tool_call  # noqa: E402
 from comfyui_pipeline import info, prepare, settings  # noqa: E402
+from comfyui_pipeline.arguments import NAMES  # noqa: E402
 from comfyui_pipeline.call_context import CallContext  # noqa: E402
 from comfyui_pipeline.call_record import CallRecord  # noqa: E402
 from comfyui_pipeline.errors import ToolError  # noqa: E402
@@ -170,7 +171,7 @@ def attempt(call: Mapping[str, Any], chosen: settings.Settings) -> str:
         read = tool_call.parse(json.dumps(call).encode())
         for part in read.parts or (read,):
             if part.command == "describe":
-                info.describe(part, chosen, Stub(), time.monotonic())  # type: ignore[arg-type]
+                info.describe(part, chosen, Stub(), time.monotonic(), CallRecord())  # type: ignore[arg-type]
             elif part.command == "run":
                 prepare.prepare(context_of(part, chosen))
     except ToolError as error:
@@ -219,7 +220,7 @@ PROMPT: dict[str, Any] = {
 def arguments(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A call for each argument that holds the text, known or not."""
     base = {"workflow_json": PROMPT, "prompt": "fox"}
-    for name in sorted(tool_call.KNOWN - {"workflow_json"}):
+    for name in sorted(set(NAMES) - {"workflow_json"}):
         if name in ("workflow", "prompt_id", "wait"):
             continue
         yield name, {**base, name: text}

@@ -20,6 +20,7 @@ from PIL import Image, PngImagePlugin
 
 from comfyui_pipeline import arguments
 from comfyui_pipeline.bounded import json_text, numbers
+from comfyui_pipeline.call import parse, parse_integer
 from comfyui_pipeline.errors import CallError, ToolError, WorkflowError
 from comfyui_pipeline.workflow import files, graph, validate
 from comfyui_pipeline.workflow.convert.prompt import convert
@@ -56,30 +57,30 @@ ODD = (
 def test_an_argument_that_is_no_finite_number_names_itself(name: str, odd: str) -> None:
     for written in (odd, f'"{odd}"'):
         with pytest.raises(CallError, match=f'"{name}"') as told:
-            arguments.parse(f'{{"workflow": "x", "{name}": {written}}}'.encode())
+            parse(f'{{"workflow": "x", "{name}": {written}}}'.encode())
         assert len(str(told.value)) < 400
 
 
 @pytest.mark.parametrize("odd", ODD)
 def test_wait_and_params_refuse_them_too(odd: str) -> None:
     with pytest.raises(CallError, match='"wait"'):
-        arguments.parse(f'{{"command": "result", "prompt_id": "a", "wait": {odd}}}'.encode())
+        parse(f'{{"command": "result", "prompt_id": "a", "wait": {odd}}}'.encode())
     if odd != ODD[5]:  # a whole number that Python can hold is for the input to judge
         raw = f'[{{"node_id": "5", "inputs": {{"seed": [{odd}]}}}}]'
         for params in (raw, json.dumps(raw)):
             with pytest.raises(CallError, match='"params" holds'):
-                arguments.parse(f'{{"workflow": "x", "params": {params}}}'.encode())
+                parse(f'{{"workflow": "x", "params": {params}}}'.encode())
 
 
 @pytest.mark.parametrize("value", ["512", "512.0", 512, 512.0, "+512", " 512 ", "５１２"])
 def test_numbers_as_people_write_them_are_taken(value: Any) -> None:
     call = {"workflow": "x", "width": value}
-    assert arguments.parse(json.dumps(call).encode()).shortcuts["width"] == 512
+    assert parse(json.dumps(call).encode()).shortcuts["width"] == 512
 
 
 @pytest.mark.parametrize("value", ["²", "٣", "1_0", "0x10", "1e3", "--5", "+-5", "5-", "", ".5"])
 def test_what_is_no_plain_number_is_not(value: str) -> None:
-    assert arguments.whole_number(value) is None
+    assert parse_integer(value) is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_an_odd_number_in_a_prompt_is_named_with_node_and_input(
     for call in ({"workflow": "odd"}, {"workflow": "odd.png"}, {"workflow_json": text}):
         told = pumps.attempt(call, chosen)
         assert "node 5 (KSampler)" in told
-        assert f"'{name}' holds" in told
+        assert f"'{name}' is" in told
         assert "with params" in told
         if name != "unknown":
             repaired = {"node_id": "5", "inputs": {name: {"sampler_name": "euler"}.get(name, 2)}}
@@ -345,7 +346,7 @@ def test_any_json_as_a_workflow_ends_in_a_result_or_an_error(value: Any, tmp_pat
 @BOUNDED
 @given(
     call=st.dictionaries(
-        st.sampled_from(sorted(arguments.KNOWN))
+        st.sampled_from(sorted(arguments.NAMES))
         | st.sampled_from(["workflow1", "prompt2", "command1", "mad", ""]),
         ANY,
         max_size=6,
@@ -366,7 +367,7 @@ def test_any_json_as_arguments_ends_in_a_result_or_an_error(call: Any, tmp_path:
 )
 def test_any_bytes_as_a_call_or_a_workflow_end_in_an_error(raw: bytes) -> None:
     with pytest.raises(ToolError):
-        arguments.parse(raw)
+        parse(raw)
     for beginning in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP"):
         with pytest.raises(WorkflowError):
             files.from_bytes("x", beginning + raw)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.arguments import Param, ToolCall
+from comfyui_pipeline.call import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import (
     describe,
@@ -282,7 +282,7 @@ def test_loras_go_into_the_loaders_that_there_are() -> None:
         0.6,
         0.6,
     )
-    with pytest.raises(PatchError, match=r"loads 1 LoRA, and 2 were asked.*lora_nodes"):
+    with pytest.raises(PatchError, match=r"1 LoRA loader, and the call names 2 .*lora_nodes"):
         planned(nodes, ToolCall("run"), schemas, requested_loras=[loras.Lora("ink")] * 2)
 
 
@@ -393,13 +393,13 @@ UI = {
     [
         ("5", {"class_type": "Foreign"}, "'some-pack'"),
         ("1", {"inputs": {"ckpt_name": "a.ckpt"}}, "https://x/a.ckpt"),
-        ("5", {"steps": 0}, "'steps' is 0 and has to be a number from 1 to 10000"),
+        ("5", {"steps": 0}, "'steps' is 0; it must be a number from 1 to 10000"),
         ("5", {"steps": "many"}, "'steps' is 'many'"),
-        ("5", {"sampler_name": "eulr"}, "'eulr', which is not among: euler"),
+        ("5", {"sampler_name": "eulr"}, "'eulr', which is not one of: euler"),
         ("5", {"positive": None}, "'positive'"),
-        ("5", {"positive": ["4", 0]}, "takes CONDITIONING, and node 4"),
-        ("5", {"positive": ["2", 3]}, "which has 1"),
-        ("5", {"positive": ["88", 0]}, "node 88, which is not there"),
+        ("5", {"positive": ["4", 0]}, "is of type CONDITIONING, but output 0 of node 4"),
+        ("5", {"positive": ["2", 3]}, "which has only 1"),
+        ("5", {"positive": ["88", 0]}, "node 88, which is missing"),
     ],
 )
 def test_what_keeps_a_prompt_from_running_is_told_before(
@@ -419,7 +419,7 @@ def test_a_missing_required_input_is_told() -> None:
     nodes = base()
     del nodes["6"]["inputs"]["vae"]
     wrong = validate.problems(graph.build(nodes, SCHEMAS), SCHEMAS)
-    assert any("'vae' (VAE) has no link and no value" in str(problem) for problem in wrong)
+    assert any("'vae' (VAE) has neither link nor value" in str(problem) for problem in wrong)
 
 
 def test_a_branch_that_cannot_run_does_not_stop_the_others() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import arguments
-from comfyui_pipeline.arguments import Param, ToolCall
+from comfyui_pipeline.call import Param, ToolCall, parse
 from comfyui_pipeline.errors import PatchError, ToolError
 from comfyui_pipeline.workflow import (
     describe,
@@ -52,9 +51,11 @@ def own(
     return {"K": {"input": {group: {name: spec}}, "output": ["X"], "output_name": ["X"]}}
 
 
-def fitted(value: Any, kind: str = "INT", *, strict: bool = False, **options: Any) -> values.Fitted:
+def fitted(
+    value: Any, kind: str = "INT", *, strict: bool = False, **options: Any
+) -> values.Coerced:
     found = graph.build({"1": node("K")}, own(kind, **options))
-    return values.fit(found, graph.Target(found.nodes["1"], "n"), value, strict=strict)
+    return values.coerce(found, graph.Target(found.nodes["1"], "n"), value, strict=strict)
 
 
 def changed(nodes: dict[str, Any], call: ToolCall, **more: Any) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def test_strict_moves_and_guesses_nothing() -> None:
         fitted(12, strict=True, step=8, min=0)
     with pytest.raises(PatchError, match="one of"):
         fitted("Euler", strict=True, choices=["euler"])
-    assert fitted("Euler", choices=["euler"]) == values.Fitted("euler", "n 'Euler' → 'euler'")
+    assert fitted("Euler", choices=["euler"]) == values.Coerced("euler", "n 'Euler' → 'euler'")
 
 
 @pytest.mark.parametrize(
@@ -226,15 +227,15 @@ def test_thresholds_of_guessing() -> None:
         ("abcde", "abcxy"),
     ):
         likeness = score(wanted, name)
-        assert bool(matching.guess(wanted, [name]).names) == (likeness >= 84)
+        assert bool(matching.fuzzy_match(wanted, [name]).names) == (likeness >= 84)
         assert bool(matching.nearest(wanted, [name])) == (likeness >= 55)
     assert 80 <= score("abcdefghij", "abcdefghxy") < 84
     assert 84 <= score("abcdefghijklm", "abcdefghijkxy") < 86
-    assert matching.guess("abcdefghijklm", ["abcdefghijkxy"]).names
+    assert matching.fuzzy_match("abcdefghijklm", ["abcdefghijkxy"]).names
     assert 55 <= score("abcde", "abcxy") < 62
     assert 45 < score("abcdefghijk", "abcdexxyyzz") < 55
     assert not matching.nearest("abcdefghijk", ["abcdexxyyzz"])
-    close = matching.guess("style number 10", ["style number 11", "style number 12", "other"])
+    close = matching.fuzzy_match("style number 10", ["style number 11", "style number 12", "other"])
     assert close.names == ("style number 11", "style number 12")
 
 
@@ -325,7 +326,7 @@ def test_pictures_and_masks_are_told_apart() -> None:
     del nodes["m"]
     assert places(roles.find_targets(built(nodes), "mask")) == [("4", "image")]
     plan = patch.plan(built(nodes), ToolCall("run"), {"mask": "m.png"}, random_seed=1)
-    assert [(c.mask, c.value) for c in plan.changes if c.reason == "mask"] == [
+    assert [(c.mask, c.value) for c in plan.changes if c.source == "mask"] == [
         ("m.png", "example.png")
     ]
 
@@ -346,7 +347,7 @@ def test_a_switch_leads_to_the_side_that_is_on() -> None:
 def test_one_value_cannot_mean_several_different_things() -> None:
     nodes = base()
     nodes["1b"] = node("CheckpointLoaderSimple", ckpt_name="b/c.ckpt")
-    with pytest.raises(PatchError, match="2 places"):
+    with pytest.raises(PatchError, match="2 inputs"):
         changed(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
     nodes["1b"]["inputs"]["ckpt_name"] = "a.safetensors"
     made = changed(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
@@ -356,7 +357,7 @@ def test_one_value_cannot_mean_several_different_things() -> None:
         changed(nodes, ToolCall("run", shortcuts={"image": "x.png"}))
     made = changed(nodes, ToolCall("run", shortcuts={"images": ("x.png", "y.png")}))
     assert [made[i]["inputs"]["image"] for i in ("4", "4b")] == ["x.png", "y.png"]
-    with pytest.raises(PatchError, match="3 pictures were given, and this workflow takes 2"):
+    with pytest.raises(PatchError, match="3 images were given, and this workflow takes 2"):
         changed(nodes, ToolCall("run", shortcuts={"images": ("x", "y", "z")}))
 
 
@@ -369,7 +370,7 @@ def test_a_drawn_seed_is_brought_into_the_range_and_a_given_one_is_not() -> None
     with pytest.raises(PatchError, match="from 0 to 49"):
         patch.plan(found, ToolCall("run", seed=99), {}, random_seed=1)
     nodes = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
-    with pytest.raises(PatchError, match="nothing at random"):
+    with pytest.raises(PatchError, match="has no seed input"):
         changed(nodes, ToolCall("run", seed=1))
 
 
@@ -440,11 +441,11 @@ def test_strengths_go_to_model_and_text_encoder() -> None:
         (loras.Lora("l", 0.5), (0.5, 0.5)),
         (loras.Lora("l", 0.5, 0.0), (0.5, 0.0)),
     ):
-        made = {target.name: value for target, value in loras.settings(found, [lora])}
+        made = {target.name: value for target, value in loras.assignments(found, [lora])}
         assert (made["strength_model"], made["strength_clip"]) == expected
-    with pytest.raises(PatchError, match="loads 1 LoRA, and 2 were asked for"):
-        loras.settings(found, [loras.Lora("a"), loras.Lora("b")])
-    with pytest.raises(PatchError, match="is no number"):
+    with pytest.raises(PatchError, match="1 LoRA loader, and the call names 2"):
+        loras.assignments(found, [loras.Lora("a"), loras.Lora("b")])
+    with pytest.raises(PatchError, match="is not a number"):
         loras.from_prompt("<lora:a:x>")
 
 
@@ -583,7 +584,7 @@ def test_a_model_that_is_missing_is_told_with_its_folder_and_the_nearest() -> No
     nodes["1"]["inputs"]["ckpt_name"] = "aa.safetensors"
     (problem,) = validate.problems(built(nodes), SCHEMAS)
     assert "is missing in models/checkpoints" in str(problem)
-    assert "nearest there: a.safetensors" in str(problem)
+    assert "similar: a.safetensors" in str(problem)
     assert problem.maybe_stale
     assert not problem.missing_type
 
@@ -608,7 +609,7 @@ def test_the_short_description_shows_forty_nodes_and_ten_problems() -> None:
 
 
 def parsed(**call: Any) -> ToolCall:
-    return arguments.parse(json.dumps(call).encode())
+    return parse(json.dumps(call).encode())
 
 
 @pytest.mark.parametrize(
@@ -667,7 +668,7 @@ def test_lists_are_split_at_lines_and_else_at_commas() -> None:
 
 
 def test_a_key_near_a_known_one_is_doubted_and_others_are_not() -> None:
-    assert set(parsed(workflow="x", promt="a", negativ_prompt="b", foo="c").likely_typos) == {
+    assert set(parsed(workflow="x", promt="a", negativ_prompt="b", foo="c").ignored) == {
         "promt",
         "negativ_prompt",
     }

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import arguments, settings
+from comfyui_pipeline import settings
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.call import ToolCall, parse
 from comfyui_pipeline.errors import CallError, PatchError, ToolError, WorkflowError
 from comfyui_pipeline.workflow import describe, graph, loras, patch, roles, validate
 from comfyui_pipeline.workflow import files as library
@@ -80,7 +81,7 @@ def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
         nodes[f"l{number}"] = pumps.node("LoadImage", image=f"{number}.png")
     found = graph.build(nodes, SCHEMAS)
     assert [t.node.id for t in roles.texts(found, "positive")] == ["2"]
-    assert len(roles.pictures(found)) == 4001
+    assert len(roles.images(found)) == 4001
     wrong = validate.problems(found, SCHEMAS)
     assert (
         len(validate.check(found, nodes, wrong).prompt) == len(nodes) - 4001
@@ -104,7 +105,7 @@ def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
     nodes["0"] = pumps.node("ImageInvert", image=[str(MANY - 1), 0])
     found = graph.build(nodes, SCHEMAS)
     wrong = validate.problems(found, SCHEMAS)
-    with pytest.raises(WorkflowError, match="circle of links"):
+    with pytest.raises(WorkflowError, match="circular link"):
         validate.check(found, nodes, wrong)
 
 
@@ -148,7 +149,7 @@ def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
     wanted = loras.from_list([f"Style_{n}" for n in range(2000)])
     catalog = {"LoraLoader": schemas["LoraLoader"]}
     made = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
-    call = arguments.ToolCall("run")
+    call = ToolCall("run")
     plan = patch.plan(graph.build(made, schemas), call, {}, requested_loras=wanted)
     assert {c.value for c in plan.changes if c.target.name == "lora_name"} == set(files)
 
@@ -192,7 +193,7 @@ def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> N
 def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
     call = {"workflow": "x", name: [entry] * 10_001}
     with pytest.raises(CallError, match=rf'"{name}" has 10001 entries; at most 10000'):
-        arguments.parse(pumps.json.dumps(call).encode())
+        parse(pumps.json.dumps(call).encode())
 
 
 @pytest.mark.parametrize(
@@ -201,9 +202,9 @@ def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
 def test_more_parts_than_sixteen_are_refused(count: int, told: str) -> None:
     call = {f"workflow{n}": "x" for n in range(1, count + 1)}
     with pytest.raises(CallError, match=f"{told}; at most 16"):
-        arguments.parse(pumps.json.dumps(call).encode())
+        parse(pumps.json.dumps(call).encode())
     most = {f"workflow{n}": "x" for n in range(1, 17)}
-    assert len(arguments.parse(pumps.json.dumps(most).encode()).parts) == 16
+    assert len(parse(pumps.json.dumps(most).encode()).parts) == 16
 
 
 # -- the editor's format ---------------------------------------------------------------------------
@@ -347,7 +348,7 @@ def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
     }
     for where, raw in cases.items():
         with pytest.raises(CallError) as told:
-            arguments.parse(raw.encode())
+            parse(raw.encode())
         assert where in str(told.value)
         assert "nested deeper than 200 levels" in str(told.value)
     (tmp_path / "workflows" / "deep.json").write_text(f'{{"nodes": [], "x": {inside}}}', "utf-8")
@@ -364,9 +365,7 @@ def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
     notes.add_text("workflow", f'{{"nodes": [], "x": {deep(900)}}}')
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=notes)
-    with pytest.raises(
-        WorkflowError, match=r"picture 'p.png'.*'workflow' is nested deeper than 200"
-    ):
+    with pytest.raises(WorkflowError, match=r"image 'p.png'.*'workflow' is nested deeper than 200"):
         library.from_bytes("p.png", buffer.getvalue())
 
 
@@ -399,7 +398,7 @@ def test_a_template_that_multiplies_a_long_text_is_refused(chosen: Any) -> None:
     nodes = copy.deepcopy(pumps.PROMPT)
     nodes["2"]["inputs"]["text"] = "{{PROMPT}} " * 10_000
     told = pumps.attempt({"workflow_json": nodes, "prompt": "word " * 20_000}, chosen)
-    assert "more than 33554432 characters" in told
+    assert "exceed 33554432 characters" in told
 
 
 def test_errors_stay_readable_whatever_they_repeat(chosen: Any) -> None:

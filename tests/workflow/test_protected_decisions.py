@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.arguments import ToolCall, parse
+from comfyui_pipeline.call import ToolCall, parse
 from comfyui_pipeline.errors import PatchError, WorkflowError
 from comfyui_pipeline.workflow import files, graph, loras, patch, placeholders, validate
 from comfyui_pipeline.workflow.convert import dynamic_text
@@ -123,7 +123,7 @@ def test_one_strength_of_a_lora_counts_for_the_text_encoder_too() -> None:
     }
     found = graph.build({"l": node("Lora", lora_name="", model=["m", 0])}, {"Lora": loader})
     for text, strengths in (("a:0.4", (0.4, 0.4)), ("a:0.4:0", (0.4, 0.0)), ("a", (1.0, 1.0))):
-        made = {t.name: v for t, v in loras.settings(found, loras.from_list([text]))}
+        made = {t.name: v for t, v in loras.assignments(found, loras.from_list([text]))}
         assert (made["strength_model"], made["strength_clip"]) == strengths
 
 
@@ -168,7 +168,7 @@ def test_choices_that_the_server_fetches_are_not_judged_here() -> None:
         return [problem.message for problem in validate.problems(found, schemas)]
 
     assert wrong(remote={"route": "/x"}) == []
-    assert "not among: a" in wrong()[0]
+    assert "not one of: a" in wrong()[0]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")

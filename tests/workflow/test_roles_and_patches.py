@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.arguments import Param, ToolCall
+from comfyui_pipeline.call import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import files, graph, patch, roles, validate
 

@@ -343,6 +343,18 @@ def test_invalid_exif_does_not_prevent_a_thumbnail(tmp_path: Path) -> None:
         assert variant(tmp_path, f"{number}.jpg", VariantRequest(20)).size == (20, 15)
 
 
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (40, 20)), (8, (20, 40)), (9, (40, 20)), (0, (40, 20))]
+)
+def test_only_valid_orientations_rotate_an_image(
+    tmp_path: Path, orientation: int, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "a.jpg").write_bytes(saved((80, 40), "JPEG", exif=exif))
+    assert variant(tmp_path, "a.jpg", VariantRequest(width=size[0])).size == size
+
+
 # -- HEIC ------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,128 @@
+"""A call -> its command's function, with the server that it needs; then the bounds of the response."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from comfyui_pipeline.bounded.response_size import bound_response
+from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
+from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.call_record import CallRecord
+from comfyui_pipeline.commands import COMMANDS
+from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.engine.protocol import Engine
+
+FIELDS_FOLDER = "answers"
+"""Subfolder of the results for what did not fit into a response."""
+
+
+def perform(
+    call: ToolCall,
+    settings: Settings,
+    started: float,
+    record: CallRecord,
+    max_bytes: int = MAX_RESPONSE_BYTES,
+) -> Mapping[str, Any]:
+    """Do what the call asks and return the host's ``result``, of at most ``max_bytes`` without images.
+
+    Jobs and files are noted in ``record``. Raises ToolError's children.
+    """
+    if call.parts:
+        from comfyui_pipeline.batch import batch
+
+        share = max_bytes // len(call.parts)
+        result: Mapping[str, Any] = batch(
+            call.parts, partial(_part, settings, started, share), record
+        )
+    else:
+        result = _one(call, settings, started, record)
+    return bound_response(result, partial(_store, settings), max_bytes)
+
+
+def _part(
+    settings: Settings, started: float, max_bytes: int, call: ToolCall, record: CallRecord
+) -> Mapping[str, Any]:
+    return perform(call, settings, started, record, max_bytes)
+
+
+def _one(
+    call: ToolCall, settings: Settings, started: float, record: CallRecord
+) -> Mapping[str, Any]:
+    command = COMMANDS[call.command]
+    module, _, name = command.function.partition(":")
+    function = getattr(import_module(module), name)
+    if not call.needs_server:
+        return function(call, settings, None, started, record)  # type: ignore[no-any-return]
+    if command.needs_persistent_server and settings.embedded:
+        raise SettingsError(
+            f'The command "{command.name}" needs a server that outlives the call, and '
+            "COMFYUI_BASE_URL is embedded.",
+            'Use "run", or set COMFYUI_BASE_URL to the URL of a ComfyUI server.',
+        )
+    with _engine(settings, started) as engine:
+        return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
+
+
+def _store(settings: Settings, content: bytes) -> str:
+    """Store all fields of a result as JSON; returns its URL, or its path. Raises MediaError."""
+    import hashlib
+
+    from comfyui_pipeline.media import result_files
+    from comfyui_pipeline.result_urls import url_for_file
+
+    name = f"answer {hashlib.sha256(content).hexdigest()[:12]}.json"
+    stored = result_files.store([content], settings.output_dir, FIELDS_FOLDER, name)
+    url = url_for_file(settings.links, settings.output_alias, stored.relative, stored.path, "text")
+    return url or str(stored.path)
+
+
+@contextmanager
+def _engine(settings: Settings, started: float) -> Iterator[Engine]:
+    """The configured ComfyUI server; for ``embedded``, one that is started for this call only."""
+    from comfyui_pipeline.engine.comfyui import ComfyUI
+    from comfyui_pipeline.engine.timeouts import Timeouts
+
+    with _server(settings) as url:
+        engine = ComfyUI(
+            url,
+            settings.client_prefix,
+            headers=settings.auth,
+            deadline=started + settings.timeout,
+            grace=settings.fetch_grace,
+            timeouts=Timeouts(stall_timeout=settings.stall_timeout),
+            log=_to_stderr,
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[str]:
+    if not settings.embedded:
+        yield settings.base_url
+        return
+    from embedded_comfyui import serve_in_thread
+
+    try:
+        server = serve_in_thread()
+    except ImportError as error:
+        raise SettingsError(
+            f"COMFYUI_BASE_URL is embedded, but its package {error.name} is not installed.",
+            "Run `python3 run.py setup` in the plugin's folder, or set the URL of a ComfyUI server.",
+        ) from error
+    with server:
+        yield server.url
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)

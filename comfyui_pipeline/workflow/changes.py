@@ -1,0 +1,134 @@
+"""Changes of a workflow's inputs: one ``Change``, and the ``Planner`` that collects those of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, Literal
+
+from comfyui_pipeline.arguments import role_of
+from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.workflow.graph import Graph, Target
+from comfyui_pipeline.workflow.schema import FileKind
+from comfyui_pipeline.workflow.values import coerce
+from input_server.light_dataclasses import dataclass, field, replace
+
+MAX_CHANGES = 100_000
+"""Inputs that one call may set, counted each time."""
+
+
+class Origin(Enum):
+    """What a change comes from. The value is its ``from`` in the response; "" for its argument."""
+
+    ARGUMENT = ""  # a shortcut argument, or a parameter named in a node's title
+    PARAMS = "params"
+    GIVEN_SEED = "seed"
+    RANDOM_SEED = "drawn"
+    FILE_NAME = "file name"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new value for one input.
+
+    ``mask``: a mask file that becomes the alpha channel of the image that the value names;
+    ``on_server``: the value names a file that the server has already.
+    """
+
+    target: Target
+    value: Any
+    origin: Origin
+    argument: str = ""
+    replaced_link: bool = False
+    mask: str | None = None
+    on_server: bool = False
+
+    @property
+    def source(self) -> str:
+        """What it comes from, as the response names it."""
+        return self.origin.value or self.argument
+
+    @property
+    def is_seed(self) -> bool:
+        """Whether it sets a seed that was given or chosen at random."""
+        return self.origin in (Origin.GIVEN_SEED, Origin.RANDOM_SEED)
+
+    @property
+    def needs_file(self) -> bool:
+        """Whether the value names a file that has to be uploaded to the server."""
+        spec = self.target.spec
+        return (
+            spec is not None
+            and spec.takes_file
+            and isinstance(self.value, str)
+            and not self.on_server
+        )
+
+    @property
+    def file_kind(self) -> FileKind | Literal["mask"]:
+        """The kind of file that the input takes; ``mask`` for a mask in an image's input."""
+        if role_of(self.argument) == "mask" and "IMAGE" in self.target.node.outputs:
+            return "mask"
+        spec = self.target.spec
+        return (spec.file_kind if spec else None) or "image"
+
+
+def with_value(change: Change, value: str) -> Change:
+    """The same change with the name that the server gave to its file."""
+    return replace(change, value=value)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All changes, the fuzzy matches they rest on, and the keys of the call that titles name."""
+
+    changes: tuple[Change, ...]
+    guesses: tuple[str, ...] = ()
+    used_keys: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Planner:
+    """Collects changes; a later change of the same input replaces an earlier one."""
+
+    graph: Graph
+    strict: bool
+    changes: dict[tuple[str, str], Change] = field(default_factory=dict)
+    guesses: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def set(self, target: Target, value: Any, origin: Origin, argument: str = "") -> None:
+        """Set an input to a value that its type takes. Raises PatchError when none can be made."""
+        self.count += 1
+        if self.count > MAX_CHANGES:
+            raise PatchError(
+                f"The call sets more than {MAX_CHANGES} inputs.", "Split it into several calls."
+            )
+        linked = self.graph.link(target.node.inputs.get(target.name)) is not None
+        coerced = coerce(self.graph, target, value, strict=self.strict)
+        if coerced.note:
+            self.guesses.append(coerced.note)
+        self.changes[_key(target)] = Change(
+            target, coerced.value, origin, argument, replaced_link=linked
+        )
+
+    def set_mask(self, target: Target, mask: str) -> None:
+        """Make a mask the alpha channel of an image: the one set before, or the workflow's own."""
+        change = self.changes.get(_key(target))
+        if change is None:
+            value = target.node.inputs.get(target.name)
+            change = Change(target, value, Origin.ARGUMENT, "mask", on_server=True)
+        self.changes[_key(target)] = replace(change, mask=mask)
+
+    def unset(self, targets: Iterable[Target]) -> list[Target]:
+        """Those of the inputs that no change sets so far."""
+        return [target for target in targets if _key(target) not in self.changes]
+
+    def plan(self, used_keys: Iterable[str]) -> Plan:
+        """Everything collected."""
+        guesses = tuple(dict.fromkeys(self.guesses))
+        return Plan(tuple(self.changes.values()), guesses, frozenset(used_keys))
+
+
+def _key(target: Target) -> tuple[str, str]:
+    return target.node.id, target.name

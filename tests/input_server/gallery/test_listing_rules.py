@@ -1,0 +1,94 @@
+"""The gallery's list: order, limits and cursors."""
+
+from __future__ import annotations
+
+from input_server.auth import deny_list
+from input_server.gallery import listing, routes
+from input_server.gallery.listing import make_cursor, media_kind, position_after
+from input_server.images import (
+    containers,
+    embedded_texts,
+    memory,
+)
+from input_server.images.variant_request import (
+    parse_variant_request,
+)
+from input_server.mounts import cleanup, retention, table
+from input_server.mounts.disk_usage import Entry
+from input_server.settings import Config, read
+from input_server.urls import parse_query
+from tests.input_server.gallery_harness import KEY, GalleryHarness, png
+
+PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
+NAMES = ("a", "b.png")
+
+
+def configured(**settings: str) -> Config:
+    return read({"COMFYUI_ACCESS_KEY": "a-long-enough-key", **settings})
+
+
+def test_a_list_has_sixty_files_or_up_to_two_hundred(shown: GalleryHarness) -> None:
+    for number in range(201):
+        (shown.folder / f"{number}.txt").write_text("x", "utf-8")
+    assert len(shown.names()) == 60
+    assert len(shown.names("list?n=200")) == 200
+    assert len(shown.names("list?n=1")) == 1
+    for wrong in ("0", "201", "1000", "x"):
+        assert shown.ask(f"{PAGE}list?n={wrong}").status == 400
+    assert shown.ask(f"{PAGE}list?q={'a' * 200}").status == 200
+    assert shown.ask(f"{PAGE}list?q={'a' * 201}").status == 400
+    assert shown.json("list?n=1")["expires_in"] is None
+
+
+def test_files_of_one_moment_come_by_their_names_backwards(shown: GalleryHarness) -> None:
+    for name in ("b.png", "a.png", "c.png"):
+        png(shown.folder / name, when=1000)
+    png(shown.folder / "newer.png", when=1001)
+    assert shown.names() == ["newer.png", "c.png", "b.png", "a.png"]
+
+
+def test_what_the_gallery_asks_for_stands_among_the_steps() -> None:
+    for address in (routes.THUMBNAIL, routes.BROWSER_VIEW):
+        wish = parse_variant_request(parse_query(f"/x?{address}"))
+        assert wish is not None
+        assert wish.rounded == wish
+    assert routes.THUMBNAIL == "w=320&fmt=webp&q=auto"
+    assert routes.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
+
+
+def test_a_cursor_that_is_gone_gives_its_moment_again() -> None:
+    files = [Entry((name,), 1, moment, 1) for name, moment in (("c", 3), ("b", 2), ("a", 2))]
+    assert position_after(files, make_cursor(files[0])) == 1
+    assert position_after(files, make_cursor(files[1])) == 2
+    assert position_after(files, make_cursor(files[2])) == 3
+    gone = Entry(("gone",), 1, 2, 1)
+    assert position_after(files, make_cursor(gone)) == 1
+
+
+def test_what_is_shown_as_what() -> None:
+    kinds = {
+        "a.PNG": "image",
+        "a.mp4": "video",
+        "a.mp3": "audio",
+        "a.glb": "model",
+        "a.txt": "text",
+        "a.json": "text",
+        "a.pdf": "document",
+        "a.heic": "image",
+        "a.exe": None,
+    }
+    assert {name: media_kind(name) for name in kinds} == kinds
+
+
+def test_the_bounds_of_what_is_remembered() -> None:
+    assert (listing.MIN_CACHE_SECONDS, listing.MAX_FOLDERS, listing.SEARCH_SECONDS) == (1.0, 8, 0.5)
+    assert (listing.MAX_TEXTS, listing.MAX_CHARACTERS, listing.MAX_TEXT_CHARS) == (
+        20_000,
+        16_000_000,
+        4000,
+    )
+    assert (embedded_texts.MAX_TEXT_BYTES, containers.MAX_CHUNKS) == (4 * 2**20, 16_384)
+    assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)
+    assert (deny_list.CHECK_SECONDS, table.CHECK_SECONDS) == (2.0, 1.0)
+    assert (cleanup.FIRST_SECONDS, cleanup.INTERVAL_SECONDS) == (60.0, 3600.0)
+    assert retention.MIN_AGE_SECONDS == 3600.0

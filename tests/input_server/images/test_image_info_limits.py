@@ -1,0 +1,51 @@
+"""Limits of what is read from the metadata of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from input_server.images import (
+    image_info,
+)
+from input_server.settings import Config, read
+from tests.input_server.gallery_harness import KEY, GalleryHarness, node, png, prompt
+
+PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
+NAMES = ("a", "b.png")
+
+
+def configured(**settings: str) -> Config:
+    return read({"COMFYUI_ACCESS_KEY": "a-long-enough-key", **settings})
+
+
+def told(shown: GalleryHarness, made: dict[str, Any]) -> Any:
+    png(shown.folder / "a.png", made)
+    return shown.json("info?path=a.png")
+
+
+def test_what_is_told_is_bounded(shown: GalleryHarness) -> None:
+    samplers = {
+        str(number): node("KSampler", seed=number, positive="x" * 1500 + str(number))
+        for number in range(30)
+    }
+    found = told(shown, samplers)
+    assert found["seeds"] == [str(number) for number in range(16)]
+    assert len(found["positive"]) == 20_000
+    made = prompt(model="m" * 400 + ".safetensors")
+    assert [len(name) for name in told(shown, made)["models"]] == [300]
+    assert (image_info.MAX_NODES, image_info.MAX_INPUTS) == (5000, 128)
+
+
+def test_numbers_are_those_that_a_machine_makes(shown: GalleryHarness) -> None:
+    def numbers(**inputs: Any) -> Any:
+        return told(shown, {"1": node("X", **inputs)})
+
+    assert numbers(seed=2**64 - 1)["seeds"] == [str(2**64 - 1)]
+    assert numbers(seed=2**64)["seeds"] == []
+    assert numbers(seed=True)["seeds"] == []
+    assert numbers(cfg=999_999_999)["cfg"] == [999_999_999.0]
+    assert numbers(cfg=10**9)["cfg"] == []
+    assert numbers(guidance=3.5)["cfg"] == [3.5]
+    assert numbers(cfg=7, guidance=3.5)["cfg"] == [7.0]
+    assert numbers(noise_seed=4)["seeds"] == ["4"]
+    assert numbers(seeds=4)["seeds"] == []
