@@ -63,7 +63,7 @@ def _outcome(
 def _with_remains(error: ToolError, record: CallRecord) -> ToolError:
     """The error with the jobs and files of its part."""
     text = str(error)
-    return ToolError(text, record.remains(text), code=error.code)
+    return ToolError(text, record.summary(text), code=error.code)
 
 
 def _all_failed(errors: Sequence[ToolError]) -> BatchFailed:

@@ -135,7 +135,7 @@ class OutputFetcher:
         fetched = self._fetch_one(output)
         for stored in fetched:
             if stored.file:
-                self._context.record.stored(stored.url or stored.path or stored.file)
+                self._context.record.add_file(stored.url or stored.path or stored.file)
         return fetched
 
     def _fetch_one(self, output: Output) -> tuple[ResultOutput, ...]:

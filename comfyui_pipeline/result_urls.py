@@ -1,4 +1,4 @@
-"""The addresses of results at the file server: as they are written, and as they are known again."""
+"""URLs of results at the file server: write them, and recognise them in later calls."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PAGES: Mapping[str, str] = MappingProxyType(
         "host": "/{key}files/comfyui/gallery/{alias}/",
     }
 )
-"""The same of the page that shows all files of a mount (input_server/urls.py)."""
+"""The same for the gallery of a mount (input_server/urls.py)."""
 STYLES: Mapping[str, str] = MappingProxyType(
     {
         "server": "/comfyui_server/{key}files/{alias}/",
         "host": "/{key}files/comfyui/{alias}/",
     }
 )
-"""How a mount's addresses begin: on the file server's own port or VCPDistributedServer's, and as
-VCPToolBox's gate lets them pass (its server.js)."""
+"""Paths of a mount's files: at the file server's own port or VCPDistributedServer's, and at
+VCPToolBox's port, whose server.js authorises them by the leading key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultLinks:
-    """How addresses are made. ``base``: scheme, host and port; ``style``: one of ``STYLES``.
+    """How URLs are written. ``base``: scheme, host and port; ``style``: one of ``STYLES``.
 
-    ``signed``: with a signature that ends after ``seconds`` in the place of the key; ``quality``: of
-    the pictures that are shown ("" leaves them as they are). No address without a key to make it.
+    ``signed``: with a signature that expires after ``seconds`` instead of the key. ``quality``: of
+    images ("" for the original files). Without the key that it needs there is no URL.
     """
 
     base: str
@@ -45,23 +45,23 @@ class ResultLinks:
     seconds: float = 30 * DAY
     quality: str = ""
 
-    def url(self, alias: str, relative: str, modified: float, *, picture: bool) -> str | None:
-        """The address of one file of a mount.
+    def url(self, alias: str, relative: str, modified: float, *, is_image: bool) -> str | None:
+        """Return the URL of a file of a mount; None without a key.
 
-        ``modified`` (seconds) goes in as ``t``, so that a newer file is not taken for an older one.
+        ``modified`` (seconds) becomes ``t``, so that browsers do not show a cached older file.
         """
         if not (self.signing_key if self.signed else self.access_key):
             return None
         query = {"t": str(int(modified))}
-        if picture and self.quality:
+        if is_image and self.quality:
             query["quality"] = self.quality
         if self.signed:
             query |= self._signature(alias, relative)
-        told = "&".join(f"{name}={value}" for name, value in query.items())
-        return f"{self._begin(alias, self.style)}{quote(relative, safe='/')}?{told}"
+        parameters = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"{self._begin(alias, self.style)}{quote(relative, safe='/')}?{parameters}"
 
     def gallery(self, alias: str) -> str | None:
-        """The address of the page that shows a mount, newest files first; None without a key."""
+        """Return the URL of a mount's gallery; None without a key."""
         if not (self.signing_key if self.signed else self.access_key):
             return None
         begin = self._begin(alias, self.style, pages=PAGES)
@@ -71,8 +71,8 @@ class ResultLinks:
         return f"{begin}?" + "&".join(f"{name}={value}" for name, value in signature.items())
 
     def own_prefixes(self, alias: str) -> list[tuple[str, Callable[[tuple[str, ...], str], bool]]]:
-        """How an own address of this mount begins, in every style, and a test of the rest of it:
-        the decoded names, the query as it stands.
+        """Return the prefixes of our own URLs of this mount, in every style, each with a check of the
+        rest: of the decoded names and the raw query.
         """
         found: list[tuple[str, Callable[[tuple[str, ...], str], bool]]] = []
         for style in STYLES:
@@ -92,12 +92,12 @@ class ResultLinks:
     ) -> str:
         signed = self.signed if signed is None else signed
         key = f"pw={quote(self.access_key, safe='')}/"
-        if signed:  # a host's gate wants something where the key stands
+        if signed:  # VCPToolBox requires something in place of the key
             key = "pw=signed/" if style == "host" else ""
         return self.base + pages[style].format(key=key, alias=quote(alias, safe=""))
 
     def _signature(self, alias: str, relative: str, what: str = "files") -> dict[str, Any]:
-        """Rounded up to a day, so that a file keeps its address for as long."""
+        """Expires at the end of a day (UTC), so that the URL of a file stays the same for a day."""
         from input_server.auth import signing
 
         expires = int(-(-(time.time() + self.seconds) // DAY) * DAY)
@@ -119,7 +119,7 @@ class ResultLinks:
 
 
 def is_servable(relative: str) -> bool:
-    """Whether the file server serves a file of this path below a mount: its rule, not another."""
+    """Whether the file server serves files of this path below a mount, by its own rule."""
     from input_server.mounts import resolve
 
     return resolve.has_servable_names(relative.split("/"))
@@ -128,7 +128,7 @@ def is_servable(relative: str) -> bool:
 def url_for_file(
     links: ResultLinks, alias: str, relative: str, file: Path, kind: str
 ) -> str | None:
-    """The address of a file that lies here; None where its name is never served, or without a key."""
+    """Return the URL of a file on this disk; None if such names are not served, or without a key."""
     if not is_servable(relative):
         return None
-    return links.url(alias, relative, file.stat().st_mtime, picture=kind == "image")
+    return links.url(alias, relative, file.stat().st_mtime, is_image=kind == "image")

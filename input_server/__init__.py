@@ -1,4 +1,4 @@
-"""Serves the files of named mounts by URL, under a key, and nothing else.
+"""File server: serves the files of named mounts by URL to clients with a key.
 
 ``GET /comfyui_server/pw=<key>/files/<alias>/<path>``
 """
@@ -21,12 +21,12 @@ def register_routes(
     """Register the routes with an Express-like registry.
 
     ``plugin_config``: the host's settings (``COMFYUI_MOUNTS``, ``COMFYUI_ACCESS_KEY``,
-    ``DebugMode``); what is absent there comes from the environment and from ``config.env``.
-    ``project_base_path``: relative mounts begin there; None means this project's folder.
+    ``DebugMode``); settings missing there come from the environment and ``config.env``.
+    ``project_base_path``: relative mounts start there; None means this project's folder.
     Raises ConfigError for a mount or a key that cannot be served.
 
-    Wrong keys are shut out, but not made to wait, as that would hold up whoever calls the handler. The
-    mounts' rules are carried out once an hour by a thread.
+    Clients with wrong keys are locked out, but their responses are not delayed, as that would block
+    the caller of the handler. A thread deletes files by the mounts' rules once an hour.
     """
     from .application import create_file_server
     from .http.express import register

@@ -32,11 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m input_server",
         description="Serves the mounts of COMFYUI_MOUNTS under COMFYUI_ACCESS_KEY.",
     )
-    parser.add_argument("--host", help="address (default INPUT_SERVER_HOST, or 127.0.0.1)")
-    parser.add_argument("--port", type=_port, help="0 takes a free one (default FILE_SERVER_PORT)")
-    parser.add_argument("--unix", type=Path, help="a Unix socket instead of an address")
     parser.add_argument(
-        "--stop-with-stdin", action="store_true", help="end when stdin closes, for a supervisor"
+        "--host", help="IP address to listen on (default INPUT_SERVER_HOST, or 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", type=_port, help="port; 0 chooses a free one (default FILE_SERVER_PORT)"
+    )
+    parser.add_argument("--unix", type=Path, help="listen on a Unix socket instead")
+    parser.add_argument(
+        "--stop-with-stdin", action="store_true", help="exit when stdin is closed, for a supervisor"
     )
     parser.add_argument(
         "--bridge",
@@ -70,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _port(text: str) -> int:
-    """A number from 0 to 65535; the system would take others for some of those."""
+    """Parse a port from 0 to 65535."""
     if not (text.isascii() and text.isdigit() and int(text[:9]) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; it has to be from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
     return int(text)
 
 
@@ -83,7 +87,7 @@ def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
 
     secret = sys.stdin.readline().strip() if chosen.bridge else ""
     if chosen.bridge and not secret:
-        print("The bridge ended before it gave its secret.", file=sys.stderr)
+        print("The bridge exited before it sent its secret.", file=sys.stderr)
         return 2
     port = config.port if chosen.port is None else chosen.port
     try:
@@ -121,7 +125,7 @@ def _discard(_text: str) -> None:
 
 
 def _remove_socket(path: Path, *, with_folder: bool) -> None:
-    """A bridge makes a folder for its socket; where it was killed, nobody else would remove that."""
+    """Delete the socket, and the folder that a bridge created for it."""
     with suppress(OSError):
         path.unlink()
         if with_folder:
@@ -132,9 +136,9 @@ def _run() -> int:
     try:
         return main(sys.argv[1:])
     except ModuleNotFoundError as missing:
-        wanted = PACKAGE / "requirements.txt"
+        requirements = PACKAGE / "requirements.txt"
         print(
-            f"The package {missing.name} is missing. Run: {sys.executable} -m pip install -r {wanted}",
+            f"The package {missing.name} is missing. Run: {sys.executable} -m pip install -r {requirements}",
             file=sys.stderr,
         )
         return 1

@@ -1,4 +1,4 @@
-"""``python -m input_server link …``: an address without a key, that ends."""
+"""``python -m input_server link …``: print a signed link."""
 
 from __future__ import annotations
 
@@ -19,34 +19,40 @@ MOST_HOURS = signing.MAX_LIFETIME // 3600 - 24
 
 
 def add_link(link: argparse.ArgumentParser) -> None:
-    """What a link is made of."""
-    link.add_argument("alias", help="a mount")
-    link.add_argument("path", nargs="?", default="", help="a file; without it the gallery")
+    """Add the arguments of the command."""
+    link.add_argument("alias", help="name of a mount")
     link.add_argument(
-        "--hours", type=_hours, default=24.0, metavar="N", help="until it ends (default 24)"
+        "path", nargs="?", default="", help="path of a file below the mount (default: the gallery)"
     )
     link.add_argument(
-        "--base", default="", metavar="URL", help="its beginning (default FILE_SERVER_BASE_URL)"
+        "--hours",
+        type=_hours,
+        default=24.0,
+        metavar="N",
+        help="hours until it expires (default 24)",
     )
     link.add_argument(
-        "--key", default="", metavar="NAME", help="a key of COMFYUI_KEYS that asks for a signature"
+        "--base", default="", metavar="URL", help="base URL (default FILE_SERVER_BASE_URL)"
+    )
+    link.add_argument(
+        "--key", default="", metavar="NAME", help="a key of COMFYUI_KEYS that requires a signature"
     )
 
 
 def _hours(text: str) -> float:
     hours = float(text)
     if not 0 < hours <= MOST_HOURS:
-        raise argparse.ArgumentTypeError(f"has to be above 0 and at most {MOST_HOURS}, a year")
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most {MOST_HOURS} (a year)")
     return hours
 
 
 def make_link(chosen: argparse.Namespace, config: Config) -> int:
-    """Print it; gives the exit status. Raises ConfigError for one that could never open."""
+    """Print the link; return the exit status. Raises ConfigError for a link that could never work."""
     key = _signing_with(chosen.key, config)
     secret = key.signature if key else config.signing_key
     if not secret:
         raise ConfigError(
-            "No address can be signed: set COMFYUI_ACCESS_KEY or INPUT_SERVER_SIGNING_KEY."
+            "No key to sign links with is set. Set COMFYUI_ACCESS_KEY or INPUT_SERVER_SIGNING_KEY."
         )
     names = tuple(part for part in chosen.path.split("/") if part)
     _check_there(chosen.alias, names, config)
@@ -64,26 +70,26 @@ def make_link(chosen: argparse.Namespace, config: Config) -> int:
 
 
 def _signing_with(name: str, config: Config) -> Key | None:
-    """The key whose second secret is to sign; None for the server's own. Raises ConfigError."""
+    """Return the key whose signing secret to use; None for the server's. Raises ConfigError."""
     if not name:
         return None
     key = next((key for key in config.keys if key.name == name), None)
     if key is None or not key.signature:
-        raise ConfigError(f"COMFYUI_KEYS has no key {name!r} that asks for a signature.")
+        raise ConfigError(f"COMFYUI_KEYS has no key {name!r} that requires a signature.")
     return key
 
 
 def _check_there(alias: str, names: Sequence[str], config: Config) -> None:
-    """Raises ConfigError for what is never served; says when there is no such file yet."""
+    """Raise ConfigError for a path that is never served; warn if there is no such file yet."""
     table = config.table(partial(print, file=sys.stderr))
     mount = table.get(alias)
     if mount is None:
         known = ", ".join(mount.alias for mount in table)
-        raise ConfigError(f"There is no mount {alias!r}; there are {known}.")
+        raise ConfigError(f"There is no mount {alias!r}. The mounts are: {known}.")
     try:
         if names:
             check_names(names)
     except Refused:
-        raise ConfigError(f"{'/'.join(names)!r} is a name that is never served.") from None
+        raise ConfigError(f"{'/'.join(names)!r} is never served, because of its name.") from None
     if not mount.folder.joinpath(*names).exists():
         print(f"There is no {'/'.join(names) or mount.folder} yet.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the server says to whoever looks after it: one line each, with the time, on stderr."""
+"""The file server's log: lines with the local time on stderr."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from datetime import datetime
 
 
 def log_line(text: str) -> None:
-    """Say it, in the local time. Nothing that is said here may hold a key."""
+    """Log a line. It must not contain a key."""
     moment = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
     print(moment, text, file=sys.stderr, flush=True)
+
+
+def log_request(client: str, text: str) -> None:
+    """Log a line about a request, with the IP address of its client."""
+    log_line(f"{client} {text}")

@@ -81,6 +81,7 @@ class Script:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each response waits 40 ms for the client's acknowledgement
     script: Script
 
     def log_message(self, *_: Any) -> None:

@@ -47,7 +47,7 @@ class ResponseWriter:
     def failure(self, error: ToolError) -> Response:
         """The error with what the call has queued and stored, truncated to the size limit."""
         text = str(error)
-        return failure(bounded_error(text, self.record.remains(text)), error.code)
+        return failure(bounded_error(text, self.record.summary(text)), error.code)
 
     def send(self, envelope: Response) -> int:
         """Write it; gives the exit status of the process. Raises TypeError for what JSON lacks."""

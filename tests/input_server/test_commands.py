@@ -85,10 +85,10 @@ ALL = (
                 "cached 5 s, private",
                 "quota 1 MB",
                 "read only",
-                "removes what is older than 2 days",
-                "removes the oldest beyond 3 MB",
-                "removes the oldest beyond 4 files",
-                "always keeps the newest 6",
+                "deletes files older than 2 days",
+                "deletes the oldest files above 3 MB",
+                "deletes the oldest files above 4 files",
+                "never deletes the newest 6",
             ],
         ),
     ],
@@ -97,7 +97,7 @@ def test_a_mount_that_is_added_is_listed_with_its_rules(
     shell: Shell, options: tuple[str, ...], told: dict[str, Any], lines: list[str]
 ) -> None:
     added = shell("mounts", "add", "x", str(shell.folder / "more"), *options)
-    assert added == f"x is served from now on: {shell.folder / 'more'}\n"
+    assert added == f"x is now served: {shell.folder / 'more'}\n"
     defaults = {
         "alias": "x",
         "folder": str(shell.folder / "more"),
@@ -121,7 +121,7 @@ def test_a_mount_that_is_added_is_listed_with_its_rules(
     assert head.split() == ["x", str(shell.folder / "more")]
     assert [rule.strip() for rule in rules] == lines
     (shell.folder / "more").rmdir()
-    assert "(not there)" in shell("mounts", "list")
+    assert "(missing)" in shell("mounts", "list")
 
 
 def test_a_mount_that_is_added_again_is_changed_and_others_stay(shell: Shell) -> None:
@@ -134,10 +134,10 @@ def test_a_mount_that_is_added_again_is_changed_and_others_stay(shell: Shell) ->
         "y",
         "x",
     ]
-    assert shell("mounts", "remove", "y") == "y is served no more; its files stay.\n"
+    assert shell("mounts", "remove", "y").startswith("y is no longer served")
     assert "has no mount 'y'.\n" in shell("mounts", "remove", "y", status=2)
     assert "set in COMFYUI_MOUNTS" in shell("mounts", "remove", "m", status=2)
-    assert "is no folder" in shell("mounts", "add", "z", str(shell.folder / "none"), status=2)
+    assert "is not a folder" in shell("mounts", "add", "z", str(shell.folder / "none"), status=2)
     assert (shell.folder / "more").is_dir()
 
 
@@ -165,19 +165,21 @@ def test_a_clean_up_removes_only_where_and_when_it_is_asked_to(shell: Shell) -> 
         os.utime(folder / "new.bin", (time.time() - 2 * HOUR,) * 2)
         shell("mounts", "add", name, str(folder), "--older-than-days", "3")
     dry = shell("mounts", "clean", "x", "--dry-run").splitlines()
-    assert dry[0].startswith("would remove x/old.bin: ")
-    assert dry[1:] == ["x: 1 files, 1.0 MB would go"]
+    assert dry[0].startswith("would delete x/old.bin: ")
+    assert dry[1:] == ["x: 1 files, 1.0 MB would be deleted"]
     assert (shell.folder / "x" / "old.bin").exists()
-    assert shell("mounts", "clean", "x").splitlines()[-1] == "x: 1 files, 1.0 MB removed"
+    assert shell("mounts", "clean", "x").splitlines()[-1] == "x: 1 files, 1.0 MB deleted"
     assert sorted(path.name for path in (shell.folder / "x").iterdir()) == ["new.bin"]
     assert (shell.folder / "y" / "old.bin").exists()
     every = shell("mounts", "clean").splitlines()
-    assert [line for line in every if line.endswith(" removed")] == [
-        "m: 0 files, 0.0 MB removed",
-        "x: 0 files, 0.0 MB removed",
-        "y: 1 files, 1.0 MB removed",
+    assert [line for line in every if line.endswith(" deleted")] == [
+        "m: 0 files, 0.0 MB deleted",
+        "x: 0 files, 0.0 MB deleted",
+        "y: 1 files, 1.0 MB deleted",
     ]
-    assert "There is no mount 'z'; there are m, x, y." in shell("mounts", "clean", "z", status=2)
+    assert "There is no mount 'z'. The mounts are: m, x, y." in shell(
+        "mounts", "clean", "z", status=2
+    )
 
 
 def opened(link: str, key: str) -> tuple[urls.Route, str, float]:
@@ -232,9 +234,9 @@ def test_a_link_begins_as_it_is_asked_to(shell: Shell, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("z",), "There is no mount 'z'; there are m."),
+        (("z",), "There is no mount 'z'. The mounts are: m."),
         (("m", ".hidden"), "never served"),
-        (("m", "a", "--key", "plain"), "no key 'plain' that asks for a signature"),
+        (("m", "a", "--key", "plain"), "no key 'plain' that requires a signature"),
         (("m", "a", "--key", "none"), "no key 'none'"),
     ],
 )
@@ -253,7 +255,7 @@ def test_without_a_secret_nothing_can_be_signed(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COMFYUI_ACCESS_KEY")
-    assert "No address can be signed" in shell("link", "m", status=2)
+    assert "No key to sign links with is set" in shell("link", "m", status=2)
     monkeypatch.setenv("INPUT_SERVER_SIGNING_KEY", "signs")
     assert opened(shell("link", "m"), "signs")[1] == "valid"
 
@@ -265,4 +267,4 @@ def test_no_port_beyond_the_systems(
     with pytest.raises(SystemExit) as ended:
         shell(f"--port={port}")
     assert ended.value.code == 2
-    assert "it has to be from 0 to 65535" in capsys.readouterr().err
+    assert "is not a port from 0 to 65535" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def test_the_error_of_a_part_names_what_that_part_has_queued_and_stored() -> Non
         if part == "good":
             return answer("fine")
         record.add_job(f"id-{part}", lambda: True).state = QUEUED
-        record.stored(f"/{part}.png")
+        record.add_file(f"/{part}.png")
         raise ToolError("no.") if part == "expected" else ValueError("s3cret")
 
     parts: Any = ["good", "expected", "unforeseen"]

@@ -128,8 +128,8 @@ def test_a_run_goes_on_when_waiting_fails_unless_the_call_wants_it_stopped(
     with pytest.raises(type(error)):
         performed(engine, record, cancel_on_timeout=asked)
     assert engine.cancelled == (["the-id"] if asked else [])
-    assert '"prompt_id": "the-id"' in record.remains() or (
-        asked and "cancelled" in record.remains()
+    assert '"prompt_id": "the-id"' in record.summary() or (
+        asked and "cancelled" in record.summary()
     )
 
 
@@ -139,7 +139,7 @@ def test_a_run_that_is_over_is_neither_cancelled_nor_offered(performed: Any, err
     with pytest.raises(type(error)):
         performed(engine, record, cancel_on_timeout=True)
     assert engine.cancelled == []
-    assert record.remains() == ""
+    assert record.summary() == ""
 
 
 class Signal(BaseException):
@@ -149,14 +149,14 @@ class Signal(BaseException):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Signal()])
 def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseException) -> None:
     for engine, remains in (
-        (Engine(error), "The run was cancelled (prompt id the-id)."),
-        (Engine(refuses=error), "The run may have been queued at ComfyUI"),
+        (Engine(error), "The job was cancelled (prompt id the-id)."),
+        (Engine(refuses=error), "The job may have been queued at ComfyUI"),
     ):
         record = CallRecord()
         with pytest.raises(type(error)):
             performed(engine, record)
         assert engine.cancelled == ["the-id"]
-        assert record.remains().startswith(remains)
+        assert record.summary().startswith(remains)
         with pytest.raises(CallStopped):
             record.add_job("another", lambda: True)
 
@@ -171,7 +171,7 @@ def test_only_a_prompt_that_may_have_arrived_is_named(
     record = CallRecord()
     with pytest.raises(type(error)):
         performed(Engine(refuses=error), record)
-    assert ("may have been queued" in record.remains()) is named
+    assert ("may have been queued" in record.summary()) is named
 
 
 def test_a_run_lost_untouched_is_queued_once_more_under_another_id(performed: Any) -> None:

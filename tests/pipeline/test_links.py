@@ -34,7 +34,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("signed", [False, True])
 def test_an_address_opens_and_is_known_again(running: Running, style: str, signed: bool) -> None:
     links = ResultLinks(running.url, style, KEY, "signs", signed=signed)
-    url = links.url("m", NAME, 17.9, picture=False)
+    url = links.url("m", NAME, 17.9, is_image=False)
     assert url is not None
     assert requests.get(url, timeout=TIMEOUT).text == "here"
     assert ("t=17" in url, KEY in url) == (True, not signed)
@@ -51,7 +51,7 @@ def test_an_address_opens_and_is_known_again(running: Running, style: str, signe
 
 def test_a_signed_address_stays_the_same_for_a_day_and_ends() -> None:
     links = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=3600)
-    first, second = (links.url("m", "a.png", 1, picture=True) for _ in range(2))
+    first, second = (links.url("m", "a.png", 1, is_image=True) for _ in range(2))
     assert first == second
     ends = int(str(first).partition("exp=")[2].partition("&")[0])
     assert time.time() + 3600 <= ends <= time.time() + 3600 + DAY
@@ -64,9 +64,9 @@ def test_a_signed_address_lasts_thirty_days_and_no_secret_is_in_a_repr() -> None
 
 
 def test_without_a_key_there_is_no_address() -> None:
-    assert ResultLinks("http://x", "server", "", "").url("m", "a.png", 1, picture=True) is None
+    assert ResultLinks("http://x", "server", "", "").url("m", "a.png", 1, is_image=True) is None
     assert (
-        ResultLinks("http://x", "server", "", "", signed=True).url("m", "a", 1, picture=False)
+        ResultLinks("http://x", "server", "", "", signed=True).url("m", "a", 1, is_image=False)
         is None
     )
     assert ResultLinks("http://x", "server", "", "").own_prefixes("m") == []
@@ -74,8 +74,8 @@ def test_without_a_key_there_is_no_address() -> None:
 
 def test_pictures_may_be_lighter_and_nothing_else() -> None:
     links = ResultLinks("http://x", "server", "k", "k", quality="auto")
-    assert str(links.url("m", "a.png", 1, picture=True)).endswith("?t=1&quality=auto")
-    assert str(links.url("m", "a.txt", 1, picture=False)).endswith("?t=1")
+    assert str(links.url("m", "a.png", 1, is_image=True)).endswith("?t=1&quality=auto")
+    assert str(links.url("m", "a.txt", 1, is_image=False)).endswith("?t=1")
 
 
 def test_a_call_writes_signed_addresses_and_reads_them_from_disk(ready: Any, picture: str) -> None:
@@ -147,7 +147,7 @@ def test_what_the_file_server_serves_has_an_address_and_nothing_else_has(tmp_pat
             assert requests.get(url, timeout=20).content == png(8, 8), name
         for name in NEVER:
             assert url_for_file(links, "m", name, folder / name, "image") is None
-            raw = links.url("m", name, 1, picture=True)
+            raw = links.url("m", name, 1, is_image=True)
             assert requests.get(str(raw), timeout=20).status_code == 403, name
         listed = requests.get(str(links.gallery("m")) + "list", timeout=20).json()["items"]
         assert {item["name"] for item in listed} == set(ODD)
@@ -206,7 +206,7 @@ def test_a_result_in_the_servers_own_folder_under_a_name_that_is_never_served(
 
 def test_a_link_lives_as_long_as_was_asked_and_its_end_is_a_whole_day() -> None:
     url = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=5 * DAY).url(
-        "m", "a.png", 1, picture=True
+        "m", "a.png", 1, is_image=True
     )
     ends = int(str(url).partition("exp=")[2].partition("&")[0])
     assert ends % DAY == 0

@@ -63,7 +63,7 @@ def test_a_password_is_not_repeated(tmp_path: Path, url: str) -> None:
 def test_a_signed_address_never_ends_sooner_than_is_set() -> None:
     for hours in (1, 23, 24, 25, 720):
         links = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=hours * 3600)
-        for url in (links.url("m", "a.png", 1, picture=True), links.gallery("m")):
+        for url in (links.url("m", "a.png", 1, is_image=True), links.gallery("m")):
             ends = int(str(url).partition("exp=")[2].partition("&")[0])
             assert 0 <= ends - time.time() - hours * 3600 <= DAY
             assert ends % DAY == 0

@@ -141,7 +141,7 @@ def test_whatever_raises_behind_the_queue_the_answer_has_the_id_and_the_files(
             try:
                 answer = json.dumps(dispatch.perform(call, chosen, 10.0**9, record))
             except Exception as error:
-                answer = f"{error} {record.remains(str(error))}"
+                answer = f"{error} {record.summary(str(error))}"
     finally:
         fake.stop()
     assert fake.script.posted[-1]["prompt_id"] in answer
