@@ -1,12 +1,12 @@
-"""``python3 run.py bench [NAME]``: figures of this project, measured side by side.
+"""``python3 run.py bench [NAME]``: measure this project next to others.
 
-    calls     how long a tool call takes, as whole processes, in alternating rounds (the default)
-    inputs    how long ten 5 MB pictures take from a server that answers after 300 ms
-    files     what the file server sends, beside Express and nginx
-    limits    peak memory and time of a call and of a worker, with input that is meant to cost
-    endurance 300 calls, six at a time, every seventh killed, and a worker of the file server
+    calls     CPU and wall time of a call, as multiples of `python -c pass` (the default)
+    inputs    downloading ten 5 MB images from a server that responds after 300 ms
+    files     throughput of the file server, Express and nginx
+    limits    peak memory and time of a call and of a worker, with expensive input
+    endurance 300 calls, six at a time, every seventh killed, and one killed worker of the file server
 
-Only ratios within one run mean anything on a busy machine.
+On a busy machine only ratios within one run are meaningful.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Many calls at a time, some of them killed, and a worker of the file server killed among them.
+"""Many parallel calls, some of them killed, and a killed worker of the file server.
 
-Every call brings a picture of its own and has it inverted; what it names is fetched from the file
-server and compared, pixel by pixel, with what has to come out. At the end nothing may be left over:
-no part of a file, no temporary file, no process, no run in the queue.
+Every call inverts an image of its own; the result is fetched from the file server and compared pixel
+by pixel. At the end nothing may be left over: no partial file, temp file, process or queued job.
 """
 
 from __future__ import annotations
@@ -117,8 +116,8 @@ def _setup(folder: Path, stack: ExitStack) -> tuple[Setup, str, int]:
 
 def _call(setup: Setup, number: int, victim: int) -> str:
     """One call: ``right``, ``wrong``, or ``killed``. The one in the middle kills the worker too."""
-    picture = _picture(number)
-    call = {"workflow": "invert_image", "image": _uri(picture), "return_image": "none"}
+    image = _image(number)
+    call = {"workflow": "invert_image", "image": _uri(image), "return_image": "none"}
     child = subprocess.Popen(
         [sys.executable, str(setup.project / "comfyui_plugin.py")],
         env=dict(setup.environment),
@@ -136,28 +135,28 @@ def _call(setup: Setup, number: int, victim: int) -> str:
         return "killed"
     if number == CALLS // 2 and sys.platform != "win32":
         os.kill(victim, signal.SIGKILL)
-    return "right" if _is_right(answer, picture) else "wrong"
+    return "right" if _is_right(answer, image) else "wrong"
 
 
-def _picture(number: int) -> Image.Image:
+def _image(number: int) -> Image.Image:
     """Noise that no other call has."""
-    pixels = random.Random(f"{SEED} picture {number}").randbytes(SIDE * SIDE * 3)
+    pixels = random.Random(f"{SEED} image {number}").randbytes(SIDE * SIDE * 3)
     return Image.frombytes("RGB", (SIDE, SIDE), pixels)
 
 
-def _uri(picture: Image.Image) -> str:
+def _uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
+    image.save(buffer, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _is_right(answer: bytes, picture: Image.Image) -> bool:
+def _is_right(answer: bytes, image: Image.Image) -> bool:
     """Whether the answer names one file, and the file server gives it, complete and inverted."""
     try:
         (output,) = json.loads(answer)["result"]["outputs"]
         content = _fetched(output["url"])
         with Image.open(io.BytesIO(content)) as got:
-            difference = ImageChops.difference(got.convert("RGB"), ImageChops.invert(picture))
+            difference = ImageChops.difference(got.convert("RGB"), ImageChops.invert(image))
     except (KeyError, ValueError, OSError) as problem:
         print(f"wrong: {problem!r}: {answer[:300]!r}", file=sys.stderr)
         return False
@@ -182,7 +181,7 @@ def _fetched(url: str) -> bytes:
 
 
 def _broken(folder: Path) -> int:
-    """How many stored files are no complete pictures; those of killed calls are among them."""
+    """How many stored files are no complete images; those of killed calls are among them."""
     wrong = 0
     for file in (path for path in folder.rglob("*.png") if path.is_file()):
         try:
@@ -207,15 +206,15 @@ def _left(setup: Setup) -> Iterator[str]:
 
 
 def _waiting(comfyui: str) -> Iterator[str]:
-    """Runs that are still in the queue once it had time to work them off."""
+    """Jobs that are still in the queue after it had time to finish them."""
     for _ in range(100):
         with urllib.request.urlopen(f"{comfyui}/queue", timeout=30) as answer:  # noqa: S310
             queue = json.load(answer)
-        runs = [*queue["queue_running"], *queue["queue_pending"]]
-        if not runs:
+        jobs = [*queue["queue_running"], *queue["queue_pending"]]
+        if not jobs:
             return
         time.sleep(0.1)
-    yield from (f"run {run[1]}" for run in runs)
+    yield from (f"job {job[1]}" for job in jobs)
 
 
 def _processes(server: int, survivors: set[int]) -> Iterator[str]:

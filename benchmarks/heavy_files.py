@@ -1,4 +1,4 @@
-"""Small files that cost much memory once they are decoded, for the benches."""
+"""Small image files that need much memory when decoded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ GRAY, RGB = 0, 2
 
 
 def png(file: Path, side: int, *, depth: int, colour: int = RGB) -> None:
-    """A square picture of ``side`` pixels, ``depth`` bits a sample, all of one colour.
+    """Write a square PNG of one colour: ``side`` pixels, ``depth`` bits per sample.
 
-    It is compressed row by row, so that making it costs no memory.
+    Rows are compressed one by one, so that writing it needs little memory.
     """
     samples = 3 if colour == RGB else 1
     row = b"\0" + b"\x40" * (side * samples * depth // 8)
@@ -27,7 +27,7 @@ def png(file: Path, side: int, *, depth: int, colour: int = RGB) -> None:
 
 
 def gif(file: Path, side: int, frames: int) -> None:
-    """An animation of a large screen and frames of one pixel each (GIF89a, 18 to 23)."""
+    """Write an animated GIF with a large screen and frames of one pixel (GIF89a, 18 to 23)."""
     palette = b"\x00\x00\x00\xff\xff\xff"
     screen = b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0) + palette
     control = b"\x21\xf9\x04\x04\x0a\x00\x00\x00"

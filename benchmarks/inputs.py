@@ -1,6 +1,6 @@
-"""How long it takes to bring ten 5 MB pictures to ComfyUI, from a server that thinks for 300 ms.
+"""Time to bring ten 5 MB images to ComfyUI from a server that responds after 300 ms.
 
-What is timed is the tool's own stage: download, look, name, upload; not the start of Python.
+Measures the stage "download" (download, check, upload), without the start of Python.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 from devtools.isolated import project_copy, without_settings
 from devtools.servers import running_server
 
-PICTURES, ROUNDS = 10, 5
-THINKS = 0.3
+IMAGES, ROUNDS = 10, 5
+DELAY_SECONDS = 0.3
 MEGABYTES = 5
 
 
 def main() -> int:
-    times: dict[str, list[int]] = {"uploaded": [], "written into the input folder": []}
+    times: dict[str, list[int]] = {"uploaded": [], "written to the input folder": []}
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder, project_copy() as project:
             for way, spent in times.items():
@@ -35,7 +35,7 @@ def main() -> int:
                 spent.append(_measure(base, project, direct=way != "uploaded"))
     for way, spent in times.items():
         shown = f"median {statistics.median(spent)} ms, of {sorted(spent)}"
-        print(f"{PICTURES} pictures of {MEGABYTES} MB, {way}: {shown}")
+        print(f"{IMAGES} images of {MEGABYTES} MB, {way}: {shown}")
     return 0
 
 
@@ -51,7 +51,7 @@ def _measure(folder: Path, project: Path, *, direct: bool) -> int:
         environment["COMFYUI_BASE_URL"] = comfyui
         if direct:
             environment["COMFYUI_SERVER_INPUT_DIR"] = str(folder / "comfyui" / "input")
-        urls = [f"{site.url}/{time.monotonic_ns()}-{number}.png" for number in range(PICTURES)]
+        urls = [f"{site.url}/{time.monotonic_ns()}-{number}.png" for number in range(IMAGES)]
         call = {"command": "submit", "workflow_json": _ten_loaders(), "images": urls}
         done = subprocess.run(
             [sys.executable, str(project / "comfyui_plugin.py")],
@@ -66,7 +66,7 @@ def _measure(folder: Path, project: Path, *, direct: bool) -> int:
 
 def _ten_loaders() -> dict[str, Any]:
     nodes: dict[str, Any] = {}
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         nodes[f"load{number}"] = {"class_type": "LoadImage", "inputs": {"image": "example.png"}}
         inputs = {"images": [f"load{number}", 0], "filename_prefix": f"bench{number}"}
         nodes[f"save{number}"] = {"class_type": "SaveImage", "inputs": inputs}
@@ -74,18 +74,18 @@ def _ten_loaders() -> dict[str, Any]:
 
 
 class _Site:
-    """A server that gives another picture for every address, each after a pause."""
+    """A web server with a different image at every URL; it responds after DELAY_SECONDS."""
 
     def __init__(self) -> None:
-        pictures = [_noise() for _ in range(PICTURES)]
+        images = [_noise() for _ in range(IMAGES)]
 
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, *_: Any) -> None:
                 return
 
             def do_GET(self) -> None:
-                time.sleep(THINKS)
-                content = pictures[int(self.path.rpartition("-")[2].partition(".")[0])]
+                time.sleep(DELAY_SECONDS)
+                content = images[int(self.path.rpartition("-")[2].partition(".")[0])]
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
@@ -104,7 +104,7 @@ class _Site:
 
 
 def _noise() -> bytes:
-    """A PNG of 5 MB that nothing can compress."""
+    """Return a PNG of 5 MB of noise."""
     from PIL import Image
 
     side = int((MEGABYTES * 2**20 / 3) ** 0.5)

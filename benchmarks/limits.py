@@ -1,4 +1,4 @@
-"""What a call and a worker of the file server cost at the most, with input that is meant to cost.
+"""Peak memory and time of a call and of a file server worker, with expensive input.
 
 Each call is a process of its own; its peak memory is what the system counted, its time is from start
 to end, and what it computed of that, which has the limit, since other work slows it down. Exit status
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import process_memory
+from benchmarks.fake_comfyui import FakeComfyUI, run_fake_comfyui
 from benchmarks.heavy_files import GRAY, gif, png
 from benchmarks.slow_readers import slow_readers
-from benchmarks.stand_in import StandIn, run_stand_in
 from devtools.isolated import project_copy, without_settings
 from devtools.servers import running_server
 from input_server.auth import signing
@@ -43,7 +43,7 @@ FETCHES = 50
 SMALL = "small.png"
 KEY = "bench-key-of-the-limits"
 
-_PICTURE: Mapping[str, Any] = {
+_IMAGE: Mapping[str, Any] = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "bench"}},
 }
@@ -103,15 +103,13 @@ def _cases(heavy: Mapping[str, Path]) -> Iterator[Case]:
         if name == SMALL:
             continue
         uri = f"data:image/x;base64,{base64.b64encode(file.read_bytes()).decode()}"
-        call = {"workflow_json": _PICTURE, "image": uri}
+        call = {"workflow_json": _IMAGE, "image": uri}
         yield Case(f"input {name}", call, saved, status="")
         yield Case(f"input {name}, max_side", {**call, "max_side": "512"}, saved, status="")
-        yield Case(f"result {name}", {"workflow_json": _PICTURE}, _images([name]))
-    yield Case("200 pictures", {"workflow_json": _PICTURE}, _images(["small.png"] * 200))
+        yield Case(f"result {name}", {"workflow_json": _IMAGE}, _images([name]))
+    yield Case("200 images", {"workflow_json": _IMAGE}, _images(["small.png"] * 200))
     endless = {"/object_info/SaveImage": _endless()}
-    yield Case(
-        "a server's JSON without an end", {"workflow_json": _PICTURE}, saved, endless, "error"
-    )
+    yield Case("a server's JSON without an end", {"workflow_json": _IMAGE}, saved, endless, "error")
     shown = {"workflow_json": _shown("a fox")}
     yield Case("300 KB of text from a node", shown, _texts("word " * 60_000))
     encoded = base64.b64encode(heavy["deep.png"].read_bytes()).decode()
@@ -131,7 +129,7 @@ def _long_texts() -> Iterator[Case]:
     ):
         call: dict[str, Any] = {"workflow_json": _shown("a fox"), name: value}
         if name == "image":
-            call["workflow_json"] = _PICTURE
+            call["workflow_json"] = _IMAGE
         yield Case(f"1 MB as {name}", call, text, status="", seconds=TEXT_SECONDS)
     yield Case("2,000 LoRAs, added", _many_loras(), text)
 
@@ -172,8 +170,8 @@ def _endless() -> Iterator[bytes]:
 
 def _call(case: Case, base: Path, project: Path, heavy: Mapping[str, Path]) -> bool:
     """Make one call, print its line; whether all of it is within the limits."""
-    stand_in = StandIn(case.outputs or {}, heavy, case.answers or {})
-    with run_stand_in(stand_in) as url, tempfile.TemporaryDirectory(dir=base) as output:
+    fake = FakeComfyUI(case.outputs or {}, heavy, case.answers or {})
+    with run_fake_comfyui(fake) as url, tempfile.TemporaryDirectory(dir=base) as output:
         environment = {
             **without_settings(os.environ),
             "COMFYUI_BASE_URL": url,

@@ -1,4 +1,4 @@
-"""What processes use of the machine's memory (proc(5), wait4(2)). Linux only."""
+"""Memory and CPU time of processes (proc(5), wait4(2)). Linux only."""
 
 from __future__ import annotations
 

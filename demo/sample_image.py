@@ -1,4 +1,4 @@
-"""A small landscape, drawn with the standard library alone."""
+"""A small landscape image, computed with the standard library alone."""
 
 from __future__ import annotations
 

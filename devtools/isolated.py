@@ -1,6 +1,6 @@
-"""The project apart from its user: a copy, and an environment, in which nothing has been set.
+"""A copy of the project and an environment without the user's settings.
 
-For what has to come out the same whatever stands in ``config.env``: the demo, the benches, the tests.
+For the demo, the benchmarks and the tests, which must not depend on ``config.env``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("comfyui_pipeline", "embedded_comfyui", "input_server", "workflows")
 FILES = ("comfyui_plugin.py", "plugin-manifest.json")
 SETTINGS = ("COMFYUI", "FILE_SERVER", "INPUT_SERVER", "DOWNLOAD_ALLOW", "PROJECT_BASE", "DebugMode")
-"""How the names of all settings begin."""
+"""Prefixes of the names of all settings."""
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy into ``folder`` what runs, and no settings; gives the folder."""
+    """Copy the programs without settings files into ``folder``; return the folder."""
     unwanted = shutil.ignore_patterns("config.env", "mounts.json", "__pycache__", ".*")
     for name in PACKAGES:
         shutil.copytree(PROJECT / name, folder / name, ignore=unwanted)
@@ -30,11 +30,11 @@ def copy_project(folder: Path) -> Path:
 
 @contextmanager
 def project_copy() -> Iterator[Path]:
-    """Such a copy, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="comfyui-apart-", ignore_cleanup_errors=True) as folder:
+    """Yield a temporary copy of the project."""
+    with tempfile.TemporaryDirectory(prefix="comfyui-copy-", ignore_cleanup_errors=True) as folder:
         yield copy_project(Path(folder))
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the settings in it."""
+    """Return the environment variables that are not settings."""
     return {name: value for name, value in environ.items() if not name.startswith(SETTINGS)}

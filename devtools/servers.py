@@ -1,4 +1,4 @@
-"""Start the project's own servers as children, and end them again."""
+"""Run the project's own servers as child processes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ READY_SECONDS = 60.0
 
 
 class NotReady(Exception):
-    """A server ended, or said nothing, before it was ready."""
+    """A server exited or printed nothing before it was ready."""
 
 
 @contextmanager
 def running_server(
     arguments: Sequence[str], environment: Mapping[str, str], project: Path
 ) -> Iterator[str]:
-    """Run ``python ARGUMENTS`` in ``project`` for as long as the block lasts; gives its address.
+    """Run ``python ARGUMENTS`` in ``project`` inside the block; yields its URL.
 
-    A server says ``… http://HOST:PORT`` in its first line on stdout when it is ready. Raises NotReady.
+    A ready server prints ``… http://HOST:PORT`` as its first line on stdout. Raises NotReady.
     """
     child = subprocess.Popen(
         [sys.executable, *arguments],
@@ -48,7 +48,7 @@ def _address(child: subprocess.Popen[str], name: str) -> str:
     reader.start()
     reader.join(READY_SECONDS)
     if not first or "http" not in first[0]:
-        raise NotReady(f"`python {name}` did not become ready; its own words stand above.")
+        raise NotReady(f"`python {name}` did not become ready; its output is above.")
     threading.Thread(target=out.read, daemon=True).start()
     return first[0][first[0].index("http") :].strip()
 

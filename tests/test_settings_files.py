@@ -50,7 +50,6 @@ def test_the_readmes_name_no_setting_that_does_not_exist(name: str) -> None:
     assert names <= {*plugin.SETTINGS, *file_server.SETTINGS}
 
 
-@pytest.mark.xfail(reason="the tables of settings are being added", strict=False)
 @pytest.mark.parametrize("name", READMES)
 def test_the_readmes_name_every_setting(name: str) -> None:
     text = (PROJECT / name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""How long tests wait, and the one way in which they do."""
+"""The time limit of everything that tests wait for, and how they wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ long. It bounds hangs and says nothing of speed, so it stays below pytest's own 
 
 
 def wait_until(look: Callable[[], Seen], what: str = "it never came true") -> Seen:
-    """The first true value of ``look``, which is called again and again for at most ``TIMEOUT``.
+    """Return the first true value of ``look``, which is called repeatedly for at most ``TIMEOUT``.
 
     For what gives no event to wait for: another process, a file, the system's own tables. Raises
     AssertionError with ``what``.
@@ -32,7 +32,7 @@ def with_more_time(check: Callable[[float], None], *seconds: float) -> None:
     """Run a check whose subject is a time limit, with the first limit under which it passes.
 
     A busy machine may reach a short limit before it has come to what the check is about; only the
-    last limit counts. ``check`` begins anew each time.
+    last limit counts. ``check`` starts from the beginning each time.
     """
     for limit in seconds[:-1]:
         try:

@@ -1,1 +1,1 @@
-"""The gallery: a page to look at the results."""
+"""The gallery: a web page that shows the files of a mount."""

@@ -1,1 +1,1 @@
-"""Thumbnails, variants and what image files say about themselves."""
+"""Image variants: parsing requests, rendering within limits, caching; and metadata of image files."""

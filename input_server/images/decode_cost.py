@@ -15,9 +15,9 @@ STORED: Mapping[str, int] = MappingProxyType(
 """Bytes per pixel by Pillow's mode (libImaging/Storage.c); ``WIDEST`` in every other mode."""
 WIDEST = 4
 CONVERTING = 4
-"""Bytes per pixel of the copy made when an image is converted or rotated."""
+"""Bytes per pixel of the copy that converting or rotating an image creates."""
 WIDENING = 9
-"""Bytes per pixel of the copies made when more than 8 bits are reduced to 8."""
+"""Bytes per pixel of the copies that reducing more than 8 bits to 8 creates."""
 DECODING: Mapping[str, int] = MappingProxyType(
     {"JPEG": 6, "WEBP": 14, "AVIF": 12, "HEIF": 12, "GIF": 9, "TIFF": 4}
 )

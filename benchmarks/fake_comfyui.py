@@ -1,4 +1,4 @@
-"""A stand-in ComfyUI for the benches: every run ends at once and gives what it was set to give."""
+"""A fake ComfyUI for benchmarks: every job finishes at once with configured outputs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CLASSES: Mapping[str, Any] = {
 
 
 @dataclass
-class StandIn:
+class FakeComfyUI:
     """``outputs``: what the history of every run names; ``files``: file name -> the file that
     ``/view`` sends; ``answers``: path -> a body that is sent in place of the usual one.
     """
@@ -74,7 +74,7 @@ class StandIn:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    stand_in: StandIn
+    fake: FakeComfyUI
 
     def log_message(self, *_: Any) -> None:
         return
@@ -82,19 +82,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         path, _, name = unquote(parts.path).rpartition("/")
-        if parts.path in self.stand_in.answers:
-            return self._stream(self.stand_in.answers[parts.path])
+        if parts.path in self.fake.answers:
+            return self._stream(self.fake.answers[parts.path])
         if parts.path == "/object_info":
             return self._json(CLASSES)
         if path == "/object_info":
             return self._json({name: CLASSES[name]} if name in CLASSES else {})
         if path == "/history":
-            known = name in self.stand_in.prompts
-            return self._json({name: self.stand_in.entry(name)} if known else {})
+            known = name in self.fake.prompts
+            return self._json({name: self.fake.entry(name)} if known else {})
         if parts.path == "/queue":
             return self._json({"queue_running": [], "queue_pending": []})
         if parts.path == "/view":
-            return self._file(self.stand_in.files[parse_qs(parts.query)["filename"][0]])
+            return self._file(self.fake.files[parse_qs(parts.query)["filename"][0]])
         return self._json({}, 404)
 
     def do_POST(self) -> None:
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/prompt":
             return self._json({}, 404)
         posted = json.loads(body)
-        self.stand_in.prompts[posted["prompt_id"]] = posted["prompt"]
+        self.fake.prompts[posted["prompt_id"]] = posted["prompt"]
         return self._json({"prompt_id": posted["prompt_id"], "number": 1, "node_errors": {}})
 
     def _json(self, value: Any, status: int = 200) -> None:
@@ -136,13 +136,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is what some benches are about."""
+        """Ignore clients that disconnect: some benchmarks kill them."""
 
 
 @contextmanager
-def run_stand_in(stand_in: StandIn) -> Iterator[str]:
-    """Run it for as long as the block lasts; gives its address."""
-    handler = type("Handler", (_Handler,), {"stand_in": stand_in})
+def run_fake_comfyui(fake: FakeComfyUI) -> Iterator[str]:
+    """Run it inside the block; yields its URL."""
+    handler = type("Handler", (_Handler,), {"fake": fake})
     server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
