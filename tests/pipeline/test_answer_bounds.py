@@ -44,7 +44,7 @@ def giving(fake: Any, texts: list[Any]) -> None:
     fake.script.history["ID"]["outputs"] = {"9": {"text": texts}}
 
 
-def test_a_long_text_becomes_a_file_and_its_beginning_is_shown(plugin: Any, fake: Any) -> None:
+def test_a_long_text_becomes_a_file_with_its_beginning_shown(plugin: Any, fake: Any) -> None:
     text = "beginning " + "字 and words; " * 20_000
     giving(fake, [text])
     answered = plugin.call(
@@ -59,7 +59,7 @@ def test_a_long_text_becomes_a_file_and_its_beginning_is_shown(plugin: Any, fake
     assert bytes_without_pictures(answered) < LIMIT
 
 
-def test_a_text_of_two_thousand_characters_stays_in_the_answer(plugin: Any, fake: Any) -> None:
+def test_a_text_of_2000_characters_is_shown_in_full(plugin: Any, fake: Any) -> None:
     giving(fake, ["w " * 1000, "w " * 1000 + "!"])
     answered = plugin.call(
         {"workflow": plugin.workflow("long", WORKFLOW)}, COMFYUI_BASE_URL=fake.url
@@ -69,7 +69,7 @@ def test_a_text_of_two_thousand_characters_stays_in_the_answer(plugin: Any, fake
 
 @pytest.mark.parametrize("style", ["server", "host"])
 @pytest.mark.parametrize("auth", ["key", "signed"])
-def test_of_many_outputs_twenty_are_listed_and_a_page_shows_all(
+def test_twenty_of_many_outputs_are_listed_with_a_link_to_all(
     plugin: Any, fake: Any, style: str, auth: str
 ) -> None:
     scripted(fake, {f"p{number:03}.png": png(8, 8, (number, 0, 0)) for number in range(200)})
@@ -128,9 +128,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_files_in_texts_are_stored_and_never_passed_through(
-    plugin: Any, fake: Any, form: str
-) -> None:
+def test_encoded_files_in_texts_are_stored(plugin: Any, fake: Any, form: str) -> None:
     giving(fake, [FORMS[form]])
     answered = plugin.call(
         {"workflow": plugin.workflow("encoded", WORKFLOW)}, COMFYUI_BASE_URL=fake.url
@@ -143,7 +141,7 @@ def test_files_in_texts_are_stored_and_never_passed_through(
     assert picture["url"] in answered.text
 
 
-def test_what_only_looks_a_little_like_a_file_stays() -> None:
+def test_text_that_only_resembles_base64_is_not_changed() -> None:
     for text in (
         "metadata:a,b and data: 1,2",
         "-" * 4000,
@@ -158,11 +156,11 @@ def test_what_only_looks_a_little_like_a_file_stays() -> None:
 @pytest.mark.parametrize(
     "letters", ["data:", "data:a/b;c=d", "A" * 59 + "\n", "ab/", "=", "\\", "data:x;base64,"]
 )
-def test_looking_for_files_takes_time_in_proportion(letters: str) -> None:
+def test_searching_for_encoded_files_takes_linear_time(letters: str) -> None:
     encoded_files.without_encoded_files(letters * (3_000_000 // len(letters)))
 
 
-def test_an_error_of_the_server_is_shortened_at_its_middle(plugin: Any, fake: Any) -> None:
+def test_a_long_server_error_is_shortened_in_the_middle(plugin: Any, fake: Any) -> None:
     error = {
         "node_id": "9",
         "node_type": "SaveImage",
@@ -182,7 +180,7 @@ def test_an_error_of_the_server_is_shortened_at_its_middle(plugin: Any, fake: An
     assert bytes_without_pictures(answered) < LIMIT
 
 
-def test_a_long_value_of_the_callers_is_not_told_back(plugin: Any, fake: Any) -> None:
+def test_a_long_value_of_the_caller_is_not_repeated(plugin: Any, fake: Any) -> None:
     scripted(fake, {"a.png": png(8, 8)})
     prefix = "p" * 1_000_000
     params = [{"node_id": "9", "inputs": {"filename_prefix": prefix}}]
@@ -195,7 +193,7 @@ def test_a_long_value_of_the_callers_is_not_told_back(plugin: Any, fake: Any) ->
     assert bytes_without_pictures(answered) < LIMIT
 
 
-def test_a_batch_shares_the_bound(ready: Any) -> None:
+def test_the_parts_of_a_batch_share_the_size_limit(ready: Any) -> None:
     nodes = {
         str(number): {"class_type": "PreviewAny", "inputs": {"source": f"{number} words " * 120}}
         for number in range(40)
@@ -210,7 +208,7 @@ def test_a_batch_shares_the_bound(ready: Any) -> None:
 
 
 @pytest.mark.parametrize("what", ["checkpoints", "embeddings", "queue", "system"])
-def test_a_question_with_a_long_answer_is_cut_and_kept(plugin: Any, fake: Any, what: str) -> None:
+def test_a_long_info_result_is_cut_and_stored(plugin: Any, fake: Any, what: str) -> None:
     names = [f"模型 {number:05}.safetensors" for number in range(5000)]
     queue = {
         "queue_running": [],
@@ -278,7 +276,7 @@ LISTS = st.lists(LONG, max_size=12).map(tuple)
     times=st.integers(1, 60),
     most=st.sampled_from([truncate.MAX_RESPONSE_BYTES, truncate.MAX_RESPONSE_BYTES // 16]),
 )
-def test_any_report_makes_valid_json_of_at_most_twenty_thousand_bytes(
+def test_any_outcome_becomes_json_within_the_size_limit(
     outputs: Any,
     guesses: Any,
     notes: Any,
@@ -317,9 +315,7 @@ JSON = st.recursive(
 
 @MANY
 @given(fields=st.dictionaries(st.text(max_size=20), JSON, max_size=20), text=LONG)
-def test_any_fields_make_valid_json_of_at_most_twenty_thousand_bytes(
-    fields: dict[str, Any], text: str
-) -> None:
+def test_any_fields_become_json_within_the_size_limit(fields: dict[str, Any], text: str) -> None:
     fields.pop("content", None)
 
     def fails(_: bytes) -> str:
@@ -335,7 +331,7 @@ def test_any_fields_make_valid_json_of_at_most_twenty_thousand_bytes(
 
 @MANY
 @given(text=LONG, remains=LONG)
-def test_any_error_is_bounded_and_keeps_its_beginning(text: str, remains: str) -> None:
+def test_any_error_is_bounded_and_retains_its_beginning(text: str, remains: str) -> None:
     told = truncate.bounded_error(text, remains)
     assert truncate.json_size(told) <= truncate.MAX_RESPONSE_BYTES
     assert (

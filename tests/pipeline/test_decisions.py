@@ -121,7 +121,7 @@ LEFT = [ServerUnreachable("x"), JobStalled("x"), EngineError("x"), MediaError("x
 
 @pytest.mark.parametrize("error", LEFT, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("asked", [False, True])
-def test_a_run_goes_on_when_waiting_fails_unless_the_call_wants_it_stopped(
+def test_a_job_continues_when_waiting_fails_unless_cancelling_is_requested(
     performed: Any, error: Exception, asked: bool
 ) -> None:
     engine, record = Engine(error), CallRecord()
@@ -134,7 +134,7 @@ def test_a_run_goes_on_when_waiting_fails_unless_the_call_wants_it_stopped(
 
 
 @pytest.mark.parametrize("error", [JobFailed("x"), JobLost("x")])
-def test_a_run_that_is_over_is_neither_cancelled_nor_offered(performed: Any, error: Any) -> None:
+def test_a_job_that_has_ended_is_not_cancelled(performed: Any, error: Any) -> None:
     engine, record = Engine(error), CallRecord()
     with pytest.raises(type(error)):
         performed(engine, record, cancel_on_timeout=True)
@@ -147,7 +147,7 @@ class Signal(BaseException):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Signal()])
-def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseException) -> None:
+def test_a_stopped_call_cancels_its_job(performed: Any, error: BaseException) -> None:
     for engine, remains in (
         (Engine(error), "The job was cancelled (prompt id the-id)."),
         (Engine(refuses=error), "The job may have been queued at ComfyUI"),
@@ -165,7 +165,7 @@ def test_a_call_that_is_stopped_cancels_its_run(performed: Any, error: BaseExcep
     ("error", "named"),
     [(PromptRejected("x"), False), (Refused("x"), False), (LostReply("x"), True)],
 )
-def test_only_a_prompt_that_may_have_arrived_is_named(
+def test_only_a_prompt_that_may_be_queued_is_named(
     performed: Any, error: Exception, named: bool
 ) -> None:
     record = CallRecord()
@@ -174,7 +174,7 @@ def test_only_a_prompt_that_may_have_arrived_is_named(
     assert ("may have been queued" in record.summary()) is named
 
 
-def test_a_run_lost_untouched_is_queued_once_more_under_another_id(performed: Any) -> None:
+def test_a_job_lost_before_it_started_is_requeued_once(performed: Any) -> None:
     engine = Engine(JobLost("x", not_started=True), {"outputs": (FILE,)})
     assert performed(engine)["outputs"][0]["file"] == "a.png"
     first, second = engine.queued
@@ -191,7 +191,7 @@ def test_a_run_lost_untouched_is_queued_once_more_under_another_id(performed: An
         (True, ["running"], "was asked to cancel it, but it is still running"),
     ],
 )
-def test_a_late_run(
+def test_a_late_job_is_reported_or_cancelled(
     performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], told: str
 ) -> None:
     monkeypatch.setattr(execute, "CANCEL_SECONDS", 0.5)
@@ -202,11 +202,11 @@ def test_a_late_run(
     assert engine.cancelled == (["the-id"] if asked else [])
 
 
-def test_the_times_that_are_waited_leave_the_watchdog_its_turn() -> None:
+def test_the_waiting_times_end_before_the_watchdog() -> None:
     assert (execute.FETCH_SECONDS, execute.CANCEL_SECONDS) == (8.0, 4.0)  # it comes after 15
 
 
-def test_a_result_that_does_not_come_in_time_is_a_failed_output(
+def test_an_output_that_is_not_fetched_in_time_has_failed(
     performed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execute, "FETCH_SECONDS", -600.0)
@@ -227,7 +227,7 @@ def test_a_result_that_does_not_come_in_time_is_a_failed_output(
         ([KeyError("x"), png(8, 8)], False),
     ],
 )
-def test_a_result_is_fetched_twice_at_most_and_not_again_when_it_is_gone(
+def test_fetching_is_retried_once_and_not_for_a_missing_output(
     performed: Any, monkeypatch: pytest.MonkeyPatch, fetches: list[Any], good: bool
 ) -> None:
     monkeypatch.setattr(execute, "_with_new_file_names", lambda _: None)
@@ -240,7 +240,7 @@ def test_a_result_is_fetched_twice_at_most_and_not_again_when_it_is_gone(
             performed(engine)
 
 
-def test_previews_come_only_when_nothing_was_saved_or_they_are_wanted(performed: Any) -> None:
+def test_previews_are_fetched_when_nothing_was_saved_or_on_request(performed: Any) -> None:
     temp = Output("2", "images", filename="t.png", folder_type="temp")
     for outputs, call, files in (
         ((temp, FILE), {}, ["a.png"]),
@@ -252,7 +252,7 @@ def test_previews_come_only_when_nothing_was_saved_or_they_are_wanted(performed:
         assert ("previews were left out" in str(result)) is (files == ["a.png"])
 
 
-def test_limits_of_answers_and_of_work_side_by_side() -> None:
+def test_limits_of_fetching_and_reporting() -> None:
     assert collect.MAX_PARALLEL == 6
     assert collect.LONG_TEXT == 2000
     assert collect.SAVED == "output"
@@ -286,7 +286,7 @@ def told(**fields: Any) -> dict[str, Any]:
         ({"finished": False, "failed": {"a": MediaError("x")}}, "NOT FINISHED", False),
     ],
 )
-def test_the_first_line_says_how_it_went(fields: Any, begins: str, complete: bool) -> None:
+def test_the_headline_says_how_the_job_ended(fields: Any, begins: str, complete: bool) -> None:
     result = told(**fields)
     assert result["content"][0]["text"].startswith(begins)
     assert result["complete"] is complete
@@ -319,7 +319,7 @@ def test_the_line_of_an_output(output: ResultOutput, words: str) -> None:
     assert words in told(outputs=(output,))["content"][0]["text"]
 
 
-def test_the_note_of_a_file_is_a_warning_and_only_then_among_its_fields() -> None:
+def test_the_note_of_a_file_is_a_warning_and_a_field() -> None:
     noted = ResultOutput("9", "", "image", "a.png", "/", "http://u", 1, note="odd")
     result = told(outputs=(noted, ResultOutput("9", "", "image", "b.png")))
     assert result["warnings"] == ["a.png: odd"]

@@ -29,7 +29,7 @@ from tests.pipeline.servers import Server, slow
 from tests.pipeline.test_fault_matrix import WORKFLOW
 
 
-def test_of_the_hosts_folder_only_its_fetched_files_may_be_read(ready: Any, tmp_path: Path) -> None:
+def test_only_the_file_cache_of_the_hosts_folder_may_be_read(ready: Any, tmp_path: Path) -> None:
     host = tmp_path / "host"
     for name in (".file_cache/a.png", "secret.png", "Plugin/x/b.png"):
         (host / name).parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def test_of_the_hosts_folder_only_its_fetched_files_may_be_read(ready: Any, tmp_
         assert refused.json["status"] == "error", name
 
 
-def test_what_the_environment_says_beats_the_file_unless_it_is_empty(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file_unless_it_is_empty(tmp_path: Path) -> None:
     text = "\ufeffCOMFYUI_TIMEOUT=7\nCOMFYUI_CLIENT_ID=file\nFILE_SERVER_ACCESS_KEY=k\n"
     (tmp_path / "config.env").write_text(text, "utf-8")
     given = {"COMFYUI_TIMEOUT": "8", "COMFYUI_CLIENT_ID": " \t"}
@@ -60,7 +60,7 @@ def test_a_password_is_not_repeated(tmp_path: Path, url: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_signed_address_never_ends_sooner_than_is_set() -> None:
+def test_a_signed_url_does_not_expire_early() -> None:
     for hours in (1, 23, 24, 25, 720):
         links = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=hours * 3600)
         for url in (links.url("m", "a.png", 1, is_image=True), links.gallery("m")):
@@ -73,13 +73,13 @@ def test_a_signed_address_never_ends_sooner_than_is_set() -> None:
     "login",
     ["bearer a\nX-Evil: 1", "X-Key: a\r\nX-Evil: 1", "cookie a=b\x00", "X-Key: 密", "X-K: \x7f"],
 )
-def test_no_login_adds_a_line_to_a_request(tmp_path: Path, login: str) -> None:
+def test_a_login_cannot_add_a_header(tmp_path: Path, login: str) -> None:
     with pytest.raises(settings.SettingsError, match="COMFYUI_AUTH") as caught:
         settings.load(tmp_path, {"COMFYUI_AUTH": login})
     assert "Evil" not in str(caught.value)
 
 
-def test_a_mount_that_is_named_is_where_it_says(tmp_path: Path) -> None:
+def test_a_named_mount_has_the_given_folder(tmp_path: Path) -> None:
     given = {"COMFYUI_MOUNTS": f"output:{tmp_path / 'served'};more:{tmp_path / 'more'}"}
     chosen = settings.load(tmp_path, given)
     assert dict(chosen.mounts) == {
@@ -113,14 +113,14 @@ def told(folder: Path, *outputs: ResultOutput, cached: tuple[str, ...] = ()) -> 
     return pipeline.finish(context, ready, result, FetchedOutputs(outputs))
 
 
-def test_a_run_counts_as_cached_only_when_all_of_its_outputs_were(tmp_path: Path) -> None:
+def test_a_job_is_from_cache_only_when_all_outputs_are(tmp_path: Path) -> None:
     both = delivered(tmp_path / "a.png", "1"), delivered(tmp_path / "b.png", "2")
     for cached, said in (((), False), (("1",), False), (("1", "2"), True), (("x",), False)):
         answer = told(tmp_path, *both, cached=cached)
         assert ("returned the results of that one" in answer["content"][0]["text"]) is said, cached
 
 
-def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
+def test_previews_are_not_shown_when_images_were_saved(tmp_path: Path) -> None:
     saved = delivered(tmp_path / "a.png")
     beside = delivered(tmp_path / "b.png", preview=True)
     for outputs, count in (((beside, saved), 1), ((beside,), 1), ((saved, saved), 2)):
@@ -132,7 +132,7 @@ def test_beside_saved_pictures_no_preview_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a](http://evil) ![b.png", "a`b\\c.png", "a\r\n# b.png"])
-def test_a_file_name_is_no_markdown(tmp_path: Path, name: str) -> None:
+def test_a_file_name_is_not_interpreted_as_markdown(tmp_path: Path, name: str) -> None:
     one = ResultOutput("9", "", "image", name, str(tmp_path / "x"), "http://u", 10)
     line = told(tmp_path, one)["content"][0]["text"].splitlines()[1]
     assert line.startswith("![")
@@ -140,13 +140,13 @@ def test_a_file_name_is_no_markdown(tmp_path: Path, name: str) -> None:
     assert not set(line[2:].partition("]")[0]) & set("[]`\\")
 
 
-def test_an_output_that_is_not_here_makes_the_answer_incomplete() -> None:
+def test_a_failed_output_makes_the_result_incomplete() -> None:
     for failed in ({}, {"a.png": MediaError("deleted")}):
         outcome = Outcome("it", "the-id", finished=True, failed=failed)
         assert report.build_result(outcome)["complete"] is not bool(failed)
 
 
-def test_what_is_kept_of_a_long_answer_holds_no_address_with_a_key() -> None:
+def test_the_stored_form_of_a_long_result_contains_no_url() -> None:
     kept: list[bytes] = []
     outputs = [{"file": f"{n}.png", "url": f"http://x/pw=s3cret/{n}"} for n in range(2000)]
     result = {"content": [{"type": "text", "text": "t"}], "outputs": outputs}
@@ -161,9 +161,7 @@ def test_what_is_kept_of_a_long_answer_holds_no_address_with_a_key() -> None:
     assert b"s3cret" not in kept[0]
 
 
-def test_files_of_another_size_are_not_those_of_the_server(
-    ready: Any, comfyui: Any, tmp_path: Path
-) -> None:
+def test_a_local_file_of_another_size_is_not_used(ready: Any, comfyui: Any, tmp_path: Path) -> None:
     """A folder with files of the same names, such as a copy from last week."""
     nodes = {
         "1": {
@@ -199,7 +197,7 @@ def test_files_of_another_size_are_not_those_of_the_server(
         (NOT_AVAILABLE, False, NOT_AVAILABLE),
     ],
 )
-def test_a_stopped_call_cancels_whatever_may_still_be_there(
+def test_a_stopped_call_cancels_jobs_that_may_be_queued(
     state: str, asked: bool, afterwards: str
 ) -> None:
     record, stopped = CallRecord(), set[str]()
@@ -222,7 +220,7 @@ def test_a_stopped_call_cancels_whatever_may_still_be_there(
     assert [job.state for job in jobs] == [afterwards] * 2
 
 
-def test_a_result_is_waited_for_as_long_as_the_call_says(server: Server, plugin: Any) -> None:
+def test_a_result_is_waited_for_as_requested(server: Server, plugin: Any) -> None:
     plugin.workflow("some time", slow(3, side=1024))
     env = {"COMFYUI_BASE_URL": server.url}
     queued = plugin.call({"command": "submit", "workflow": "some time"}, **env)
@@ -232,14 +230,14 @@ def test_a_result_is_waited_for_as_long_as_the_call_says(server: Server, plugin:
     assert len(got.result["outputs"]) == 1
 
 
-def test_an_error_is_no_failed_process_unless_that_is_asked_for(plugin: Any) -> None:
+def test_an_error_is_an_exit_status_only_on_request(plugin: Any) -> None:
     for call in ({"info": "weather"}, b"{", {"workflow": "nothing of that name"}):
         for arguments, status in (((), 0), (("--exit-code",), 1)):
             answered = plugin.call(call, *arguments)
             assert (answered.json["status"], answered.status) == ("error", status)
 
 
-def test_nothing_but_the_answer_is_on_stdout(ready: Any, picture: str) -> None:
+def test_only_the_response_is_written_to_stdout(ready: Any, picture: str) -> None:
     """Whatever a package prints goes to stderr."""
     noisy = ready.folder / "noisy"
     noisy.mkdir()
@@ -258,7 +256,7 @@ def test_nothing_but_the_answer_is_on_stdout(ready: Any, picture: str) -> None:
     assert "noise of a library" in answered.stderr
 
 
-def test_a_part_that_fails_takes_no_other_with_it(ready: Any, picture: str) -> None:
+def test_a_failed_part_does_not_stop_the_others(ready: Any, picture: str) -> None:
     good = {"workflow1": "invert_image", "image1": picture}
     call = {**good, "workflow2": "no such", "workflow3": "invert_image", "image3": picture}
     result = ready.call(call).result
@@ -270,9 +268,7 @@ def test_a_part_that_fails_takes_no_other_with_it(ready: Any, picture: str) -> N
 
 
 @pytest.mark.parametrize("key", ["", "partner-s3cret"])
-def test_the_key_of_paid_nodes_goes_to_the_server_beside_the_prompt(
-    plugin: Any, fake: Any, key: str
-) -> None:
+def test_the_partner_key_is_sent_next_to_the_prompt(plugin: Any, fake: Any, key: str) -> None:
     fake.script.post = lambda count, body: (400, {"error": {"message": "no"}})
     name = plugin.workflow("plain", WORKFLOW)
     answered = plugin.call({"workflow": name}, COMFYUI_BASE_URL=fake.url, COMFYUI_API_KEY=key)

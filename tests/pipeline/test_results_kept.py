@@ -19,7 +19,7 @@ from comfyui_pipeline.call import parse
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.media import image_convert, image_decode, media_info, previews
 from tests.conftest import png
-from tests.media import broken
+from tests.media import broken_files as broken
 from tests.pipeline.test_fault_matrix import DONE, END, NODE, SUCCESS, WORKFLOW
 from tests.waiting import TIMEOUT
 
@@ -38,9 +38,7 @@ def scripted(fake: Any, files: dict[str, bytes]) -> None:
     }
 
 
-def test_odd_files_are_stored_and_named_now_and_by_the_command_result(
-    plugin: Any, fake: Any
-) -> None:
+def test_odd_files_are_stored_and_returned_by_run_and_result(plugin: Any, fake: Any) -> None:
     scripted(fake, broken.STORED)
     name = plugin.workflow("odd", WORKFLOW)
     first = plugin.call({"workflow": name}, COMFYUI_BASE_URL=fake.url)
@@ -60,7 +58,7 @@ def test_odd_files_are_stored_and_named_now_and_by_the_command_result(
         assert "missing end.jpg: its last bytes are missing" in answered.text
 
 
-def test_what_is_not_what_its_name_says_is_a_failed_output(plugin: Any, fake: Any) -> None:
+def test_a_file_that_does_not_match_its_name_has_failed(plugin: Any, fake: Any) -> None:
     scripted(
         fake,
         {**{name: content for name, (content, _) in broken.FAILED.items()}, "a.png": png(8, 8)},
@@ -80,7 +78,7 @@ def test_what_is_not_what_its_name_says_is_a_failed_output(plugin: Any, fake: An
 
 
 @pytest.mark.parametrize("name", ["empty.png", "page.png", "head.tif", "head.psd", "head.avif"])
-def test_a_run_whose_only_picture_is_none_is_no_success(plugin: Any, fake: Any, name: str) -> None:
+def test_a_job_whose_only_image_is_invalid_fails(plugin: Any, fake: Any, name: str) -> None:
     content, told = broken.FAILED[name]
     scripted(fake, {name: content})
     error = plugin.call(
@@ -121,7 +119,7 @@ BREAKABLE = [
 @pytest.mark.parametrize(("module", "name"), BREAKABLE, ids=lambda value: str(value)[-24:])
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(every_exception()))
-def test_whatever_raises_behind_the_queue_the_answer_has_the_id_and_the_files(
+def test_any_exception_after_queueing_keeps_the_prompt_id_and_the_files(
     tmp_path_factory: pytest.TempPathFactory, module: Any, name: str, kind: type[Exception]
 ) -> None:
     from tests.faulty import FakeServer
@@ -161,7 +159,7 @@ def waiting_is(plugin: Any, *lines: str) -> None:
     module.write_text(text.replace("    def wait(\n", new, 1), "utf-8")
 
 
-def test_an_unforeseen_fault_while_waiting_names_the_run_and_leaves_it_alone(
+def test_an_internal_error_while_waiting_names_the_job_and_does_not_cancel_it(
     plugin: Any, fake: Any
 ) -> None:
     waiting_is(plugin, "raise KeyError")
@@ -173,7 +171,7 @@ def test_an_unforeseen_fault_while_waiting_names_the_run_and_leaves_it_alone(
     assert not fake.script.cancelled
 
 
-def test_the_watchdogs_answer_names_the_run_too(plugin: Any, fake: Any) -> None:
+def test_the_watchdogs_response_names_the_job(plugin: Any, fake: Any) -> None:
     waiting_is(plugin, "import threading", "threading.Event().wait()")
     manifest = plugin.folder / "plugin-manifest.json"
     document = json.loads(manifest.read_text("utf-8"))
@@ -187,9 +185,7 @@ def test_the_watchdogs_answer_names_the_run_too(plugin: Any, fake: Any) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without a signal")
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_call_that_is_stopped_names_what_it_queued_and_cancels_it(
-    plugin: Any, fake: Any, parts: int
-) -> None:
+def test_a_stopped_call_names_and_cancels_its_job(plugin: Any, fake: Any, parts: int) -> None:
     fake.script.frames, fake.script.never_ends = [NODE, DONE], True
     fake.script.files = {"a.png": png(8, 8)}
     name = plugin.workflow("it", WORKFLOW)

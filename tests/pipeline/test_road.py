@@ -44,7 +44,7 @@ def two_savers(prefix: str = "two") -> dict[str, Any]:
     }
 
 
-def test_a_picture_goes_in_and_comes_back_with_its_url(ready: Any, picture: str) -> None:
+def test_an_image_is_processed_and_returned_with_its_url(ready: Any, picture: str) -> None:
     answered = ready.call(
         {
             "workflow": "resize_image.json",
@@ -71,7 +71,7 @@ def test_a_picture_goes_in_and_comes_back_with_its_url(ready: Any, picture: str)
     assert answered.result["prompt_id"]
 
 
-def test_every_output_of_every_node_comes_and_previews_only_when_wanted(ready: Any) -> None:
+def test_all_outputs_are_returned_and_previews_only_on_request(ready: Any) -> None:
     call = {"workflow": ready.workflow("two", two_savers())}
     answered = ready.call({**call, "previews": "true"})
     outputs = answered.result["outputs"]
@@ -89,7 +89,7 @@ def test_every_output_of_every_node_comes_and_previews_only_when_wanted(ready: A
     assert "2 previews were left out" in without.text
 
 
-def test_subfolders_are_kept_and_urls_are_encoded(ready: Any) -> None:
+def test_subfolders_are_preserved_and_urls_are_encoded(ready: Any) -> None:
     result = ready.call({"workflow": ready.workflow("two", two_savers("kept"))}).result
     first = result["outputs"][0]
     assert first["file"].startswith("kept/a #1 图_")
@@ -98,7 +98,7 @@ def test_subfolders_are_kept_and_urls_are_encoded(ready: Any) -> None:
     assert unquote(urlsplit(first["url"]).path).endswith(first["file"])
 
 
-def test_four_calls_side_by_side_each_get_their_own_picture(ready: Any) -> None:
+def test_four_parallel_calls_get_their_own_images(ready: Any) -> None:
     colors = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (120, 120, 0)]
 
     def call(color: tuple[int, int, int]) -> tuple[int, ...]:
@@ -111,7 +111,9 @@ def test_four_calls_side_by_side_each_get_their_own_picture(ready: Any) -> None:
         assert all(abs(a - (255 - b)) <= 1 for a, b in zip(got, color, strict=True))
 
 
-def test_a_repeated_call_whose_cached_file_is_gone_runs_again(ready: Any, comfyui: Any) -> None:
+def test_a_repeated_call_runs_again_when_its_cached_file_was_deleted(
+    ready: Any, comfyui: Any
+) -> None:
     call = {"workflow": ready.workflow("gone", two_savers("gone"))}
     assert ready.call(call).json["status"] == "success"
     for path in (Path(comfyui.base) / "output").rglob("*.png"):
@@ -121,7 +123,7 @@ def test_a_repeated_call_whose_cached_file_is_gone_runs_again(ready: Any, comfyu
     assert all(Path(o["path"]).is_file() for o in outputs if o["path"])
 
 
-def test_a_partial_failure_is_never_told_as_a_plain_success(ready: Any) -> None:
+def test_a_partial_failure_is_reported_as_such(ready: Any) -> None:
     nodes = two_savers("partial")
     nodes["7"] = {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "width": 99999}}
     nodes["8"] = {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "x"}}
@@ -131,7 +133,7 @@ def test_a_partial_failure_is_never_told_as_a_plain_success(ready: Any) -> None:
     assert any("8" in warning for warning in answered.result["warnings"])
 
 
-def test_a_run_time_error_names_the_node_and_what_it_said(ready: Any) -> None:
+def test_a_runtime_error_names_the_node_and_its_message(ready: Any) -> None:
     nodes = {
         "1": {
             "class_type": "EmptyImage",
@@ -191,7 +193,7 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
         ({"workflow": "invert_image", "image": "data:image/png;base64,AAAA"}, "not an image"),
     ],
 )
-def test_what_cannot_be_done_is_an_error_and_never_another_picture(
+def test_an_invalid_call_is_an_error_without_an_image(
     ready: Any, call: dict[str, str], told: str
 ) -> None:
     answered = ready.call(call)
@@ -212,7 +214,7 @@ def test_what_cannot_be_done_is_an_error_and_never_another_picture(
         ({"node_title": "Resize", "inputs": {"width": [1]}}, "cannot be [1]"),
     ],
 )
-def test_a_patch_that_fits_nothing_lists_what_there_is(
+def test_a_change_without_a_target_lists_the_targets(
     ready: Any, param: dict[str, Any], told: str
 ) -> None:
     assert told in ready.call({"workflow": "resize_image", "params": [param]}).error
@@ -228,7 +230,7 @@ def test_values_may_all_be_strings_and_params_too(ready: Any, picture: str) -> N
     assert "width = 12" in answered.text
 
 
-def test_a_workflow_of_the_editor_without_nodes_is_told_so(ready: Any) -> None:
+def test_an_editor_document_without_nodes_is_an_error(ready: Any) -> None:
     name = ready.workflow("ui", {"nodes": [], "links": [], "version": 0.4})
     assert "No node of this workflow is active" in ready.call({"workflow": name}).error
 
@@ -253,13 +255,13 @@ def test_a_workflow_of_the_editor_without_nodes_is_told_so(ready: Any) -> None:
         ({"1": {"class_type": "SolidMask"}}, "nothing would run"),
     ],
 )
-def test_a_workflow_that_cannot_run_is_told_before_it_is_queued(
+def test_a_workflow_that_cannot_run_is_rejected_before_queueing(
     ready: Any, nodes: dict[str, Any], told: str
 ) -> None:
     assert told in ready.call({"workflow": ready.workflow("bad", nodes)}).error
 
 
-def test_an_attachment_and_an_allowed_path_are_taken(ready: Any, tmp_path: Path) -> None:
+def test_attachments_and_allowed_paths_are_accepted(ready: Any, tmp_path: Path) -> None:
     folder = tmp_path / "attachments 附件"
     folder.mkdir()
     Image.new("RGB", (6, 5), (1, 2, 3)).save(folder / "猫 cat.png")
@@ -269,7 +271,7 @@ def test_an_attachment_and_an_allowed_path_are_taken(ready: Any, tmp_path: Path)
         assert Image.open(answered.result["outputs"][0]["path"]).getpixel((0, 0)) == (254, 253, 252)
 
 
-def test_pictures_are_placed_in_the_servers_own_folder_when_that_is_known(
+def test_images_are_written_to_the_servers_input_folder_when_it_is_known(
     ready: Any, comfyui: Any
 ) -> None:
     folder = Path(comfyui.base) / "input"
@@ -279,20 +281,20 @@ def test_pictures_are_placed_in_the_servers_own_folder_when_that_is_known(
     assert [path for path in folder.rglob("*.png") if path.name.startswith(digest[:16])]
 
 
-def test_the_embedded_server_needs_no_other(plugin: Any, picture: str) -> None:
+def test_the_embedded_server_runs_a_workflow(plugin: Any, picture: str) -> None:
     answered = plugin.call(
         {"workflow": "invert_image", "image": picture}, COMFYUI_BASE_URL="embedded"
     )
     assert answered.result["outputs"][0]["width"] == 24
 
 
-def test_an_unreachable_server_is_named_with_what_to_do(plugin: Any) -> None:
+def test_an_unreachable_server_is_an_error_with_a_hint(plugin: Any) -> None:
     error = plugin.call({"info": "queue"}, COMFYUI_BASE_URL="http://127.0.0.1:9").error
     assert "127.0.0.1:9" in error
     assert "COMFYUI_BASE_URL" in error
 
 
-def test_without_a_key_the_answer_gives_the_path_and_says_why(ready: Any, picture: str) -> None:
+def test_without_a_key_the_response_has_a_path_and_a_reason(ready: Any, picture: str) -> None:
     answered = ready.call({"workflow": "invert_image", "image": picture}, FILE_SERVER_ACCESS_KEY="")
     assert "FILE_SERVER_ACCESS_KEY is not set" in answered.text
     assert answered.result["outputs"][0]["url"] is None
@@ -313,11 +315,11 @@ def test_without_a_key_the_answer_gives_the_path_and_says_why(ready: Any, pictur
         "system",
     ],
 )
-def test_every_question_has_an_answer(ready: Any, what: str) -> None:
+def test_every_info_question_is_answered(ready: Any, what: str) -> None:
     assert ready.call({"info": what}).text
 
 
-def test_a_result_can_be_the_next_calls_picture_by_its_url(ready: Any, picture: str) -> None:
+def test_the_url_of_a_result_is_accepted_as_an_image(ready: Any, picture: str) -> None:
     settings = {"FILE_SERVER_PUBLIC_IP": "10.11.12.13", "FILE_SERVER_PORT": "1"}
     first = ready.call({"workflow": "resize_image", "image": picture, "width": "30"}, **settings)
     url = first.result["outputs"][0]["url"]
@@ -330,7 +332,7 @@ def test_a_result_can_be_the_next_calls_picture_by_its_url(ready: Any, picture: 
     )
 
 
-def test_a_model_that_can_see_gets_the_picture_itself(ready: Any, picture: str) -> None:
+def test_the_response_contains_the_image_on_request(ready: Any, picture: str) -> None:
     call = {"workflow": "invert_image", "image": picture}
     content = ready.call(call).result["content"]
     assert [part["type"] for part in content] == ["text", "image_url"]
@@ -367,7 +369,7 @@ def test_results_in_the_servers_own_folder_on_this_machine_are_not_copied(
     assert Path(copied.result["outputs"][0]["path"]).is_relative_to(ready.output)
 
 
-def test_ten_pictures_are_fetched_at_once(ready: Any) -> None:
+def test_ten_images_are_downloaded_in_parallel(ready: Any) -> None:
     """The site answers nobody before all ten have asked; ComfyUI's login is not for it."""
     together = threading.Barrier(10, timeout=TIMEOUT)
     logins: list[str | None] = []
@@ -404,7 +406,7 @@ def test_ten_pictures_are_fetched_at_once(ready: Any) -> None:
     assert logins == [None] * 10
 
 
-def test_a_mask_goes_into_the_picture_whose_own_mask_is_used(ready: Any) -> None:
+def test_a_mask_is_put_into_the_image_whose_mask_is_used(ready: Any) -> None:
     nodes = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
         "2": {"class_type": "MaskToImage", "inputs": {"mask": ["1", 1]}},

@@ -25,7 +25,7 @@ def answer(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     return json.loads(out)
 
 
-def test_a_server_that_is_killed_mid_run_ends_in_an_error(plugin: Any, server: Server) -> None:
+def test_a_killed_server_is_an_error(plugin: Any, server: Server) -> None:
     process = started(plugin, server)
     server.until(lambda queue: bool(queue["queue_running"]))
     server.process.kill()
@@ -34,7 +34,7 @@ def test_a_server_that_is_killed_mid_run_ends_in_an_error(plugin: Any, server: S
     assert "went down while it ran this job" in answered["error"]
 
 
-def test_a_queue_cleared_by_somebody_else_ends_the_call(plugin: Any, server: Server) -> None:
+def test_a_cleared_queue_ends_the_call(plugin: Any, server: Server) -> None:
     blocker = {"prompt": slow(40), "prompt_id": "blocker"}
     requests.post(f"{server.url}/prompt", json=blocker, timeout=TIMEOUT).raise_for_status()
     process = started(plugin, server)
@@ -46,7 +46,7 @@ def test_a_queue_cleared_by_somebody_else_ends_the_call(plugin: Any, server: Ser
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without a signal")
-def test_a_stopped_call_takes_its_run_with_it(plugin: Any, server: Server) -> None:
+def test_a_terminated_call_cancels_its_job(plugin: Any, server: Server) -> None:
     process = started(plugin, server)
     server.until(lambda queue: bool(queue["queue_running"]))
     process.terminate()
@@ -56,7 +56,7 @@ def test_a_stopped_call_takes_its_run_with_it(plugin: Any, server: Server) -> No
     assert entry["status"]["messages"][-1][0] == "execution_interrupted"
 
 
-def test_a_call_answers_at_its_own_limit_and_says_where_the_run_is(
+def test_a_call_returns_at_its_time_limit_with_the_state_of_the_job(
     plugin: Any, server: Server
 ) -> None:
     def check(seconds: float) -> None:

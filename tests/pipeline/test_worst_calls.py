@@ -19,13 +19,13 @@ NODES: dict[str, Any] = {
 }
 
 
-def test_a_value_of_spaces_is_answered(ready: Any) -> None:
+def test_a_value_of_spaces_is_an_error(ready: Any) -> None:
     image = "a\n" + 200_000 * " " + "!"
     told = ready.call({"workflow_json": NODES, "image": image}, COMFYUI_TIMEOUT="20").error
     assert "neither a file name nor base64 text" in told
 
 
-def test_a_text_of_open_comments_is_answered(ready: Any) -> None:
+def test_a_text_of_open_comments_is_processed(ready: Any) -> None:
     document = {
         "nodes": [
             {"id": 1, "type": "PreviewAny", "title": "/*a" * 100_000},
@@ -54,7 +54,7 @@ def test_a_text_of_open_comments_is_answered(ready: Any) -> None:
 
 
 @pytest.mark.parametrize("odd", ["NaN", "1e400", "9" * 5000])
-def test_a_number_that_is_none_is_named_and_no_connection_is_blamed(ready: Any, odd: str) -> None:
+def test_an_invalid_number_is_reported_as_such(ready: Any, odd: str) -> None:
     nodes = copy.deepcopy(NODES)
     nodes["1"]["inputs"]["width"] = "MARK"
     path = ready.folder / "workflows" / "odd.json"
@@ -65,7 +65,7 @@ def test_a_number_that_is_none_is_named_and_no_connection_is_blamed(ready: Any, 
     assert ready.call({"workflow": "odd", "width": "24"}).result["outputs"][0]["width"] == 24
 
 
-def test_nan_beside_the_nodes_changes_nothing(ready: Any) -> None:
+def test_nan_next_to_the_nodes_is_ignored(ready: Any) -> None:
     image = {"name": "IMAGE", "type": "IMAGE"}
     text = json.dumps(
         {
@@ -92,7 +92,7 @@ def test_nan_beside_the_nodes_changes_nothing(ready: Any) -> None:
     assert ready.call({"workflow": "beside"}).result["outputs"]
 
 
-def test_a_long_chain_is_no_call_that_is_nested_too_deeply(ready: Any) -> None:
+def test_a_long_chain_is_not_too_deeply_nested(ready: Any) -> None:
     nodes = {"0": NODES["1"]}
     for number in range(1, 1200):
         nodes[str(number)] = {

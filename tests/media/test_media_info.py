@@ -28,7 +28,7 @@ FILES = Path(__file__).resolve().parent.parent / "data" / "media"
         ("sound.m4a", "audio", (None, None), None),
     ],
 )
-def test_a_film_and_a_sound_tell_their_measures(
+def test_size_and_duration_of_video_and_audio_are_read(
     name: str, kind: str, size: tuple[int | None, int | None], frames: int | None
 ) -> None:
     with (FILES / name).open("rb") as file:
@@ -38,7 +38,7 @@ def test_a_film_and_a_sound_tell_their_measures(
 
 
 @given(st.sampled_from(["film.mp4", "film.webm", "sound.mp3", "sound.flac"]), st.data())
-def test_a_mangled_head_harms_nobody(name: str, data: st.DataObject) -> None:
+def test_a_damaged_header_does_not_raise(name: str, data: st.DataObject) -> None:
     content = bytearray((FILES / name).read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -58,6 +58,6 @@ def test_a_mangled_head_harms_nobody(name: str, data: st.DataObject) -> None:
         (b"\0\1\2\3", "file", "unknown"),
     ],
 )
-def test_other_kinds_are_told_by_their_bytes(content: bytes, kind: str, form: str) -> None:
+def test_other_kinds_are_detected_by_content(content: bytes, kind: str, form: str) -> None:
     found = inspect_result(io.BytesIO(content), "x")
     assert (found.kind, found.format) == (kind, form)

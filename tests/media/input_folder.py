@@ -1,4 +1,4 @@
-"""A server's input folder, and a picture to put there (used by tests here)."""
+"""A stand-in for a server's input folder, and images to put into it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def png(size: tuple[int, int] = (9, 7), color: tuple[int, ...] = (1, 2, 3)) -> b
     buffer = io.BytesIO()
     Image.new("RGBA" if len(color) == 4 else "RGB", size, color).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def save_image(image: Image.Image, form: str, **options: Any) -> bytes:
+    """The image in a format of Pillow's."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def open_image(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content))
 
 
 class Server:

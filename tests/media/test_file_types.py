@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_pipeline.media import file_types
+from comfyui_pipeline.media import (
+    file_types,
+)
+from comfyui_pipeline.media.file_types import detect_bytes
 
 FTYP = b"\0\0\0\x18ftyp"
 EBML = b"\x1a\x45\xdf\xa3"
@@ -98,27 +101,27 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("content", SIGNS, ids=lambda content: repr(content[:24]))
-def test_each_sign_means_its_kind(content: bytes) -> None:
+def test_each_signature_has_its_type(content: bytes) -> None:
     found = file_types.detect_bytes(content)
     assert (found.kind, found.format, found.extension, found.mime) == SIGNS[content]
 
 
 @pytest.mark.parametrize("content", UNKNOWN.values(), ids=UNKNOWN)
-def test_what_has_no_sign_is_an_unknown_file(content: bytes) -> None:
+def test_content_without_a_signature_is_unknown(content: bytes) -> None:
     found = file_types.detect_bytes(content)
     assert (found.kind, found.format, found.extension) == ("file", "unknown", "")
     assert found.mime == "application/octet-stream"
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_something_and_the_file_is_at_its_beginning_again(content: bytes) -> None:
+def test_any_bytes_have_a_kind_and_the_file_is_rewound(content: bytes) -> None:
     file = io.BytesIO(content)
     file.seek(len(content) // 2)
     assert file_types.detect(file).kind in ("image", "video", "audio", "3d", "text", "file")
     assert file.tell() == 0
 
 
-def test_a_long_text_may_be_cut_in_the_middle_of_a_letter_and_a_short_one_may_not() -> None:
+def test_only_a_long_text_may_be_cut_inside_a_character() -> None:
     head = 64 * 1024
     for before in range(1, 4):
         text = b"a" * (head - before) + "😀".encode() * 5
@@ -127,7 +130,7 @@ def test_a_long_text_may_be_cut_in_the_middle_of_a_letter_and_a_short_one_may_no
     assert file_types.detect_bytes(b"a" * (head - 4) + b"\xff" + b"a" * 9).format == "unknown"
 
 
-def test_json_is_parsed_up_to_a_megabyte() -> None:
+def test_json_is_recognised_up_to_one_megabyte() -> None:
     def document(size: int) -> bytes:
         return json.dumps({"a": "x" * (size - 9)}).encode()
 
@@ -150,7 +153,7 @@ def test_json_is_parsed_up_to_a_megabyte() -> None:
         (b"", False),
     ],
 )
-def test_a_sign_of_two_bytes_is_no_sure_one(content: bytes, known: bool) -> None:
+def test_signatures_of_two_bytes_are_not_certain(content: bytes, known: bool) -> None:
     assert file_types.is_known(content) is known
 
 
@@ -166,18 +169,34 @@ def test_a_sign_of_two_bytes_is_no_sure_one(content: bytes, known: bool) -> None
         (b"", "data of an unknown format"),
     ],
 )
-def test_a_kind_has_words(content: bytes, words: str) -> None:
+def test_a_kind_is_described(content: bytes, words: str) -> None:
     assert file_types.describe_kind(file_types.detect_bytes(content)) == words
 
 
-def test_a_web_page_is_one_by_its_beginning_alone() -> None:
+def test_a_web_page_is_recognised_by_its_beginning() -> None:
     assert file_types.is_web_page(b"\n<!DOCTYPE HTML>")
     assert not file_types.is_web_page(b"words, then <html>")
     assert not file_types.is_web_page(b"<?xml?><svg/>")
     assert not file_types.is_web_page(b"<!-- " + b"x" * 600 + b"<html>")
 
 
-def test_pictures_may_be_smaller_than_other_files() -> None:
+def test_the_size_limits_of_images_and_other_files() -> None:
     pictures = {file_types.MAX_BYTES[wanted] for wanted in ("image", "animation", "mask")}
     others = {file_types.MAX_BYTES[wanted] for wanted in ("video", "audio", "file")}
     assert (pictures, others) == ({50 * 2**20}, {200 * 2**20})
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "avif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "heic"),
+        (b"\0\0\0\x14ftypheix\0\0\0\0heix", "heic"),
+        (b"\0\0\0\x14ftyphevc\0\0\0\0hevc", "heic"),
+        (b"\0\0\0\x14ftypisom\0\0\0\0avif", "mp4"),
+        (b"II+\0\x08\0", "tiff"),
+        (b"\x1f\x8b\x08\0", "gzip"),
+    ],
+)
+def test_iso_formats_are_detected_by_their_brands(content: bytes, form: str) -> None:
+    assert detect_bytes(content).format == form

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_pipeline.media import file_names
+from comfyui_pipeline.media import (
+    file_names,
+)
+from comfyui_pipeline.media.file_names import safe_name
 from input_server.device_names import is_device_name
 
 LONG = "x" * 300
@@ -47,7 +50,7 @@ LONG = "x" * 300
         ("图" * 100 + ".png", "图" * 65 + ".png"),
     ],
 )
-def test_a_name_becomes_one_that_every_system_takes(given: str, made: str) -> None:
+def test_a_name_becomes_valid_on_every_system(given: str, made: str) -> None:
     assert file_names.safe_name(given) == made
     assert file_names.safe_name(made) == made
 
@@ -65,7 +68,7 @@ def test_a_name_becomes_one_that_every_system_takes(given: str, made: str) -> No
         ("/".join(str(n) for n in range(20)), "/".join(str(n) for n in range(16))),
     ],
 )
-def test_a_subfolder_leads_inside(given: str, made: str) -> None:
+def test_a_subfolder_stays_inside_the_root(given: str, made: str) -> None:
     assert file_names.safe_subfolder(given) == made
 
 
@@ -95,11 +98,11 @@ def test_a_subfolder_leads_inside(given: str, made: str) -> None:
         ("!?", ""),
     ],
 )
-def test_words_become_a_prefix(given: str, made: str) -> None:
+def test_a_prompt_text_becomes_a_prefix(given: str, made: str) -> None:
     assert file_names.prefix_from_words(given) == made
 
 
-def test_a_prefix_is_as_long_as_is_wanted_and_keeps_marks_with_their_letters() -> None:
+def test_a_prefix_is_cut_between_letters_with_their_marks() -> None:
     assert file_names.prefix_from_words("abcdef", 3) == "abc"
     assert file_names.prefix_from_words("abc", 0) == ""
     assert file_names.prefix_from_words("abc", -1) == ""
@@ -109,15 +112,79 @@ def test_a_prefix_is_as_long_as_is_wanted_and_keeps_marks_with_their_letters() -
 
 
 @given(st.text(max_size=120), st.integers(0, 60))
-def test_a_prefix_of_a_prefix_is_the_same(text: str, limit: int) -> None:
+def test_making_a_prefix_is_idempotent(text: str, limit: int) -> None:
     made = file_names.prefix_from_words(text, limit)
     assert len(made) <= limit
     assert not is_device_name(made)
 
 
-def test_device_names_have_any_extension_any_case_and_streams() -> None:
+def test_device_names_are_recognised_in_any_form() -> None:
     for name in ("con", "NUL.txt", "COM¹ .x", "lpt9.tar.gz", "Aux"):
         assert is_device_name(name)
     assert (is_device_name("aux:a"), is_device_name("aux:a", streams=False)) == (True, False)
     for name in ("console", "com", "com10", "a.con", ""):
         assert not is_device_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("a/b\\c.png", "c.png"),
+        ('a<>:"|?*b.png', "a_______b.png"),
+        ("12:30.png", "12_30.png"),
+        (" .a.png. ", "a.png"),
+        ("\u3000a.png\u00a0", "a.png"),
+        ("con.png", "_con.png"),
+        ("COM¹.txt", "_COM¹.txt"),
+        ("com10.txt", "com10.txt"),
+        ("a\x07b\x7f.png", "a_b_.png"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("a\u200db", "a\u200db"),
+        ("e\u0301.png", "é.png"),
+        ("", "file"),
+        ("...", "file"),
+        ("x" * 250 + ".png", "x" * 196 + ".png"),
+        ("x." + "y" * 17 + "z" * 200, ("x." + "y" * 17 + "z" * 200)[:200]),
+        ("字" * 100 + ".png", "字" * 65 + ".png"),
+    ],
+)
+def test_unsafe_characters_of_a_name_are_replaced(name: str, safe: str) -> None:
+    assert file_names.safe_name(name) == safe
+    assert file_names.safe_name(safe) == safe
+
+
+@pytest.mark.parametrize(
+    ("folder", "safe"),
+    [
+        ("../a/./b", "a/b"),
+        ("/a//b/", "a/b"),
+        ("a\\b", "a/b"),
+        ("/".join("x" * 20), "/".join("x" * 16)),
+        ("aux/nul.d", "_aux/_nul.d"),
+        ("", ""),
+    ],
+)
+def test_unsafe_parts_of_a_folder_are_replaced(folder: str, safe: str) -> None:
+    assert file_names.safe_subfolder(folder) == safe
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        ("a red fox, running", "a_red_fox_running"),
+        ("don't stop", "dont_stop"),
+        ("x" * 50, "x" * 40),
+        ("word " * 20, "word_word_word_word_word_word_word_word"),
+        ("a-b--c", "a-b-_c"),
+        ("nul", "_nul"),
+        ("abcdefgh " + "x" * 50, "abcdefgh_" + "x" * 31),
+        ("a" * 21 + " " + "x" * 50, "a" * 21),
+    ],
+)
+def test_a_prefix_consists_of_words(text: str, prefix: str) -> None:
+    assert file_names.prefix_from_words(text) == prefix
+
+
+def test_text_direction_marks_do_not_disguise_an_extension() -> None:
+    assert safe_name("photo\u202egnp.exe") == "photognp.exe"
+    assert safe_name("a\u200db.png") == "a\u200db.png"

@@ -28,12 +28,12 @@ PUBLIC = """
 
 
 @pytest.mark.parametrize("text", PRIVATE.split())
-def test_an_address_of_no_public_network_is_private(text: str) -> None:
+def test_addresses_of_special_networks_are_private(text: str) -> None:
     assert not address_guard.is_public(ip_address(text))
 
 
 @pytest.mark.parametrize("text", PUBLIC.split())
-def test_an_address_beside_them_is_public(text: str) -> None:
+def test_neighbouring_addresses_are_public(text: str) -> None:
     assert address_guard.is_public(ip_address(text))
 
 
@@ -63,7 +63,7 @@ def test_an_address_beside_them_is_public(text: str) -> None:
         ("nas.local:65535", "nas.local", 65535, "10.0.0.1", True),
     ],
 )
-def test_an_entry_lets_in_what_it_names(
+def test_an_entry_allows_what_it_names(
     entry: str, host: str, port: int, address: str, let_in: bool
 ) -> None:
     (read,) = address_guard.parse_allow((f" {entry} ", " "))
@@ -73,7 +73,7 @@ def test_an_entry_lets_in_what_it_names(
 @pytest.mark.parametrize(
     "entry", ["a b", "nas:65536", "nas:123456", "http://nas", "me@nas", "[::1"]
 )
-def test_an_entry_of_no_known_form_is_refused(entry: str) -> None:
+def test_an_invalid_entry_is_refused(entry: str) -> None:
     with pytest.raises(SettingsError, match="DOWNLOAD_ALLOW"):
         address_guard.parse_allow((entry,))
 
@@ -115,7 +115,7 @@ def visit(*allow: str, seconds: float = 60) -> address_guard.ConnectionGuard:
 
 
 @pytest.mark.parametrize("port", [80, 443])
-def test_a_public_address_is_reached_and_the_next_one_when_it_refuses(
+def test_the_next_public_address_is_tried_when_the_first_refuses(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
     reached = answering(monkeypatch, "1.1.1.1", "1.0.0.1")
@@ -134,7 +134,7 @@ def test_a_public_address_is_reached_and_the_next_one_when_it_refuses(
         (("1.1.1.1",), 8443, "host:port"),
     ],
 )
-def test_nothing_is_reached_when_one_answer_is_not_let_in(
+def test_no_connection_is_made_when_one_address_is_not_allowed(
     monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], port: int, told: str
 ) -> None:
     reached = answering(monkeypatch, *addresses)
@@ -144,13 +144,15 @@ def test_nothing_is_reached_when_one_answer_is_not_let_in(
     assert reached == []
 
 
-def test_what_is_let_in_may_have_any_address_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allowed_host_may_have_any_address_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = answering(monkeypatch, "::ffff:10.0.0.1")
     visit("10.0.0.0/8").connect("x.example", 8188, "it")
     assert reached == [("::ffff:10.0.0.1", 8188)]
 
 
-def test_after_its_time_or_a_cancel_a_visit_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_connection_is_made_after_the_deadline_or_a_cancel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     reached = answering(monkeypatch, "1.1.1.1")
     late, cancelled = visit(seconds=0), visit()
     cancelled.cancel()
@@ -165,7 +167,7 @@ def test_after_its_time_or_a_cancel_a_visit_goes_nowhere(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
-def test_a_scheme_has_its_usual_port(scheme: str, port: int) -> None:
+def test_each_scheme_has_its_default_port(scheme: str, port: int) -> None:
     for given, expected in ((None, port), (8000, 8000)):
         connection = address_guard.open_connection(visit(), scheme, "x.example", given, "it", 3)
         assert (connection.port, connection.timeout) == (expected, 3)

@@ -16,10 +16,11 @@ from comfyui_pipeline.media.allowed_folders import AllowedFolders, open_regular_
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.sources import parse_source
 from comfyui_pipeline.media.upload import read
-from tests.media.shelf import Server, place, png
+from tests.media.input_folder import Server, place, png
+from tests.waiting import TIMEOUT
 
 
-def test_a_picture_is_placed_once_under_a_name_made_of_its_content(places: AllowedFolders) -> None:
+def test_an_image_is_uploaded_once_under_a_name_from_its_content(places: AllowedFolders) -> None:
     server = Server()
     digest = hashlib.sha256(png()).hexdigest()
     values = {
@@ -30,7 +31,7 @@ def test_a_picture_is_placed_once_under_a_name_made_of_its_content(places: Allow
     assert server.uploads == 1
 
 
-def test_two_pictures_of_one_name_never_meet(places: AllowedFolders, tmp_path: Path) -> None:
+def test_two_images_of_one_name_get_different_names(places: AllowedFolders, tmp_path: Path) -> None:
     server = Server()
     first = place("图 a.png", server, places, DownloadPolicy()).value
     (tmp_path / "attachments" / "图 a.png").write_bytes(png((30, 30)))
@@ -39,7 +40,7 @@ def test_two_pictures_of_one_name_never_meet(places: AllowedFolders, tmp_path: P
     assert server.files[first] != server.files[second]
 
 
-def test_the_servers_own_folder_is_used_when_it_is_really_its(
+def test_a_local_input_folder_is_used_only_if_the_server_reads_it(
     places: AllowedFolders, tmp_path: Path
 ) -> None:
     own = tmp_path / "input"
@@ -53,7 +54,7 @@ def test_the_servers_own_folder_is_used_when_it_is_really_its(
     assert stranger.uploads == 1
 
 
-def test_a_name_that_is_nowhere_is_an_error_and_no_default(places: AllowedFolders) -> None:
+def test_an_unknown_file_name_is_an_error(places: AllowedFolders) -> None:
     with pytest.raises(MediaError, match="neither in ComfyUI's input folder"):
         place("nowhere.png", Server(), places, DownloadPolicy())
 
@@ -71,7 +72,7 @@ WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(64)
         ("file", b"glTF" + bytes(40), ".glb"),
     ],
 )
-def test_other_kinds_are_placed_by_what_they_are(
+def test_other_kinds_get_the_extension_of_their_content(
     tmp_path: Path, wanted: Any, content: bytes, ending: str
 ) -> None:
     file = tmp_path / "no ending"
@@ -93,7 +94,7 @@ def test_other_kinds_are_placed_by_what_they_are(
         ("audio", b"", "is empty"),
     ],
 )
-def test_a_file_of_another_kind_is_refused_by_name(
+def test_a_file_of_another_kind_is_refused(
     tmp_path: Path, wanted: Any, content: bytes, told: str
 ) -> None:
     file = tmp_path / "x"
@@ -106,7 +107,7 @@ def test_a_file_of_another_kind_is_refused_by_name(
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_link_that_appears_between_the_look_and_the_reading_is_never_followed(
+def test_a_symlink_that_appears_after_the_check_is_not_followed(
     places: AllowedFolders, tmp_path: Path, what: str
 ) -> None:
     """Another thread puts a link in the file's, or its folder's, place and takes it away all the time."""
@@ -143,7 +144,7 @@ def test_a_link_that_appears_between_the_look_and_the_reading_is_never_followed(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such links and pipes")
-def test_what_is_opened_is_the_very_path_that_was_judged(tmp_path: Path) -> None:
+def test_only_the_checked_path_is_opened(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.png").write_bytes(png())
     (tmp_path / "link").symlink_to(tmp_path / "folder")
@@ -153,3 +154,23 @@ def test_what_is_opened_is_the_very_path_that_was_judged(tmp_path: Path) -> None
     for other in ("link/a.png", "a.png", "pipe", "folder", "nothing"):
         with pytest.raises(OSError):
             open_regular_file(tmp_path.resolve() / other)
+
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "media"
+
+
+ALLOWED = DownloadPolicy(allow=("127.0.0.1",), read_seconds=TIMEOUT, total_seconds=TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken"),
+    [("audio", {"sound.mp3", "film.mp4"}), ("video", {"film.mp4"})],
+)
+def test_a_video_is_accepted_as_audio_but_not_the_reverse(wanted: Any, taken: set[str]) -> None:
+    for name in ("sound.mp3", "film.mp4"):
+        value = "data:;base64," + base64.b64encode((DATA / name).read_bytes()).decode()
+        if name in taken:
+            assert place(value, Server(), AllowedFolders(None), ALLOWED, accepts=wanted).value
+        else:
+            with pytest.raises(MediaError, match="the input takes a video"):
+                place(value, Server(), AllowedFolders(None), ALLOWED, accepts=wanted)

@@ -14,7 +14,7 @@ import pytest
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.allowed_folders import AllowedFolders
 from comfyui_pipeline.media.download import DownloadPolicy
-from tests.media.shelf import place
+from tests.media.input_folder import place
 
 SPELLINGS = r"""
 127.0.0.1 127.1 127.0.1 127.255.255.254 0 0.0.0.0 2130706433 0x7f000001 0x7f.0.0.1 0x7f.1
@@ -100,13 +100,15 @@ class Nothing:
 URLS = [f"http://{host}:{{port}}/x.png" for host in HOSTS] + WHOLE
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_cases() -> None:
     assert len(URLS) >= 80
     assert len(PATHS) >= 60
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_no_hostile_address_reaches_anything(listener: Any, tmp_path: Path, url: str) -> None:
+def test_no_hostile_url_reaches_the_loopback_listener(
+    listener: Any, tmp_path: Path, url: str
+) -> None:
     port, hits = listener
     policy = DownloadPolicy(total_seconds=3, connect_seconds=1)
     with pytest.raises(MediaError):
@@ -187,7 +189,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_hostile_path_reads_anything(tmp_path: Path, path: str) -> None:
+def test_no_hostile_path_is_read(tmp_path: Path, path: str) -> None:
     from tests.conftest import png
 
     inside = tmp_path / "attachments"

@@ -26,8 +26,8 @@ from comfyui_pipeline.media import (
 )
 from comfyui_pipeline.media.image_memory import DEFAULT_MB, ImageMemory
 from input_server.images import decode_cost
-from tests.media import broken
-from tests.media.broken import saved
+from tests.media import broken_files as broken
+from tests.media.broken_files import saved
 
 MB = 2**20
 SMALL = ImageMemory(1 * MB)
@@ -62,7 +62,7 @@ HEAVY: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
 @pytest.mark.parametrize("name", HEAVY)
-def test_no_picture_takes_more_than_five_hundred_megabytes(tmp_path: Path, name: str) -> None:
+def test_no_image_takes_more_than_500_megabytes(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     file.write_bytes(HEAVY[name]())
     done = subprocess.run(
@@ -74,7 +74,7 @@ def test_no_picture_takes_more_than_five_hundred_megabytes(tmp_path: Path, name:
     assert ("COMFYUI_IMAGE_MEMORY_MB" in " ".join(told)) is (name != "fine.png")
 
 
-def test_the_budget_counts_bytes_and_frames() -> None:
+def test_the_memory_needed_counts_bytes_and_frames() -> None:
     assert decode_cost.decoded_bytes(100, 10, "L") == 1000
     assert decode_cost.decoded_bytes(100, 10, "I;16") == 2000
     assert decode_cost.decoded_bytes(100, 10, "RGB") == 4000
@@ -87,14 +87,14 @@ def test_the_budget_counts_bytes_and_frames() -> None:
     assert decode_cost.needed_bytes(-5, 10) == 0
 
 
-def test_fifty_megapixels_in_colour_fit_the_default_and_more_do_not() -> None:
+def test_fifty_megapixels_rgb_fit_the_default_and_more_do_not() -> None:
     memory = ImageMemory()
     assert memory.limit == DEFAULT_MB * MB == 384 * MB
     assert memory.fits(decode_cost.needed_bytes(8000, 6250, "RGB"))
     assert not memory.fits(decode_cost.needed_bytes(8000, 6400, "RGB"))
 
 
-def test_an_input_above_the_budget_is_refused_by_the_settings_name() -> None:
+def test_an_input_above_the_limit_is_refused_naming_the_setting() -> None:
     with pytest.raises(MediaError) as caught:
         image_convert.prepare_image(saved("PNG", (500, 400)), "the cat", memory=SMALL)
     assert "the cat (500 x 400 pixels) is too large to decode" in str(caught.value)
@@ -102,7 +102,7 @@ def test_an_input_above_the_budget_is_refused_by_the_settings_name() -> None:
     image_convert.prepare_image(saved("PNG", (300, 400)), "the cat", memory=SMALL)
 
 
-def test_a_jpeg_above_the_budget_fits_when_it_is_shrunk_and_others_do_not() -> None:
+def test_a_jpeg_above_the_limit_fits_when_reduced_and_others_do_not() -> None:
     with pytest.raises(MediaError, match="max_side"):
         image_convert.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL)
     made = image_convert.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
@@ -111,7 +111,7 @@ def test_a_jpeg_above_the_budget_fits_when_it_is_shrunk_and_others_do_not() -> N
         image_convert.prepare_image(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
 
 
-def test_of_a_moving_picture_all_frames_count_unless_the_first_is_taken() -> None:
+def test_all_frames_of_an_animation_count_unless_only_the_first_is_used() -> None:
     frames = [Image.new("L", (200, 100), level) for level in range(40)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
@@ -125,9 +125,7 @@ FORMS = ["PNG", "JPEG", "GIF", "BMP", "WEBP"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_result_above_the_budget_is_stored_without_being_decoded(
-    tmp_path: Path, form: str
-) -> None:
+def test_a_result_above_the_limit_is_stored_without_decoding(tmp_path: Path, form: str) -> None:
     content = saved(form, (800, 600))
     name = f"x.{form.lower()}"
     stored = result_files.store([content], tmp_path, "", name, memory=SMALL, checked=True)
@@ -137,7 +135,7 @@ def test_a_result_above_the_budget_is_stored_without_being_decoded(
     assert not previews.build_previews([stored.path], full=False, memory=SMALL).uris
 
 
-def test_a_large_jpeg_is_shown_as_it_can_be_decoded_at_a_fraction(tmp_path: Path) -> None:
+def test_a_large_jpeg_has_a_preview_as_it_is_decoded_at_a_fraction(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(saved("JPEG", (3200, 1600)))
     shown = previews.build_previews([tmp_path / "x.jpg"], full=False, memory=ImageMemory(8 * MB))
     assert len(shown.uris) == 1
@@ -145,15 +143,13 @@ def test_a_large_jpeg_is_shown_as_it_can_be_decoded_at_a_fraction(tmp_path: Path
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9])
-def test_a_result_above_the_budget_that_is_cut_off_is_still_noticed(
-    form: str, share: float
-) -> None:
+def test_a_cut_off_result_above_the_limit_is_refused(form: str, share: float) -> None:
     content = saved(form, (800, 600))
     with pytest.raises(MediaError, match="broken or cut-off"):
         result_check.inspect_result(io.BytesIO(content[: int(len(content) * share)]), "it", SMALL)
 
 
-def test_a_damaged_chunk_is_noticed_without_decoding() -> None:
+def test_a_damaged_chunk_is_found_without_decoding() -> None:
     content = bytearray(saved("PNG", (800, 600)))
     content[len(content) // 2] ^= 1
     assert not image_structure.is_complete("png", io.BytesIO(bytes(content)))
@@ -181,7 +177,7 @@ def test_a_damaged_chunk_is_noticed_without_decoding() -> None:
         ]
     ),
 )
-def test_no_structure_however_odd_raises(form: str, content: bytes, magic: bytes) -> None:
+def test_structure_checks_never_raise(form: str, content: bytes, magic: bytes) -> None:
     file = io.BytesIO(magic + content)
     image_structure.is_complete(form, file)
     image_structure.has_image_data(form, file)
@@ -190,7 +186,7 @@ def test_no_structure_however_odd_raises(form: str, content: bytes, magic: bytes
     image_repair.without_long_texts(magic + content)
 
 
-def test_those_who_decode_at_once_share_the_budget() -> None:
+def test_threads_that_decode_share_the_memory() -> None:
     memory = ImageMemory(100)
     inside, leave, entered = threading.Event(), threading.Event(), threading.Event()
 
@@ -215,7 +211,7 @@ def test_those_who_decode_at_once_share_the_budget() -> None:
         pass  # more than there is counts as all of it
 
 
-def test_long_texts_in_a_png_keep_nobody_from_its_picture() -> None:
+def test_a_png_with_long_texts_is_decoded() -> None:
     from PIL import PngImagePlugin
 
     texts = PngImagePlugin.PngInfo()
@@ -226,15 +222,13 @@ def test_long_texts_in_a_png_keep_nobody_from_its_picture() -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 2])
-def test_a_jpeg_that_lacks_its_last_bytes_is_taken_and_that_is_said(missing: int) -> None:
+def test_a_jpeg_without_its_last_bytes_is_accepted_with_a_note(missing: int) -> None:
     content = saved("JPEG", (640, 480))[:-missing]
     assert "last bytes are missing" in result_check.inspect_result(io.BytesIO(content), "it").note
     assert image_convert.prepare_image(content, "it").kind.width == 640
 
 
-def test_heic_is_stored_and_named_where_nothing_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heic_is_stored_without_a_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     content: Any = saved("AVIF").replace(b"ftypavif", b"ftypheic", 1)
     stored = result_files.store([content], tmp_path, "", "a.heic", checked=True)

@@ -14,17 +14,21 @@ from hypothesis import strategies as st
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media import file_names as names
-from comfyui_pipeline.media import result_files
+from comfyui_pipeline.media import (
+    result_files,
+)
+from comfyui_pipeline.media.result_files import store
+from tests.media.input_folder import png
 
 
-def test_a_result_lies_where_the_server_named_it(tmp_path: Path) -> None:
+def test_a_result_is_stored_under_the_servers_name(tmp_path: Path) -> None:
     stored = result_files.store([b"ab", b"cd"], tmp_path, "sub/dir", "图 a.png", length=4)
     assert stored.relative == "sub/dir/图 a.png"
     assert stored.path.read_bytes() == b"abcd"
     assert stored.sha256 == hashlib.sha256(b"abcd").hexdigest()
 
 
-def test_another_runs_file_is_never_overwritten_and_the_same_one_not_doubled(
+def test_other_files_are_not_overwritten_and_equal_ones_not_duplicated(
     tmp_path: Path,
 ) -> None:
     first = result_files.store([b"one"], tmp_path, "", "a.png")
@@ -35,7 +39,7 @@ def test_another_runs_file_is_never_overwritten_and_the_same_one_not_doubled(
     assert again.path == first.path
 
 
-def test_a_result_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_cut_off_result_leaves_no_file(tmp_path: Path) -> None:
     def broken() -> Any:
         yield b"half"
         raise ConnectionError
@@ -63,7 +67,9 @@ def test_a_result_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
         ("", "x" * 400 + ".png"),
     ],
 )
-def test_a_name_of_the_servers_never_leads_out(tmp_path: Path, subfolder: str, name: str) -> None:
+def test_a_name_from_the_server_never_leaves_the_root(
+    tmp_path: Path, subfolder: str, name: str
+) -> None:
     root = tmp_path / "out"
     stored = result_files.store([b"x"], root, subfolder, name)
     assert stored.path.resolve().is_relative_to(root.resolve())
@@ -75,7 +81,7 @@ def _write(root: str, number: int) -> str:
     return result_files.store([b"%d" % number], Path(root), "", "same.png").relative
 
 
-def test_processes_side_by_side_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_processes_lose_no_file(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:
         names = pool.starmap(_write, [(str(tmp_path), number) for number in range(24)])
@@ -84,7 +90,7 @@ def test_processes_side_by_side_lose_nothing(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=300))
-def test_any_text_makes_a_safe_name(text: str) -> None:
+def test_any_text_becomes_a_safe_name(text: str) -> None:
     name = names.safe_name(text)
     assert name
     assert not set(name) & set('/\\:*?"<>|\0')
@@ -114,9 +120,7 @@ def test_a_prefix_keeps_the_letters_of_every_script() -> None:
         ("plain", "plain_1", "plain_2"),
     ],
 )
-def test_names_that_are_taken_are_numbered(
-    tmp_path: Path, name: str, second: str, third: str
-) -> None:
+def test_existing_names_are_numbered(tmp_path: Path, name: str, second: str, third: str) -> None:
     stored = [
         result_files.store([content], tmp_path, "", name) for content in (b"one", b"two", b"six")
     ]
@@ -126,7 +130,7 @@ def test_names_that_are_taken_are_numbered(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-def test_a_link_of_the_right_content_is_not_taken_for_the_file(tmp_path: Path) -> None:
+def test_a_symlink_with_the_same_content_is_not_reused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"one")
     root = tmp_path / "root"
     root.mkdir()
@@ -143,7 +147,7 @@ def test_a_link_of_the_right_content_is_not_taken_for_the_file(tmp_path: Path) -
     assert result_files.store([b"x"], root, "same", "b.txt").relative == "inside/b.txt"
 
 
-def test_a_length_has_to_be_met_exactly(tmp_path: Path) -> None:
+def test_the_length_must_match_exactly(tmp_path: Path) -> None:
     assert result_files.store([b"ab"], tmp_path, "", "a.txt", length=2).size == 2
     assert result_files.store([], tmp_path, "", "empty.txt", length=0).size == 0
     for length in (1, 3):
@@ -155,14 +159,43 @@ def test_a_length_has_to_be_met_exactly(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_lies_there_already_is_told_in_the_same_way(tmp_path: Path) -> None:
+def test_an_existing_file_is_described_like_a_stored_one(tmp_path: Path) -> None:
     stored = result_files.store([b"ab" * 2**20], tmp_path, "sub", "a.txt")
     assert result_files.use_existing(stored.path, tmp_path) == stored
     with pytest.raises(MediaError, match="cannot be read"):
         result_files.use_existing(tmp_path / "absent.txt", tmp_path)
 
 
-def test_where_nothing_can_be_stored_the_answer_names_the_folder(tmp_path: Path) -> None:
+def test_a_disk_error_names_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MediaError, match="COMFYUI_OUTPUT_DIR"):
         result_files.store([b"x"], tmp_path / "file", "", "a.txt")
+
+
+def test_files_of_one_name_are_numbered_before_the_extension(tmp_path: Path) -> None:
+    stored = [result_files.store([bytes([n])], tmp_path, "", "a.b.png").relative for n in range(3)]
+    assert stored == ["a.b.png", "a.b_1.png", "a.b_2.png"]
+    plain = [result_files.store([bytes([n])], tmp_path, "", "plain").relative for n in range(2)]
+    assert plain == ["plain", "plain_1"]
+
+
+def test_no_more_than_ten_thousand_files_share_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert result_files._MAX_NUMBER == 10_000
+    monkeypatch.setattr(result_files, "_MAX_NUMBER", 2)
+    for number in range(3):
+        result_files.store([bytes([number])], tmp_path, "", "a.png")
+    with pytest.raises(MediaError, match="more than 2 files called a"):
+        result_files.store([b"\x09"], tmp_path, "", "a.png")
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1])
+def test_a_result_of_another_length_is_refused(tmp_path: Path, length: int) -> None:
+    promised = len(png()) + length
+    if not length:
+        assert store([png()], tmp_path, "", "a.png", length=promised).size == promised
+        return
+    with pytest.raises(MediaError, match="was cut off"):
+        store([png()], tmp_path, "", "a.png", length=promised)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_pipeline.media import download_cache
+from comfyui_pipeline.media import (
+    download_cache,
+)
 
 URL = "http://x.example/a.png?token=s3cret"
 MARKED = {"ETag": '"a"', "Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}
@@ -29,7 +31,7 @@ MARKED = {"ETag": '"a"', "Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}
         ({"ETag": "x" * 5000}, None),
     ],
 )
-def test_what_has_a_mark_and_may_be_kept_is_kept(
+def test_responses_with_a_validator_are_cached_unless_forbidden(
     tmp_path: Path, headers: dict[str, str], conditions: dict[str, str] | None
 ) -> None:
     kept = download_cache.DownloadCache(tmp_path / "kept")
@@ -44,13 +46,13 @@ def test_what_has_a_mark_and_may_be_kept_is_kept(
     assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+def test_without_a_folder_nothing_is_cached(tmp_path: Path) -> None:
     kept = download_cache.DownloadCache(None)
     kept.put(URL, MARKED, b"x")
     assert kept.get(URL) is None
 
 
-def test_a_newer_state_takes_the_place_of_the_older(tmp_path: Path) -> None:
+def test_a_newer_response_replaces_the_cached_one(tmp_path: Path) -> None:
     kept = download_cache.DownloadCache(tmp_path)
     kept.put(URL, {"ETag": '"1"'}, b"one")
     kept.put(URL, {"ETag": '"2"'}, b"two")
@@ -59,7 +61,7 @@ def test_a_newer_state_takes_the_place_of_the_older(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_damaged_file_and_a_folder_that_is_none_are_no_files(tmp_path: Path) -> None:
+def test_damaged_files_and_unusable_folders_are_cache_misses(tmp_path: Path) -> None:
     kept = download_cache.DownloadCache(tmp_path / "kept")
     kept.put(URL, MARKED, b"content")
     (path,) = (tmp_path / "kept").iterdir()
@@ -74,7 +76,7 @@ def test_a_damaged_file_and_a_folder_that_is_none_are_no_files(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("size", "kept"), [(100, True), (101, False)])
-def test_one_file_takes_at_most_a_quarter(
+def test_a_file_above_a_quarter_of_the_cache_is_not_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool
 ) -> None:
     assert download_cache.MAX_BYTES == 4 * download_cache.MAX_FILE_BYTES == 256 * 2**20
@@ -84,7 +86,7 @@ def test_one_file_takes_at_most_a_quarter(
     assert (known.get(URL) is not None) is kept
 
 
-def test_who_was_asked_for_is_the_last_to_go_and_who_just_came_stays(
+def test_the_least_recently_used_file_is_deleted_and_recent_ones_remain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_cache, "MAX_BYTES", 2600)
@@ -99,3 +101,27 @@ def test_who_was_asked_for_is_the_last_to_go_and_who_just_came_stays(
     assert known.get("http://x/1") is None
     known.put("http://x/3", {"ETag": '"a"'}, bytes(1000))
     assert len(list(tmp_path.iterdir())) == 3, "all of them were used a moment ago"
+
+
+def test_old_files_are_deleted_and_large_ones_are_not_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+    import time
+
+    monkeypatch.setattr(download_cache, "MAX_BYTES", 2500)
+    monkeypatch.setattr(download_cache, "MAX_FILE_BYTES", 1000)
+    kept = download_cache.DownloadCache(tmp_path)
+    for number, letter in enumerate("abc"):
+        kept.put(letter, {"ETag": letter}, letter.encode() * 700)
+        for path in tmp_path.iterdir():
+            if path.stat().st_mtime > time.time() - 100:
+                os.utime(path, (time.time() - 1000 + number,) * 2)
+    kept.put("d", {"ETag": "d"}, b"d" * 1001)
+    kept.put("e", {}, b"e")
+    kept.put("f", {"ETag": "f", "Cache-Control": "No-Store"}, b"f")
+    kept.put("g", {"Last-Modified": "today"}, b"g" * 700)
+    assert [letter for letter in "abcdefg" if kept.get(letter)] == ["b", "c", "g"]
+    found = kept.get("g")
+    assert found is not None
+    assert found.request_headers == {"If-Modified-Since": "today"}

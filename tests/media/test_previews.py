@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from comfyui_pipeline.media import previews
-from tests.media.shelf import png
+from tests.media.input_folder import png
 
 
-def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
+def test_previews_are_small_and_share_the_limit(tmp_path: Path) -> None:
     noise = Image.effect_noise((1000, 700), 90).convert("RGB")
     files = []
     for number in range(8):
@@ -34,6 +34,16 @@ def test_previews_stay_small_and_share_what_there_is(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_picture_is_left_out_of_the_answer(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_has_no_preview(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"not one")
     assert previews.build_previews([tmp_path / "x.png"], full=False) == previews.Previews((), 0, 1)
+
+
+def test_a_preview_has_at_most_768_pixels_per_side(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    for size, expected in (((2000, 1000), (768, 384)), ((1000, 2000), (384, 768))):
+        Image.new("RGB", size, (9, 9, 9)).save(file)
+        (uri,) = previews.build_previews([file], full=False).uris
+        assert uri.startswith("data:image/webp;base64,")
+        shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+        assert shown.size == expected

@@ -11,10 +11,10 @@ import pytest
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
 from comfyui_pipeline.media.sources import Inline, LocalFile, ServerFile, Url, parse_source
-from tests.media.shelf import png
+from tests.media.input_folder import png
 
 
-def test_each_form_is_recognised(places: AllowedFolders, tmp_path: Path) -> None:
+def test_each_form_is_parsed(places: AllowedFolders, tmp_path: Path) -> None:
     encoded = base64.b64encode(png()).decode()
     allowed = tmp_path / "allowed" / "图 a.png"
     assert parse_source(f"data:image/png;base64,{encoded}", places) == Inline(png())
@@ -43,13 +43,15 @@ def test_each_form_is_recognised(places: AllowedFolders, tmp_path: Path) -> None
         "a\x00b.png",
     ],
 )
-def test_what_lies_elsewhere_is_refused(places: AllowedFolders, value: str) -> None:
+def test_invalid_forms_and_foreign_paths_are_refused(places: AllowedFolders, value: str) -> None:
     with pytest.raises(MediaError):
         parse_source(value, places)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
-def test_a_link_out_of_an_allowed_folder_is_refused(places: AllowedFolders, tmp_path: Path) -> None:
+def test_a_symlink_out_of_an_allowed_folder_is_refused(
+    places: AllowedFolders, tmp_path: Path
+) -> None:
     for name in ("allowed", "attachments"):
         (tmp_path / name / "out.png").symlink_to(tmp_path / "elsewhere" / "图 a.png")
     with pytest.raises(MediaError):
@@ -105,10 +107,32 @@ def test_a_url_of_our_own_file_server_is_read_from_its_folder(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["../x.png", "%2e%2e/x.png", ".hid/x", "a//b", "%5c..%5cx", ""])
-def test_such_a_url_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+def test_our_own_urls_do_not_leave_their_folder(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "output"
     inside.mkdir()
     (tmp_path / "x.png").write_bytes(png())
     begin = "http://10.0.0.5:5005/comfyui_server/pw=k%2Fy/files/output/"
     with pytest.raises(MediaError):
         parse_source(begin + name, served(inside))
+
+
+def test_our_own_urls_do_not_read_hidden_files(tmp_path: Path) -> None:
+    for name in ("a.png", ".hidden.png", ".sub/a.png", "sub/.a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png())
+    begin = "http://files.example/comfyui_server/pw=k/files/output/"
+    places = AllowedFolders(None, served=(ServedFolder(begin, tmp_path),))
+    assert parse_source(f"{begin}a.png?t=1", places) == LocalFile((tmp_path / "a.png").resolve())
+    for name in (".hidden.png", ".sub/a.png", "sub/.a.png", "%2ehidden.png", "..%2Fa.png"):
+        with pytest.raises(MediaError, match="is not the URL of a file in its folder"):
+            parse_source(begin + name, places)
+
+
+def test_our_own_url_without_authorization_is_downloaded(tmp_path: Path) -> None:
+    begin = "http://files.example/comfyui_server/files/output/"
+    (tmp_path / "a.png").write_bytes(png())
+    places = AllowedFolders(
+        None, served=(ServedFolder(begin, tmp_path, lambda names, query: query == "good"),)
+    )
+    assert isinstance(parse_source(f"{begin}a.png?good", places), LocalFile)
+    assert isinstance(parse_source(f"{begin}a.png?bad", places), Url)
