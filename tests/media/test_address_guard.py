@@ -124,7 +124,7 @@ def test_the_next_public_address_is_tried_when_the_first_refuses(
 
 
 @pytest.mark.parametrize(
-    ("addresses", "port", "told"),
+    ("addresses", "port", "message"),
     [
         (("10.0.0.1",), 80, "private address"),
         (("1.1.1.1", "10.0.0.1"), 80, "private address"),
@@ -135,10 +135,10 @@ def test_the_next_public_address_is_tried_when_the_first_refuses(
     ],
 )
 def test_no_connection_is_made_when_one_address_is_not_allowed(
-    monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], port: int, told: str
+    monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], port: int, message: str
 ) -> None:
     reached = answering(monkeypatch, *addresses)
-    with pytest.raises(DownloadRefused, match=told) as caught:
+    with pytest.raises(DownloadRefused, match=message) as caught:
         visit("other.example").connect("x.example", port, "it")
     assert ("fake" in str(caught.value)) == (addresses == ("198.18.0.1",))
     assert reached == []

@@ -11,7 +11,7 @@ from comfyui_pipeline.media.file_types import detect_bytes
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("a.txt", b"", ""),
         ("a.json", b"", ""),
@@ -37,6 +37,6 @@ from comfyui_pipeline.media.file_types import detect_bytes
     ],
 )
 def test_a_mismatch_between_name_and_content_is_described(
-    name: str, content: bytes, told: str
+    name: str, content: bytes, message: str
 ) -> None:
-    assert content_check.mismatch(name, detect_bytes(content), len(content)) == told
+    assert content_check.mismatch(name, detect_bytes(content), len(content)) == message

@@ -120,7 +120,7 @@ def test_files_are_downloaded_through_redirects_and_under_any_name(site: str, pa
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("/loop", "redirects more than 5 times"),
         ("/inside", "private address"),
@@ -131,10 +131,10 @@ def test_files_are_downloaded_through_redirects_and_under_any_name(site: str, pa
         ("/cut", "connection failed or was closed"),
     ],
 )
-def test_the_error_names_why_a_download_failed(site: str, path: str, told: str) -> None:
+def test_the_error_names_why_a_download_failed(site: str, path: str, message: str) -> None:
     with pytest.raises(MediaError) as caught:
         download(site + path, ALLOWED)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_download_above_the_size_limit_is_refused(site: str) -> None:

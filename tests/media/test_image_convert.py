@@ -26,12 +26,12 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("content", "told"), BROKEN.values(), ids=BROKEN)
-def test_an_unusable_image_is_refused_with_a_reason(content: bytes, told: str) -> None:
+@pytest.mark.parametrize(("content", "message"), BROKEN.values(), ids=BROKEN)
+def test_an_unusable_image_is_refused_with_a_reason(content: bytes, message: str) -> None:
     with pytest.raises(MediaError) as caught:
         image_convert.prepare_image(content, "the cat")
     assert "the cat" in str(caught.value)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])

@@ -69,9 +69,9 @@ def test_no_image_takes_more_than_500_megabytes(tmp_path: Path, name: str) -> No
         [sys.executable, "-c", PEAK, str(file)], cwd=PROJECT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    *told, peak = done.stdout.splitlines()
+    *message, peak = done.stdout.splitlines()
     assert int(peak) < 500
-    assert ("COMFYUI_IMAGE_MEMORY_MB" in " ".join(told)) is (name != "fine.png")
+    assert ("COMFYUI_IMAGE_MEMORY_MB" in " ".join(message)) is (name != "fine.png")
 
 
 def test_the_memory_needed_counts_bytes_and_frames() -> None:

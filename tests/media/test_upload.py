@@ -86,7 +86,7 @@ def test_other_kinds_get_the_extension_of_their_content(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "content", "told"),
+    ("wanted", "content", "message"),
     [
         ("video", png(), r"is an image \(png\); the input takes a video"),
         ("audio", b"<!doctype html><html>no", "is a web page"),
@@ -95,11 +95,11 @@ def test_other_kinds_get_the_extension_of_their_content(
     ],
 )
 def test_a_file_of_another_kind_is_refused(
-    tmp_path: Path, wanted: Any, content: bytes, told: str
+    tmp_path: Path, wanted: Any, content: bytes, message: str
 ) -> None:
     file = tmp_path / "x"
     file.write_bytes(content)
-    with pytest.raises(MediaError, match=told):
+    with pytest.raises(MediaError, match=message):
         place(
             str(file), Server(), AllowedFolders(None, (tmp_path,)), DownloadPolicy(), accepts=wanted
         )

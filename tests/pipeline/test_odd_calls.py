@@ -21,8 +21,8 @@ NODES: dict[str, Any] = {
 
 def test_a_value_of_spaces_is_an_error(ready: Any) -> None:
     image = "a\n" + 200_000 * " " + "!"
-    told = ready.call({"workflow_json": NODES, "image": image}, COMFYUI_TIMEOUT="20").error
-    assert "neither a file name nor base64 text" in told
+    message = ready.call({"workflow_json": NODES, "image": image}, COMFYUI_TIMEOUT="20").error
+    assert "neither a file name nor base64 text" in message
 
 
 def test_a_text_of_open_comments_is_processed(ready: Any) -> None:
@@ -59,9 +59,9 @@ def test_an_invalid_number_is_reported_as_such(ready: Any, odd: str) -> None:
     nodes["1"]["inputs"]["width"] = "MARK"
     path = ready.folder / "workflows" / "odd.json"
     path.write_text(json.dumps({k: nodes[k] for k in ("1", "2")}).replace('"MARK"', odd), "utf-8")
-    told = ready.call({"workflow": "odd"}).error
-    assert "node 1 (EmptyImage): its input 'width' holds" in told
-    assert "connection" not in told
+    message = ready.call({"workflow": "odd"}).error
+    assert "node 1 (EmptyImage): its input 'width' is" in message
+    assert "connection" not in message
     assert ready.call({"workflow": "odd", "width": "24"}).result["outputs"][0]["width"] == 24
 
 

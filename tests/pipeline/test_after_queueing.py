@@ -69,8 +69,8 @@ def test_a_file_that_does_not_match_its_name_has_failed(plugin: Any, fake: Any) 
     assert answered.result["complete"] is False
     assert [output["file"] for output in answered.result["outputs"]] == ["a.png"]
     warnings = "\n".join(answered.result["warnings"])
-    for name, (_, told) in broken.FAILED.items():
-        assert any(name in line and told in line for line in answered.result["warnings"]), (
+    for name, (_, message) in broken.FAILED.items():
+        assert any(name in line and message in line for line in answered.result["warnings"]), (
             name,
             warnings,
         )
@@ -79,12 +79,12 @@ def test_a_file_that_does_not_match_its_name_has_failed(plugin: Any, fake: Any) 
 
 @pytest.mark.parametrize("name", ["empty.png", "page.png", "head.tif", "head.psd", "head.avif"])
 def test_a_job_whose_only_image_is_invalid_fails(plugin: Any, fake: Any, name: str) -> None:
-    content, told = broken.FAILED[name]
+    content, message = broken.FAILED[name]
     scripted(fake, {name: content})
     error = plugin.call(
         {"workflow": plugin.workflow("bad", WORKFLOW)}, COMFYUI_BASE_URL=fake.url
     ).error
-    assert told in error
+    assert message in error
     assert fake.script.posted[-1]["prompt_id"] in error
 
 
@@ -199,9 +199,9 @@ def test_a_stopped_call_names_and_cancels_its_job(plugin: Any, fake: Any, parts:
         assert process.poll() is None
         fake.script.stopped.wait(0.05)
     os.kill(process.pid, signal.SIGTERM)
-    told = json.loads(process.communicate(timeout=TIMEOUT)[0])["error"]
+    message = json.loads(process.communicate(timeout=TIMEOUT)[0])["error"]
     for posted in fake.script.posted:
-        assert posted["prompt_id"] in told
+        assert posted["prompt_id"] in message
         assert posted["prompt_id"] in fake.script.cancelled
     if parts == 1:
-        assert "a.png" in told
+        assert "a.png" in message

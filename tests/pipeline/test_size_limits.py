@@ -18,8 +18,8 @@ from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.outcome import Outcome, ResultOutput
 from comfyui_pipeline.report import build_result
 from tests.conftest import png
+from tests.pipeline.test_after_queueing import scripted
 from tests.pipeline.test_fault_matrix import END, NODE, WORKFLOW
-from tests.pipeline.test_results_kept import scripted
 
 LIMIT = 20 * 1024
 MANY = settings(
@@ -31,11 +31,11 @@ MANY = settings(
 
 
 def bytes_without_pictures(answered: Any) -> int:
-    told = answered.json
-    if told["status"] == "success":
-        content = told["result"]["content"]
-        told["result"]["content"] = [part for part in content if part["type"] == "text"]
-    return len(json.dumps(told, ensure_ascii=False).encode())
+    document = answered.json
+    if document["status"] == "success":
+        content = document["result"]["content"]
+        document["result"]["content"] = [part for part in content if part["type"] == "text"]
+    return len(json.dumps(document, ensure_ascii=False).encode())
 
 
 def giving(fake: Any, texts: list[Any]) -> None:
@@ -332,10 +332,10 @@ def test_any_fields_become_json_within_the_size_limit(fields: dict[str, Any], te
 @MANY
 @given(text=LONG, remains=LONG)
 def test_any_error_is_bounded_and_retains_its_beginning(text: str, remains: str) -> None:
-    told = truncate.bounded_error(text, remains)
-    assert truncate.json_size(told) <= truncate.MAX_RESPONSE_BYTES
+    message = truncate.bounded_error(text, remains)
+    assert truncate.json_size(message) <= truncate.MAX_RESPONSE_BYTES
     assert (
-        told[:20] == f"{text} {remains}".strip()[:20]
+        message[:20] == f"{text} {remains}".strip()[:20]
         or truncate.json_size(text) > 100
         or not text.strip()
     )
@@ -348,9 +348,9 @@ def test_a_batch_of_failures_names_each(tmp_path: Path) -> None:
 
     with pytest.raises(ToolError) as caught:
         batch(range(1, 5), fails, CallRecord())  # type: ignore[arg-type]
-    told = truncate.bounded_error(str(caught.value))
-    assert all(f"Part {number}: {number} failed" in told for number in range(1, 5))
-    assert truncate.json_size(told) <= truncate.MAX_RESPONSE_BYTES
+    message = truncate.bounded_error(str(caught.value))
+    assert all(f"Part {number}: {number} failed" in message for number in range(1, 5))
+    assert truncate.json_size(message) <= truncate.MAX_RESPONSE_BYTES
 
 
 def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: Any) -> None:
@@ -370,3 +370,18 @@ def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: A
             len(answered.stdout) <= truncate.MAX_RESPONSE_BYTES + 200
         )  # and what the envelope takes
         assert "nodes" in answered.result["truncated"]
+
+
+def test_the_stored_form_of_a_long_result_contains_no_url() -> None:
+    kept: list[bytes] = []
+    outputs = [{"file": f"{n}.png", "url": f"http://x/pw=s3cret/{n}"} for n in range(2000)]
+    result = {"content": [{"type": "text", "text": "t"}], "outputs": outputs}
+
+    def save(content: bytes) -> str:
+        kept.append(content)
+        return "place"
+
+    answer = response_size.bound_response(result, save)
+    assert answer["all_fields"] == "place"
+    assert b"1999.png" in kept[0]
+    assert b"s3cret" not in kept[0]

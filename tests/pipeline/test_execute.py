@@ -30,7 +30,6 @@ from comfyui_pipeline.errors import (
     PromptRejected,
     ServerUnreachable,
 )
-from comfyui_pipeline.outcome import Outcome, ResultOutput
 from comfyui_pipeline.prepare import PreparedJob
 from comfyui_pipeline.workflow import graph as graphs
 from tests.conftest import png
@@ -184,7 +183,7 @@ def test_a_job_lost_before_it_started_is_requeued_once(performed: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "stages", "told"),
+    ("asked", "stages", "message"),
     [
         (False, ["running"], "is still running"),
         (True, ["running", "ended"], "was cancelled as requested"),
@@ -192,12 +191,12 @@ def test_a_job_lost_before_it_started_is_requeued_once(performed: Any) -> None:
     ],
 )
 def test_a_late_job_is_reported_or_cancelled(
-    performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], told: str
+    performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], message: str
 ) -> None:
     monkeypatch.setattr(execute, "CANCEL_SECONDS", 0.5)
     engine = Engine({"outputs": (), "complete": False})
     engine.stages = stages
-    with pytest.raises(JobTimeout, match=told):
+    with pytest.raises(JobTimeout, match=message):
         performed(engine, cancel_on_timeout=asked)
     assert engine.cancelled == (["the-id"] if asked else [])
 
@@ -257,71 +256,3 @@ def test_limits_of_fetching_and_reporting() -> None:
     assert collect.LONG_TEXT == 2000
     assert collect.SAVED == "output"
     assert report.MAX_OUTPUTS == 20
-
-
-LATE = "NOT FINISHED within the time limit (0.0 s)"
-
-
-def told(**fields: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {"workflow": "it", "prompt_id": "the-id", "finished": True}
-    return report.build_result(Outcome(**{**base, **fields}))
-
-
-@pytest.mark.parametrize(
-    ("fields", "begins", "complete"),
-    [
-        ({}, "Done: workflow it finished in", True),
-        ({"node_errors": {"9": "x"}}, "PARTLY FAILED", False),
-        ({"failed": {"a": MediaError("x")}}, "PARTLY FAILED", False),
-        (
-            {"finished": False},
-            "NOT FINISHED within the time limit (0.0 s): workflow it is still",
-            False,
-        ),
-        (
-            {"finished": False, "cancelled": True},
-            "NOT FINISHED within the time limit (0.0 s), and cancelled",
-            False,
-        ),
-        ({"finished": False, "failed": {"a": MediaError("x")}}, "NOT FINISHED", False),
-    ],
-)
-def test_the_headline_says_how_the_job_ended(fields: Any, begins: str, complete: bool) -> None:
-    result = told(**fields)
-    assert result["content"][0]["text"].startswith(begins)
-    assert result["complete"] is complete
-
-
-def line(**fields: Any) -> ResultOutput:
-    usual: dict[str, Any] = {"node_id": "9", "title": "", "kind": "image", "file": "a.png"}
-    return ResultOutput(**{**usual, "path": "/a.png", "url": "http://u", "bytes": 10, **fields})
-
-
-FILM = {"title": "T", "kind": "video", "file": "a.mp4", "bytes": 3 * 2**20}
-MOVING = {"bytes": 2048, "width": 4, "height": 3, "frames": 2, "seconds": 1.25}
-STILL = {"file": "s/a]b.png", "bytes": 2**20, "width": 4, "height": 3, "frames": 1}
-LONG = {"kind": "text", "file": "t.txt", "bytes": 5000, "text": "beg…"}
-LINES = [
-    (line(), "![a.png](http://u) image, 1 KB"),
-    (line(**FILM), '[a.mp4](http://u) video, 3.0 MB, from node 9 "T"'),
-    (line(url=None), "/a.png (no URL: FILE_SERVER_ACCESS_KEY is not set)"),
-    (line(url=None, no_url="odd"), "/a.png (no URL: odd)"),
-    (line(**STILL), "![a b.png](http://u) 4×3, 1.0 MB"),
-    (line(**MOVING), "4×3, 2 frames, 1.2 s, 2 KB"),
-    (line(preview=True), "(preview, not saved"),
-    (ResultOutput("9", "", "text", text="words"), "Text from node 9: words"),
-    (line(**LONG), "(text, 5 KB): [t.txt](http://u), it begins: beg…"),
-]
-
-
-@pytest.mark.parametrize(("output", "words"), LINES)
-def test_the_line_of_an_output(output: ResultOutput, words: str) -> None:
-    assert words in told(outputs=(output,))["content"][0]["text"]
-
-
-def test_the_note_of_a_file_is_a_warning_and_a_field() -> None:
-    noted = ResultOutput("9", "", "image", "a.png", "/", "http://u", 1, note="odd")
-    result = told(outputs=(noted, ResultOutput("9", "", "image", "b.png")))
-    assert result["warnings"] == ["a.png: odd"]
-    assert "Warning: a.png: odd" in result["content"][0]["text"]
-    assert ["note" in output for output in result["outputs"]] == [True, False]

@@ -16,6 +16,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from PIL import Image
 
+from tests.conftest import png
+from tests.pipeline.servers import Server, slow
+from tests.pipeline.test_fault_matrix import WORKFLOW
 from tests.waiting import TIMEOUT
 
 
@@ -175,7 +178,7 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         ({"workflow": "resize_imag"}, "Did you mean resize_image"),
         ({"workflow": "../comfyui_plugin"}, "not a name in the"),
@@ -194,16 +197,16 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
     ],
 )
 def test_an_invalid_call_is_an_error_without_an_image(
-    ready: Any, call: dict[str, str], told: str
+    ready: Any, call: dict[str, str], message: str
 ) -> None:
     answered = ready.call(call)
-    assert told in answered.error
+    assert message in answered.error
     assert answered.status == 0
     assert not ready.output.exists() or not list(ready.output.rglob("*.png"))
 
 
 @pytest.mark.parametrize(
-    ("param", "told"),
+    ("param", "message"),
     [
         ({"node_title": "Nothing Here", "inputs": {"a": 1}}, '2 "Resize" (ImageScale)'),
         ({"node_id": "77", "inputs": {"a": 1}}, "There is no node '77'"),
@@ -215,9 +218,9 @@ def test_an_invalid_call_is_an_error_without_an_image(
     ],
 )
 def test_a_change_without_a_target_lists_the_targets(
-    ready: Any, param: dict[str, Any], told: str
+    ready: Any, param: dict[str, Any], message: str
 ) -> None:
-    assert told in ready.call({"workflow": "resize_image", "params": [param]}).error
+    assert message in ready.call({"workflow": "resize_image", "params": [param]}).error
 
 
 def test_values_may_all_be_strings_and_params_too(ready: Any, picture: str) -> None:
@@ -236,7 +239,7 @@ def test_an_editor_document_without_nodes_is_an_error(ready: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "told"),
+    ("nodes", "message"),
     [
         ({}, "no nodes"),
         ({"1": {"inputs": {}}}, "no class_type"),
@@ -256,9 +259,9 @@ def test_an_editor_document_without_nodes_is_an_error(ready: Any) -> None:
     ],
 )
 def test_a_workflow_that_cannot_run_is_rejected_before_queueing(
-    ready: Any, nodes: dict[str, Any], told: str
+    ready: Any, nodes: dict[str, Any], message: str
 ) -> None:
-    assert told in ready.call({"workflow": ready.workflow("bad", nodes)}).error
+    assert message in ready.call({"workflow": ready.workflow("bad", nodes)}).error
 
 
 def test_attachments_and_allowed_paths_are_accepted(ready: Any, tmp_path: Path) -> None:
@@ -429,3 +432,98 @@ def test_a_mask_is_put_into_the_image_whose_mask_is_used(ready: Any) -> None:
     assert picture.getpixel((5, 5)) == (9, 8, 7)
     own = ready.call({"workflow": name, "mask": mask}).result["outputs"][0]
     assert Image.open(own["path"]).getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_only_the_file_cache_of_the_hosts_folder_may_be_read(ready: Any, tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    for name in (".file_cache/a.png", "secret.png", "Plugin/x/b.png"):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / name).write_bytes(png(8, 8))
+    call = {"workflow": "invert_image"}
+    env = {"PROJECT_BASE_PATH": str(host)}
+    taken = ready.call({**call, "image": str(host / ".file_cache" / "a.png")}, **env)
+    assert taken.result["complete"] is True
+    for name in ("secret.png", "Plugin/x/b.png"):
+        refused = ready.call({**call, "image": str(host / name)}, **env)
+        assert refused.json["status"] == "error", name
+
+
+def test_a_local_file_of_another_size_is_not_used(ready: Any, comfyui: Any, tmp_path: Path) -> None:
+    """A folder with files of the same names, such as a copy from last week."""
+    nodes = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 16, "height": 8, "batch_size": 1, "color": 4711},
+        },
+        "2": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["1", 0], "filename_prefix": "protected/size"},
+        },
+    }
+    name = ready.workflow("sized", nodes)
+    other = tmp_path / "other"
+    (other / "protected").mkdir(parents=True)
+    for number in range(1, 30):
+        (other / "protected" / f"size_{number:05}_.png").write_bytes(png(64, 64))
+    call = {"workflow": name, "seed": None}
+    (output,) = ready.call(call, COMFYUI_SERVER_OUTPUT_DIR=str(other)).result["outputs"]
+    assert (output["width"], output["height"]) == (16, 8)
+    assert Path(output["path"]).is_relative_to(ready.output)
+
+
+def test_a_result_is_waited_for_as_requested(server: Server, plugin: Any) -> None:
+    plugin.workflow("some time", slow(3, side=1024))
+    env = {"COMFYUI_BASE_URL": server.url}
+    queued = plugin.call({"command": "submit", "workflow": "some time"}, **env)
+    ident = queued.result["prompt_id"]
+    got = plugin.call({"command": "result", "prompt_id": ident, "wait": "500"}, **env)
+    assert got.result["complete"] is True
+    assert len(got.result["outputs"]) == 1
+
+
+def test_an_error_is_an_exit_status_only_on_request(plugin: Any) -> None:
+    for call in ({"info": "weather"}, b"{", {"workflow": "nothing of that name"}):
+        for arguments, status in (((), 0), (("--exit-code",), 1)):
+            answered = plugin.call(call, *arguments)
+            assert (answered.json["status"], answered.status) == ("error", status)
+
+
+def test_only_the_response_is_written_to_stdout(ready: Any, picture: str) -> None:
+    """Whatever a package prints goes to stderr."""
+    noisy = ready.folder / "noisy"
+    noisy.mkdir()
+    (noisy / "sitecustomize.py").write_text(
+        "import threading\n"
+        "def late():\n"
+        "    import sys, time\n"
+        "    while 'comfyui_pipeline.stdio' not in sys.modules: time.sleep(0.01)\n"
+        "    import os; os.write(1, b'noise of a library\\n')\n"
+        "threading.Thread(target=late, daemon=True).start()\n",
+        "utf-8",
+    )
+    answered = ready.call({"workflow": "invert_image", "image": picture}, PYTHONPATH=str(noisy))
+    assert answered.stdout.count(b"\n") == 1
+    assert json.loads(answered.stdout)["status"] == "success"
+    assert "noise of a library" in answered.stderr
+
+
+def test_a_failed_part_does_not_stop_the_others(ready: Any, picture: str) -> None:
+    good = {"workflow1": "invert_image", "image1": picture}
+    call = {**good, "workflow2": "no such", "workflow3": "invert_image", "image3": picture}
+    result = ready.call(call).result
+    assert [part["status"] for part in result["parts"]] == ["success", "error", "success"]
+    assert "1 of 3 parts FAILED" in result["content"][0]["text"]
+    failed = ready.call({"workflow1": "no such", "workflow2": "none either"})
+    assert "Part 1: " in failed.error
+    assert "Part 2: " in failed.error
+
+
+@pytest.mark.parametrize("key", ["", "partner-s3cret"])
+def test_the_partner_key_is_sent_next_to_the_prompt(plugin: Any, fake: Any, key: str) -> None:
+    fake.script.post = lambda count, body: (400, {"error": {"message": "no"}})
+    name = plugin.workflow("plain", WORKFLOW)
+    answered = plugin.call({"workflow": name}, COMFYUI_BASE_URL=fake.url, COMFYUI_API_KEY=key)
+    (body,) = fake.script.posted
+    assert body["extra_data"].get("api_key_comfy_org") == (key or None)
+    assert "s3cret" not in json.dumps(body["prompt"])
+    assert b"s3cret" not in answered.stdout
