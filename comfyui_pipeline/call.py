@@ -12,19 +12,22 @@ from typing import Any
 from comfyui_pipeline import arguments
 from comfyui_pipeline.arguments import Argument
 from comfyui_pipeline.bounded import json_text, numbers
+from comfyui_pipeline.call_document import (
+    MAX_SHOWN,
+    check_value,
+    invalid_call,
+    read_document,
+    type_name,
+)
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.info import QUESTIONS
-from comfyui_pipeline.process.stdin import EXAMPLE_CALL
 from input_server.light_dataclasses import dataclass, field
 from input_server.text_values import parse_boolean, parse_count
 
-MAX_MEGABYTES = 32
 MAX_PARTS = 16
 MAX_LISTED = 10_000
 """Entries of ``params``, ``loras`` and ``images`` in one call."""
-MAX_SHOWN = 40
-"""Characters of an invalid value that an error repeats."""
 MAX_TYPOS_CHECKED = 100
 """Unknown keys that are compared with the known ones; each comparison takes about a millisecond."""
 BATCH_KEYS = frozenset({"command", "workflow", "workflow_json", "info"})
@@ -87,7 +90,7 @@ class ToolCall:
 
 def parse(raw: bytes) -> ToolCall:
     """Read one call. Raises CallError naming the key at fault and showing a correct call."""
-    document = _document(raw)
+    document = read_document(raw)
     split = [_split(key) for key in document]
     numbers = sorted({number for name, number in split if number and name in BATCH_KEYS})
     if numbers:
@@ -101,7 +104,7 @@ def parse(raw: bytes) -> ToolCall:
 def _batch(document: Mapping[str, Any], numbers: Sequence[int]) -> ToolCall:
     """Several calls in one, as the hosts write them: ``workflow1``, ``prompt1``, ``workflow2``…"""
     if len(numbers) > MAX_PARTS:
-        raise _invalid(f"The call has {len(numbers)} parts; at most {MAX_PARTS} are allowed.")
+        raise invalid_call(f"The call has {len(numbers)} parts; at most {MAX_PARTS} are allowed.")
     parts = []
     for number in numbers:
         try:
@@ -148,7 +151,7 @@ def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolC
     """``numbers``: those of the parts, when this is one of a batch."""
     given = _known(document)
     for key, value in given.items():
-        _check(key, value)
+        check_value(key, value)
     command = _command(given)
     if question := COMMANDS[command].question:
         return ToolCall("info", info=question)
@@ -180,7 +183,7 @@ def _known(document: Mapping[str, Any]) -> dict[str, Any]:
         if name is None or value is None:
             continue
         if name in given:
-            raise _invalid(f'"{spelled[name]}" and "{key}" are both given.', "Give only one.")
+            raise invalid_call(f'"{spelled[name]}" and "{key}" are both given.', "Give only one.")
         given[name], spelled[name] = value, key
     return given
 
@@ -191,14 +194,14 @@ def _check_required(command: str, values: Mapping[str, Any]) -> None:
     for name in values:
         other = arguments.BY_NAME[name].excludes
         if other in values:
-            raise _invalid(f'"{other}" and "{name}" are both given.', "Give only one.")
+            raise invalid_call(f'"{other}" and "{name}" are both given.', "Give only one.")
         replaced[other] = name
     for argument in arguments.ARGUMENTS:
         name = argument.name
         needed = argument.required and command in argument.commands
         if needed and name not in values and name not in replaced:
             what = f'"{name}" is missing: {argument.english}.'
-            raise _invalid(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
+            raise invalid_call(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
 
 
 def _extras(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,7 +250,7 @@ def _text(given: Mapping[str, Any], key: str, *, empty: bool = False) -> str | N
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise _invalid(f'"{key}" is {_type_name(value)}; it has to be a string.')
+        raise invalid_call(f'"{key}" is {type_name(value)}; it has to be a string.')
     text = str(value).strip()
     return text if text or empty else None
 
@@ -259,7 +262,7 @@ def _read_integer(given: Mapping[str, Any], argument: Argument) -> int | None:
     number = parse_integer(text)
     low, high = int(argument.low or 0), int(argument.high or arguments.MAX_SEED)
     if number is None or not low <= number <= high:
-        raise _invalid(
+        raise invalid_call(
             f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it has to be an integer from {low} to {high}.'
         )
     return number
@@ -273,7 +276,7 @@ def _read_number(given: Mapping[str, Any], argument: Argument) -> float | None:
     low, high = argument.low, argument.high
     if number is None or (low is not None and number < low) or (high is not None and number > high):
         between = "" if low is None or high is None else f" from {low:g} to {high:g}"
-        raise _invalid(
+        raise invalid_call(
             f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it has to be a number{between}.'
         )
     return number
@@ -297,13 +300,13 @@ def _switch(given: Mapping[str, Any], key: str) -> bool:
     chosen = parse_boolean(word) if word else False
     if chosen is not None:
         return chosen
-    raise _invalid(f'"{key}" is {word[:MAX_SHOWN]!r}; it has to be true or false.')
+    raise invalid_call(f'"{key}" is {word[:MAX_SHOWN]!r}; it has to be true or false.')
 
 
 def _read_choice(given: Mapping[str, Any], argument: Argument) -> bool | str:
     word = (_text(given, argument.name) or argument.choices[-1]).lower()
     if word not in argument.choices:
-        raise _invalid(f'"{argument.name}" is {word[:MAX_SHOWN]!r}.', _one_of(argument.choices))
+        raise invalid_call(f'"{argument.name}" is {word[:MAX_SHOWN]!r}.', _one_of(argument.choices))
     return word == argument.true_choice if argument.true_choice else word
 
 
@@ -317,7 +320,9 @@ def _read_list(given: Mapping[str, Any], argument: Argument) -> tuple[str, ...] 
     if isinstance(value, str):
         value = value.split("\n" if "data:" in value or "\n" in value.strip() else ",")
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _invalid(f'"{argument.name}" is {_type_name(value)}; it has to be a list of strings.')
+        raise invalid_call(
+            f'"{argument.name}" is {type_name(value)}; it has to be a list of strings.'
+        )
     items = tuple(item.strip() for item in value if item.strip())
     _check_count(argument.name, items)
     return items or None
@@ -336,7 +341,7 @@ def _read_json(given: Mapping[str, Any], argument: Argument) -> Any:
         raise CallError(
             f'"{argument.name}" is a string that {invalid}.', "Give the object itself, or its JSON."
         ) from None
-    _check(argument.name, read)
+    check_value(argument.name, read)
     return read
 
 
@@ -352,12 +357,12 @@ def _read_params(given: Mapping[str, Any], argument: Argument) -> tuple[Param, .
                 f'"params" is a string, not a JSON list; it {invalid}.',
                 f"It looks like {PARAMS_FORM}",
             ) from None
-        _check("params", value)
+        check_value("params", value)
     if value is None:
         return ()
     if not isinstance(value, list):
         raise CallError(
-            f'"params" is {_type_name(value)}, not a list.', f"It looks like {PARAMS_FORM}"
+            f'"params" is {type_name(value)}, not a list.', f"It looks like {PARAMS_FORM}"
         )
     _check_count("params", value)
     return tuple(_param(item, place) for place, item in enumerate(value, start=1))
@@ -368,13 +373,13 @@ def _param(item: Any, place: int) -> Param:
         return CallError(f'Entry {place} of "params" {what}.', f"It looks like {PARAMS_FORM}")
 
     if not isinstance(item, dict):
-        raise invalid(f"is {_type_name(item)}, not an object")
+        raise invalid(f"is {type_name(item)}, not an object")
     node_id, title = item.get("node_id"), item.get("node_title")
     if node_id in (None, "") and title in (None, ""):
         raise invalid("names no node: it needs node_title or node_id")
     for name, value in (("node_id", node_id), ("node_title", title)):
         if isinstance(value, (bool, float, list, dict)):
-            raise invalid(f"has {_type_name(value)} as {name}")
+            raise invalid(f"has {type_name(value)} as {name}")
     inputs = item.get("inputs")
     if not isinstance(inputs, dict) or not inputs:
         raise invalid('has no "inputs": an object of input names and new values')
@@ -391,7 +396,7 @@ def _command(given: Mapping[str, Any]) -> str:
     default = "info" if _text(given, "info") else "run"
     command = (_text(given, "command") or default).lower()
     if command not in COMMANDS:
-        raise _invalid(f"Unknown command {command[:MAX_SHOWN]!r}.", _one_of(COMMANDS))
+        raise invalid_call(f"Unknown command {command[:MAX_SHOWN]!r}.", _one_of(COMMANDS))
     return command
 
 
@@ -402,7 +407,7 @@ def _read_command(given: Mapping[str, Any], _argument: Argument) -> str:
 def _read_question(given: Mapping[str, Any], argument: Argument) -> str | None:
     question = (_text(given, argument.name) or "").lower()
     if question and question not in QUESTIONS:
-        raise _invalid(
+        raise invalid_call(
             f'"info" is {question[:MAX_SHOWN]!r}.', _one_of(QUESTIONS), COMMANDS["info"].example
         )
     return question or None
@@ -437,73 +442,10 @@ def parse_integer(text: str) -> int | None:
     return -number if number is not None and head.startswith("-") else number
 
 
-# -- the document ----------------------------------------------------------------------------------
-
-
-def _document(raw: bytes) -> dict[str, Any]:
-    if len(raw) > MAX_MEGABYTES * 2**20:
-        raise _invalid(
-            f"The call is larger than {MAX_MEGABYTES} MB.",
-            "Give large images as a URL or a file path, not inside the JSON.",
-        )
-    try:
-        text = raw.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise _invalid(f"The call is not UTF-8 (byte {error.start}).") from None
-    if not text.strip("\0 \t\r\n"):
-        raise _invalid("Nothing arrived on stdin.")
-    try:
-        document = json_text.read(text)
-    except json_text.InvalidJson as invalid:
-        raise _invalid(f"The call {invalid}.") from None
-    if not isinstance(document, dict):
-        raise _invalid(f"A call is one JSON object, not {_type_name(document)}.")
-    return document
-
-
-def _check(key: str, value: Any) -> None:
-    """Reject what no file system, socket or model accepts: NUL, lone surrogates, NaN, at any depth.
-
-    A workflow may hold NaN where nothing reads it; it is checked for that before it is queued.
-    """
-    shown = key[:MAX_SHOWN].encode("utf-8", "replace").decode()
-    waiting = [key, value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            _check_text(shown, item)
-        elif isinstance(item, dict):
-            waiting.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    if key != "workflow_json" and (found := json_text.non_finite(value)) is not None:
-        what = found if found == "NaN" else f"{found}, or a number with too many digits"
-        raise _invalid(f'"{shown}" holds {what}, which no input accepts.', "Give a plain number.")
-
-
-def _check_text(key: str, text: str) -> None:
-    if "\0" in text:
-        raise _invalid(f'"{key}" holds a NUL character.', "Remove it.")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _invalid(f'"{key}" holds a lone surrogate, half a character.', "Remove it.") from None
-
-
 def _check_count(key: str, items: Sequence[Any]) -> None:
     if len(items) > MAX_LISTED:
-        raise _invalid(f'"{key}" has {len(items)} entries; at most {MAX_LISTED} are allowed.')
+        raise invalid_call(f'"{key}" has {len(items)} entries; at most {MAX_LISTED} are allowed.')
 
 
 def _one_of(names: Iterable[str]) -> str:
     return f"Use one of: {', '.join(names)}."
-
-
-def _type_name(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
-    return names.get(type(value), "a number" if value is not None else "null")
-
-
-def _invalid(what: str, hint: str = "", example: str = EXAMPLE_CALL) -> CallError:
-    return CallError(what, f"{hint} A correct call: {example}".strip())

@@ -136,7 +136,7 @@ def cancel(
         text = f"Cancelled the job with prompt id {call.prompt_id}, which was {before.stage}."
         return text_result(text, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
     raise EngineError(
-        f"The job with prompt id {call.prompt_id} was told to stop and is still running.",
+        f"The job with prompt id {call.prompt_id} was asked to stop and is still running.",
         "ComfyUI stops only between two steps; check again with the command status.",
     )
 

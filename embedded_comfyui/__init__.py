@@ -1,7 +1,7 @@
-"""A small server that speaks ComfyUI's protocol and computes the nodes that need no model.
+"""A small server with ComfyUI's protocol that computes the nodes which need no model.
 
-For demos, tests and trying out calls. It never makes up a picture: a node that it cannot compute is
-refused, as ComfyUI refuses a class that it does not know.
+For demos and tests. It never invents an image: a node type that it cannot compute is rejected, as
+ComfyUI rejects an unknown one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def serve_in_thread(
     port: int = 0,
     extra_nodes: Mapping[str, Node] | None = None,
 ) -> EmbeddedServer:
-    """Start a server inside this process, ready when this returns.
+    """Start a server in this process; it accepts requests when this returns.
 
-    ``base``: the folder of its ``input``, ``output`` and ``temp``; None makes one that is removed at
-    the end. ``port`` 0 takes a free one. ``extra_nodes``: class name -> node, beside its own.
-    Raises ImportError when aiohttp or numpy are missing, OSError when the port is taken.
+    ``base``: the folder for ``input``, ``output`` and ``temp``; None creates a temporary one.
+    ``port`` 0 chooses a free port. ``extra_nodes``: node type -> node, in addition to the built-in
+    ones. Raises ImportError if aiohttp or numpy is missing, OSError if the port is in use.
     """
     from embedded_comfyui.server import EmbeddedServer
 

@@ -15,14 +15,16 @@ from embedded_comfyui import serve_in_thread
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m embedded_comfyui",
-        description="A small server that speaks ComfyUI's protocol and runs model-free nodes.",
+        description="A small server with ComfyUI's protocol that runs model-free nodes.",
     )
-    parser.add_argument("--port", type=int, default=8188, help="0 takes a free one (default 8188)")
+    parser.add_argument(
+        "--port", type=int, default=8188, help="0 chooses a free port (default 8188)"
+    )
     parser.add_argument("--listen", default="127.0.0.1", help="address (default 127.0.0.1)")
     parser.add_argument(
         "--base-directory",
         type=Path,
-        help="folder of input, output and temp (default: a new one, removed at the end)",
+        help="folder for input, output and temp (default: a temporary one)",
     )
     chosen = parser.parse_args(argv)
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""What clients send: JSON read within bounds, and errors in the shape that ComfyUI gives them."""
+"""Request bodies: JSON with limits, and errors in the format of ComfyUI."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 from typing import Any
 
 MAX_NESTING = 200
-"""Levels of lists and objects. Every answer that repeats a prompt has to be written and copied."""
+"""Levels of lists and objects; responses that repeat a prompt are serialised and copied recursively."""
 MAX_DIGITS = 1000
 
 Reason = dict[str, Any]
 
 
 class BadRequest(Exception):
-    """A body that cannot be used; answered with 400 and ``error``."""
+    """An invalid body; the response is 400 with ``error``."""
 
     def __init__(self, kind: str, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -22,21 +22,21 @@ class BadRequest(Exception):
 
 
 def error(kind: str, message: str, details: str = "", **extra: Any) -> Reason:
-    """An error as ComfyUI's execution.py writes it."""
+    """An error in the format of ComfyUI's execution.py."""
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """A JSON object. Raises BadRequest saying what was sent instead."""
+    """Parse a JSON object. Raises BadRequest for anything else."""
     body = _read(text)
     if not isinstance(body, dict):
-        raise BadRequest("invalid_json", "The body has to be a JSON object")
+        raise BadRequest("invalid_json", "The body must be a JSON object")
     return body
 
 
 def _read(text: str) -> Any:
     try:
-        body = json.loads(text, parse_int=_whole)
+        body = json.loads(text, parse_int=_integer)
     except RecursionError:
         raise BadRequest("invalid_json", "The body is nested too deeply") from None
     except ValueError as problem:
@@ -46,7 +46,7 @@ def _read(text: str) -> Any:
     return body
 
 
-def _whole(digits: str) -> int:
+def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"a number has {len(digits)} digits")
     return int(digits)
@@ -67,19 +67,19 @@ def _is_deeper_than(value: Any, levels: int) -> bool:
 
 
 def number(body: dict[str, Any], key: str) -> float:
-    """The place in the queue. Raises BadRequest for what cannot be put in order."""
+    """``body[key]`` as a number. Raises BadRequest for anything else, and for NaN."""
     try:
         value = float(body[key])
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if math.isnan(value):
-        raise BadRequest("invalid_request", f"{key} has to be a number")
+        raise BadRequest("invalid_request", f"{key} must be a number")
     return value
 
 
 def of_type(body: dict[str, Any], key: str, kind: type, name: str) -> Any:
-    """``body[key]``, None when it is absent or null. Raises BadRequest for another type."""
+    """``body[key]``, None if it is absent or null. Raises BadRequest for another type."""
     value = body.get(key)
     if value is not None and not isinstance(value, kind):
-        raise BadRequest("invalid_request", f"{key} has to be {name}")
+        raise BadRequest("invalid_request", f"{key} must be {name}")
     return value

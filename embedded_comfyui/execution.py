@@ -1,6 +1,6 @@
-"""Run prompts one after the other, node by node, with a cache between runs (ComfyUI execution.py).
+"""Run prompts one after the other, with a cache of node results (ComfyUI execution.py).
 
-The frames, their order and the history entries are those of ComfyUI 0.3.64.
+The messages, their order and the history entries are those of ComfyUI 0.3.64.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Send = Callable[[str, dict[str, Any], "str | None"], None]
 """(event, data, client id): to that client's socket; None sends to every socket."""
 
 
-MOST_SHOWN = 100
-"""Nodes in one ``progress_state``; beyond, only the node that has changed: the sum of all frames
-would grow with the square of the nodes.
+MAX_PROGRESS_NODES = 100
+"""Nodes in one ``progress_state``; with more, only the changed node is sent, because the total size
+would be quadratic.
 """
 
 
 class Interrupted(Exception):
-    """The run was asked to stop."""
+    """The job was interrupted."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of the run at hand."""
+    """State of the running job."""
 
     item: Item
     client: str | None
@@ -62,11 +62,11 @@ class Executor:
         self._interrupt.set()
 
     def free(self) -> None:
-        """Forget every cached result before the next run."""
+        """Clear the cache before the next job."""
         self._reset.set()
 
     def execute(self, item: Item) -> dict[str, Any]:
-        """Run one prompt; gives its history entry without ``prompt``."""
+        """Run one prompt and return its history entry without ``prompt``."""
         self._interrupt.clear()
         if self._reset.is_set():
             self._reset.clear()
@@ -74,8 +74,8 @@ class Executor:
         self.client = item.extra_data.get("client_id")
         run = _Run(item, self.client, self._signatures(item.prompt))
         self._message(run, "execution_start", {}, everyone=False)
-        kept = set(run.signatures.values())
-        self._cache = {key: value for key, value in self._cache.items() if key in kept}
+        needed = set(run.signatures.values())
+        self._cache = {key: value for key, value in self._cache.items() if key in needed}
         cached = [node for node, key in run.signatures.items() if key in self._cache]
         self._message(run, "execution_cached", {"nodes": cached}, everyone=False)
         success = self._all(run)
@@ -93,33 +93,33 @@ class Executor:
         return {"outputs": run.ui, "status": status, "meta": meta}
 
     def finish(self, item: Item) -> None:
-        """Tell that the run has ended; to be called once its history is written."""
+        """Send the end of the job; call this after its history is written."""
         self.node = None
         client = item.extra_data.get("client_id")
         if client is not None:
             self._send("executing", {"node": None, "prompt_id": item.prompt_id}, client)
 
     def _all(self, run: _Run) -> bool:
-        """Run every node that an output needs; False when one failed."""
+        """Run every node that an output needs. Returns False if one failed."""
         order = self._order(run)
         return all(self._one(run, node_id) for node_id in order)
 
     def _needed(self, run: _Run) -> list[str]:
-        """The outputs and what feeds them, as far as it is not cached."""
+        """The output nodes and everything upstream that is not cached."""
         found: set[str] = set()
-        open_ones = list(run.item.outputs)
-        while open_ones:
-            node_id = open_ones.pop()
+        stack = list(run.item.outputs)
+        while stack:
+            node_id = stack.pop()
             if node_id in found:
                 continue
             found.add(node_id)
             for source in _sources(run.item.prompt[node_id]):
                 if run.signatures[source] not in self._cache:
-                    open_ones.append(source)
+                    stack.append(source)
         return [node_id for node_id in run.item.prompt if node_id in found]
 
     def _order(self, run: _Run) -> Iterator[str]:
-        """Of the nodes that can run: an output, one that feeds an output, one before that, any."""
+        """Among the ready nodes, those nearest to an output node run first."""
         waiting = self._needed(run)
         place = {node_id: number for number, node_id in enumerate(waiting)}
         feeds = {
@@ -145,7 +145,7 @@ class Executor:
     def _distances(
         self, run: _Run, waiting: Sequence[str], feeds: Mapping[str, set[str]]
     ) -> dict[str, int]:
-        """How many links a node is away from an output; three stands for all that are farther."""
+        """The number of links between a node and an output node, at most 3."""
         found = dict.fromkeys(waiting, 3)
         nearest = [n for n in waiting if self._class(run, n).schema["output_node"]]
         for distance in range(3):
@@ -184,7 +184,7 @@ class Executor:
         return True
 
     def _inputs(self, run: _Run, node_id: str) -> dict[str, Any]:
-        """The inputs of a node with links replaced by what they bring; unknown ones left out."""
+        """The inputs of a node with links replaced by their values, without unknown inputs."""
         schema = self._class(run, node_id).schema["input"]
         known = {*schema.get("required", {}), *schema.get("optional", {})}
         inputs = {}
@@ -246,7 +246,7 @@ class Executor:
         prompt_id = run.item.prompt_id
         if run.client is None:
             return
-        shown = run.started if len(run.started) <= MOST_SHOWN else {node_id: state}
+        shown = run.started if len(run.started) <= MAX_PROGRESS_NODES else {node_id: state}
         nodes = {
             node: {
                 "value": float(state == "finished"),
@@ -263,30 +263,30 @@ class Executor:
         self._to_client(run, "progress_state", {"prompt_id": prompt_id, "nodes": nodes})
 
     def _message(self, run: _Run, event: str, data: dict[str, Any], *, everyone: bool) -> None:
-        """A frame that the history keeps. ``everyone``: to all sockets when no client is named."""
+        """Send a message and add it to the history. ``everyone``: to all sockets if the job has no client."""
         stamp = int(time.time() * 1000)
         ident = {"prompt_id": run.item.prompt_id}
-        whole = {**data, **ident} if event == "execution_cached" else {**ident, **data}
-        whole["timestamp"] = stamp
-        run.messages.append([event, whole])
+        content = {**data, **ident} if event == "execution_cached" else {**ident, **data}
+        content["timestamp"] = stamp
+        run.messages.append([event, content])
         if run.client is not None or everyone:
-            self._send(event, whole, run.client)
+            self._send(event, content, run.client)
 
     def _to_client(self, run: _Run, event: str, data: dict[str, Any]) -> None:
         if run.client is not None:
             self._send(event, data, run.client)
 
     def _signatures(self, prompt: Mapping[str, Any]) -> dict[str, str]:
-        """node id -> what its result depends on: class, inputs, files, and the same of its sources."""
+        """Node id -> hash of what its result depends on: type, inputs, files, and its sources."""
         found: dict[str, str] = {}
-        opened: set[str] = set()
+        expanded: set[str] = set()
         waiting = list(prompt)[::-1]
         while waiting:
             node_id = waiting[-1]
             sources = [s for s in _sources(prompt[node_id]) if s in prompt and s not in found]
-            if node_id not in opened and node_id not in found:
-                opened.add(node_id)
-                waiting += [source for source in reversed(sources) if source not in opened]
+            if node_id not in expanded and node_id not in found:
+                expanded.add(node_id)
+                waiting += [source for source in reversed(sources) if source not in expanded]
                 continue
             waiting.pop()
             if node_id not in found:

@@ -36,7 +36,7 @@ def inside(folder: Path, path: Path) -> bool:
 
 
 async def view(request: web.Request, folders: Folders) -> web.StreamResponse:
-    """One file, whole, in ranges, as a smaller preview, or one of its channels."""
+    """Send a file or a byte range of it, a preview, or one channel of an image."""
     query = request.query
     if "filename" not in query:
         return web.Response(status=404)
@@ -81,7 +81,7 @@ def _quality(asked: str) -> int:
 
 
 def query_channel(channel: str) -> str:
-    """The channel as asked for; the default ``rgba`` does not count as asking for alpha."""
+    """The requested channel; the default ``rgba`` is not a request for alpha."""
     return "" if channel == "rgba" else channel
 
 
@@ -99,7 +99,7 @@ def _channel(path: Path, channel: str) -> bytes:
 
 
 async def upload(request: web.Request, folders: Folders, *, mask: bool) -> web.Response:
-    """``/upload/image`` and ``/upload/mask``. Raises what the real server answers with a 500."""
+    """``/upload/image`` and ``/upload/mask``. Raises ValueError where ComfyUI responds with 500."""
     fields, content, name = await _form(request)
     if content is None:
         return web.Response(status=400)
@@ -129,8 +129,8 @@ async def _form(request: web.Request) -> tuple[dict[str, str], bytes | None, str
     try:
         return await _parts(request)
     except (ValueError, LookupError, AssertionError, RuntimeError, EOFError) as problem:
-        told = f"{type(problem).__name__}: {problem}"[:200]
-        raise BadRequest("invalid_form", "The form cannot be read", told) from None
+        details = f"{type(problem).__name__}: {problem}"[:200]
+        raise BadRequest("invalid_form", "The form cannot be read", details) from None
 
 
 async def _parts(request: web.Request) -> tuple[dict[str, str], bytes | None, str]:
@@ -154,17 +154,17 @@ async def _parts(request: web.Request) -> tuple[dict[str, str], bytes | None, st
 
 async def _read_part(part: BodyPartReader, most: int) -> bytes:
     """The content of one part. Raises HTTPRequestEntityTooLarge (413) for one above ``most``."""
-    kept = bytearray()
+    content = bytearray()
     while chunk := await part.read_chunk(CHUNK):
-        kept += chunk
-        if len(kept) > most:
-            raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(kept))
-    decoded = part.decode(bytes(kept))
+        content += chunk
+        if len(content) > most:
+            raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(content))
+    decoded = part.decode(bytes(content))
     return bytes(decoded)
 
 
 def _write(path: Path, name: str, content: bytes, *, overwrite: bool) -> tuple[Path, str]:
-    """Never over other content unless asked to: ``x.png``, ``x (1).png``, …; equal bytes are kept."""
+    """Without ``overwrite``, other content gets a new name (``x (1).png``); equal content is reused."""
     digest = hashlib.sha256(content).digest()
     stem, suffix = os.path.splitext(name)  # noqa: PTH122
     number = 1
@@ -179,7 +179,7 @@ def _write(path: Path, name: str, content: bytes, *, overwrite: bool) -> tuple[P
 
 
 def _write_mask(fields: dict[str, str], content: bytes, path: Path, folders: Folders) -> None:
-    """The original picture with the alpha of the uploaded one; nothing when there is no original."""
+    """Write the original image with the alpha of the uploaded one; nothing without an original."""
     original = bodies.read_object(fields.get("original_ref", "{}"))
     name, kind = _split_annotation(str(original.get("filename", "")))
     folder = folder_of(folders, kind or str(original.get("type", "output")))
@@ -188,7 +188,7 @@ def _write_mask(fields: dict[str, str], content: bytes, path: Path, folders: Fol
     source = folder / str(original.get("subfolder", "")) / name
     if not inside(folder, source) or not source.is_file():
         return
-    with Image.open(source) as picture, Image.open(io.BytesIO(content)) as cover:
-        masked = picture.convert("RGBA")
+    with Image.open(source) as image, Image.open(io.BytesIO(content)) as cover:
+        masked = image.convert("RGBA")
         masked.putalpha(cover.convert("RGBA").getchannel("A"))
         masked.save(path, compress_level=4)

@@ -1,4 +1,4 @@
-"""What waits, what runs and what has been (ComfyUI execution.py, PromptQueue). Thread-safe."""
+"""The queue, the running prompt and the history (ComfyUI execution.py, PromptQueue). Thread-safe."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Item:
     outputs: tuple[str, ...] = field(compare=False)
 
     def shown(self) -> list[Any]:
-        """As ``/queue`` and ``/history`` show it."""
+        """The entry in ``/queue`` and ``/history``."""
         return [self.number, self.prompt_id, self.prompt, self.extra_data, list(self.outputs)]
 
 
 class PromptQueue:
-    """``changed`` is called, outside the lock, whenever the number of waiting prompts changes."""
+    """``changed`` is called without the lock whenever the number of queued prompts changes."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -46,7 +46,7 @@ class PromptQueue:
         self._changed()
 
     def get(self) -> Item | None:
-        """The next prompt, waited for; None when the queue is closed."""
+        """Wait for the next prompt; None if the queue was closed."""
         with self._lock:
             while not self._waiting and not self._closed:
                 self._lock.wait()
@@ -57,7 +57,7 @@ class PromptQueue:
         return self._running
 
     def done(self, item: Item, entry: dict[str, Any]) -> None:
-        """The running prompt has ended; ``entry`` goes into the history."""
+        """Move the running prompt to the history as ``entry``."""
         with self._lock:
             self._running = None
             self._history.pop(item.prompt_id, None)
@@ -80,7 +80,7 @@ class PromptQueue:
             return self._running.prompt_id if self._running else None
 
     def snapshot(self) -> dict[str, Any]:
-        """``/queue``: the waiting ones as they lie in the heap, not in order."""
+        """``/queue``: the pending prompts in heap order, as in ComfyUI."""
         with self._lock:
             return {
                 "queue_running": [self._running.shown()] if self._running else [],
@@ -88,22 +88,22 @@ class PromptQueue:
             }
 
     def delete(self, prompt_ids: Collection[Any]) -> None:
-        """Take waiting prompts out; the running one is not touched."""
-        self._keep(lambda item: item.prompt_id not in prompt_ids)
+        """Remove pending prompts; the running one is not affected."""
+        self._filter(lambda item: item.prompt_id not in prompt_ids)
 
     def clear(self) -> None:
-        self._keep(lambda item: False)
+        self._filter(lambda item: False)
 
-    def _keep(self, wanted: Callable[[Item], bool]) -> None:
+    def _filter(self, condition: Callable[[Item], bool]) -> None:
         with self._lock:
-            self._waiting = [item for item in self._waiting if wanted(item)]
+            self._waiting = [item for item in self._waiting if condition(item)]
             heapq.heapify(self._waiting)
         self._changed()
 
     def history(
         self, prompt_id: str | None = None, max_items: int | None = None, offset: int = -1
     ) -> dict[str, Any]:
-        """One entry, or the newest ``max_items``, or those from ``offset`` on; a copy."""
+        """A copy of one entry, of the newest ``max_items``, or of those from ``offset`` on."""
         with self._lock:
             if prompt_id is not None:
                 entry = self._history.get(prompt_id)

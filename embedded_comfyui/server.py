@@ -1,4 +1,4 @@
-"""The server: its routes, its sockets, its worker thread, and its life inside a thread of its own."""
+"""The server: routes, WebSockets, the worker thread and the server thread."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from embedded_comfyui.validation import validate
 
 MAX_UPLOAD = 100 * 2**20
 MAX_FRAME = 2**20
-"""Bytes of one frame of a client's: it only ever names the features that it knows."""
+"""Bytes of one frame from a client, which only sends its feature flags."""
 TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
-"""What ComfyUI answers where it did not foresee something (aiohttp's own words)."""
+"""ComfyUI's response to an unexpected exception (the text of aiohttp)."""
 FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD}
 VERSION = "0.3.64"
-"""The ComfyUI whose behaviour this server has."""
+"""The ComfyUI version that this server imitates."""
 MODEL_FOLDERS = (
     "checkpoints",
     "configs",
@@ -57,7 +57,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EmbeddedServer:
-    """A running server (see ``embedded_comfyui.serve_in_thread``). ``close`` ends it."""
+    """A running server (see ``embedded_comfyui.serve_in_thread``); ``close`` stops it."""
 
     def __init__(
         self, base: Path | None, host: str, port: int, extra_nodes: Mapping[str, Node]
@@ -97,7 +97,7 @@ class EmbeddedServer:
         self.close()
 
     def close(self) -> None:
-        """End the server; an own folder is removed. May be called twice."""
+        """Stop the server and remove its temporary folder. May be called twice."""
         self._executor.interrupt()
         self._queue.close()
         if self._thread.is_alive():
@@ -106,19 +106,19 @@ class EmbeddedServer:
         if self._own:
             shutil.rmtree(self.base, ignore_errors=True)
 
-    # -- life --------------------------------------------------------------------------------
+    # -- server thread --------------------------------------------------------------------------------
 
     def _serve(self, host: str, port: int) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._life(host, port))
+            self._loop.run_until_complete(self._run(host, port))
         except Exception as problem:
             self._failed = problem
         finally:
             self._ready.set()
             self._loop.close()
 
-    async def _life(self, host: str, port: int) -> None:
+    async def _run(self, host: str, port: int) -> None:
         runner = web.AppRunner(self._app(), access_log=None, logger=_silent(), shutdown_timeout=0.5)
         await runner.setup()
         try:
@@ -138,17 +138,17 @@ class EmbeddedServer:
         while (item := self._queue.get()) is not None:
             try:
                 entry = self._executor.execute(item)
-            except Exception as problem:  # the worker outlives every prompt
+            except Exception as problem:  # no prompt may end the worker
                 message = ["execution_error", {"exception_message": str(problem)}]
                 status = {"status_str": "error", "completed": False, "messages": [message]}
                 entry = {"outputs": {}, "status": status, "meta": {}}
             self._queue.done(item, entry)
             self._executor.finish(item)
 
-    # -- frames ------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------
 
     def _send(self, event: str, data: Any, client: str | None) -> None:
-        """Put a frame on its way, from any thread; the order is kept."""
+        """Queue a message, from any thread; the order is preserved."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._frames.put_nowait, (event, data, client))
 
@@ -171,16 +171,16 @@ class EmbeddedServer:
                     continue
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        """A second socket of one id silences the first; the first one's end silences the second."""
+        """As in ComfyUI, the last socket of a client id gets the messages, until any of them closes."""
         socket = web.WebSocketResponse(max_msg_size=MAX_FRAME)
         await socket.prepare(request)
         sid = request.query.get("clientId") or uuid.uuid4().hex
         self._sockets[sid] = socket
-        told = {"type": "status", "data": {"status": self._exec_info(), "sid": sid}}
-        await socket.send_str(json.dumps(told))
+        status = {"type": "status", "data": {"status": self._exec_info(), "sid": sid}}
+        await socket.send_str(json.dumps(status))
         if self._executor.client == sid and self._executor.node is not None:
-            again = {"type": "executing", "data": {"node": self._executor.node}}
-            await socket.send_str(json.dumps(again))
+            current = {"type": "executing", "data": {"node": self._executor.node}}
+            await socket.send_str(json.dumps(current))
         try:
             first = True
             async for message in socket:
@@ -236,16 +236,16 @@ class EmbeddedServer:
         else:
             number = next(self._numbers) * (-1 if body.get("front") else 1)
         if "prompt" not in body:
-            told = error("no_prompt", "No prompt provided", "No prompt provided")
-            return web.json_response({"error": told, "node_errors": {}}, status=400)
+            reason = error("no_prompt", "No prompt provided", "No prompt provided")
+            return web.json_response({"error": reason, "node_errors": {}}, status=400)
         prompt = body["prompt"]
         targets = bodies.of_type(body, "partial_execution_targets", list, "a list of node ids")
         extra = dict(bodies.of_type(body, "extra_data", dict, "an object") or {})
         client = bodies.of_type(body, "client_id", str, "a string")
         verdict = validate(prompt, self._nodes, self.folders, targets)
         if verdict.error is not None:
-            told = {"error": verdict.error, "node_errors": verdict.node_errors}
-            return web.json_response(told, status=400)
+            rejection = {"error": verdict.error, "node_errors": verdict.node_errors}
+            return web.json_response(rejection, status=400)
         bodies.of_type(extra, "client_id", str, "a string")
         if client is not None:
             extra["client_id"] = client
@@ -261,15 +261,15 @@ class EmbeddedServer:
 
     async def _post_queue(self, request: web.Request) -> web.Response:
         body = await _body(request)
-        gone = bodies.of_type(body, "delete", list, "a list of prompt ids")
+        prompt_ids = bodies.of_type(body, "delete", list, "a list of prompt ids")
         if body.get("clear"):
             self._queue.clear()
-        if gone is not None:
-            self._queue.delete([one for one in gone if isinstance(one, str)])
+        if prompt_ids is not None:
+            self._queue.delete([one for one in prompt_ids if isinstance(one, str)])
         return web.Response()
 
     async def _interrupt(self, request: web.Request) -> web.Response:
-        """Without an id whatever runs; with one only that run, and only while it runs."""
+        """Interrupt the running job; with a ``prompt_id`` only if that job is running."""
         try:
             wanted = (await _body(request)).get("prompt_id")
         except BadRequest:
@@ -292,11 +292,11 @@ class EmbeddedServer:
 
     async def _post_history(self, request: web.Request) -> web.Response:
         body = await _body(request)
-        gone = bodies.of_type(body, "delete", list, "a list of prompt ids")
+        prompt_ids = bodies.of_type(body, "delete", list, "a list of prompt ids")
         if body.get("clear"):
             self._queue.forget(None)
-        if gone is not None:
-            self._queue.forget([one for one in gone if isinstance(one, str)])
+        if prompt_ids is not None:
+            self._queue.forget([one for one in prompt_ids if isinstance(one, str)])
         return web.Response()
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
@@ -340,12 +340,12 @@ async def _body(request: web.Request) -> dict[str, Any]:
     try:
         text = await request.text()
     except (UnicodeDecodeError, LookupError):
-        raise BadRequest("invalid_json", "The body is not in the encoding that it names") from None
+        raise BadRequest("invalid_json", "The body is not in its declared encoding") from None
     return bodies.read_object(text)
 
 
 def _silent() -> logging.Logger:
-    """A log that prints nothing: what a handler did not foresee is one line at stderr instead."""
+    """A logger without output: unexpected exceptions are one line on stderr instead."""
     logger = logging.Logger("embedded_comfyui")
     logger.addHandler(logging.NullHandler())
     return logger
@@ -353,7 +353,7 @@ def _silent() -> logging.Logger:
 
 @web.middleware
 async def _without_traceback(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Whatever a client sends, the answer is an error of ComfyUI's shape, and the log one line."""
+    """Turn exceptions into error responses in ComfyUI's format, and one line on stderr."""
     try:
         return await handler(request)
     except BadRequest as bad:
@@ -361,14 +361,14 @@ async def _without_traceback(request: web.Request, handler: Handler) -> web.Stre
     except (web.HTTPException, ConnectionError):
         raise
     except Exception as problem:
-        told = f"{type(problem).__name__}: {problem}"
-        print(f"{request.method} {request.path[:200]!r}: {told[:300]}", file=sys.stderr)
+        details = f"{type(problem).__name__}: {problem}"
+        print(f"{request.method} {request.path[:200]!r}: {details[:300]}", file=sys.stderr)
         return web.Response(status=500, text=TROUBLE)
 
 
 @web.middleware
 async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A page of another origin may not call a server on loopback (ComfyUI server.py)."""
+    """Reject requests from pages of another origin (ComfyUI server.py)."""
     origin = request.headers.get("Origin")
     if origin and _place(origin) != request.headers.get("Host", "").lower():
         return web.Response(status=403)
@@ -397,12 +397,12 @@ def _folders(base: Path) -> Folders:
     for folder in (folders.input, folders.output, folders.temp):
         folder.mkdir(parents=True, exist_ok=True)
     if new:
-        _draw_example(folders.input / "example.png")
+        _write_example(folders.input / "example.png")
     return folders
 
 
-def _draw_example(path: Path) -> None:
-    """A picture to try things on: three gradients over one another."""
+def _write_example(path: Path) -> None:
+    """An example image: one gradient per color channel."""
     from PIL import Image
 
     across = Image.linear_gradient("L").rotate(90)

@@ -1,4 +1,4 @@
-"""Is a prompt fit to run? The same answers, types and details as ComfyUI's execution.py."""
+"""Validate a prompt with the same results and errors as ComfyUI's execution.py."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from embedded_comfyui.bodies import Reason, error
 from embedded_comfyui.nodes.base import Folders, Node
 
 LONG_LIST = 20
-LONG_WAY = 100
-"""Nodes behind an output from which on they are judged one by one, sources first: each node judges
-its sources, and a long chain would nest too deeply.
+ITERATIVE_NODES = 100
+"""From this number of nodes upstream of an output they are validated sources first, because
+validating a node validates its sources, and a long chain would exceed the recursion limit.
 """
 NEEDS_FULL = " This embedded server runs no models; this node needs a full ComfyUI."
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``outputs``: the output nodes that can run. ``error`` is set when there is none."""
+    """``outputs``: the output nodes that can run. ``error`` is set if there is none."""
 
     outputs: tuple[str, ...] = ()
     error: Reason | None = None
@@ -29,9 +29,9 @@ class Verdict:
 def validate(
     prompt: Any, nodes: Mapping[str, Node], folders: Folders, targets: Collection[str] | None
 ) -> Verdict:
-    """Judge a prompt; plain values in it are turned into the types of their inputs.
+    """Validate a prompt; plain values in it are converted to the types of their inputs.
 
-    Raises TypeError or AttributeError for what is no mapping of nodes (the server answers 500).
+    Raises TypeError or AttributeError if it is not a mapping of nodes (the response is then 500).
     """
     outputs = []
     for node_id, node in prompt.items():
@@ -47,39 +47,39 @@ def validate(
             outputs.append(node_id)
     if not outputs:
         return Verdict(error=error("prompt_no_outputs", "Prompt has no outputs"))
-    judge = _Judge(prompt, nodes, folders)
-    good = tuple(node_id for node_id in outputs if judge.output(node_id))
-    if good:
-        return Verdict(good, None, judge.node_errors)
+    validator = _Validator(prompt, nodes, folders)
+    valid = tuple(node_id for node_id in outputs if validator.output(node_id))
+    if valid:
+        return Verdict(valid, None, validator.node_errors)
     failed = error("prompt_outputs_failed_validation", "Prompt outputs failed validation")
-    return Verdict((), failed, judge.node_errors)
+    return Verdict((), failed, validator.node_errors)
 
 
 def _invalid(text: str, node_id: str, more: str = "") -> Verdict:
     return Verdict(error=error("invalid_prompt", text + more, f"Node ID '#{node_id}'"))
 
 
-class _Judge:
-    """Judges output after output; what is known of a node is kept for the next one."""
+class _Validator:
+    """Validates one output node after the other; the results of shared nodes are cached."""
 
     def __init__(self, prompt: Any, nodes: Mapping[str, Node], folders: Folders) -> None:
         self._prompt = prompt
         self._nodes = nodes
         self._folders = folders
         self._known: dict[str, tuple[bool, list[Reason]]] = {}
-        self._open: set[str] = set()
+        self._active: set[str] = set()
         self.node_errors: dict[str, Any] = {}
 
     def output(self, node_id: str) -> bool:
-        """Whether this output can run; notes in ``node_errors`` what keeps it from it."""
+        """Whether this output node can run; adds the reasons to ``node_errors`` if not."""
         self._sources_first(node_id)
         try:
             valid = self._node(node_id)
         except Exception as problem:
             valid = False
             text = "Exception when validating node"
-            told = error("exception_during_validation", text, str(problem), **_exception(problem))
-            self._known[node_id] = (False, [told])
+            reason = error("exception_during_validation", text, str(problem), **_exception(problem))
+            self._known[node_id] = (False, [reason])
         if valid:
             return True
         for other, (fine, reasons) in self._known.items():
@@ -90,31 +90,31 @@ class _Judge:
         return False
 
     def _sources_first(self, output: str) -> None:
-        """Judge what is far behind an output. A node that raises is left to the one that takes it."""
+        """Validate distant sources of an output; errors raised here are reported at the linked input."""
         order: list[str] = []
         inside: set[str] = set()
         seen: set[str] = set()
         waiting = [(output, False)]
-        circles: list[str] = []
+        loops: list[str] = []
         while waiting:
             node_id, done = waiting.pop()
             if done:
                 inside.discard(node_id)
                 order.append(node_id)
             elif node_id in inside:
-                circles.append(node_id)
+                loops.append(node_id)
             elif node_id not in seen and node_id not in self._known:
                 seen.add(node_id)
                 inside.add(node_id)
                 waiting.append((node_id, True))
                 waiting += [(source, False) for source in self._sources(node_id)]
-        if len(order) < LONG_WAY:
+        if len(order) < ITERATIVE_NODES:
             return
-        self._known.update({node_id: (False, []) for node_id in circles})
+        self._known.update({node_id: (False, []) for node_id in loops})
         for node_id in order:
             try:
                 self._node(node_id)
-            except Exception:  # noqa: S112 - told where it is linked
+            except Exception:  # noqa: S112 - reported at the input that links to it
                 continue
 
     def _sources(self, node_id: str) -> list[str]:
@@ -124,16 +124,16 @@ class _Judge:
         return [source for source in first if isinstance(source, str) and source in self._prompt]
 
     def _node(self, node_id: str) -> bool:
-        """A circle of links is not valid, without any reason told: so it is in the real server."""
+        """A circular link is invalid without a reason, as in ComfyUI."""
         if node_id in self._known:
             return self._known[node_id][0]
-        if node_id in self._open:
+        if node_id in self._active:
             return False
-        self._open.add(node_id)
+        self._active.add(node_id)
         try:
             valid, reasons = self._inputs(node_id)
         finally:
-            self._open.discard(node_id)
+            self._active.discard(node_id)
         self._known[node_id] = (valid, reasons)
         return valid
 
@@ -163,9 +163,9 @@ class _Judge:
                 if found is not None:
                     reasons.append(found)
         plain = {name: value for name, value in inputs.items() if not isinstance(value, list)}
-        told = node.validate(plain, self._folders)
-        if told is not None:
-            reasons.append(_custom(told))
+        reason = node.validate(plain, self._folders)
+        if reason is not None:
+            reasons.append(_custom(reason))
         return valid and not reasons, reasons
 
     def _link(self, value: list[Any], name: str, config: Any) -> tuple[bool, Reason | None]:
@@ -191,8 +191,8 @@ class _Judge:
             text = "Exception when validating inner node"
             extra = {"input_config": _config(config), **_exception(problem), "linked_node": value}
             kind = "exception_during_inner_validation"
-            told = error(kind, text, str(problem), input_name=name, **extra)
-            self._known[source] = (False, [told])
+            reason = error(kind, text, str(problem), input_name=name, **extra)
+            self._known[source] = (False, [reason])
             return False, None
 
 
@@ -204,9 +204,9 @@ def _exception(problem: Exception) -> dict[str, Any]:
     }
 
 
-def _custom(told: str) -> Reason:
+def _custom(reason: str) -> Reason:
     text, name = "Custom validation failed for node", "image"
-    return error("custom_validation_failed", text, f"{name} - {told}", input_name=name)
+    return error("custom_validation_failed", text, f"{name} - {reason}", input_name=name)
 
 
 def _config(config: Any) -> list[Any]:
@@ -214,14 +214,14 @@ def _config(config: Any) -> list[Any]:
 
 
 def _fits(received: str, wanted: Any) -> bool:
-    """Types match when they are equal, when one is ``*``, or when lists of them overlap."""
+    """Types match if they are equal, one is ``*``, or lists of them overlap."""
     if not isinstance(wanted, str) or "*" in (received, wanted):
         return True
     return bool(set(received.split(",")) & set(wanted.split(",")))
 
 
 def _plain(inputs: dict[str, Any], name: str, config: Any) -> Reason | None:
-    """Turn a plain value into the input's type, and hold it against the limits or the choices."""
+    """Convert a plain value to the input's type, and check its range or choices."""
     value, kind = inputs[name], config[0]
     options = config[1] if len(config) > 1 else {}
     try:

@@ -9,6 +9,8 @@ from pathlib import PurePath
 from types import MappingProxyType
 from urllib.parse import quote
 
+from .file_signatures import SIGNATURES, detect_mime
+
 BINARY = "application/octet-stream"
 TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -49,27 +51,6 @@ TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 """By suffix. The system's table is not used: it may declare an image to be a script."""
-SIGNATURES = (
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"GIF8", "image/gif"),
-    (8, b"WEBP", "image/webp"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftypavis", "image/avif"),
-    *((4, b"ftyp" + brand, "image/heic") for brand in (b"heic", b"heix", b"heim", b"heis")),
-    *((4, b"ftyp" + brand, "image/heif") for brand in (b"mif1", b"msf1", b"hevc", b"hevx")),
-    (4, b"ftypqt", "video/quicktime"),
-    (4, b"ftypM4A", "audio/mp4"),
-    (4, b"ftyp", "video/mp4"),
-    (0, b"\x1a\x45\xdf\xa3", "video/webm"),
-    (8, b"WAVE", "audio/wav"),
-    (0, b"fLaC", "audio/flac"),
-    (0, b"OggS", "audio/ogg"),
-    (0, b"ID3", "audio/mpeg"),
-    (0, b"glTF", "model/gltf-binary"),
-    (0, b"%PDF-", "application/pdf"),
-)
-"""Offset, bytes, type."""
 SAME_SIGNATURE = frozenset(
     {
         ("video/webm", "video/x-matroska"),
@@ -81,7 +62,6 @@ SAME_SIGNATURE = frozenset(
 )
 """Types that share a signature: the one in SIGNATURES, and one that the suffix may mean."""
 WITH_SIGNATURE = frozenset(kind for _, _, kind in SIGNATURES)
-HEAD_BYTES = 16
 
 INLINE = ("image/", "video/", "audio/", "text/plain")
 COMPRESSIBLE = ("text/", "application/json", "model/gltf+json", "image/svg+xml", "application/xml")
@@ -91,15 +71,13 @@ MEDIA_POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'"
 
 
 def detect_type(name: str, head: bytes) -> str:
-    """Return the type of a file by its first bytes (``HEAD_BYTES``) and its name.
+    """Return the type of a file by its first bytes (``file_signatures.HEAD_BYTES``) and its name.
 
     The bytes decide. If the suffix stands for a type with a signature and the bytes have none, the
     type is binary, so that nothing is run or displayed as what it is not.
     """
     named = TYPES.get(PurePath(name).suffix.lower(), BINARY)
-    detected = next(
-        (kind for at, signature, kind in SIGNATURES if head.startswith(signature, at)), None
-    )
+    detected = detect_mime(head)
     if detected is not None:
         return named if (detected, named) in SAME_SIGNATURE else detected
     is_mismatch = named in WITH_SIGNATURE and named != "audio/mpeg" and head

@@ -1,4 +1,4 @@
-"""The tests themselves come out the same whatever their developer has set."""
+"""The tests give the same results whatever their developer has set."""
 
 from __future__ import annotations
 
@@ -28,20 +28,25 @@ ONE_OF_EACH_KIND = (
     "test_an_example_key_is_good_enough_for_this_machine_alone",
     "test_the_command_makes_addresses_that_open",
     "test_every_route_answers_in_a_python_host",
-    "test_over_http_the_page_the_list_and_the_pictures_come_with_their_headers",
-    "test_a_request_waits_for_a_server_that_starts",
-    "test_the_example_tells_the_defaults_that_the_code_has",
+    "test_page_list_and_images_over_http_have_their_headers",
+    "test_a_request_waits_for_a_starting_server",
+    "test_the_defaults_are_what_the_example_says",
     "test_the_pipeline_and_the_file_server_mean_the_same_mounts",
 )
-"""Tests that start a server, call the plugin or read settings, each in another way."""
+"""Tests that start a server, call the plugin or read settings, each in a different way."""
+
+
+def test_the_chosen_tests_exist() -> None:
+    code = "".join(path.read_text("utf-8") for path in (PROJECT / "tests").rglob("test_*.py"))
+    assert [name for name in ONE_OF_EACH_KIND if f"def {name}(" not in code] == []
 
 
 @pytest.mark.timeout(600)  # a run of the suite within the suite
-def test_no_test_meets_what_its_developer_has_set(tmp_path: Path) -> None:
+def test_no_test_reads_the_settings_of_its_developer(tmp_path: Path) -> None:
     checkout = isolated.copy_project(tmp_path / "checkout")
-    unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
+    ignore = shutil.ignore_patterns("__pycache__", "node_modules")
     for name in ("tests", "demo", "benchmarks", "devtools"):
-        shutil.copytree(PROJECT / name, checkout / name, ignore=unwanted)
+        shutil.copytree(PROJECT / name, checkout / name, ignore=ignore)
     shutil.copy(PROJECT / "pyproject.toml", checkout)
     modules = Path("tests", "node", "node_modules")
     if (PROJECT / modules).is_dir() and os.name == "posix":
@@ -50,8 +55,8 @@ def test_no_test_meets_what_its_developer_has_set(tmp_path: Path) -> None:
     for folder in (checkout, checkout / "input_server"):
         (folder / "config.env").write_text(text, "utf-8")
     (checkout / "mounts.json").write_text("no JSON", "utf-8")
-    wanted = " or ".join(ONE_OF_EACH_KIND)
-    chosen = ["tests/input_server", "tests/pipeline/test_links.py", "-k", wanted]
+    names = " or ".join(ONE_OF_EACH_KIND)
+    chosen = ["tests/input_server", "tests/pipeline/test_links.py", "-k", names]
     places = ["--basetemp", str(tmp_path / "temporary"), "-p", "no:cacheprovider"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *chosen, *places],

@@ -10,6 +10,7 @@ import json
 from io import BytesIO
 from typing import BinaryIO, Literal
 
+from input_server.file_signatures import detect_mime
 from input_server.light_dataclasses import dataclass
 
 from .display import kilobytes
@@ -59,25 +60,41 @@ class Kind:
 
 _UNKNOWN = Kind("file", "unknown", "", "application/octet-stream")
 
-_PNG = Kind("image", "png", ".png", "image/png")
-_JPEG = Kind("image", "jpeg", ".jpg", "image/jpeg")
-_GIF = Kind("image", "gif", ".gif", "image/gif")
-_WEBP = Kind("image", "webp", ".webp", "image/webp")
 _BMP = Kind("image", "bmp", ".bmp", "image/bmp")
 _TIFF = Kind("image", "tiff", ".tiff", "image/tiff")
-_HTML = Kind("text", "html", ".html", "text/html")
-_GLTF = Kind("3d", "gltf", ".gltf", "model/gltf+json")
-
-_MP4 = Kind("video", "mp4", ".mp4", "video/mp4")
-_WEBM = Kind("video", "webm", ".webm", "video/webm")
+_AVIF = Kind("image", "avif", ".avif", "image/avif")
+_HEIC = Kind("image", "heic", ".heic", "image/heic")
+_MATROSKA = Kind("video", "matroska", ".mkv", "video/x-matroska")
+_AVI = Kind("video", "avi", ".avi", "video/x-msvideo")
+_OGG_VIDEO = Kind("video", "ogg", ".ogv", "video/ogg")
+_M4A = Kind("audio", "m4a", ".m4a", "audio/mp4")
 _MP3 = Kind("audio", "mp3", ".mp3", "audio/mpeg")
 _AAC = Kind("audio", "aac", ".aac", "audio/aac")
+_PLY = Kind("3d", "ply", ".ply", "application/octet-stream")
+_GLTF = Kind("3d", "gltf", ".gltf", "model/gltf+json")
+_HTML = Kind("text", "html", ".html", "text/html")
 
-_PREFIXES: tuple[tuple[bytes, Kind], ...] = (
-    (b"\x89PNG\r\n\x1a\n", _PNG),
-    (b"\xff\xd8\xff", _JPEG),
-    (b"GIF87a", _GIF),
-    (b"GIF89a", _GIF),
+_BY_MIME = {
+    "image/png": Kind("image", "png", ".png", "image/png"),
+    "image/jpeg": Kind("image", "jpeg", ".jpg", "image/jpeg"),
+    "image/gif": Kind("image", "gif", ".gif", "image/gif"),
+    "image/webp": Kind("image", "webp", ".webp", "image/webp"),
+    "image/avif": _AVIF,
+    "image/heic": _HEIC,
+    "image/heif": _HEIC,
+    "video/quicktime": Kind("video", "mov", ".mov", "video/quicktime"),
+    "video/mp4": Kind("video", "mp4", ".mp4", "video/mp4"),
+    "video/webm": Kind("video", "webm", ".webm", "video/webm"),
+    "audio/mp4": _M4A,
+    "audio/wav": Kind("audio", "wav", ".wav", "audio/wav"),
+    "audio/flac": Kind("audio", "flac", ".flac", "audio/flac"),
+    "audio/ogg": Kind("audio", "ogg", ".ogg", "audio/ogg"),
+    "audio/mpeg": _MP3,
+    "model/gltf-binary": Kind("3d", "glb", ".glb", "model/gltf-binary"),
+    "application/pdf": Kind("file", "pdf", ".pdf", "application/pdf"),
+}
+"""Types that the file server detects as well (``input_server.file_signatures``)."""
+_OTHER_SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
     (b"II*\0", _TIFF),
     (b"MM\0*", _TIFF),
     (b"II+\0", _TIFF),  # BigTIFF
@@ -85,37 +102,14 @@ _PREFIXES: tuple[tuple[bytes, Kind], ...] = (
     (b"\x1f\x8b\x08", Kind("file", "gzip", ".gz", "application/gzip")),
     (b"\x76\x2f\x31\x01", Kind("image", "exr", ".exr", "image/x-exr")),
     (b"8BPS", Kind("image", "psd", ".psd", "image/vnd.adobe.photoshop")),
-    (b"fLaC", Kind("audio", "flac", ".flac", "audio/flac")),
-    (b"ID3", _MP3),
-    (b"glTF", Kind("3d", "glb", ".glb", "model/gltf-binary")),
-    (b"ply\n", Kind("3d", "ply", ".ply", "application/octet-stream")),
-    (b"ply\r\n", Kind("3d", "ply", ".ply", "application/octet-stream")),
+    (b"ply\n", _PLY),
+    (b"ply\r\n", _PLY),
     (b"Kaydara FBX Binary", Kind("3d", "fbx", ".fbx", "application/octet-stream")),
-    (b"%PDF-", Kind("file", "pdf", ".pdf", "application/pdf")),
     (b"PK\x03\x04", Kind("file", "zip", ".zip", "application/zip")),
     (b"\xff\xf1", _AAC),
     (b"\xff\xf9", _AAC),
 )
-
-_RIFF: dict[bytes, Kind] = {
-    b"WEBP": _WEBP,
-    b"WAVE": Kind("audio", "wav", ".wav", "audio/wav"),
-    b"AVI ": Kind("video", "avi", ".avi", "video/x-msvideo"),
-}
-
-_HEIC = Kind("image", "heic", ".heic", "image/heic")
-_AVIF = Kind("image", "avif", ".avif", "image/avif")
-_M4A = Kind("audio", "m4a", ".m4a", "audio/mp4")
-_ISO_BRANDS: dict[bytes, Kind] = {
-    b"avif": _AVIF,
-    b"avis": _AVIF,
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"), _HEIC),
-    b"mif1": _HEIC,
-    b"msf1": _HEIC,
-    b"M4A ": _M4A,
-    b"M4B ": _M4A,
-    b"qt  ": Kind("video", "mov", ".mov", "video/quicktime"),
-}
+"""Types that only the pipeline has to know, at the beginning of a file."""
 
 
 def detect(file: BinaryIO) -> Kind:
@@ -179,20 +173,14 @@ def describe_kind(kind: Kind, size: int | None = None) -> str:
 
 
 def _by_signature(head: bytes) -> Kind | None:
-    for prefix, kind in _PREFIXES:
-        if head.startswith(prefix):
+    mime = detect_mime(head)
+    if mime is not None:
+        return _refined(_BY_MIME[mime], head)
+    for signature, kind in _OTHER_SIGNATURES:
+        if head.startswith(signature):
             return kind
-    if head[:4] == b"RIFF":
-        return _RIFF.get(head[8:12])
-    if head[4:8] == b"ftyp":
-        return _by_brands(head)
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        matroska = Kind("video", "matroska", ".mkv", "video/x-matroska")
-        return _WEBM if b"webm" in head[:64] else matroska
-    if head[:4] == b"OggS":
-        video = b"\x80theora" in head[:128]
-        ogg = Kind("audio", "ogg", ".ogg", "audio/ogg")
-        return Kind("video", "ogg", ".ogv", "video/ogg") if video else ogg
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _AVI
     if _is_bmp(head):
         return _BMP
     if len(head) > 3 and head[0] == 0xFF and head[1] in (0xFB, 0xFA, 0xF3, 0xF2):
@@ -200,12 +188,17 @@ def _by_signature(head: bytes) -> Kind | None:
     return None
 
 
-def _by_brands(head: bytes) -> Kind:
-    """``mif1`` and ``msf1`` only say that it is an image; the compatible brands say how it is coded
-    (ISO/IEC 23008-12, 10.2).
-    """
-    kind = _ISO_BRANDS.get(head[8:12], _MP4)
-    if head[8:12] in (b"mif1", b"msf1"):
+def _refined(kind: Kind, head: bytes) -> Kind:
+    """Tell formats apart that share a signature."""
+    if kind.format == "webm" and b"webm" not in head[:64]:
+        return _MATROSKA
+    if kind.format == "ogg" and b"\x80theora" in head[:128]:
+        return _OGG_VIDEO
+    if kind.format == "mp4" and head[8:12] == b"M4B ":
+        return _M4A
+    if head[4:12] in (b"ftypmif1", b"ftypmsf1"):
+        # these say only that it is an image; the compatible brands say how it is coded
+        # (ISO/IEC 23008-12, 10.2)
         brands = head[16 : min(int.from_bytes(head[:4], "big"), 256)]
         others = {brands[at : at + 4] for at in range(0, len(brands), 4)}
         return _AVIF if others & {b"avif", b"avis"} else kind

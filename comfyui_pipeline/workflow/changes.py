@@ -98,7 +98,7 @@ class Planner:
     count: int = 0
 
     def set(self, target: Target, value: Any, origin: Origin, argument: str = "") -> None:
-        """Set an input to a value that its type takes. Raises PatchError when none can be made."""
+        """Set an input to a value that its type takes. Raises PatchError if there is none."""
         self.count += 1
         if self.count > MAX_CHANGES:
             raise PatchError(

@@ -1,6 +1,6 @@
-"""What the server asks of a node, and what it gives to one.
+"""The interface between the server and its nodes.
 
-Pictures are float32 arrays ``[batch, height, width, channel]`` in 0..1, masks ``[batch, height,
+Images are float32 arrays ``[batch, height, width, channel]`` in 0..1, masks ``[batch, height,
 width]``.
 """
 
@@ -23,7 +23,7 @@ class Folders:
     def annotated(self, value: str) -> Path:
         """``sub/a.png`` in the input folder, ``a.png [output]`` in another (folder_paths.py).
 
-        Raises ValueError when the path leads out of the folder.
+        Raises ValueError if the path leads out of the folder.
         """
         folder, name = self.input, value
         for suffix, other in (("output", self.output), ("input", self.input), ("temp", self.temp)):
@@ -37,7 +37,7 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class NodeContext:
-    """What a node may know beyond its inputs."""
+    """What a node can use in addition to its inputs."""
 
     folders: Folders
     node_id: str
@@ -48,14 +48,14 @@ class NodeContext:
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """What a node gives: its outputs by slot, and what a client is shown of it."""
+    """The outputs of a node by slot, and what clients receive of them (``ui``)."""
 
     outputs: tuple[Any, ...] = ()
     ui: Mapping[str, list[Any]] | None = None
 
 
 class Node(Protocol):
-    """One class of nodes."""
+    """A node type."""
 
     @property
     def schema(self) -> Mapping[str, Any]:
@@ -67,15 +67,15 @@ class Node(Protocol):
         ...
 
     def validate(self, inputs: Mapping[str, Any], folders: Folders) -> str | None:
-        """What is wrong with the plain inputs beyond their types; None when nothing is."""
+        """Check plain inputs beyond their types. Returns the error, None if they are valid."""
         ...
 
     def fingerprint(self, inputs: Mapping[str, Any], folders: Folders) -> str | None:
-        """Changes when a file behind the inputs does; None when there is none."""
+        """A hash of the file that the inputs name; None if they name none."""
         ...
 
     def run(self, inputs: Mapping[str, Any], context: NodeContext) -> NodeResult:
-        """Compute. Any exception becomes the run's error."""
+        """Compute the outputs. Any exception becomes the error of the job."""
         ...
 
 
@@ -84,7 +84,7 @@ Compute = Callable[[Mapping[str, Any], NodeContext], NodeResult]
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A node that depends on nothing but its inputs."""
+    """A node that depends only on its inputs."""
 
     schema: Mapping[str, Any]
     compute: Compute

@@ -1,4 +1,4 @@
-"""Nodes that make pictures out of pictures (ComfyUI nodes.py, comfy_extras/nodes_images.py and more)."""
+"""Nodes that compute images from images (ComfyUI nodes.py, comfy_extras/nodes_images.py and more)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def _empty(inputs: Inputs, _context: NodeContext) -> NodeResult:
 
 
 def _scale(inputs: Inputs, _context: NodeContext) -> NodeResult:
-    """A width or height of 0 follows from the other one; both 0 leave the picture as it is."""
-    pictures, width, height = inputs["image"], inputs["width"], inputs["height"]
+    """A width or height of 0 is computed from the other one; if both are 0 the image is unchanged."""
+    images, width, height = inputs["image"], inputs["width"], inputs["height"]
     if width == 0 and height == 0:
-        return NodeResult((pictures,))
-    old_height, old_width = pictures.shape[1:3]
+        return NodeResult((images,))
+    old_height, old_width = images.shape[1:3]
     width = width or max(1, round(old_width * height / old_height))
     height = height or max(1, round(old_height * width / old_width))
-    return NodeResult((scale(pictures, width, height, inputs["upscale_method"], inputs["crop"]),))
+    return NodeResult((scale(images, width, height, inputs["upscale_method"], inputs["crop"]),))
 
 
 def _scale_by(inputs: Inputs, _context: NodeContext) -> NodeResult:
-    pictures, factor = inputs["image"], inputs["scale_by"]
-    width, height = round(pictures.shape[2] * factor), round(pictures.shape[1] * factor)
-    return NodeResult((scale(pictures, width, height, inputs["upscale_method"], "disabled"),))
+    images, factor = inputs["image"], inputs["scale_by"]
+    width, height = round(images.shape[2] * factor), round(images.shape[1] * factor)
+    return NodeResult((scale(images, width, height, inputs["upscale_method"], "disabled"),))
 
 
 def _invert(inputs: Inputs, _context: NodeContext) -> NodeResult:
@@ -43,9 +43,9 @@ def _invert(inputs: Inputs, _context: NodeContext) -> NodeResult:
 
 
 def _crop(inputs: Inputs, _context: NodeContext) -> NodeResult:
-    pictures = inputs["image"]
-    x, y = min(inputs["x"], pictures.shape[2] - 1), min(inputs["y"], pictures.shape[1] - 1)
-    return NodeResult((pictures[:, y : y + inputs["height"], x : x + inputs["width"]],))
+    images = inputs["image"]
+    x, y = min(inputs["x"], images.shape[2] - 1), min(inputs["y"], images.shape[1] - 1)
+    return NodeResult((images[:, y : y + inputs["height"], x : x + inputs["width"]],))
 
 
 def _batch(inputs: Inputs, _context: NodeContext) -> NodeResult:
@@ -56,14 +56,14 @@ def _batch(inputs: Inputs, _context: NodeContext) -> NodeResult:
 
 
 def _pad(inputs: Inputs, _context: NodeContext) -> NodeResult:
-    """Grey borders, and a mask of them that fades into the picture (feathering)."""
-    pictures = inputs["image"]
-    batch, height, width, channels = pictures.shape
+    """Grey borders, and their mask, which fades into the image (feathering)."""
+    images = inputs["image"]
+    batch, height, width, channels = images.shape
     left, top = inputs["left"], inputs["top"]
-    whole = (height + top + inputs["bottom"], width + left + inputs["right"])
-    padded = np.full((batch, *whole, channels), 0.5, np.float32)
-    padded[:, top : top + height, left : left + width] = pictures
-    mask = np.ones((1, *whole), np.float32)
+    size = (height + top + inputs["bottom"], width + left + inputs["right"])
+    padded = np.full((batch, *size, channels), 0.5, np.float32)
+    padded[:, top : top + height, left : left + width] = images
+    mask = np.ones((1, *size), np.float32)
     mask[0, top : top + height, left : left + width] = _feathered(height, width, inputs)
     return NodeResult((padded, mask))
 
@@ -115,22 +115,22 @@ def _blended(a: Array, b: Array, mode: str) -> Array:
 
 def _blur(inputs: Inputs, context: NodeContext) -> NodeResult:
     """A Gaussian over mirrored edges. The kernel's own grid runs from -1 to 1, whatever the radius."""
-    pictures, radius, sigma = inputs["image"], inputs["blur_radius"], inputs["sigma"]
+    images, radius, sigma = inputs["image"], inputs["blur_radius"], inputs["sigma"]
     if radius == 0:
-        return NodeResult((pictures,))
-    if radius >= min(pictures.shape[1:3]):
+        return NodeResult((images,))
+    if radius >= min(images.shape[1:3]):
         raise RuntimeError(
             "Padding size should be less than the corresponding input dimension, but got: "
-            f"padding ({radius}, {radius}) of {pictures.shape[2]}x{pictures.shape[1]} pixels"
+            f"padding ({radius}, {radius}) of {images.shape[2]}x{images.shape[1]} pixels"
         )
     grid = np.linspace(-1, 1, radius * 2 + 1)
     line = np.exp(-(grid * grid) / (2 * sigma * sigma))
     line = (line / line.sum()).astype(np.float32)
     edges = ((0, 0), (radius, radius), (radius, radius), (0, 0))
-    padded = np.pad(pictures, edges, mode="reflect")
+    padded = np.pad(images, edges, mode="reflect")
     for axis in (1, 2):
         context.check_interrupted()
-        length = pictures.shape[axis]
+        length = images.shape[axis]
         blurred = np.zeros_like(np.take(padded, range(length), axis))
         for offset, weight in enumerate(line):
             blurred += weight * np.take(padded, range(offset, offset + length), axis)

@@ -1,4 +1,4 @@
-"""Nodes that read a picture from the server's folders (ComfyUI nodes.py)."""
+"""Nodes that read an image from the server's folders (ComfyUI nodes.py)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class FromFile:
     read: Reader
 
     def object_info(self, folders: Folders) -> dict[str, Any]:
-        """With the names of the files at the top of the input folder as choices."""
+        """With the names of the files in the input folder (not its subfolders) as choices."""
         files = sorted(path.name for path in folders.input.iterdir() if path.is_file())
-        if self.read is _picture:
+        if self.read is _load_image:
             files = [n for n in files if (mimetypes.guess_type(n)[0] or "").startswith("image/")]
         entry = copy.deepcopy(dict(self.schema))
         entry["input"]["required"]["image"][0] = files
@@ -56,22 +56,22 @@ class FromFile:
         return self.read(context.folders.annotated(inputs["image"]), inputs)
 
 
-def _picture(path: Path, _inputs: Mapping[str, Any]) -> NodeResult:
-    """The picture's frames of equal size as RGB, and 1 - alpha as their masks (64x64 without one)."""
-    pictures: list[Array] = []
+def _load_image(path: Path, _inputs: Mapping[str, Any]) -> NodeResult:
+    """The frames of equal size as RGB, and 1 - alpha as masks (64x64 zeros without alpha)."""
+    images: list[Array] = []
     masks: list[Array] = []
     with Image.open(path) as file:
         one = file.format == "MPO"
         for page in ImageSequence.Iterator(file):
             frame = _upright(page)
             color = np.asarray(frame.convert("RGB"), np.float32) / np.float32(255)
-            if pictures and color.shape != pictures[0].shape:
+            if images and color.shape != images[0].shape:
                 continue
-            pictures.append(color)
+            images.append(color)
             masks.append(_mask(frame))
     if one:
-        pictures, masks = pictures[:1], masks[:1]
-    return NodeResult((np.stack(pictures), np.stack(masks)))
+        images, masks = images[:1], masks[:1]
+    return NodeResult((np.stack(images), np.stack(masks)))
 
 
 def _upright(page: Image.Image) -> Image.Image:
@@ -91,7 +91,7 @@ def _mask(frame: Image.Image) -> Array:
 
 
 def _channel(path: Path, inputs: Mapping[str, Any]) -> NodeResult:
-    """One channel of a picture as a mask; of alpha its opposite."""
+    """One channel of an image as a mask; alpha is inverted."""
     with Image.open(path) as file:
         frame = ImageOps.exif_transpose(file)
         if frame.mode != "RGBA":
@@ -101,4 +101,6 @@ def _channel(path: Path, inputs: Mapping[str, Any]) -> NodeResult:
     return NodeResult(((1 - values if letter == "A" else values)[None],))
 
 
-READERS: Mapping[str, Reader] = MappingProxyType({"LoadImage": _picture, "LoadImageMask": _channel})
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {"LoadImage": _load_image, "LoadImageMask": _channel}
+)

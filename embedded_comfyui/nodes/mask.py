@@ -1,4 +1,4 @@
-"""Nodes about masks (ComfyUI comfy_extras/nodes_mask.py)."""
+"""Mask nodes (ComfyUI comfy_extras/nodes_mask.py)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _from_image(inputs: Inputs, _context: NodeContext) -> NodeResult:
 
 
 def _composite(inputs: Inputs, _context: NodeContext) -> NodeResult:
-    """Lay ``source`` over ``destination`` at x, y, as far as it lies inside and the mask lets it."""
+    """Draw ``source`` over ``destination`` at x, y, clipped to it and weighted by the mask."""
     below = np.array(inputs["destination"])
     batch, height, width, _ = below.shape
     source = inputs["source"]
@@ -55,17 +55,17 @@ def _composite(inputs: Inputs, _context: NodeContext) -> NodeResult:
 
 
 def _cover(mask: Array | None, source: Array) -> Array:
-    """How far each pixel of the source covers what is below: ``[batch, height, width, 1]``."""
+    """The opacity of each source pixel: ``[batch, height, width, 1]``."""
     if mask is None:
         return np.ones((*source.shape[:3], 1), np.float32)
     flat = mask.reshape(-1, *mask.shape[-2:], 1)
     return _repeated(resize(flat, source.shape[2], source.shape[1], "bilinear"), source.shape[0])
 
 
-def _repeated(pictures: Array, batch: int) -> Array:
-    """As many as ``batch``: repeated from the first on, or cut off."""
-    times = -(-batch // len(pictures))
-    return np.tile(pictures, (times, 1, 1, 1))[:batch]
+def _repeated(images: Array, batch: int) -> Array:
+    """``batch`` images: repeated from the first one on, or truncated."""
+    times = -(-batch // len(images))
+    return np.tile(images, (times, 1, 1, 1))[:batch]
 
 
 COMPUTE: Mapping[str, Compute] = MappingProxyType(

@@ -16,50 +16,50 @@ Array = npt.NDArray[np.float32]
 CUBIC_A = -0.75
 
 
-def resize(pictures: Array, width: int, height: int, method: str) -> Array:
+def resize(images: Array, width: int, height: int, method: str) -> Array:
     """``[batch, height, width, channel]`` to a new size. Raises ValueError for a size of zero.
 
-    As in torch, ``area`` may shrink a picture to nothing; saving that is then the error.
+    As in torch, ``area`` may shrink a image to nothing; saving that is then the error.
     """
     if method == "lanczos":
-        return _lanczos(pictures, width, height)
+        return _lanczos(images, width, height)
     smallest = 0 if method == "area" else 1
-    if width < smallest or height < smallest or 0 in pictures.shape:
-        old = f"{pictures.shape[2]}x{pictures.shape[1]}"
+    if width < smallest or height < smallest or 0 in images.shape:
+        old = f"{images.shape[2]}x{images.shape[1]}"
         raise ValueError(
             f"Input and output sizes should be greater than 0: {old} to {width}x{height}"
         )
     if method == "nearest-exact":
-        rows, columns = _nearest(pictures.shape[1], height), _nearest(pictures.shape[2], width)
-        picked: Array = pictures[:, rows][:, :, columns]
+        rows, columns = _nearest(images.shape[1], height), _nearest(images.shape[2], width)
+        picked: Array = images[:, rows][:, :, columns]
         return picked
     weights = WEIGHTS[method]
-    down, across = weights(pictures.shape[1], height), weights(pictures.shape[2], width)
-    tall = np.einsum("oh,bhwc->bowc", down, pictures, optimize=True)
+    down, across = weights(images.shape[1], height), weights(images.shape[2], width)
+    tall = np.einsum("oh,bhwc->bowc", down, images, optimize=True)
     resized: Array = np.einsum("ow,bhwc->bhoc", across, tall, optimize=True).astype(np.float32)
     return resized
 
 
-def scale(pictures: Array, width: int, height: int, method: str, crop: str) -> Array:
+def scale(images: Array, width: int, height: int, method: str, crop: str) -> Array:
     """As ``common_upscale`` (comfy/utils.py): with ``center`` the middle part of the new aspect."""
     if crop == "center":
-        pictures = _middle(pictures, width / height)
-    return resize(pictures, width, height, method)
+        images = _middle(images, width / height)
+    return resize(images, width, height, method)
 
 
-def _middle(pictures: Array, new_aspect: float) -> Array:
-    old_height, old_width = pictures.shape[1:3]
+def _middle(images: Array, new_aspect: float) -> Array:
+    old_height, old_width = images.shape[1:3]
     old_aspect = old_width / old_height
     x = y = 0
     if old_aspect > new_aspect:
         x = round((old_width - old_width * (new_aspect / old_aspect)) / 2)
     elif old_aspect < new_aspect:
         y = round((old_height - old_height * (old_aspect / new_aspect)) / 2)
-    return pictures[:, y : old_height - y, x : old_width - x]
+    return images[:, y : old_height - y, x : old_width - x]
 
 
 def _centres(old: int, new: int) -> Array:
-    """Where each new pixel's centre lies among the old ones, in single precision as torch has it."""
+    """The position of each new pixel's centre among the old ones, in single precision as in torch."""
     step = np.float32(old) / np.float32(new)
     at: Array = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * step
     return at
@@ -88,7 +88,7 @@ def _bicubic(old: int, new: int) -> Array:
 
 
 def _cubic(x: Array) -> Array:
-    """Keys' kernel (1981) with a = -0.75, as torch has it."""
+    """Keys' kernel (1981) with a = -0.75, as in torch."""
     a = CUBIC_A
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((x - 5) * x + 8) * x * a - 4 * a
@@ -97,7 +97,7 @@ def _cubic(x: Array) -> Array:
 
 
 def _area(old: int, new: int) -> Array:
-    """Plain means over the old pixels that each new one touches (adaptive average pooling)."""
+    """Means over the old pixels that each new one overlaps (adaptive average pooling)."""
     weights = np.zeros((new, old), np.float32)
     for index in range(new):
         begin, end = index * old // new, -(-(index + 1) * old // new)
@@ -112,21 +112,21 @@ def _sum_of(old: int, new: int, taps: list[tuple[npt.NDArray[np.intp], Array]]) 
     return weights
 
 
-def _lanczos(pictures: Array, width: int, height: int) -> Array:
-    """Through 8-bit pictures and Pillow, as ``lanczos`` in comfy/utils.py."""
+def _lanczos(images: Array, width: int, height: int) -> Array:
+    """Through 8-bit images and Pillow, as ``lanczos`` in comfy/utils.py."""
     resized = [
         np.asarray(
-            Image.fromarray(eight_bit(picture)).resize((width, height), Image.Resampling.LANCZOS)
+            Image.fromarray(eight_bit(image)).resize((width, height), Image.Resampling.LANCZOS)
         )
-        for picture in pictures
+        for image in images
     ]
     floats: Array = np.stack(resized).astype(np.float32) / np.float32(255)
     return floats
 
 
-def eight_bit(picture: Array) -> npt.NDArray[np.uint8]:
-    """0..1 to 0..255, cut off rather than rounded, as ComfyUI saves pictures."""
-    cut: npt.NDArray[np.uint8] = np.clip(np.float32(255) * picture, 0, 255).astype(np.uint8)
+def eight_bit(image: Array) -> npt.NDArray[np.uint8]:
+    """0..1 to 0..255, truncated rather than rounded, as ComfyUI saves images."""
+    cut: npt.NDArray[np.uint8] = np.clip(np.float32(255) * image, 0, 255).astype(np.uint8)
     return cut
 
 

@@ -1,4 +1,4 @@
-"""Nodes that save or show (ComfyUI nodes.py, folder_paths.py, comfy_extras/nodes_preview_any.py)."""
+"""Nodes that save or preview (ComfyUI nodes.py, folder_paths.py, comfy_extras/nodes_preview_any.py)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _preview(inputs: Inputs, context: NodeContext) -> NodeResult:
 
 
 def _write(
-    pictures: Array, folder: Path, prefix: str, kind: str, compression: int, context: NodeContext
+    images: Array, folder: Path, prefix: str, kind: str, compression: int, context: NodeContext
 ) -> NodeResult:
-    prefix = os.path.normpath(_filled(prefix, pictures.shape[2], pictures.shape[1]))
+    prefix = os.path.normpath(_filled(prefix, images.shape[2], images.shape[1]))
     subfolder, name = os.path.split(prefix)
     inside = folder / subfolder
     if not inside.resolve().is_relative_to(folder.resolve()):
@@ -44,17 +44,17 @@ def _write(
     inside.mkdir(parents=True, exist_ok=True)
     first = _next_number(inside, name)
     saved = []
-    for index, picture in enumerate(pictures):
+    for index, frame in enumerate(images):
         context.check_interrupted()
         file = f"{name.replace('%batch_num%', str(index))}_{first + index:05}_.png"
-        image = Image.fromarray(eight_bit(picture))
+        image = Image.fromarray(eight_bit(frame))
         image.save(inside / file, pnginfo=_text_chunks(context), compress_level=compression)
         saved.append({"filename": file, "subfolder": subfolder, "type": kind})
     return NodeResult(ui={"images": saved})
 
 
 def _filled(prefix: str, width: int, height: int) -> str:
-    """``%width%``, ``%year%`` and their kind."""
+    """Replace ``%width%``, ``%year%`` and the like (folder_paths.py)."""
     now = time.localtime()
     values = {
         "width": str(width),

@@ -17,7 +17,8 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
-from ..content_type import HEAD_BYTES, detect_type, file_headers
+from ..content_type import detect_type, file_headers
+from ..file_signatures import HEAD_BYTES
 from .mount import Mount
 from .resolve import locate, lookup_error, open_regular_file
 

@@ -49,9 +49,9 @@ def is_told_well(answer: requests.Response) -> bool:
     if answer.status_code == 500:
         return answer.text == TROUBLE
     if answer.status_code == 400 and answer.content:
-        told = answer.json()
-        assert set(told) == {"error", "node_errors"}
-        return set(told["error"]) == {"type", "message", "details", "extra_info"}
+        reply = answer.json()
+        assert set(reply) == {"error", "node_errors"}
+        return set(reply["error"]) == {"type", "message", "details", "extra_info"}
     return answer.status_code in (200, 400)
 
 
@@ -76,7 +76,7 @@ def test_any_body_gets_an_answer_of_comfyuis_shape(
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "told"),
+    ("name", "status", "kind"),
     [
         ("no JSON", 400, "invalid_json"),
         ("a list", 400, "invalid_json"),
@@ -91,11 +91,11 @@ def test_any_body_gets_an_answer_of_comfyuis_shape(
     ],
 )
 def test_a_prompt_that_cannot_be_read_says_why(
-    served: Any, name: str, status: int, told: str
+    served: Any, name: str, status: int, kind: str
 ) -> None:
     headers = {"Content-Type": "application/json"}
     answer = requests.post(served.url + "/prompt", data=BODIES[name], headers=headers, timeout=20)
-    assert (answer.status_code, answer.json()["error"]["type"]) == (status, told)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
 
 
 @pytest.mark.parametrize(

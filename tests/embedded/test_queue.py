@@ -12,10 +12,10 @@ from embedded_comfyui import queue, validation
 @pytest.fixture
 def full() -> queue.PromptQueue:
     """A queue in whose history are 0 to 4."""
-    made = queue.PromptQueue(lambda: None)
+    prompts = queue.PromptQueue(lambda: None)
     for number in range(5):
-        made.done(item(number), {"outputs": {"n": [number]}})
-    return made
+        prompts.done(item(number), {"outputs": {"n": [number]}})
+    return prompts
 
 
 def item(number: int) -> queue.Item:
@@ -61,21 +61,21 @@ def test_the_history_forgets_some_or_all(full: queue.PromptQueue) -> None:
 
 def test_what_is_deleted_leaves_the_others_in_their_order() -> None:
     changes: list[int] = []
-    made = queue.PromptQueue(lambda: changes.append(1))
+    prompts = queue.PromptQueue(lambda: changes.append(1))
     for number in (5, 1, 4, 2, 3):
-        made.put(item(number))
-    made.delete(["1", "4"])
+        prompts.put(item(number))
+    prompts.delete(["1", "4"])
     assert len(changes) == 6
     ran = []
-    while made.remaining():
-        taken = made.get()
+    while prompts.remaining():
+        taken = prompts.get()
         assert taken is not None
         ran.append(taken.prompt_id)
-        made.done(taken, {})
+        prompts.done(taken, {})
     assert ran == ["2", "3", "5"]
-    made.put(item(7))
-    made.clear()
-    assert made.remaining() == 0
+    prompts.put(item(7))
+    prompts.clear()
+    assert prompts.remaining() == 0
 
 
 @pytest.mark.parametrize(

@@ -25,19 +25,19 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def comparable(body: Mapping[str, Any]) -> dict[str, Any]:
     """An answer of ``/prompt`` without what differs from run to run and server to server."""
-    told = json.loads(json.dumps(body))
+    reply = json.loads(json.dumps(body))
     for key in ("prompt_id", "number"):
-        told.pop(key, None)
-    if isinstance(told.get("error"), dict):
-        told["error"]["message"] = told["error"]["message"].partition(" This embedded server")[0]
-    for entry in told.get("node_errors", {}).values():
+        reply.pop(key, None)
+    if isinstance(reply.get("error"), dict):
+        reply["error"]["message"] = reply["error"]["message"].partition(" This embedded server")[0]
+    for entry in reply.get("node_errors", {}).values():
         entry["dependent_outputs"] = sorted(entry["dependent_outputs"])
         for reason in entry["errors"]:
             reason["extra_info"].pop("traceback", None)
             config = reason["extra_info"].get("input_config")
             if config:
                 config[1].pop("tooltip", None)
-    return told
+    return reply
 
 
 VALIDATION = rows("transcripts/validation.jsonl")
@@ -56,20 +56,20 @@ def test_a_prompt_is_judged_as_recorded(served: Any, row: dict[str, Any]) -> Non
 def shape(frame: Mapping[str, Any]) -> dict[str, Any]:
     """A frame reduced to what a client relies on, as the record is."""
     data = frame["data"]
-    told = {"type": frame["type"], "keys": sorted(data)}
+    reply = {"type": frame["type"], "keys": sorted(data)}
     if "node" in data:
-        told["node"] = data["node"]
+        reply["node"] = data["node"]
     if frame["type"] == "progress_state":
-        told["states"] = {node: entry["state"] for node, entry in data["nodes"].items()}
-        told["node_keys"] = sorted(next(iter(data["nodes"].values())))
+        reply["states"] = {node: entry["state"] for node, entry in data["nodes"].items()}
+        reply["node_keys"] = sorted(next(iter(data["nodes"].values())))
     if frame["type"] == "execution_cached":
-        told["nodes"] = sorted(data["nodes"])
+        reply["nodes"] = sorted(data["nodes"])
     if frame["type"] == "executed":
-        told["output"] = {
+        reply["output"] = {
             key: [sorted(value) if isinstance(value, dict) else value for value in values]
             for key, values in data["output"].items()
         }
-    return told
+    return reply
 
 
 def test_runs_give_the_recorded_frames_in_the_recorded_order(served: Any) -> None:
@@ -84,13 +84,13 @@ def test_runs_give_the_recorded_frames_in_the_recorded_order(served: Any) -> Non
         expected = row.get("history")
         if expected:
             entry = served.get(f"/history/{frames[0]['data']['prompt_id']}")
-            (told,) = entry.values()
-            assert sorted(told) == expected["keys"]
-            assert told["status"]["status_str"] == expected["status_str"]
-            assert told["status"]["completed"] == expected["completed"]
-            assert [m[0] for m in told["status"]["messages"]] == expected["messages"]
-            assert sorted(told["outputs"]) == expected["outputs"]
-            assert sorted(told["meta"]) == expected["meta"]
+            (reply,) = entry.values()
+            assert sorted(reply) == expected["keys"]
+            assert reply["status"]["status_str"] == expected["status_str"]
+            assert reply["status"]["completed"] == expected["completed"]
+            assert [m[0] for m in reply["status"]["messages"]] == expected["messages"]
+            assert sorted(reply["outputs"]) == expected["outputs"]
+            assert sorted(reply["meta"]) == expected["meta"]
 
 
 def outputs_sorted(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:

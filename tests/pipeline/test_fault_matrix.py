@@ -318,7 +318,7 @@ CASES = [
     ),
     Case(
         "a mere preview, and nothing saved",
-        "a preview, not saved",
+        "preview, not saved",
         good="a.png",
         set={
             "frames": [NODE, SUCCESS, END],

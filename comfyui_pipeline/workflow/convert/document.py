@@ -20,7 +20,7 @@ from input_server.text_values import parse_count
 
 SUBGRAPH_INPUT = "-10"
 SUBGRAPH_OUTPUT = "-20"
-"""Node ids that stand for the inputs and the outputs of a subgraph in its inner links."""
+"""Node ids used for the inputs and the outputs of a subgraph in its inner links."""
 
 MUTED = 2
 BYPASSED = 4

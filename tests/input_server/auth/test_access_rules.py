@@ -103,6 +103,7 @@ def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixt
     request = SimpleNamespace(method="GET", ip="127.0.0.1", headers={}, original_url=target)
     handlers[0](request, Response())
     log_text = "".join(capfd.readouterr())
+    assert "127.0.0.1 GET" in log_text
     assert "absent.txt" in log_text
     assert KEY not in log_text
     assert "s3cret" not in log_text

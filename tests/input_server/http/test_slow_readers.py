@@ -267,7 +267,10 @@ def test_nothing_is_sent_natively_where_descriptors_cannot_be_counted(
 
 
 def application(
-    base: Path, places: ChunkedBodies, native: NativeBodies | None = None
+    base: Path,
+    places: ChunkedBodies,
+    native: NativeBodies | None = None,
+    stall_seconds: float = 60.0,
 ) -> tuple[App, Path]:
     (base / "m").mkdir()
     config = read(
@@ -279,25 +282,27 @@ def application(
         base,
     )
     server = FileServer(config, by_asgi=True)
-    return App(server, Metrics(dict), ResponseSender(places, native, 60.0)), base / "m"
+    return App(server, Metrics(dict), ResponseSender(places, native, stall_seconds)), base / "m"
+
+
+def scope(name: str, client: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": f"/comfyui_server/pw={KEY}/files/m/{name}",
+        "query_string": b"",
+        "headers": [],
+        "client": (client, 1),
+    }
 
 
 def ask(app: App, name: str, client: str = "192.0.2.1") -> list[dict[str, Any]]:
-    target = f"/comfyui_server/pw={KEY}/files/m/{name}"
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": target,
-        "query_string": b"",
-        "headers": [],
-        "client": (client, 1),
-    }
-    asyncio.run(app(scope, nothing, send))
+    asyncio.run(app(scope(name, client), nothing, send))
     return sent
 
 
@@ -460,3 +465,19 @@ def test_the_body_ends_only_when_its_chunks_have_left_the_queue(tmp_path: Path) 
 
     send_all(open_test_file(tmp_path, bytes(20_000)), take, 5.0)
     assert messages == [(16_384, True), (3_616, True), *[(0, True)] * 5, (0, False)]
+
+
+def test_an_aborted_body_is_logged_with_the_client_and_without_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app, folder = application(tmp_path, ChunkedBodies(), stall_seconds=0.1)
+    (folder / "a.bin").write_bytes(bytes(200_000))
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    asyncio.run(app(scope("a.bin", "192.0.2.1"), nothing, send))
+    log_text = capsys.readouterr().err
+    assert "192.0.2.1 GET /comfyui_server/pw=…/files/m/a.bin aborted: " in log_text
+    assert KEY not in log_text

@@ -1,0 +1,80 @@
+"""The JSON object of a call: parsed from bytes, with values that every later stage can handle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.errors import CallError
+from comfyui_pipeline.process.stdin import EXAMPLE_CALL
+
+MAX_MEGABYTES = 32
+MAX_SHOWN = 40
+"""Characters of an invalid value that an error repeats."""
+
+
+def read_document(raw: bytes) -> dict[str, Any]:
+    """Parse the bytes of a call into an object. Raises CallError."""
+    if len(raw) > MAX_MEGABYTES * 2**20:
+        raise invalid_call(
+            f"The call is larger than {MAX_MEGABYTES} MB.",
+            "Give large images as a URL or a file path, not inside the JSON.",
+        )
+    try:
+        text = raw.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise invalid_call(f"The call is not UTF-8 (byte {error.start}).") from None
+    if not text.strip("\0 \t\r\n"):
+        raise invalid_call("Nothing arrived on stdin.")
+    try:
+        document = json_text.read(text)
+    except json_text.InvalidJson as invalid:
+        raise invalid_call(f"The call {invalid}.") from None
+    if not isinstance(document, dict):
+        raise invalid_call(f"A call is one JSON object, not {type_name(document)}.")
+    return document
+
+
+def check_value(key: str, value: Any) -> None:
+    """Reject what no file system, socket or model accepts: NUL, lone surrogates, NaN, at any depth.
+
+    A workflow may hold NaN where nothing reads it; it is checked for that before it is queued.
+    """
+    shown = key[:MAX_SHOWN].encode("utf-8", "replace").decode()
+    waiting = [key, value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            _check_text(shown, item)
+        elif isinstance(item, dict):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    if key != "workflow_json" and (found := json_text.non_finite(value)) is not None:
+        what = found if found == "NaN" else f"{found}, or a number with too many digits"
+        raise invalid_call(
+            f'"{shown}" holds {what}, which no input accepts.', "Give a plain number."
+        )
+
+
+def _check_text(key: str, text: str) -> None:
+    if "\0" in text:
+        raise invalid_call(f'"{key}" holds a NUL character.', "Remove it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid_call(
+            f'"{key}" holds a lone surrogate, half a character.', "Remove it."
+        ) from None
+
+
+def type_name(value: Any) -> str:
+    """How an error names the type of a JSON value."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    return names.get(type(value), "a number" if value is not None else "null")
+
+
+def invalid_call(what: str, hint: str = "", example: str = EXAMPLE_CALL) -> CallError:
+    """A CallError that ends with a correct call."""
+    return CallError(what, f"{hint} A correct call: {example}".strip())
