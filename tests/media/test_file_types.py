@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_pipeline.media import (
-    file_types,
-)
+from comfyui_pipeline.media import file_types
 from comfyui_pipeline.media.file_types import detect_bytes
+from input_server.content_type import detect_type
+from input_server.file_signatures import HEAD_BYTES, SIGNATURES, detect_mime
 
 FTYP = b"\0\0\0\x18ftyp"
 EBML = b"\x1a\x45\xdf\xa3"
@@ -104,6 +104,27 @@ UNKNOWN = {
 def test_each_signature_has_its_type(content: bytes) -> None:
     found = file_types.detect_bytes(content)
     assert (found.kind, found.format, found.extension, found.mime) == SIGNS[content]
+
+
+@pytest.mark.parametrize(("offset", "signature", "mime"), SIGNATURES, ids=repr)
+def test_file_server_and_pipeline_agree_on_every_signature(
+    offset: int, signature: bytes, mime: str
+) -> None:
+    start = b"RIFF" if offset == 8 else b""
+    doctype = b"\x42\x82\x84webm"  # what tells WebM from Matroska
+    content = start.ljust(offset, b"\0") + signature + doctype
+    head = content[:HEAD_BYTES]
+    assert detect_mime(head) == mime, "an earlier row of the table is more general"
+    assert offset + len(signature) <= HEAD_BYTES
+    found = file_types.detect_bytes(content)
+    assert detect_type(f"a{found.extension}", head) == found.mime
+    assert detect_type("a.unknown", head) == mime
+
+
+@pytest.mark.parametrize("text", [b"the new WAVE of music", b"an old  WEBP"])
+def test_a_text_with_the_name_of_a_riff_form_is_a_text(text: bytes) -> None:
+    assert file_types.detect_bytes(text).format == "plain"
+    assert detect_type("a.txt", text[:HEAD_BYTES]) == "text/plain; charset=utf-8"
 
 
 @pytest.mark.parametrize("content", UNKNOWN.values(), ids=UNKNOWN)
