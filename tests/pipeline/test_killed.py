@@ -33,9 +33,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_nothing_half_written_is_left_when_a_call_is_killed(
-    ready: Any, comfyui: Any, group: int
-) -> None:
+def test_a_killed_call_leaves_no_partial_file(ready: Any, comfyui: Any, group: int) -> None:
     """Half of the calls write into the server's own folder, half send what they bring."""
     placed = Path(comfyui.base) / "input" / "comfyui-plugin"
     own = {"COMFYUI_SERVER_INPUT_DIR": str(placed.parent)} if group % 2 else {}
