@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from .auth.deny_list import DenyList
-from .cli import add_commands, perform
+from .mounts_command import add_commands, perform
 from .errors import ConfigError
 from .http.metrics_dir import shared_metrics_dir
 from .log import log_line
