@@ -1,4 +1,4 @@
-"""What is brought to the server's input folder, and under which name."""
+"""Files in the server's input folder, and the names they get."""
 
 from __future__ import annotations
 
