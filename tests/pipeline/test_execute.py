@@ -1,4 +1,4 @@
-"""What is decided around a run: who is cancelled, what is tried again, how long is waited."""
+"""Executing a job: when it is cancelled, what is retried, how long is waited."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FILE = Output("9", "images", filename="a.png")
 
 
 class Engine:
-    """Runs nothing. ``ends``: what waiting for each run in turn raises or gives."""
+    """Runs nothing. ``ends``: what waiting for each job raises or returns."""
 
     def __init__(self, *ends: Any, refuses: BaseException | None = None) -> None:
         self.ends = list(ends)
@@ -143,7 +143,7 @@ def test_a_job_that_has_ended_is_not_cancelled(performed: Any, error: Any) -> No
 
 
 class Signal(BaseException):
-    """As the entry point raises for SIGTERM."""
+    """What the entry point raises for SIGTERM."""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Signal()])
