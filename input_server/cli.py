@@ -25,7 +25,7 @@ from .settings import Config
 
 
 def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands besides serving."""
+    """Add the commands ``mounts`` and ``link``."""
     mounts = parsers.add_parser("mounts", help="list, add, remove, measure and clean mounts")
     actions = mounts.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="list mounts and their rules").add_argument(
