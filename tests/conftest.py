@@ -113,7 +113,7 @@ class Plugin:
 @pytest.fixture(scope="session", autouse=True)
 def isolate_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test meets what its developer has set: not in the environment, and not in the files of this
-    checkout, as the file server is that of a copy (tests/apart.py).
+    checkout, as the file server is that of a copy (tests/project_copy.py).
     """
     kept = without_settings(os.environ)
     with pytest.MonkeyPatch.context() as patch:
