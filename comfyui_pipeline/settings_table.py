@@ -7,7 +7,6 @@ Parsing, ``config.env.example`` and the manifest's ``configSchema`` derive from 
 from __future__ import annotations
 
 from comfyui_pipeline.media.image_memory import DEFAULT_MB
-from comfyui_pipeline.process.time_limit import DEFAULT_STALL_TIMEOUT
 from input_server.settings_table import (
     CHOICE,
     FOLDER,
@@ -29,9 +28,9 @@ SETTINGS = table(
             "COMFYUI_BASE_URL",
             URL,
             "http://127.0.0.1:8188",
-            english="URL of the ComfyUI server; embedded runs a small server without models, for trying "
-            "things out.",
-            chinese="ComfyUI 服务器的 URL；填 embedded 则运行一个不含模型的小型服务器，用于试用。",
+            english="URL of the ComfyUI server; embedded starts a small built-in server without models, for "
+            "trying things out.",
+            chinese="ComfyUI 服务器的 URL；填 embedded 则启动内置的小型服务器（不含模型），供试用。",
         ),
         Setting(
             "COMFYUI_SERVER_INPUT_DIR",
@@ -45,34 +44,34 @@ SETTINGS = table(
             "COMFYUI_CLIENT_ID",
             TEXT,
             "comfyui-plugin",
-            english="Prefix of the client ids at ComfyUI; every call appends its own suffix.",
-            chinese="在 ComfyUI 使用的客户端 ID 前缀；每次调用会附加各自的后缀。",
+            english="Prefix of the client ID sent to ComfyUI; every call appends a unique suffix.",
+            chinese="发送给 ComfyUI 的客户端 ID 前缀；每次调用会附加唯一后缀。",
         ),
         Setting(
             "COMFYUI_AUTH",
             TEXT,
-            english="Login of a proxy in front of ComfyUI: `bearer TOKEN`, `basic USER:PASSWORD`, "
+            english="Credentials for a proxy in front of ComfyUI: `bearer TOKEN`, `basic USER:PASSWORD`, "
             "`cookie NAME=VALUE` or `Header: value`.",
-            chinese="ComfyUI 前的代理要求登录时填写：`bearer 令牌`、`basic 用户:密码`、`cookie 名=值` 或 "
+            chinese="ComfyUI 前置代理的登录凭据：`bearer 令牌`、`basic 用户:密码`、`cookie 名=值` 或 "
             "`请求头: 值`。",
             secret=True,
         ),
         Setting(
             "COMFYUI_API_KEY",
             TEXT,
-            english="Key of the Comfy account that pays for partner nodes, if workflows use them.",
-            chinese="工作流使用付费合作节点时所用的 Comfy 账户密钥。",
+            english="API key of the Comfy account that pays for partner nodes, if workflows use them.",
+            chinese="工作流使用付费的合作伙伴节点（Partner Nodes）时所用 Comfy 账户的 API 密钥。",
             secret=True,
         ),
         Setting(
             "COMFYUI_SILENCE_TIMEOUT",
             NUMBER,
-            f"{DEFAULT_STALL_TIMEOUT:g}",
+            "300",
             low=5,
             high=86_400,
             unit="seconds",
             english="Seconds without progress after which a running job counts as stalled.",
-            chinese="运行中的任务多少秒没有进度后视为卡住。",
+            chinese="运行中的任务超过该秒数没有进度时视为卡死。",
         ),
         Setting(
             "COMFYUI_TIMEOUT",
@@ -89,8 +88,8 @@ SETTINGS = table(
             CHOICE,
             "preview",
             choices=("preview", "full", "none"),
-            english="Images included in the response for models that can see: preview, full or none.",
-            chinese="返回结果中是否直接附带图片（供能看图的模型）：preview（缩略图）、full（原图）或 none。",
+            english="Images included in the response for models with vision: preview, full or none.",
+            chinese="返回结果中直接附带的图片（供视觉模型使用）：preview（缩略图）、full（原图）或 none。",
         ),
         Setting(
             "COMFYUI_IMAGE_MEMORY_MB",
@@ -101,23 +100,24 @@ SETTINGS = table(
             unit="MB",
             english="Memory in MB for decoding images. A larger result is linked without a preview; a "
             "larger input is refused.",
-            chinese="解码图片可用的内存（MB）；更大的结果只给链接不附图，更大的输入会被拒绝。",
+            chinese="解码图片可用的内存（MB）；超出时，结果只返回链接、不附图片，输入则被拒绝。",
         ),
         FILE_SERVER["COMFYUI_OUTPUT_DIR"],
         FILE_SERVER["COMFYUI_OUTPUT_MOUNT"],
         Setting(
             "COMFYUI_ATTACHMENTS_DIR",
             FOLDER,
-            english="Folder of attachments, whose files calls may name without a path (cat.png). Default: "
+            english="Attachments folder; calls may name its files without a path (cat.png). Default: "
             "../../../AppData/UserData/attachments",
-            chinese="附件目录，其中的文件可只写文件名（如 cat.png）；默认为 "
+            chinese="附件目录，调用时可只写其中文件的文件名（如 cat.png）；默认为 "
             "../../../AppData/UserData/attachments",
         ),
         Setting(
             "COMFYUI_ALLOWED_DIRS",
             LIST,
-            english="Further folders whose files calls may use by full path or file:// URL, separated by ;",
-            chinese="允许以完整路径或 file:// 使用其中文件的其他目录，用 ; 分隔。",
+            english="Additional folders whose files calls may use by full path or file:// URL, separated "
+            "by ;",
+            chinese="允许读取的其他目录，其中的文件可用完整路径或 file:// URL 指定；用 ; 分隔。",
         ),
         Setting(
             "DOWNLOAD_ALLOW",
@@ -156,7 +156,7 @@ SETTINGS = table(
             TEXT,
             english="Quality of linked images: 1 to 100, or auto, serves smaller copies; empty serves the "
             "original files.",
-            chinese="链接所指图片的质量：1 到 100 或 auto 提供压缩后的副本；留空则提供原图。",
+            chinese="链接中图片的质量：填 1 到 100 或 auto 则提供压缩后的副本；留空则提供原图。",
         ),
         FILE_SERVER["COMFYUI_MOUNTS"],
         FILE_SERVER["COMFYUI_ACCESS_KEY"],

@@ -98,8 +98,8 @@ SETTINGS = table(
         Setting(
             "INPUT_SERVER_BASE",
             FOLDER,
-            english="Folder that relative folders in COMFYUI_MOUNTS start at. Default: the host's folder; "
-            "the project folder when run by itself.",
+            english="Base folder of relative paths in COMFYUI_MOUNTS. Default: the host's folder, or the "
+            "project folder when run standalone.",
             chinese="COMFYUI_MOUNTS 中相对路径的基准目录；默认为宿主目录，独立运行时为项目目录。",
         ),
         Setting(
@@ -152,8 +152,8 @@ SETTINGS = table(
         Setting(
             "INPUT_SERVER_SIGNING_KEY",
             TEXT,
-            english="Secret that signed links are signed with; plugin and file server need the same. "
-            "Default: the access key.",
+            english="Secret for signing links; plugin and file server must use the same one. Default: the "
+            "access key.",
             chinese="用于生成签名链接的密钥，插件与文件服务器须一致；默认使用访问密钥。",
             secret=True,
         ),
@@ -163,8 +163,8 @@ SETTINGS = table(
             "10",
             low=0,
             high=100_000,
-            english="Number of different wrong keys after which a client is locked out; 0 disables "
-            "lockouts.",
+            english="Number of different wrong keys after which a client is locked out (repeating the same "
+            "key does not count); 0 disables lockouts.",
             chinese="客户端输入多少个不同的错误密钥后被锁定（重复同一个密钥不计）；0 表示不锁定。",
         ),
         Setting(
@@ -183,27 +183,27 @@ SETTINGS = table(
             "127.0.0.0/8;::1",
             english="Networks that are never locked out, separated by ; (for example where many users "
             "share one IP address), or none.",
-            chinese="永不锁定的网段，用 ; 分隔（例如多个用户共用一个 IP）；填 none 表示没有。",
+            chinese="永不锁定的网段，用 ; 分隔（例如多个用户共用一个 IP）；填 none 表示不设例外。",
         ),
         Setting(
             "INPUT_SERVER_DENY_FILE",
             TEXT,
             english="File of networks that are denied access, one per line; it is read again after "
             "changes. Default: no file.",
-            chinese="拒绝访问的网段列表文件，每行一个；修改后自动重新读取。默认没有。",
+            chinese="拒绝访问的网段列表文件，每行一个；修改后自动重新读取；默认不使用。",
         ),
         Setting(
             "INPUT_SERVER_TRUSTED_PROXIES",
             LIST,
             english="Reverse proxies whose X-Forwarded-For header is trusted, separated by ; Default: none.",
-            chinese="可信的反向代理（采信其 X-Forwarded-For），用 ; 分隔；默认没有。",
+            chinese="可信的反向代理（信任其 X-Forwarded-For 请求头），用 ; 分隔；默认没有。",
         ),
         Setting(
             "INPUT_SERVER_CACHE_DIR",
             FOLDER,
             english="Folder for the cache of thumbnails and smaller images. Default: .cache/input_server in "
             "the project folder.",
-            chinese="缩略图和缩小图片的缓存目录；默认为项目目录下的 .cache/input_server。",
+            chinese="缩略图和压缩图片的缓存目录；默认为项目目录下的 .cache/input_server。",
         ),
         Setting(
             "INPUT_SERVER_CACHE_MB",
@@ -212,7 +212,7 @@ SETTINGS = table(
             low=0,
             high=1_000_000,
             unit="MB",
-            english="Maximum size of that cache in MB.",
+            english="Maximum size of this cache in MB.",
             chinese="该缓存的最大容量（MB）。",
         ),
         Setting(
@@ -224,7 +224,7 @@ SETTINGS = table(
             unit="MB",
             english="Memory in MB for decoding images into thumbnails, per process. A larger image is "
             "shown as an icon and sent unchanged.",
-            chinese="每个进程解码图片、生成缩略图可用的内存（MB）；更大的图片只显示图标，并按原图发送。",
+            chinese="每个进程解码图片、生成缩略图可用的内存（MB）；超出时只显示图标，并发送原图。",
         ),
         Setting(
             "INPUT_SERVER_STALL_SECONDS",
@@ -275,7 +275,7 @@ SETTINGS = table(
             "INPUT_SERVER_HOST",
             TEXT,
             "127.0.0.1",
-            english="Run by itself (python -m input_server): IP address to listen on; 0.0.0.0 makes it "
+            english="IP address to listen on when run standalone (python -m input_server); 0.0.0.0 makes it "
             "reachable from other machines.",
             chinese="独立运行（python -m input_server）时监听的 IP 地址；0.0.0.0 表示允许其他机器访问。",
         ),
@@ -316,9 +316,9 @@ SETTINGS = table(
         Setting(
             "INPUT_SERVER_PYTHON",
             TEXT,
-            english="In a Node host: the Python to run. Default: the .venv of this folder, of the folder "
-            "above or of the comfyui plugin, else python3.",
-            chinese="在 Node 宿主中使用的 Python；默认依次查找本目录、上级目录、comfyui 插件的 .venv，"
+            english="Python interpreter that a Node host starts. Default: that of the .venv in this folder, "
+            "in the parent folder or in the comfyui plugin, else python3.",
+            chinese="Node 宿主启动的 Python 解释器；默认依次查找本目录、上级目录和 comfyui 插件中的 .venv，"
             "最后是 python3。",
         ),
         Setting(

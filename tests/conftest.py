@@ -1,4 +1,4 @@
-"""What every test may use: servers on free ports, and the plugin installed in a folder of its own."""
+"""Fixtures of all tests: servers on free ports, and a plugin installed in its own folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ settings.load_profile("suite")  # `--hypothesis-profile=default` looks for other
 
 @dataclass(frozen=True)
 class PluginResponse:
-    """What came back from one process."""
+    """What one process returned."""
 
     status: int
     stdout: bytes
@@ -60,7 +60,7 @@ class PluginResponse:
 
 @dataclass(frozen=True)
 class Plugin:
-    """The plugin in a folder as a user might have it: with a space and Chinese letters."""
+    """The plugin in a folder whose name has a space and Chinese characters."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -82,12 +82,12 @@ class Plugin:
             timeout=TIMEOUT,
             check=False,
         )
-        told = done.stderr.decode("utf-8", "replace")
-        assert "ResourceWarning" not in told, told
-        return PluginResponse(done.returncode, done.stdout, told)
+        log = done.stderr.decode("utf-8", "replace")
+        assert "ResourceWarning" not in log, log
+        return PluginResponse(done.returncode, done.stdout, log)
 
     def start(self, call: Any, **env: str) -> subprocess.Popen[bytes]:
-        """A call that goes on while the test does something else."""
+        """Start a call that runs while the test does something else."""
         process = subprocess.Popen(
             [sys.executable, "comfyui_plugin.py"],
             cwd=self.folder,
@@ -103,7 +103,7 @@ class Plugin:
         return process
 
     def workflow(self, name: str, nodes: Mapping[str, Any]) -> str:
-        """Put a workflow file there; gives its name."""
+        """Write a workflow file; return its name."""
         path = self.folder / "workflows" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(nodes, ensure_ascii=False), "utf-8")
@@ -112,8 +112,8 @@ class Plugin:
 
 @pytest.fixture(scope="session", autouse=True)
 def isolate_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test meets what its developer has set: not in the environment, and not in the files of this
-    checkout, as the file server is that of a copy (tests/project_copy.py).
+    """Hide the developer's settings: clear the environment, and run the file server from a copy of the
+    checkout (tests/project_copy.py).
     """
     kept = without_settings(os.environ)
     with pytest.MonkeyPatch.context() as patch:
@@ -126,24 +126,24 @@ def isolate_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Plugin:
-    """A fresh installation that knows no server yet."""
+    """A fresh installation without a configured server."""
     folder = copy_project(tmp_path / "Plugin 插件" / "comfyui")
     kept = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "LANG")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment["FILE_SERVER_ACCESS_KEY"] = "key-of-the-test"
-    environment["PYTHONWARNINGS"] = "always::ResourceWarning"  # the process says what it left open
+    environment["PYTHONWARNINGS"] = "always::ResourceWarning"  # report unclosed files
     return Plugin(folder, environment)
 
 
 @pytest.fixture
 def ready(plugin: Plugin, comfyui: Any) -> Plugin:
-    """The plugin, set to a running server."""
+    """The plugin, configured for a running server."""
     return Plugin(plugin.folder, {**plugin.environment, "COMFYUI_BASE_URL": comfyui.url})
 
 
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A server that speaks ComfyUI's protocol, one for all tests of this worker."""
+    """An embedded server, one for all tests of this worker."""
     from embedded_comfyui import serve_in_thread
 
     with serve_in_thread(tmp_path_factory.mktemp("comfyui")) as server:
@@ -160,5 +160,5 @@ def png(width: int, height: int, color: tuple[int, int, int] = (200, 30, 60)) ->
 
 @pytest.fixture
 def picture() -> str:
-    """A small red picture as a ``data:`` URI."""
+    """A small red image as a ``data:`` URI."""
     return "data:image/png;base64," + base64.b64encode(png(24, 16)).decode()

@@ -1,4 +1,4 @@
-"""A server that speaks as much of ComfyUI's protocol as a test tells it to, faults included."""
+"""A scripted ComfyUI server, with faults (used by tests)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 @dataclass
 class Script:
-    """What the server does. ``post`` gives (status, body) or None to drop the connection."""
+    """What the server does. ``post`` returns (status, body), or None to drop the connection."""
 
     frames: list[Any] = field(
         default_factory=list
@@ -95,9 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
     def is_odd(self) -> bool:
-        """Whether the script says how the answer's bytes come: given ones, one every tenth of a
-        second without an end, or none.
-        """
+        """Whether the script sent this response itself: fixed bytes, one byte every 0.1 s, or nothing."""
         path = urlsplit(self.path).path
         for begin, response in self.script.raw.items():
             if path.startswith(begin):
@@ -158,16 +156,18 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, b"")
 
     def fault(self, path: str) -> tuple[int, Any] | None:
-        """What this path answers instead of what it should."""
+        """Return the faulty response of this path, if any."""
         time.sleep(self.script.delay)
         for begin, times in self.script.flaky.items():
             if path.startswith(begin) and times > 0:
                 self.script.flaky[begin] -= 1
                 return 502, b"bad gateway"
-        return next((told for p, told in self.script.broken.items() if path.startswith(p)), None)
+        return next(
+            (response for p, response in self.script.broken.items() if path.startswith(p)), None
+        )
 
     def left(self) -> list[str]:
-        """The runs in the queue."""
+        """The jobs in the queue."""
         posted = [body["prompt_id"] for body in self.script.posted]
         return [ident for ident in posted if ident not in self.script.cancelled]
 
@@ -207,14 +207,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.script.post_delay:
             self.script.sent.wait(TIMEOUT)
             time.sleep(self.script.post_delay)
-        told = (200, {"prompt_id": body["prompt_id"], "number": 0, "node_errors": {}})
+        response = (200, {"prompt_id": body["prompt_id"], "number": 0, "node_errors": {}})
         if self.script.post is not None:
-            told = self.script.post(len(self.script.posted), body)
-        if told is None:
+            response = self.script.post(len(self.script.posted), body)
+        if response is None:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return None
-        return self.answer(*told)
+        return self.answer(*response)
 
     def filled(self, value: Any) -> Any:
         ident = self.script.posted[-1]["prompt_id"] if self.script.posted else "?"
@@ -267,7 +267,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Closes its connections when it ends, as a process that dies does."""
+    """Closes its connections when it stops, as a killed process does."""
 
     daemon_threads = True
     held: set[socket.socket]
@@ -281,7 +281,7 @@ class Server(ThreadingHTTPServer):
 
 
 class FakeServer:
-    """A server that can be stopped and started again under its address."""
+    """A server that can be stopped and restarted on its port."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -289,7 +289,7 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Begin with a fresh script, as a server that has forgotten everything."""
+        """Start with a fresh script, as a restarted server without memory of earlier jobs."""
         self.script = Script()
         handler = type("Scripted", (Handler,), {"script": self.script})
         self.server = Server(("127.0.0.1", self.port), handler)
@@ -312,6 +312,6 @@ class FakeServer:
 
 @pytest.fixture
 def fake() -> Iterator[FakeServer]:
-    made = FakeServer()
-    yield made
-    made.stop()
+    server = FakeServer()
+    yield server
+    server.stop()

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: read within bounds, and every failure with its own reason.
+"""Read JSON of callers and servers within bounds, with one error that has the reason.
 
 Python's parser takes what JSON does not have (``NaN``, ``Infinity``), turns ``1e400`` into infinity,
 and raises different errors for deep nesting and for long numbers. Callers get one error, and values
@@ -19,17 +19,17 @@ MAX_NESTING = 200
 parsing and writing is near 1,000, less what the stack already holds.
 """
 MAX_INT_DIGITS = 1000
-"""A longer whole number is read as infinity, as JavaScript does from 309 digits on."""
+"""A longer integer is read as infinity, as JavaScript does from 309 digits on."""
 
 
 class InvalidJson(ValueError):
-    """A text that cannot be read. ``str()`` completes a sentence: ``is not JSON: … at line 1, …``."""
+    """Invalid JSON. ``str()`` completes a sentence: ``is not JSON: … at line 1, …``."""
 
 
 def read(text: str) -> Any:
-    """Parse ``text``. ``NaN`` and infinities are kept (see ``non_finite``). Raises BadJson."""
+    """Parse ``text``. ``NaN`` and infinities are accepted (see ``non_finite``). Raises InvalidJson."""
     try:
-        value = json.loads(text, parse_int=_whole)
+        value = json.loads(text, parse_int=_integer)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidJson(f"is not JSON: {error.msg} at {where}") from None
@@ -43,7 +43,7 @@ def read(text: str) -> Any:
 TOO_DEEP = f"is nested deeper than {MAX_NESTING} levels"
 
 
-def _whole(digits: str) -> int | float:
+def _integer(digits: str) -> int | float:
     if len(digits) <= MAX_INT_DIGITS:
         return int(digits)
     return -math.inf if digits.startswith("-") else math.inf

@@ -1,4 +1,4 @@
-"""Find the packages that a call needs: the project's own ``.venv`` first, then the host's Python.
+"""Find the packages that a call needs: in the project's ``.venv`` first, then in the host's Python.
 
 Runs on older Pythons than the rest (see ``stdio``).
 """
@@ -23,18 +23,18 @@ NEEDED = {
     "tinytag": ("tinytag", "tinytag.py"),
     "tqdm": ("tqdm", "std.py"),
 }
-"""Module -> the package on PyPI that has it, and a file of it that others of its name lack."""
+"""Module -> its package on PyPI, and a file by which it differs from others of the same name."""
 OLDEST = (3, 10)
 SET_UP = (
-    "In the plugin's folder run `python3 run.py setup` (Windows: `py run.py setup`), which makes a "
-    ".venv of its own"
+    "In the plugin's folder run `python3 run.py setup` (Windows: `py run.py setup`), which "
+    "creates a .venv"
 )
 
 
 def python_to_use_instead(project: Path) -> Path | None:
-    """The ``.venv``'s Python where this one is too old for the tool, else None.
+    """Return the ``.venv``'s Python if this one is too old, else None.
 
-    Raises Missing when there is none.
+    Raises PackagesMissing if there is none.
     """
     if sys.version_info >= OLDEST:
         return None
@@ -43,22 +43,22 @@ def python_to_use_instead(project: Path) -> Path | None:
         return own
     raise PackagesMissing(
         f"This tool needs Python 3.10 or newer; the host runs it with {_version()}. With a newer "
-        "Python run `python3 run.py setup` in the plugin's folder, which makes a .venv of its own: "
-        "its Python then answers, whatever the host runs."
+        "Python run `python3 run.py setup` in the plugin's folder, which creates a .venv, whose "
+        "Python then runs the tool, whatever the host uses."
     )
 
 
 def make_importable(project: Path) -> Path | None:
     """Make the packages importable.
 
-    Gives None when they are, or the path of the ``.venv``'s Python when only that one has them
-    (its version differs from ours). Raises Missing when neither works.
+    Returns None if they are, or the path of the ``.venv``'s Python if only that one has them (its
+    version differs from ours). Raises PackagesMissing if neither works.
     """
     folder = _site_packages(project)
     if folder is not None:
         sys.path.insert(0, str(folder))
-    lacking, others = _look()
-    if not lacking and not others:
+    missing, others = _look()
+    if not missing and not others:
         return None
     own = _venv_python(project)
     if own is not None and not is_child():
@@ -70,14 +70,14 @@ def make_importable(project: Path) -> Path | None:
             f"{NEEDED[name][0]}. {SET_UP}, or remove the other package (or its folder from PYTHONPATH)."
         )
     raise PackagesMissing(
-        f"The Python that runs this tool ({_version()}) lacks {', '.join(lacking)}. {SET_UP}, or "
+        f"The Python that runs this tool ({_version()}) lacks {', '.join(missing)}. {SET_UP}, or "
         "`pip install -r requirements.txt`."
     )
 
 
 def _look() -> tuple[list[str], dict[str, Path]]:
-    """The modules that are absent, and those of other packages with the place where each is."""
-    lacking, others = [], {}
+    """Return the missing modules, and those of other packages with their folders."""
+    missing, others = [], {}
     for name, (_, file) in NEEDED.items():
         try:
             spec = importlib.util.find_spec(name)
@@ -90,8 +90,8 @@ def _look() -> tuple[list[str], dict[str, Path]]:
         if origin and origin not in ("namespace", "built-in"):
             others[name] = Path(origin).parent
         else:
-            lacking.append(name)
-    return lacking, others
+            missing.append(name)
+    return missing, others
 
 
 def _version() -> str:
@@ -99,7 +99,7 @@ def _version() -> str:
 
 
 def _site_packages(project: Path) -> Path | None:
-    """The ``.venv``'s packages when they were installed for this very version of Python."""
+    """Return the ``.venv``'s packages if they were installed for this version of Python."""
     if PACKAGED.is_dir():  # installed by pip: a .venv in the current folder is not ours
         return None
     major, minor = sys.version_info[:2]

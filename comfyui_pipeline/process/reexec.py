@@ -1,4 +1,4 @@
-"""Lets the ``.venv``'s Python answer in place of the host's, which does not fit.
+"""Run the call with the ``.venv``'s Python if the host's Python is not suitable.
 
 Runs on older Pythons than the rest (see ``stdio``).
 """
@@ -20,22 +20,20 @@ if TYPE_CHECKING:
     from comfyui_pipeline.process.stdout import Response
 
 GUARD = "COMFYUI_PLUGIN_OWN_PYTHON"
-"""Set in the environment of a Python that we started ourselves, so that it starts no other. Its
-value: the seconds that the call had taken by then, which count for that Python's limits too."""
+"""Environment variable of a Python that we started, so that it starts no other. Its value: the
+seconds that the call had taken by then, which count for that Python's limits too."""
 MARGIN_SECONDS = 1.0
-"""How long before the host's limit that Python is given up."""
-PERHAPS = (
-    'If it had queued a run, that may still be going on at ComfyUI: look with {"info": "queue"}.'
-)
+"""That Python is killed this long before the host's limit."""
+PERHAPS = 'A job that it queued may still be running at ComfyUI: check with {"info": "queue"}.'
 
 
 def is_child() -> bool:
-    """Whether this process answers in place of another one of ours."""
+    """Whether this process was started by another Python of ours."""
     return GUARD in os.environ
 
 
 def seconds_before_start() -> float:
-    """How long the call had taken before this process began."""
+    """Return the seconds that the call had taken before this process started."""
     try:
         seconds = finite(float(os.environ.get(GUARD, "0")[:40]))
     except ValueError:
@@ -68,7 +66,7 @@ def answer_with(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
             )
         except OSError as error:
-            return _no_answer(f"could not be started ({type(error).__name__})")
+            return _no_response(f"could not be started ({type(error).__name__})")
         forward_to(child)
         try:
             printed, _ = child.communicate(raw, timeout=left)
@@ -76,9 +74,9 @@ def answer_with(
             late = True
             child.kill()
             printed, _ = child.communicate()
-    envelope = last_response(printed)
-    if envelope is not None:
-        return envelope
+    response = last_response(printed)
+    if response is not None:
+        return response
     if signals.received is not None:
         return failure(f"The call was stopped before it finished. {PERHAPS}", CallStopped.code)
     if late:
@@ -86,10 +84,10 @@ def answer_with(
             f"The project's own Python did not respond within this call's time limit. {PERHAPS}",
             DeadlineExceeded.code,
         )
-    return _no_answer(f"ended without an answer (exit status {child.returncode})")
+    return _no_response(f"exited without a response (exit status {child.returncode})")
 
 
-def _no_answer(what: str) -> Response:
+def _no_response(what: str) -> Response:
     return failure(
         f"The project's own Python {what}. Delete the folder .venv and run `python3 run.py demo` in "
         "the plugin's folder to set it up again.",

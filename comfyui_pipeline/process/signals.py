@@ -1,4 +1,4 @@
-"""What ends a call from outside: SIGTERM, Ctrl-C, a terminal that is closed.
+"""Signals that stop a call: SIGTERM, Ctrl-C, a closed terminal.
 
 Runs on older Pythons than the rest (see ``stdio``).
 """
@@ -25,21 +25,21 @@ AGAIN_SECONDS = 0.1
 
 
 class Stopped(BaseException):
-    """A signal arrived. A BaseException, so that no library's ``except Exception`` swallows it."""
+    """A signal arrived. A BaseException, so that no ``except Exception`` catches it."""
 
 
 class Signals:
-    """Raises Stopped in the main thread at the first signal, or passes it on to a child process.
+    """Raises Stopped in the main thread at the first signal, or forwards it to a child process.
 
-    Further signals are ignored: the first one is being answered, and its job cancelled. A signal
-    that was ignored when the process began (nohup) stays ignored.
+    Further signals are ignored, as the first one already cancels the job and ends the call. A signal
+    that was ignored when the process started (nohup) stays ignored.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None  # number of the first signal
         self._forwarding = False
         self._child: subprocess.Popen[bytes] | None = None
-        self._wakeup = -1  # what Python writes the numbers of signals to
+        self._wakeup = -1  # descriptor that Python writes signal numbers to
         if threading.current_thread() is not threading.main_thread():
             return
         for name in NAMES:
@@ -50,11 +50,11 @@ class Signals:
             self._watch()
 
     def _watch(self) -> None:
-        """Interrupt what the main thread waits for, as often as it takes until it has the signal.
+        """Interrupt the main thread's system calls until it has handled the signal.
 
-        Python runs handlers in the main thread between two steps. A signal that the kernel gives to
-        another thread, or that comes just before a system call, would be heard only when that call
-        ends (``signal.set_wakeup_fd``).
+        Python runs signal handlers in the main thread between bytecode instructions. A signal that
+        the kernel delivers to another thread, or just before a system call, would be handled only
+        when that call returns (``signal.set_wakeup_fd``).
         """
         if sys.platform == "win32":  # has no pthread_kill(3)
             return
@@ -73,13 +73,13 @@ class Signals:
         threading.Thread(target=interrupt, name="signals", daemon=True).start()
 
     def ignore(self) -> None:
-        """From now on a signal has no effect: the answer is being written."""
+        """Ignore signals from now on."""
         self.received = self.received or 0
 
     @contextlib.contextmanager
     def forwarded(self) -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
-        """Within the ``with`` block signals go to a child process: the one that is given to the
-        function that this yields. One that arrives before is sent as soon as the child is there.
+        """Forward signals to a child process within the ``with`` block. The yielded function sets the
+        child; a signal that arrived before is sent to it then.
         """
         self._forwarding = True
 

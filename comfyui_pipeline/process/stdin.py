@@ -1,7 +1,7 @@
-"""Reads the one call from stdin, also from a host that never closes it.
+"""Read the one call from stdin, also from a host that never closes it.
 
-Runs on older Pythons than the rest, and imports little: it starts before everything else, so that
-the host never writes into a closed pipe (VCPToolBox Plugin.js: an unhandled EPIPE).
+Runs on older Pythons than the rest (see ``stdio``) and imports little: it starts first, so that the
+host never writes into a closed pipe (VCPToolBox Plugin.js does not handle EPIPE).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import time
 from comfyui_pipeline.errors import IncompleteCall
 
 MAX_CALL = 32 * 2**20
-"""Bytes of one call that are kept. What comes beyond is read and dropped, and the call refused."""
+"""Bytes of a call. A larger one is read to its end, discarded and refused."""
 SETTLE_SECONDS = 0.05
-"""A pause this long is worth a look whether the object is complete already."""
+"""After a pause this long the reader checks whether the object is complete."""
 DRAIN_SECONDS = 1.0
-"""A pause this long in a call that is too large means that it is over."""
+"""A pause this long in a call that is too large counts as its end."""
 QUIET_SECONDS = 15.0
-"""A pause this long in an incomplete call means that the rest is not coming."""
+"""After a pause this long an incomplete call is given up."""
 MAX_DEPTH = 2000
-"""Deeper than what the JSON parser accepts: such a call is refused, so it counts as complete."""
+"""Deeper nesting than the JSON parser accepts counts as complete, as the call is refused anyway."""
 PIECE = 2**18
 EXAMPLE_CALL = '{"workflow": "text2img_api", "prompt": "a red fox in the snow", "width": "768"}'
 """A correct call, quoted by the errors about incorrect ones."""
 
 
 class ObjectScanner:
-    """Finds the end of the first JSON object in text that arrives in pieces. Looks at a byte once."""
+    """Finds the end of the first JSON object in text that arrives in pieces, in linear time."""
 
     _IN_STRING = re.compile(rb'["\\]')
     _OUTSIDE = re.compile(rb'["{}\[\]]')
@@ -39,10 +39,10 @@ class ObjectScanner:
     def __init__(self) -> None:
         self._at = 0
         self._in_string = False
-        self._open: list[str] = []  # the brackets that are still missing, the outermost first
+        self._open: list[str] = []  # the closing brackets to come, the outermost first
 
     def complete(self, text: bytearray) -> bool:
-        """Whether the object has ended; ``text`` is all that arrived up to now."""
+        """Whether the object is complete; ``text`` is everything received so far."""
         while True:
             pattern = self._IN_STRING if self._in_string else self._OUTSIDE
             found = pattern.search(text, self._at)
@@ -70,31 +70,31 @@ class ObjectScanner:
 
     @property
     def missing(self) -> str:
-        """The characters that would complete the object; "" when none has begun."""
+        """The characters that would complete the object; "" if none has begun."""
         closing = "".join(reversed(self._open[-8:]))
         return ('"' if self._in_string else "") + closing
 
 
 class CallReader:
-    """Reads stdin in a thread of its own, so that the one who waits heeds signals and deadlines.
+    """Reads stdin in a separate thread, so that waiting for the call handles signals and deadlines.
 
-    A descriptor that does not block (O_NONBLOCK) is waited for as well.
+    Works for non-blocking descriptors (O_NONBLOCK) too.
     """
 
     def __init__(self, descriptor: int = 0) -> None:
         self._descriptor = descriptor
         self._news = threading.Condition()
-        self._kept = bytearray()
+        self._received = bytearray()
         self._size = 0
         self._last = time.monotonic()
         self._ended = False
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     def read(self, until: float, *, quiet: float = QUIET_SECONDS) -> bytes:
-        """The call: all of stdin, or its first JSON object where stdin stays open.
+        """Return the call: all of stdin, or its first JSON object if stdin stays open.
 
-        At most one byte more than MAX_CALL. Raises Incomplete when nothing has come for ``quiet``
-        seconds, or at ``until`` (``time.monotonic()``), and neither has happened.
+        At most one byte more than MAX_CALL. Raises IncompleteCall if the call is incomplete after
+        ``quiet`` seconds without input, or at ``until`` (``time.monotonic()``).
         """
         scanner, looked_at = ObjectScanner(), 0
         with self._news:
@@ -114,15 +114,15 @@ class CallReader:
                         break
                     continue
                 looked_at = size
-                if scanner.complete(self._kept):
+                if scanner.complete(self._received):
                     break
-            return bytes(self._kept)
+            return bytes(self._received)
 
     def _give_up(self, scanner: ObjectScanner, late: bool) -> None:
-        """Raise Incomplete, except for text that no further text could complete."""
-        scanner.complete(self._kept)
+        """Raise IncompleteCall, except for text that no further input could complete."""
+        scanner.complete(self._received)
         waited = "within this call's time limit" if late else "any more"
-        if not self._kept.strip():
+        if not self._received.strip():
             raise IncompleteCall(
                 "Nothing arrived on stdin: no call was written to it, and it was not closed."
             )
@@ -140,12 +140,12 @@ class CallReader:
             except BlockingIOError:
                 wait_until_ready(self._descriptor, for_writing=False)
                 continue
-            except OSError:  # closed, or a terminal that is gone: what came is the call
+            except OSError:  # closed, or the terminal is gone: the input so far is the call
                 piece = b""
             ended = not piece
             with self._news:
-                room = MAX_CALL + 1 - len(self._kept)
-                self._kept += piece[:room]
+                room = MAX_CALL + 1 - len(self._received)
+                self._received += piece[:room]
                 self._size += len(piece)
                 self._last = time.monotonic()
                 self._ended = ended
@@ -153,7 +153,7 @@ class CallReader:
 
 
 def wait_until_ready(descriptor: int, *, for_writing: bool, seconds: float = 1.0) -> None:
-    """Wait until a descriptor that does not block can be read or written, at most so many seconds."""
+    """Wait until a non-blocking descriptor is ready, at most ``seconds``."""
     if sys.platform == "win32" or not hasattr(select, "poll"):  # Windows selects sockets only
         time.sleep(0.01)
         return

@@ -1,4 +1,4 @@
-"""The answer: exactly one JSON object, written once, to a descriptor that nothing else holds.
+"""Write the response: exactly one JSON object, to a descriptor that nothing else uses.
 
 Runs on older Pythons than the rest (see ``stdio``).
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def success(result: Mapping[str, Any]) -> Response:
-    """What the host takes for a call that went well."""
+    """The host's form of a successful call."""
     return {"status": "success", "result": result}
 
 
@@ -34,14 +34,14 @@ def failure(text: str, code: str) -> Response:
 
 
 class ResponseWriter:
-    """Writes the first answer that it is given and drops every later one (thread-safe)."""
+    """Writes the first response and ignores further ones (thread-safe)."""
 
     def __init__(self, descriptor: int, *, exit_code: bool) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
-        self._status: int | None = None  # exit status of the answer that was sent
+        self._status: int | None = None  # exit status, once a response was sent
         self.record = CallRecord()
-        """What the call has queued and stored: an error names it, whoever gives that error."""
+        """What the call has queued and stored; every error names it."""
         self.exit_code = exit_code
 
     def failure(self, error: ToolError) -> Response:
@@ -49,41 +49,41 @@ class ResponseWriter:
         text = str(error)
         return failure(bounded_error(text, self.record.summary(text)), error.code)
 
-    def send(self, envelope: Response) -> int:
-        """Write it; gives the exit status of the process. Raises TypeError for what JSON lacks."""
-        document = _document(envelope)
+    def send(self, response: Response) -> int:
+        """Write the response; return the exit status. Raises TypeError for values that JSON lacks."""
+        document = _document(response)
         with self._lock:
             if self._status is None:
-                self._status = int(self.exit_code and envelope["status"] == "error")
+                self._status = int(self.exit_code and response["status"] == "error")
                 if not _write_all(self._descriptor, document):
                     self._status = 1
             return self._status
 
 
 def last_response(document: bytes) -> dict[str, Any] | None:
-    """The last answer in what a process printed: other lines may stand before or behind it."""
+    """Return the last response in the output of a process, which may have other lines around it."""
     for line in reversed(document.splitlines()):
         begin = line.find(b'{"status"')
         try:
-            envelope = json.loads(line[begin:]) if begin >= 0 else None
+            response = json.loads(line[begin:]) if begin >= 0 else None
         except (ValueError, RecursionError):
             continue
-        if isinstance(envelope, dict) and envelope.get("status") in ("success", "error"):
-            return envelope
+        if isinstance(response, dict) and response.get("status") in ("success", "error"):
+            return response
     return None
 
 
-def _document(envelope: Response) -> bytes:
+def _document(response: Response) -> bytes:
     """One line of JSON (RFC 8259: no NaN, no infinity), in UTF-8."""
     try:
-        text = json.dumps(envelope, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(response, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        text = json.dumps(_without_nan(envelope), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_without_nan(response), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "replace") + b"\n"
 
 
 def _without_nan(value: Any) -> Any:
-    """The same value with null for numbers that JSON does not have."""
+    """Return the value with null for NaN and infinities."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -94,7 +94,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _write_all(descriptor: int, document: bytes) -> bool:
-    """Write it all, also to a descriptor that does not block; whether that was possible."""
+    """Write everything, also to a non-blocking descriptor; return whether that succeeded."""
     left = memoryview(document)
     while left:
         try:

@@ -38,7 +38,7 @@ class InputSpec:
 
     ``options``: the other options of the input (``min``, ``default``, ``multiline``, …).
     ``branches``: of a dynamic combo, the inputs that each choice adds, without its prefix.
-    ``autogrow``: the template of an input that stands for a growing number of inputs.
+    ``autogrow``: the template of an input that is repeated as often as needed.
     """
 
     name: str
@@ -117,7 +117,7 @@ class NodeType:
 
 
 UNKNOWN = NodeType("", (), (), (), (), False)
-"""Stands for a node type that the server does not have."""
+"""Used for a node type that the server does not have."""
 
 
 def read(schema: Mapping[str, Any]) -> NodeType:

@@ -37,7 +37,7 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class NodeContext:
-    """What a node receives in addition to its inputs."""
+    """What a node can use in addition to its inputs."""
 
     folders: Folders
     node_id: str

@@ -1,4 +1,4 @@
-"""Any bytes as a server's response to any request end in an answer or an error that is meant."""
+"""Any bytes as a response to any request give a result or a ToolError."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ STATUSES = st.sampled_from([200, 200, 200, 200, 204, 206, 302, 400, 404, 416, 50
 
 @st.composite
 def responses(draw: st.DrawFn) -> bytes:
-    """Bytes that are HTTP, nearly HTTP, or nothing of the kind."""
+    """Responses that are valid HTTP, almost valid, or random bytes."""
     if draw(st.integers(0, 5)) == 0:
         return draw(st.binary(max_size=80) | st.just(b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000))
     body = draw(BODIES)
@@ -103,8 +103,8 @@ def server() -> Iterator[FakeServer]:
     server.stop()
 
 
-def schema_seen(engine: ComfyUI) -> Any:
-    """The classes, as far as the pipeline looks at them."""
+def built_graph(engine: ComfyUI) -> Any:
+    """Build a graph from the schemas, as the pipeline does."""
     found = engine.schemas({"SaveImage"})
     return repr(graph.build({"1": {"class_type": "SaveImage", "inputs": {}}}, found))[:9]
 
@@ -119,7 +119,7 @@ def run(engine: ComfyUI) -> Any:
         return queued.wait(time.monotonic() + 1.0, lambda progress: None).prompt_id
 
 
-ASKED: dict[str, Callable[[ComfyUI], Any]] = {
+REQUESTS: dict[str, Callable[[ComfyUI], Any]] = {
     "queue": lambda engine: info.ask("queue", engine),
     "system": lambda engine: info.ask("system", engine),
     "loras": lambda engine: info.ask("loras", engine),
@@ -127,7 +127,7 @@ ASKED: dict[str, Callable[[ComfyUI], Any]] = {
     "samplers": lambda engine: info.ask("samplers", engine),
     "state": lambda engine: engine.state("my-id").stage,
     "job": lambda engine: str(engine.job("my-id"))[:9],
-    "schemas": schema_seen,
+    "schemas": built_graph,
     "catalog": lambda engine: len(engine.catalog()),
     "cancel": lambda engine: engine.cancel("my-id"),
     "upload": lambda engine: engine.files.upload(b"x", "a.png", ""),
@@ -139,10 +139,10 @@ ASKED: dict[str, Callable[[ComfyUI], Any]] = {
 
 
 @pytest.mark.parametrize("new_engine", NEW_ENGINES.values(), ids=NEW_ENGINES)
-@pytest.mark.parametrize("what", ASKED)
+@pytest.mark.parametrize("what", REQUESTS)
 @bounded
 @given(response=responses(), first=st.integers(0, 2))
-def test_any_response_is_an_answer_or_an_error_that_is_meant(
+def test_any_response_gives_a_result_or_a_tool_error(
     server: FakeServer, new_engine: Any, what: str, response: bytes, first: int
 ) -> None:
     paths = ["/queue", "/history", "/prompt"][first:] if what in ("state", "job", "run") else ["/"]
@@ -159,7 +159,7 @@ def test_any_response_is_an_answer_or_an_error_that_is_meant(
         )
         engine = new_engine(server.url, timeout=3, timeouts=timeouts, log=lambda text: None)
         try:
-            result = ASKED[what](engine)
+            result = REQUESTS[what](engine)
         except ToolError:  # anything else fails the test
             pass
         else:

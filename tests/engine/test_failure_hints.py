@@ -63,5 +63,5 @@ def failed(kind: str, message: str) -> str:
         ("ValueError", "something else", "Change the inputs of that node"),
     ],
 )
-def test_the_error_of_a_node_comes_with_a_hint(kind: str, message: str, hint: str) -> None:
+def test_the_error_of_a_node_has_a_hint(kind: str, message: str, hint: str) -> None:
     assert hint in failed(kind, message)

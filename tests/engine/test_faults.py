@@ -1,4 +1,4 @@
-"""What a ComfyUI server may do to a client, and what the engine makes of it."""
+"""Faults of a ComfyUI server, and what the engine returns or raises."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline.engine import http, responses
+from comfyui_pipeline.engine import http
 from comfyui_pipeline.engine.comfyui import ComfyUI
 from comfyui_pipeline.engine.protocol import Job, Progress
 from comfyui_pipeline.engine.timeouts import Timeouts
@@ -20,42 +20,13 @@ from comfyui_pipeline.errors import (
     PromptRejected,
     ServerUnreachable,
 )
+from tests.engine.scripted import END, ERROR, EXECUTED, GOOD, PROMPT, SUCCESS, history
 from tests.waiting import TIMEOUT, with_more_time
-
-PROMPT = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 8}, "_meta": {"title": "Canvas"}},
-    "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}},
-}
-SAVED = {"filename": "a.png", "subfolder": "", "type": "output"}
-END = {"type": "executing", "data": {"node": None, "prompt_id": "ID"}}
-SUCCESS = {"type": "execution_success", "data": {"prompt_id": "ID"}}
-EXECUTED = {
-    "type": "executed",
-    "data": {"node": "9", "output": {"images": [SAVED]}, "prompt_id": "ID"},
-}
-ERROR = {
-    "node_id": "1",
-    "node_type": "EmptyImage",
-    "prompt_id": "ID",
-    "exception_type": "torch.OutOfMemoryError",
-    "exception_message": "no memory left\n",
-    "traceback": ["File /a/secret/path"],
-    "current_inputs": {"api_key": ["s3cret"]},
-}
-
-
-def history(*messages: str, status: str = "success", outputs: Any = None) -> dict[str, Any]:
-    events = [[name, ERROR if name == "execution_error" else {}] for name in messages]
-    shown = {"9": {"images": [SAVED]}} if outputs is None else outputs
-    return {"ID": {"outputs": shown, "status": {"status_str": status, "messages": events}}}
-
-
-GOOD = history("execution_start", "execution_success")
 
 
 @pytest.fixture
 def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
-    """Hears a server out: it asks the queue only when the socket is silent for long, or gone."""
+    """An engine that polls only when the socket is closed or silent for TIMEOUT."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     timeouts = Timeouts(
         ask_after=TIMEOUT, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
@@ -66,8 +37,10 @@ def engine(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture
-def asking(new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ComfyUI]:
-    """The same, but a moment of silence is enough for it to ask."""
+def polling_engine(
+    new_engine: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ComfyUI]:
+    """An engine that polls after 0.2 s of silence."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     timeouts = Timeouts(
         ask_after=0.2, poll_interval=0.05, down_timeout_running=0.3, down_timeout_queued=0.5
@@ -86,19 +59,19 @@ def run(
         return queued.wait(time.monotonic() + seconds, progress)
 
 
-def test_a_reply_that_comes_after_the_last_frame_hangs_nothing(engine: ComfyUI, fake: Any) -> None:
+def test_a_prompt_response_after_the_last_message_is_handled(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
     fake.script.post_delay = 0.1
     assert run(engine).outputs[0].filename == "a.png"
 
 
-def test_history_that_lags_is_waited_for(engine: ComfyUI, fake: Any) -> None:
+def test_a_late_history_entry_is_waited_for(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames, fake.script.history = [SUCCESS, END], GOOD
     fake.script.history_empty_for = 3
     assert run(engine).outputs[0].filename == "a.png"
 
 
-def test_odd_foreign_and_binary_frames_are_passed_over(engine: ComfyUI, fake: Any) -> None:
+def test_malformed_foreign_and_binary_messages_are_ignored(engine: ComfyUI, fake: Any) -> None:
     foreign = {"type": "execution_error", "data": {**ERROR, "prompt_id": "other"}}
     end_of_other = {"type": "executing", "data": {"node": None, "prompt_id": "other"}}
     odd: list[Any] = ["not json", "[1]", "{}", {"type": "x", "data": 5}, b"\0\0\0\1\0\0\0\1jpeg"]
@@ -121,7 +94,9 @@ def test_a_failing_node_is_named_without_its_secrets(engine: ComfyUI, fake: Any)
     assert "s3cret" not in text
 
 
-def test_a_blocked_node_is_reported_and_the_rest_still_arrives(engine: ComfyUI, fake: Any) -> None:
+def test_a_failed_branch_is_reported_and_the_other_outputs_are_returned(
+    engine: ComfyUI, fake: Any
+) -> None:
     fake.script.frames = [{"type": "execution_error", "data": ERROR}, EXECUTED, SUCCESS, END]
     fake.script.history = GOOD
     result = run(engine)
@@ -129,51 +104,53 @@ def test_a_blocked_node_is_reported_and_the_rest_still_arrives(engine: ComfyUI, 
     assert "no memory left" in result.node_errors["1"]
 
 
-def test_success_without_execution_success_is_no_success(engine: ComfyUI, fake: Any) -> None:
+def test_status_success_without_execution_success_is_a_failure(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [END]
     fake.script.history = history("execution_error", status="success")
     with pytest.raises(JobFailed):
         run(engine)
 
 
-def test_an_interruption_by_someone_else_is_reported_as_one(engine: ComfyUI, fake: Any) -> None:
+def test_an_interruption_by_another_client_is_reported(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [END]
     fake.script.history = history("execution_interrupted", status="error")
     with pytest.raises(JobFailed, match="interrupted"):
         run(engine)
 
 
-def test_a_job_taken_out_of_the_queue_is_lost(asking: ComfyUI, fake: Any) -> None:
+def test_a_job_removed_from_the_queue_is_lost(polling_engine: ComfyUI, fake: Any) -> None:
     with pytest.raises(JobLost, match="missing"):
-        run(asking)
+        run(polling_engine)
     first_queue = fake.script.requested_paths.index("/queue")
     assert "/history/my-id" not in fake.script.requested_paths[:first_queue]
 
 
-def test_a_refused_socket_means_asking_instead(engine: ComfyUI, fake: Any) -> None:
+def test_a_refused_socket_falls_back_to_polling(engine: ComfyUI, fake: Any) -> None:
     fake.script.socket_refused, fake.script.history = True, GOOD
     assert run(engine).outputs
 
 
-def test_a_socket_that_closes_mid_run_means_asking_instead(engine: ComfyUI, fake: Any) -> None:
+def test_a_socket_closed_while_the_job_runs_falls_back_to_polling(
+    engine: ComfyUI, fake: Any
+) -> None:
     fake.script.close_socket, fake.script.history = True, GOOD
     fake.script.frames = [{"type": "executing", "data": {"node": "1", "prompt_id": "ID"}}]
     assert run(engine).outputs
 
 
-def test_a_silent_socket_is_not_waited_for(asking: ComfyUI, fake: Any) -> None:
+def test_a_silent_socket_falls_back_to_polling(polling_engine: ComfyUI, fake: Any) -> None:
     fake.script.history = GOOD
-    assert run(asking).outputs
+    assert run(polling_engine).outputs
 
 
-def test_a_server_that_goes_away_mid_run_is_never_a_success(engine: ComfyUI, fake: Any) -> None:
+def test_a_server_that_stops_while_the_job_runs_is_an_error(engine: ComfyUI, fake: Any) -> None:
     with engine.queue(Job(PROMPT, "my-id")) as queued:
         fake.stop()
         with pytest.raises(JobLost, match="went down"):
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_at_the_deadline_what_is_known_comes_back(engine: ComfyUI, fake: Any) -> None:
+def test_at_the_deadline_the_outputs_so_far_are_returned(engine: ComfyUI, fake: Any) -> None:
     fake.script.never_ends = True
     fake.script.frames = [EXECUTED]
 
@@ -186,24 +163,24 @@ def test_at_the_deadline_what_is_known_comes_back(engine: ComfyUI, fake: Any) ->
 
 
 class Enough(Exception):
-    """What a test waits for has come."""
+    """Ends a wait as soon as the expected event has arrived."""
 
 
-def test_a_waiting_job_reports_its_position_by_number_not_by_heap(
-    asking: ComfyUI, fake: Any
+def test_the_queue_position_is_computed_from_the_numbers_not_the_heap_order(
+    polling_engine: ComfyUI, fake: Any
 ) -> None:
     pending = [[9, "ID", {}, {}, []], [3, "other", {}, {}, []], [12, "late", {}, {}, []]]
     fake.script.queue = {"queue_running": [[1, "running", {}, {}, []]], "queue_pending": pending}
 
-    def progress(heard: Progress) -> None:
-        assert heard == Progress("queued", position=2)
+    def progress(reported: Progress) -> None:
+        assert reported == Progress("queued", position=2)
         raise Enough
 
     with pytest.raises(Enough):
-        run(asking, progress=progress)
+        run(polling_engine, progress=progress)
 
 
-def test_partial_failure_in_a_200_is_reported(engine: ComfyUI, fake: Any) -> None:
+def test_node_errors_in_a_200_response_are_reported(engine: ComfyUI, fake: Any) -> None:
     reason = {
         "type": "value_bigger_than_max",
         "message": "Value 99 bigger than max of 8",
@@ -225,14 +202,16 @@ def test_partial_failure_in_a_200_is_reported(engine: ComfyUI, fake: Any) -> Non
     assert "node 9 returned nothing" in reason
 
 
-def test_a_lost_reply_is_looked_up_before_it_is_sent_again(engine: ComfyUI, fake: Any) -> None:
+def test_a_prompt_whose_response_was_lost_is_looked_up_before_a_retry(
+    engine: ComfyUI, fake: Any
+) -> None:
     fake.script.post = lambda count, body: None
     fake.script.frames, fake.script.history = [EXECUTED, SUCCESS, END], GOOD
     assert run(engine).outputs
     assert len(fake.script.posted) == 1
 
 
-def test_a_lost_prompt_is_sent_again_under_its_own_id(engine: ComfyUI, fake: Any) -> None:
+def test_a_prompt_answered_503_is_retried_with_the_same_id(engine: ComfyUI, fake: Any) -> None:
     def post(count: int, body: dict[str, Any]) -> tuple[int, Any] | None:
         return (503, b"busy") if count < 3 else (200, {"prompt_id": body["prompt_id"]})
 
@@ -287,7 +266,7 @@ def test_a_lost_prompt_is_sent_again_under_its_own_id(engine: ComfyUI, fake: Any
         ),
     ],
 )
-def test_a_rejection_says_node_input_value_and_choices(
+def test_a_rejection_names_node_input_value_and_choices(
     engine: ComfyUI, fake: Any, body: Any, expected: str
 ) -> None:
     fake.script.post = lambda _n, _b: (400, body)
@@ -297,7 +276,7 @@ def test_a_rejection_says_node_input_value_and_choices(
     assert len(fake.script.posted) == 1
 
 
-def test_each_run_has_a_client_of_its_own_and_every_node_its_inputs(
+def test_each_job_has_its_own_client_id_and_every_node_an_inputs_key(
     engine: ComfyUI, fake: Any
 ) -> None:
     fake.script.frames = fake.script.later_frames = [SUCCESS, END]
@@ -313,7 +292,7 @@ def test_each_run_has_a_client_of_its_own_and_every_node_its_inputs(
     assert fake.script.requested_paths[0] == "/ws"
 
 
-def test_a_page_that_is_not_comfyui_is_recognised(engine: ComfyUI, fake: Any) -> None:
+def test_a_server_that_is_not_comfyui_is_recognized(engine: ComfyUI, fake: Any) -> None:
     with pytest.raises(ServerUnreachable, match="is not ComfyUI"):
         engine.system()
 
@@ -330,7 +309,7 @@ def test_a_proxy_in_the_environment_is_not_used_for_loopback(
     assert "/ws" in fake.script.requested_paths
 
 
-def test_a_password_in_the_url_is_in_no_error(
+def test_the_password_of_a_url_is_not_in_errors(
     new_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
@@ -344,7 +323,7 @@ def test_a_password_in_the_url_is_in_no_error(
 
 @pytest.fixture
 def queued_with(new_engine: Any, fake: Any) -> Iterator[Callable[..., Any]]:
-    """Queues a job at the fake server, with these timeouts."""
+    """Return a function that queues a job at the fake server with the given timeouts."""
     engines: list[ComfyUI] = []
 
     def queued_with(**timeouts: float) -> Any:
@@ -382,7 +361,7 @@ def test_a_server_that_hangs_while_a_job_runs_is_stalled(
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_a_silent_socket_is_renewed_and_the_next_one_heard(queued_with: Any, fake: Any) -> None:
+def test_a_silent_socket_is_reconnected_and_the_new_one_read(queued_with: Any, fake: Any) -> None:
     fake.script.never_ends, fake.script.history = True, GOOD
     fake.script.later_frames = [EXECUTED, SUCCESS, END]
     with queued_with(ask_after=0.1, reconnect_after=0.3) as queued:
@@ -398,7 +377,7 @@ def test_a_long_job_without_a_socket_is_not_stalled(queued_with: Any, fake: Any)
 
 
 @pytest.mark.parametrize("status", [502, 503, 504, 522])
-def test_a_gateway_error_during_a_run_is_silence_and_no_end(
+def test_a_gateway_error_does_not_end_a_running_job(
     queued_with: Any, fake: Any, status: int
 ) -> None:
     with queued_with(
@@ -411,9 +390,7 @@ def test_a_gateway_error_during_a_run_is_silence_and_no_end(
     assert not fake.script.cancelled
 
 
-def test_a_gateway_error_is_raised_once_the_job_was_silent_for_too_long(
-    queued_with: Any, fake: Any
-) -> None:
+def test_a_gateway_error_is_raised_after_the_stall_timeout(queued_with: Any, fake: Any) -> None:
     with queued_with(
         ask_after=0.1, down_timeout_queued=60, down_timeout_running=60, stall_timeout=0.4
     ) as queued:
@@ -422,7 +399,7 @@ def test_a_gateway_error_is_raised_once_the_job_was_silent_for_too_long(
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_another_error_is_tolerated_for_a_while_and_then_raised_with_the_id(
+def test_another_error_is_raised_with_the_job_id_after_the_down_timeout(
     queued_with: Any, fake: Any
 ) -> None:
     with queued_with(ask_after=0.1, down_timeout_queued=0.4, stall_timeout=60) as queued:
@@ -431,19 +408,19 @@ def test_another_error_is_tolerated_for_a_while_and_then_raised_with_the_id(
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
 
-def test_results_are_reported_as_they_arrive(queued_with: Any, fake: Any) -> None:
+def test_outputs_are_reported_as_they_arrive(queued_with: Any, fake: Any) -> None:
     fake.script.never_ends = True
     fake.script.frames = [EXECUTED]
 
-    def came(output: Any) -> None:
+    def arrived(output: Any) -> None:
         assert output.filename == "a.png"
         raise Enough
 
     with queued_with(ask_after=TIMEOUT) as queued, pytest.raises(Enough):
-        queued.wait(time.monotonic() + TIMEOUT, lambda progress: None, came)
+        queued.wait(time.monotonic() + TIMEOUT, lambda progress: None, arrived)
 
 
-def test_a_prompt_whose_reply_never_comes_is_not_left_behind(
+def test_a_prompt_whose_response_never_comes_is_cancelled(
     queued_with: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
@@ -451,24 +428,3 @@ def test_a_prompt_whose_reply_never_comes_is_not_left_behind(
     with pytest.raises(ServerUnreachable):
         queued_with()
     assert "my-id" in fake.script.cancelled
-
-
-@pytest.mark.parametrize(
-    ("entry", "name", "folder", "kind"),
-    [
-        ("mesh/a 1.glb", "a 1.glb", "mesh", "output"),
-        ("preview.obj [temp]", "preview.obj", "", "temp"),
-        ([["a.ply"], {"camera": 1}, None], "a.ply", "", "output"),
-    ],
-)
-def test_a_path_to_a_3d_file_is_a_file(entry: Any, name: str, folder: str, kind: str) -> None:
-    (found,) = responses.node_outputs("9", {"result": entry})
-    assert (found.filename, found.subfolder, found.folder_type) == (name, folder, kind)
-
-
-@pytest.mark.parametrize(
-    "entry", ["words", "see a.glb: it is good\nor not", "/etc/a.glb", "a.glb [x]"]
-)
-def test_a_text_stays_a_text(entry: str) -> None:
-    (found,) = responses.node_outputs("9", {"text": [entry]})
-    assert (found.filename, found.text) == ("", entry)

@@ -1,4 +1,4 @@
-"""The server's classes on disk: for how long, of which server, and what is asked again."""
+"""The cache of node schemas on disk: expiry, one file per server, and what is requested again."""
 
 from __future__ import annotations
 
@@ -15,57 +15,57 @@ from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
 
 
 class Server:
-    """Counts what it is asked for; ``lacks`` are classes that it does not have."""
+    """Records the requested names; ``missing`` are node types that it does not have."""
 
-    def __init__(self, *lacks: str) -> None:
-        self.asked: list[set[str]] = []
-        self.lacks = lacks
+    def __init__(self, *missing: str) -> None:
+        self.requested: list[set[str]] = []
+        self.missing = missing
 
     def schemas(self, names: Collection[str]) -> Mapping[str, Any]:
-        self.asked.append(set(names))
-        return {name: {"n": len(self.asked)} for name in names if name not in self.lacks}
+        self.requested.append(set(names))
+        return {name: {"n": len(self.requested)} for name in names if name not in self.missing}
 
 
-def written(file: Path, **ages: float) -> None:
-    """A cache whose classes were asked for so many seconds ago."""
+def write_cache(file: Path, **ages: float) -> None:
+    """Write a cache file with the age of each schema in seconds."""
     entries = {n: {"at": time.time() - age, "schema": {"n": n}} for n, age in ages.items()}
     file.write_text(json.dumps(entries), "utf-8")
 
 
-def test_only_new_classes_are_asked_for(tmp_path: Path) -> None:
-    server, file = Server("Gone"), tmp_path / "new" / "folder" / "classes.json"
+def test_only_schemas_not_yet_cached_are_requested(tmp_path: Path) -> None:
+    server, file = Server("Missing"), tmp_path / "new" / "folder" / "classes.json"
     cache = SchemaCache(file, server.schemas)
-    assert cache.get(["A", "Gone"]) == schema_cache.KnownSchemas({"A": {"n": 1}}, frozenset())
+    assert cache.get(["A", "Missing"]) == schema_cache.KnownSchemas({"A": {"n": 1}}, frozenset())
     second = SchemaCache(file, server.schemas).get(["A", "B"])
     assert second == schema_cache.KnownSchemas({"A": {"n": 1}, "B": {"n": 2}}, frozenset({"A"}))
-    assert server.asked == [{"A", "Gone"}, {"B"}]
+    assert server.requested == [{"A", "Missing"}, {"B"}]
     assert [path.name for path in file.parent.iterdir()] == ["classes.json"]
 
 
 @pytest.mark.parametrize(
-    ("age", "kept"), [(0, True), (90, True), (121, False), (1e6, False), (-60, False)]
+    ("age", "cached"), [(0, True), (90, True), (121, False), (1e6, False), (-60, False)]
 )
-def test_a_class_is_remembered_for_two_minutes(tmp_path: Path, age: float, kept: bool) -> None:
+def test_a_schema_is_cached_for_two_minutes(tmp_path: Path, age: float, cached: bool) -> None:
     server, file = Server(), tmp_path / "classes.json"
-    written(file, A=age)
+    write_cache(file, A=age)
     assert schema_cache.MAX_AGE_SECONDS == 120
     known = SchemaCache(file, server.schemas).get(["A"])
-    assert known.from_cache == ({"A"} if kept else set())
-    assert known.schemas == {"A": {"n": "A"} if kept else {"n": 1}}
+    assert known.from_cache == ({"A"} if cached else set())
+    assert known.schemas == {"A": {"n": "A"} if cached else {"n": 1}}
 
 
-def test_what_is_renewed_is_asked_for_and_the_rest_stays(tmp_path: Path) -> None:
-    server, file = Server("Gone"), tmp_path / "classes.json"
-    written(file, A=5, B=5, Gone=5)
+def test_refresh_requests_the_given_schemas_and_preserves_the_others(tmp_path: Path) -> None:
+    server, file = Server("Missing"), tmp_path / "classes.json"
+    write_cache(file, A=5, B=5, Missing=5)
     cache = SchemaCache(file, server.schemas)
-    assert cache.refresh(["A", "Gone"]) == {"A": {"n": 1}}
+    assert cache.refresh(["A", "Missing"]) == {"A": {"n": 1}}
     assert set(json.loads(file.read_bytes())) == {"A", "B"}
     assert cache.get(["A", "B"]).schemas == {"A": {"n": 1}, "B": {"n": "B"}}
 
 
-def test_new_classes_join_those_that_are_there(tmp_path: Path) -> None:
+def test_new_schemas_are_added_and_expired_ones_removed(tmp_path: Path) -> None:
     file = tmp_path / "classes.json"
-    written(file, A=5, Old=500)
+    write_cache(file, A=5, Old=500)
     SchemaCache(file, Server().schemas).get(["B"])
     assert set(json.loads(file.read_bytes())) == {"A", "B"}
 
@@ -84,31 +84,31 @@ def test_new_classes_join_those_that_are_there(tmp_path: Path) -> None:
         b"\xff",
     ],
 )
-def test_a_damaged_file_is_no_file(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_cache_file_is_ignored(tmp_path: Path, content: bytes) -> None:
     server, file = Server(), tmp_path / "classes.json"
     file.write_bytes(content)
     assert SchemaCache(file, server.schemas).get(["A"]).schemas == {"A": {"n": 1}}
     assert SchemaCache(file, server.schemas).get(["A"]).from_cache == {"A"}
 
 
-def test_an_entry_that_is_no_class_is_asked_for(tmp_path: Path) -> None:
+def test_an_invalid_cache_entry_is_requested_again(tmp_path: Path) -> None:
     server, file = Server(), tmp_path / "classes.json"
     file.write_text(json.dumps({"A": {"at": time.time(), "schema": [1]}}), "utf-8")
     assert SchemaCache(file, server.schemas).get(["A"]).schemas == {"A": {"n": 1}}
 
 
-def test_a_file_beyond_its_size_is_not_read(
+def test_a_cache_file_over_the_size_limit_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "classes.json"
-    written(file, A=5)
+    write_cache(file, A=5)
     assert schema_cache.MAX_BYTES == 32 * 2**20
-    for most, kept in ((file.stat().st_size, True), (file.stat().st_size - 1, False)):
-        monkeypatch.setattr(schema_cache, "MAX_BYTES", most)
-        assert bool(SchemaCache(file, Server().schemas).get(["A"]).from_cache) is kept
+    for limit, cached in ((file.stat().st_size, True), (file.stat().st_size - 1, False)):
+        monkeypatch.setattr(schema_cache, "MAX_BYTES", limit)
+        assert bool(SchemaCache(file, Server().schemas).get(["A"]).from_cache) is cached
 
 
-def test_without_a_file_or_where_none_can_be_everything_is_asked_for(tmp_path: Path) -> None:
+def test_without_a_usable_cache_file_every_schema_is_requested(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in (None, tmp_path / "file" / "classes.json"):
         server = Server()
@@ -118,8 +118,44 @@ def test_without_a_file_or_where_none_can_be_everything_is_asked_for(tmp_path: P
         assert cache.refresh(["A"]) == {"A": {"n": 3}}
 
 
-def test_another_address_is_another_server(tmp_path: Path) -> None:
+def test_each_server_url_has_its_own_cache_file(tmp_path: Path) -> None:
     one, two = (file_for(tmp_path, url) for url in ("http://a:8188", "http://me:s3cret@b"))
     assert one != two
     assert one == file_for(tmp_path, "http://a:8188")
     assert "s3cret" not in str(two)
+
+
+@pytest.mark.parametrize(("age", "cached"), [(0, True), (119.9, True), (120, False), (-1, False)])
+def test_a_schema_expires_at_exactly_two_minutes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, age: float, cached: bool
+) -> None:
+    requested: list[set[str]] = []
+    now = [10_000.0]
+    monkeypatch.setattr(schema_cache.time, "time", lambda: now[0])
+
+    def request(names: Any) -> dict[str, Any]:
+        requested.append(set(names))
+        return {name: {"input": {}} for name in names}
+
+    cache = SchemaCache(tmp_path / "classes.json", request)
+    cache.get({"A"})
+    now[0] += age
+    known = cache.get({"A", "B"})
+    assert requested[1] == ({"B"} if cached else {"A", "B"})
+    assert known.from_cache == ({"A"} if cached else set())
+    cache.refresh({"A"})
+    assert requested[2] == {"A"}
+
+
+def test_a_cache_file_that_is_too_large_or_invalid_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "classes.json"
+    cache = SchemaCache(file, lambda names: {name: {} for name in names})
+    entry = json.dumps({"A": {"at": time.time(), "schema": {"x": 1}}}).encode()
+    for text, cached in [
+        (entry.ljust(32 * 2**20), True),
+        (entry.ljust(32 * 2**20 + 1), False),
+        (b"[" * 99_999, False),
+        (b'{"A": 1}', False),
+    ]:
+        file.write_bytes(text)
+        assert ("A" in cache.get({"A"}).from_cache) is cached

@@ -1,4 +1,4 @@
-"""The engine and the embedded server, over real sockets."""
+"""The engine against the embedded server, over real sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def engine(new_engine: Any, comfyui: Any) -> Any:
     engine.close()
 
 
-def run(engine: ComfyUI, prompt: dict[str, Any], ident: str) -> Any:
+def run_job(engine: ComfyUI, prompt: dict[str, Any], ident: str) -> Any:
     with engine.queue(Job(prompt, ident)) as queued:
         return queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
 
@@ -34,8 +34,8 @@ def solid(color: int) -> dict[str, Any]:
     }
 
 
-def test_a_job_has_every_image_and_they_can_be_fetched(engine: ComfyUI) -> None:
-    result = run(engine, solid(7), "e-1")
+def test_a_job_returns_every_image_and_each_can_be_fetched(engine: ComfyUI) -> None:
+    result = run_job(engine, solid(7), "e-1")
     assert [o.subfolder for o in result.outputs] == ["e", "e"]
     for output in result.outputs:
         with engine.files.fetch(output) as incoming:
@@ -44,9 +44,9 @@ def test_a_job_has_every_image_and_they_can_be_fetched(engine: ComfyUI) -> None:
         assert incoming.length == len(content)
 
 
-def test_a_repeated_run_says_what_was_cached(engine: ComfyUI) -> None:
-    run(engine, solid(8), "e-2")
-    again = run(engine, solid(8), "e-3")
+def test_a_repeated_job_reports_its_cached_nodes(engine: ComfyUI) -> None:
+    run_job(engine, solid(8), "e-2")
+    again = run_job(engine, solid(8), "e-3")
     assert again.cached == {"1", "2"}
 
 
@@ -64,17 +64,17 @@ def test_an_upload_preserves_a_chinese_name_and_can_be_read_back(engine: ComfyUI
     assert engine.files.read_input("in/ner/absent.png") is None
 
 
-def test_only_the_schemas_of_known_classes_come_back(engine: ComfyUI) -> None:
+def test_schemas_returns_only_installed_node_types(engine: ComfyUI) -> None:
     found = engine.schemas({"SaveImage", "No/Such Node", "KSampler"})
     assert list(found) == ["SaveImage"]
     assert found["SaveImage"]["output_node"]
 
 
-def test_an_unknown_class_is_rejected_by_name(engine: ComfyUI) -> None:
+def test_a_prompt_with_an_unknown_node_type_is_rejected_with_its_name(engine: ComfyUI) -> None:
     with pytest.raises(PromptRejected, match="KSampler"):
         engine.queue(Job({"1": {"class_type": "KSampler", "inputs": {}}}, "e-4"))
 
 
-def test_cancelling_what_is_not_there_harms_nothing(engine: ComfyUI) -> None:
+def test_cancelling_an_unknown_job_has_no_effect(engine: ComfyUI) -> None:
     engine.cancel("never-was")
     assert engine.queue_state() == Queue((), ())

@@ -1,4 +1,4 @@
-"""The fixtures of this folder."""
+"""Fixtures of the media tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfyui_pipeline.media.allowed_folders import AllowedFolders
-from tests.media.shelf import png
+from tests.media.input_folder import png
 
 
 @pytest.fixture

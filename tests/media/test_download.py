@@ -1,4 +1,4 @@
-"""Fetching from an address that somebody wrote: what is let through, and what is not."""
+"""Downloads from URLs of the caller: limits, redirects and refused addresses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.waiting import TIMEOUT
 ALLOWED = DownloadPolicy(allow=("127.0.0.1",), read_seconds=TIMEOUT, total_seconds=TIMEOUT)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
 SENT: list[int] = []
-"""What the site answered to requests that may have a condition."""
+"""Statuses that the site sent to requests with a condition."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -115,12 +115,12 @@ def site() -> Iterator[str]:
 @pytest.mark.parametrize(
     "path", ["/good.png", "/good.png?a=b c".replace(" ", "%20"), "/hop", "/图.png"]
 )
-def test_a_picture_is_fetched_through_redirects_and_under_any_name(site: str, path: str) -> None:
+def test_files_are_downloaded_through_redirects_and_under_any_name(site: str, path: str) -> None:
     assert download(site + path, ALLOWED) == PNG
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("/loop", "redirects more than 5 times"),
         ("/inside", "private address"),
@@ -131,23 +131,23 @@ def test_a_picture_is_fetched_through_redirects_and_under_any_name(site: str, pa
         ("/cut", "connection failed or was closed"),
     ],
 )
-def test_what_is_not_a_picture_is_told_by_name(site: str, path: str, told: str) -> None:
+def test_the_error_names_why_a_download_failed(site: str, path: str, message: str) -> None:
     with pytest.raises(MediaError) as caught:
         download(site + path, ALLOWED)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_file_that_is_too_large_is_cut_off(site: str) -> None:
+def test_a_download_above_the_size_limit_is_refused(site: str) -> None:
     with pytest.raises(DownloadRefused, match="larger than"):
         download(site + "/large", DownloadPolicy(allow=("127.0.0.1",), max_bytes=1000))
 
 
-def test_a_slow_drip_ends_with_the_whole_time(site: str) -> None:
+def test_a_slow_download_ends_at_the_total_timeout(site: str) -> None:
     with pytest.raises(MediaError, match="not downloaded within"):
         download(site + "/drip", DownloadPolicy(allow=("127.0.0.1",), total_seconds=0.5))
 
 
-def test_a_deadline_of_the_caller_counts_too(site: str) -> None:
+def test_a_download_ends_at_the_callers_deadline(site: str) -> None:
     with pytest.raises(MediaError):
         download(site + "/drip", ALLOWED, deadline=time.monotonic() + 0.3)
 
@@ -178,7 +178,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
-def test_no_spelling_of_a_private_address_is_let_in(host: str) -> None:
+def test_no_spelling_of_a_private_address_is_allowed(host: str) -> None:
     with pytest.raises(MediaError) as caught:
         download(f"http://{host}/x.png", DownloadPolicy())
     if host not in ("[fe80::1]",):
@@ -198,7 +198,7 @@ def answers_of(monkeypatch: pytest.MonkeyPatch, *rounds: list[str]) -> list[str]
     return asked
 
 
-def test_one_private_answer_among_public_ones_refuses_the_name(
+def test_a_host_with_one_private_address_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers_of(monkeypatch, ["93.184.216.34", "10.0.0.5"])
@@ -207,7 +207,7 @@ def test_one_private_answer_among_public_ones_refuses_the_name(
     assert "10.0.0.5" not in str(caught.value)
 
 
-def test_a_name_is_looked_up_once_so_that_it_cannot_change_its_answer(
+def test_a_host_is_resolved_once_so_that_rebinding_fails(
     site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = site.rpartition(":")[2]
@@ -227,19 +227,19 @@ def test_a_proxy_in_the_environment_is_not_used(site: str, monkeypatch: pytest.M
     "url",
     ["http://user:s3cret@example.com/x.png", "http:///x.png", "http://a b/x", "http://x:99999/"],
 )
-def test_odd_urls_are_refused_without_repeating_a_password(url: str) -> None:
+def test_invalid_urls_are_refused_without_repeating_a_password(url: str) -> None:
     with pytest.raises(MediaError) as caught:
         download(url, DownloadPolicy())
     assert "s3cret" not in str(caught.value)
 
 
-def test_unusual_ports_need_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ports_must_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     answers_of(monkeypatch, ["93.184.216.34"])
     with pytest.raises(DownloadRefused, match="not 22"):
         download("http://public.example:22/x.png", DownloadPolicy())
 
 
-def test_public_addresses_are_public_and_the_rest_is_not() -> None:
+def test_addresses_are_classified_as_public_or_not() -> None:
     for text in ("93.184.216.34", "1.1.1.1", "2606:4700::1111"):
         assert address_guard.is_public(ipaddress.ip_address(text))
     for text in ("255.255.255.255", "0.0.0.0", "fd00::1", "2001:db8::1", "2001::1", "ff02::1"):
@@ -250,50 +250,52 @@ def test_public_addresses_are_public_and_the_rest_is_not() -> None:
 
 
 @pytest.mark.parametrize("path", ["/tagged", "/dated"])
-def test_what_has_not_changed_is_not_fetched_twice(site: str, tmp_path: Path, path: str) -> None:
-    policy = replace(ALLOWED, cache_dir=tmp_path / "kept")
+def test_an_unchanged_file_is_not_transferred_twice(site: str, tmp_path: Path, path: str) -> None:
+    policy = replace(ALLOWED, cache_dir=tmp_path / "cache")
     SENT.clear()
     assert [download(site + path, policy) for _ in range(3)] == [PNG] * 3
     assert SENT == [200, 304, 304]
-    (kept,) = (tmp_path / "kept").iterdir()
-    assert site.encode() not in kept.read_bytes()
-    kept.write_bytes(kept.read_bytes()[:-1])
+    (cached,) = (tmp_path / "cache").iterdir()
+    assert site.encode() not in cached.read_bytes()
+    cached.write_bytes(cached.read_bytes()[:-1])
     assert download(site + path, policy) == PNG
     assert SENT[-1] == 200
 
 
-def test_nothing_is_kept_of_what_is_private_or_has_no_mark(site: str, tmp_path: Path) -> None:
-    policy = replace(ALLOWED, cache_dir=tmp_path / "kept")
+def test_responses_without_validator_or_with_no_store_are_not_cached(
+    site: str, tmp_path: Path
+) -> None:
+    policy = replace(ALLOWED, cache_dir=tmp_path / "cache")
     for path in ("/secret", "/good.png"):
         assert download(site + path, policy) == PNG
-    assert not (tmp_path / "kept").exists()
+    assert not (tmp_path / "cache").exists()
 
 
-def test_what_was_not_asked_for_the_longest_makes_room(
+def test_the_least_recently_used_file_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_cache, "MAX_BYTES", 2500)
-    kept = download_cache.DownloadCache(tmp_path)
+    cache = download_cache.DownloadCache(tmp_path)
     for number in range(4):
-        kept.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))
+        cache.put(f"http://x/{number}", {"ETag": '"a"'}, bytes(1000))
         for path in tmp_path.iterdir():
             os.utime(path, (path.stat().st_mtime - 10, path.stat().st_mtime - 10))
-    found = [kept.get(f"http://x/{number}") is not None for number in range(4)]
+    found = [cache.get(f"http://x/{number}") is not None for number in range(4)]
     assert found == [False, False, True, True]
 
 
 @pytest.mark.parametrize("path", ["/heads", "/more-heads"])
-def test_more_headers_than_anybody_needs_are_refused(site: str, path: str) -> None:
+def test_too_many_headers_are_refused(site: str, path: str) -> None:
     with pytest.raises(MediaError):
         download(site + path, ALLOWED)
 
 
 @pytest.mark.parametrize("path", ["/square", "/digits", "/negative", "/word"])
-def test_what_is_no_length_counts_as_none(site: str, path: str) -> None:
+def test_an_invalid_content_length_is_ignored(site: str, path: str) -> None:
     assert download(site + path, ALLOWED) == PNG
 
 
-def test_a_promised_length_above_the_limit_is_refused_before_it_is_read(site: str) -> None:
+def test_a_content_length_above_the_limit_is_refused_before_reading(site: str) -> None:
     with pytest.raises(DownloadRefused, match="larger than 50 MB"):
         download(site + "/huge", ALLOWED)
 
@@ -315,7 +317,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize("url", INVALID)
-def test_what_is_no_url_is_said_so_first_and_behind_a_redirect(site: str, url: str) -> None:
+def test_invalid_urls_are_reported_also_behind_a_redirect(site: str, url: str) -> None:
     with pytest.raises(MediaError, match="valid URL"):
         download(url, ALLOWED)
     if url.isascii():
@@ -324,7 +326,7 @@ def test_what_is_no_url_is_said_so_first_and_behind_a_redirect(site: str, url: s
 
 
 @pytest.mark.timeout(60)
-def test_a_redirect_of_millions_of_letters_is_refused_without_being_read() -> None:
+def test_a_redirect_of_millions_of_characters_is_refused_quickly() -> None:
     for begin in ("http://a.example/", "//", "http://[", "../"):
         with pytest.raises(DownloadRefused, match="redirects to an invalid URL"):
             next_hop("https://a.example/", begin + "\t/" * 2_000_000)
@@ -347,7 +349,7 @@ def test_a_redirect_to_another_scheme_is_refused(site: str, target: str) -> None
 @given(
     rest=st.text(max_size=60), scheme=st.sampled_from(["http://", "https://", "http://[", "//", ""])
 )
-def test_no_url_however_odd_ends_in_anything_but_an_error_in_words(rest: str, scheme: str) -> None:
+def test_any_url_is_downloaded_or_raises_a_media_error(rest: str, scheme: str) -> None:
     policy = DownloadPolicy(total_seconds=2, connect_seconds=1)
     if "." in rest:
         rest = rest.replace(".", "..")  # names that could be looked up are for other tests
@@ -355,7 +357,7 @@ def test_no_url_however_odd_ends_in_anything_but_an_error_in_words(rest: str, sc
         download(f"{scheme}{rest}..x/{rest}", policy)
 
 
-def test_a_downgrade_is_refused_and_an_upgrade_is_not() -> None:
+def test_redirects_from_https_to_http_are_refused() -> None:
     follow = next_hop
     with pytest.raises(DownloadRefused, match="from https to plain http"):
         follow("https://a.example/x", "http://a.example/x")
@@ -366,7 +368,7 @@ def test_a_downgrade_is_refused_and_an_upgrade_is_not() -> None:
     assert follow("http://a.example/x", "//b.example/") == "http://b.example/"
 
 
-def test_an_address_of_4096_characters_is_taken_and_a_longer_one_is_not(site: str) -> None:
+def test_urls_of_4096_characters_are_accepted_and_longer_ones_are_not(site: str) -> None:
     assert MAX_URL == 4096
     longest = f"{site}/good.png?" + "x" * (4096 - len(site) - 10)
     assert len(longest) == 4096
@@ -376,7 +378,7 @@ def test_an_address_of_4096_characters_is_taken_and_a_longer_one_is_not(site: st
 
 
 @pytest.mark.parametrize(("hops", "good"), [(5, True), (6, False)])
-def test_five_redirects_are_followed_and_no_sixth(site: str, hops: int, good: bool) -> None:
+def test_five_redirects_are_followed_and_a_sixth_is_not(site: str, hops: int, good: bool) -> None:
     url = "/good.png"
     for _ in range(hops):
         url = f"/to?{quote(url)}"
@@ -387,7 +389,7 @@ def test_five_redirects_are_followed_and_no_sixth(site: str, hops: int, good: bo
             download(site + url, ALLOWED)
 
 
-def test_the_limits_of_a_download_that_nobody_has_set() -> None:
+def test_the_default_limits_of_a_download() -> None:
     policy = DownloadPolicy()
     assert (policy.allow, policy.max_bytes, policy.max_redirects) == ((), 50 * 2**20, 5)
     assert (policy.connect_seconds, policy.read_seconds, policy.total_seconds) == (5, 10, 60)
@@ -396,7 +398,7 @@ def test_the_limits_of_a_download_that_nobody_has_set() -> None:
     assert download_cache.MAX_FILE_BYTES == 64 * 2**20
 
 
-def test_what_stopped_a_slow_download_is_named_with_its_seconds(site: str) -> None:
+def test_the_error_says_which_time_limit_ended_a_download(site: str) -> None:
     with pytest.raises(MediaError, match=r"was not downloaded within 1 s\."):
         download(site + "/drip", replace(ALLOWED, total_seconds=1))
     with pytest.raises(MediaError) as caught:

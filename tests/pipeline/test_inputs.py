@@ -17,7 +17,7 @@ from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import graph, patch
 from tests.conftest import png
-from tests.media.shelf import Server
+from tests.media.input_folder import Server
 
 SCHEMAS: dict[str, Any] = {
     "LoadImage": {

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import requests
 
+from comfyui_pipeline import settings
 from comfyui_pipeline.result_urls import DAY, ResultLinks, url_for_file
 from input_server.mounts import resolve
 from tests.conftest import png
 from tests.input_server.running import KEY, Running
+from tests.pipeline.test_after_queueing import scripted
 from tests.pipeline.test_fault_matrix import WORKFLOW
-from tests.pipeline.test_results_kept import scripted
 from tests.waiting import TIMEOUT
 
 NAME = "图 sub/a #1 b.txt"
@@ -115,7 +116,6 @@ def test_a_wrong_setting_of_addresses_is_told(ready: Any, key: str, value: str) 
 
 
 def test_the_pipeline_and_the_file_server_mean_the_same_mounts(tmp_path: Path) -> None:
-    from comfyui_pipeline import settings
     from input_server import settings as config
 
     environ = {
@@ -211,3 +211,12 @@ def test_a_link_lives_as_long_as_was_asked_and_its_end_is_a_whole_day() -> None:
     ends = int(str(url).partition("exp=")[2].partition("&")[0])
     assert ends % DAY == 0
     assert 5 * DAY <= ends - time.time() <= 6 * DAY
+
+
+def test_a_signed_url_does_not_expire_early() -> None:
+    for hours in (1, 23, 24, 25, 720):
+        links = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=hours * 3600)
+        for url in (links.url("m", "a.png", 1, is_image=True), links.gallery("m")):
+            ends = int(str(url).partition("exp=")[2].partition("&")[0])
+            assert 0 <= ends - time.time() - hours * 3600 <= DAY
+            assert ends % DAY == 0

@@ -188,3 +188,40 @@ def test_a_comment_that_an_older_dotenv_reads_as_a_value_counts_as_absent(
 def test_both_requirements_exclude_the_dotenv_that_reads_comments_as_values() -> None:
     for name in ("requirements.txt", "input_server/requirements.txt"):
         assert "python-dotenv>=1.2.4," in (PROJECT / name).read_text("utf-8")
+
+
+def test_the_environment_overrides_the_file_unless_it_is_empty(tmp_path: Path) -> None:
+    text = "\ufeffCOMFYUI_TIMEOUT=7\nCOMFYUI_CLIENT_ID=file\nFILE_SERVER_ACCESS_KEY=k\n"
+    (tmp_path / "config.env").write_text(text, "utf-8")
+    given = {"COMFYUI_TIMEOUT": "8", "COMFYUI_CLIENT_ID": " \t"}
+    chosen = settings.load(tmp_path, given)
+    assert (chosen.timeout, chosen.client_prefix, chosen.links.access_key) == (8, "file", "k")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://me:s3cret@x", "http://me:s3cret@x:0", "http://me:s3cret@ x"]
+)
+def test_a_password_is_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(settings.SettingsError, match="COMFYUI_BASE_URL") as caught:
+        settings.load(tmp_path, {"COMFYUI_BASE_URL": url})
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "login",
+    ["bearer a\nX-Evil: 1", "X-Key: a\r\nX-Evil: 1", "cookie a=b\x00", "X-Key: 密", "X-K: \x7f"],
+)
+def test_a_login_cannot_add_a_header(tmp_path: Path, login: str) -> None:
+    with pytest.raises(settings.SettingsError, match="COMFYUI_AUTH") as caught:
+        settings.load(tmp_path, {"COMFYUI_AUTH": login})
+    assert "Evil" not in str(caught.value)
+
+
+def test_a_named_mount_has_the_given_folder(tmp_path: Path) -> None:
+    given = {"COMFYUI_MOUNTS": f"output:{tmp_path / 'served'};more:{tmp_path / 'more'}"}
+    chosen = settings.load(tmp_path, given)
+    assert dict(chosen.mounts) == {
+        "output": tmp_path / "served",
+        "more": tmp_path / "more",
+    }
+    assert dict(settings.load(tmp_path, {}).mounts) == {"output": tmp_path / "output"}

@@ -197,4 +197,4 @@ def test_a_python_that_does_not_answer_in_time_is_given_up(tmp_path: Path) -> No
     (tmp_path / "comfyui_plugin.py").write_text("import time; time.sleep(1000)", "utf-8")
     error = relayed(tmp_path, Path(sys.executable), 0)["error"]
     assert "did not respond within this call's time limit" in error
-    assert "may still be going on" in error
+    assert "may still be running" in error

@@ -387,7 +387,7 @@ def test_a_stopped_call_says_of_each_run_whether_it_was_cancelled(
     for posted in fake.script.posted:
         assert posted["prompt_id"] in error
     assert error.count("was cancelled") == (0 if refused else parts)
-    assert error.count("still be going on") == (parts if refused else 0)
+    assert error.count("still be running") == (parts if refused else 0)
 
 
 @posix
@@ -445,6 +445,7 @@ FOR_OLD_PYTHONS = [
     "call_record",
     "errors",
     "process/dependencies",
+    "process/project",
     "process/reexec",
     "process/signals",
     "process/stdin",

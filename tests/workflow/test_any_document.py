@@ -56,9 +56,9 @@ ODD = (
 )
 def test_an_argument_that_is_no_finite_number_names_itself(name: str, odd: str) -> None:
     for written in (odd, f'"{odd}"'):
-        with pytest.raises(CallError, match=f'"{name}"') as told:
+        with pytest.raises(CallError, match=f'"{name}"') as message:
             parse(f'{{"workflow": "x", "{name}": {written}}}'.encode())
-        assert len(str(told.value)) < 400
+        assert len(str(message.value)) < 400
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -104,7 +104,7 @@ def with_number(odd: str, node_id: str, name: str) -> str:
     return json.dumps(nodes).replace('"MARK"', odd)
 
 
-def picture(**texts: str) -> bytes:
+def image_with(**texts: str) -> bytes:
     notes = PngImagePlugin.PngInfo()
     for key, text in texts.items():
         notes.add_text(key, text)
@@ -121,13 +121,13 @@ def test_an_odd_number_in_a_prompt_is_named_with_node_and_input(
     text = with_number(odd, "5", name)
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "odd.json").write_text(text, "utf-8")
-    (tmp_path / "workflows" / "odd.png").write_bytes(picture(prompt=text))
+    (tmp_path / "workflows" / "odd.png").write_bytes(image_with(prompt=text))
     chosen = pumps.configured(tmp_path)
     for call in ({"workflow": "odd"}, {"workflow": "odd.png"}, {"workflow_json": text}):
-        told = pumps.attempt(call, chosen)
-        assert "node 5 (KSampler)" in told
-        assert f"'{name}' is" in told
-        assert "with params" in told
+        message = pumps.attempt(call, chosen)
+        assert "node 5 (KSampler)" in message
+        assert f"'{name}' is" in message
+        assert "with params" in message
         if name != "unknown":
             repaired = {"node_id": "5", "inputs": {name: {"sampler_name": "euler"}.get(name, 2)}}
             assert pumps.attempt({**call, "params": [repaired]}, chosen) == ""
@@ -135,14 +135,14 @@ def test_an_odd_number_in_a_prompt_is_named_with_node_and_input(
 
 def test_a_number_too_large_for_an_input_is_named_with_its_range(tmp_path: Path) -> None:
     chosen = pumps.configured(tmp_path)
-    told = pumps.attempt({"workflow_json": with_number(ODD[5], "5", "steps")}, chosen)
-    assert "'steps' is 1000" in told
-    assert "from 1 to 10000" in told
+    message = pumps.attempt({"workflow_json": with_number(ODD[5], "5", "steps")}, chosen)
+    assert "'steps' is 1000" in message
+    assert "from 1 to 10000" in message
     document = pumps.editor_document()
     document["nodes"][0]["widgets_values"] = [10**400, 32, 1, 255]
-    told = pumps.attempt({"workflow_json": document}, chosen)
-    assert "'width' is 1000" in told
-    assert len(told) < 1000
+    message = pumps.attempt({"workflow_json": document}, chosen)
+    assert "'width' is 1000" in message
+    assert len(message) < 1000
 
 
 def test_a_node_that_leads_nowhere_may_hold_nan(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_odd_numbers_where_nothing_reads_them_are_let_through_and_not_sent(
     text = json.dumps(document).replace('"MARK"', odd)
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "odd.json").write_text(text, "utf-8")
-    (tmp_path / "workflows" / "odd.png").write_bytes(picture(workflow=text))
+    (tmp_path / "workflows" / "odd.png").write_bytes(image_with(workflow=text))
     chosen = pumps.configured(tmp_path)
     for name in ("odd", "odd.png"):
         found = files.load(chosen.workflows_dir, name)
@@ -282,10 +282,10 @@ def survives(document: Any, chosen: Any) -> None:
         seen = graph.build(nodes, SCHEMAS)
         validate.check(seen, nodes, validate.problems(seen, SCHEMAS))
     except ToolError as error:
-        told = str(error)
+        message = str(error)
     else:
-        told = "it runs"
-    assert told
+        message = "it runs"
+    assert message
 
 
 @pytest.mark.parametrize("part", range(8))

@@ -92,8 +92,8 @@ RECORDED = [(corpus, name) for corpus, names in data("digests.json").items() for
 
 @pytest.mark.parametrize(("corpus", "name"), RECORDED)
 def test_it_is_what_the_editor_itself_exports(corpus: str, name: str) -> None:
-    made = convert(document(corpus, name), classes(corpus))
-    assert digest(made.prompt, classes(corpus)) == data("digests.json")[corpus][name]
+    result = convert(document(corpus, name), classes(corpus))
+    assert digest(result.prompt, classes(corpus)) == data("digests.json")[corpus][name]
 
 
 @pytest.mark.parametrize(("corpus", "name"), RECORDED[::5])
@@ -117,26 +117,26 @@ def base() -> Document:
     return document(*BASE)
 
 
-def node(made: Document, node_id: int) -> Document:
-    return next(one for one in made["nodes"] if one["id"] == node_id)
+def node(result: Document, node_id: int) -> Document:
+    return next(one for one in result["nodes"] if one["id"] == node_id)
 
 
-def converted(made: Document, **how: Any) -> Converted:
-    return convert(made, classes(BASE[0]), **how)
+def converted(result: Document, **how: Any) -> Converted:
+    return convert(result, classes(BASE[0]), **how)
 
 
 def test_values_without_the_control_slot_of_newer_files_do_not_shift() -> None:
     old = base()
     node(old, 5)["widgets_values"] = [7, 9, 3.5, "euler", "normal", 1]
-    made = converted(old)
-    inputs = made.prompt["5"]["inputs"]
+    result = converted(old)
+    inputs = result.prompt["5"]["inputs"]
     assert (inputs["seed"], inputs["steps"], inputs["cfg"]) == (7, 9, 3.5)
     assert (inputs["sampler_name"], inputs["scheduler"], inputs["denoise"]) == (
         "euler",
         "normal",
         1,
     )
-    assert "5 (KSampler)" in made.notes[0]
+    assert "5 (KSampler)" in result.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -146,21 +146,21 @@ def test_values_without_the_control_slot_of_newer_files_do_not_shift() -> None:
         ("3d_hunyuan3d_image_to_model", "91", {"steps": 20, "cfg": 8, "resolution": 3072}),
     ],
 )
-def test_what_an_instance_shows_keeps_its_place_when_an_inner_widget_is_gone(
+def test_what_an_instance_shows_keeps_its_place_when_an_inner_widget_is_missing(
     name: str, host: str, expected: dict[str, Any]
 ) -> None:
-    made = converted(document("templates-0.8.0", name))
-    inner = [node["inputs"] for i, node in made.prompt.items() if i.startswith(f"{host}:")]
+    result = converted(document("templates-0.8.0", name))
+    inner = [node["inputs"] for i, node in result.prompt.items() if i.startswith(f"{host}:")]
     for key, value in expected.items():
         assert [inputs[key] for inputs in inner if key in inputs] == [value]
-    assert any("sampling" in note for note in made.notes)
+    assert any("sampling" in note for note in result.notes)
 
 
 def test_a_widget_that_its_class_has_moved_finds_its_value() -> None:
     moved = {"input": {"required": {"flag": ["BOOLEAN"], "seed": ["INT"], "kind": [["a", "b"]]}}}
     document = {"nodes": [{"id": 1, "type": "Moved", "widgets_values": [0, "fixed", "b", False]}]}
-    made = convert(document, {"Moved": {**moved, "output": []}})
-    assert made.prompt["1"]["inputs"] == {"flag": False, "seed": 0, "kind": "b"}
+    result = convert(document, {"Moved": {**moved, "output": []}})
+    assert result.prompt["1"]["inputs"] == {"flag": False, "seed": 0, "kind": "b"}
 
 
 def test_a_link_to_nothing_is_an_error_where_the_node_needs_it_and_a_note_elsewhere() -> None:
@@ -172,12 +172,12 @@ def test_a_link_to_nothing_is_an_error_where_the_node_needs_it_and_a_note_elsewh
     node(broken, 5)["inputs"].append(
         {"name": "steps", "type": "INT", "widget": {"name": "steps"}, "link": 77}
     )
-    made = converted(broken)
-    assert made.prompt["5"]["inputs"]["steps"] == 7
-    assert "'steps' was left unlinked" in made.notes[0]
+    result = converted(broken)
+    assert result.prompt["5"]["inputs"]["steps"] == 7
+    assert "'steps' was left unlinked" in result.notes[0]
 
 
-def test_a_link_from_a_node_that_is_gone_is_told() -> None:
+def test_a_link_from_a_missing_node_is_reported() -> None:
     broken = base()
     broken["nodes"] = [one for one in broken["nodes"] if one["id"] != 6]
     with pytest.raises(WorkflowError, match="node 6, which is missing"):
@@ -207,23 +207,23 @@ def test_a_setter_and_a_getter_of_one_name_are_a_link() -> None:
             "widgets_values": ["pic"],
         },
     ]
-    made = converted(shared)
-    assert made.prompt["7"]["inputs"]["images"] == ["6", 0]
-    assert not made.unknown
-    assert set(made.prompt) == {"1", "2", "3", "4", "5", "6", "7"}
+    result = converted(shared)
+    assert result.prompt["7"]["inputs"]["images"] == ["6", 0]
+    assert not result.unknown
+    assert set(result.prompt) == {"1", "2", "3", "4", "5", "6", "7"}
 
 
 @pytest.mark.parametrize("mode", [2, 4])
 @pytest.mark.parametrize("name", ["syn-sub-nested-3", "syn-sub-nested"])
 def test_the_inside_of_a_muted_or_bypassed_instance_does_not_run(name: str, mode: int) -> None:
-    whole = document("synthetic-0.8.0", name)
-    keys = {one["id"] for one in whole["definitions"]["subgraphs"]}
-    holders = [whole, *whole["definitions"]["subgraphs"]]
+    nested = document("synthetic-0.8.0", name)
+    keys = {one["id"] for one in nested["definitions"]["subgraphs"]}
+    holders = [nested, *nested["definitions"]["subgraphs"]]
     for holder in holders:
         hosts = [one for one in holder["nodes"] if one["type"] in keys]
         for host in hosts:
             host["mode"] = mode
-    assert not any(":" in node_id for node_id in converted(whole).prompt)
+    assert not any(":" in node_id for node_id in converted(nested).prompt)
 
 
 def test_an_instance_muted_inside_another_is_left_out_with_its_inside() -> None:
@@ -265,12 +265,12 @@ def test_an_old_group_node_becomes_its_inner_nodes(spelling: str) -> None:
             link[3], link[4] = 40, links.index(link[0]) if link[0] in links else 9
         if link[1] == 6:
             link[1] = 40
-    made = converted(grouped).prompt
-    assert made["40:0"]["inputs"]["seed"] == 99
-    assert made["40:0"]["inputs"]["scheduler"] == "karras"
-    assert made["40:0"]["inputs"]["latent_image"] == ["4", 0]
-    assert made["40:1"]["inputs"] == {"samples": ["40:0", 0], "vae": ["1", 2]}
-    assert made["7"]["inputs"]["images"] == ["40:1", 0]
+    result = converted(grouped).prompt
+    assert result["40:0"]["inputs"]["seed"] == 99
+    assert result["40:0"]["inputs"]["scheduler"] == "karras"
+    assert result["40:0"]["inputs"]["latent_image"] == ["4", 0]
+    assert result["40:1"]["inputs"] == {"samples": ["40:0", 0], "vae": ["1", 2]}
+    assert result["7"]["inputs"]["images"] == ["40:1", 0]
 
 
 def test_nothing_but_nulls_means_the_defaults() -> None:
@@ -298,7 +298,7 @@ def test_an_address_in_a_text_is_no_comment() -> None:
     assert converted(text).prompt["2"]["inputs"]["text"] == "see https://a.b/c \nbut  that"
 
 
-def test_choices_are_drawn_from_the_seed_and_told() -> None:
+def test_random_choices_depend_on_the_seed_and_are_reported() -> None:
     text = base()
     node(text, 2)["widgets_values"] = [r"a {red|blue|{light|dark} green} \{cat\}"]
     first, again = converted(text, seed=4), converted(text, seed=4)
@@ -312,9 +312,9 @@ def test_choices_are_drawn_from_the_seed_and_told() -> None:
 
 def with_text_inside(text: str) -> Document:
     """The positive text stands in a subgraph, and its instance shows it."""
-    made = base()
-    made["nodes"] = [one for one in made["nodes"] if one["id"] != 2]
-    made["nodes"].append(
+    result = base()
+    result["nodes"] = [one for one in result["nodes"] if one["id"] != 2]
+    result["nodes"].append(
         {
             "id": 2,
             "type": "text-graph",
@@ -329,7 +329,7 @@ def with_text_inside(text: str) -> Document:
     ]
     wires = [(1, -10, 0, 20, 0), (2, -10, 1, 20, 1), (3, 20, 0, -20, 0)]
     names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
-    made["definitions"] = {
+    result["definitions"] = {
         "subgraphs": [
             {
                 "id": "text-graph",
@@ -352,13 +352,13 @@ def with_text_inside(text: str) -> Document:
             }
         ]
     }
-    return made
+    return result
 
 
-def test_a_text_shown_by_an_instance_is_drawn_too_unless_it_is_json() -> None:
-    made = converted(with_text_inside("a {red|blue} fox // note"))
-    assert made.prompt["2:20"]["inputs"]["text"] in ("a red fox ", "a blue fox ")
-    assert made.prompt["5"]["inputs"]["positive"] == ["2:20", 0]
+def test_a_text_shown_by_an_instance_has_random_choices_unless_it_is_json() -> None:
+    result = converted(with_text_inside("a {red|blue} fox // note"))
+    assert result.prompt["2:20"]["inputs"]["text"] in ("a red fox ", "a blue fox ")
+    assert result.prompt["5"]["inputs"]["positive"] == ["2:20", 0]
     as_json = '{"subject": "fox", "tags": ["a|b"]}'
     assert converted(with_text_inside(as_json)).prompt["2:20"]["inputs"]["text"] == as_json
 
@@ -366,16 +366,16 @@ def test_a_text_shown_by_an_instance_is_drawn_too_unless_it_is_json() -> None:
 def test_a_date_is_the_callers_own() -> None:
     dated = base()
     node(dated, 7)["widgets_values"] = ["%date:yyyy-MM-dd_hhmmss% %width% %KSampler.steps%"]
-    made = converted(dated, now=datetime(2026, 3, 4, 5, 6, 7))
-    assert made.prompt["7"]["inputs"]["filename_prefix"] == "2026-03-04_050607 %width% 7"
+    result = converted(dated, now=datetime(2026, 3, 4, 5, 6, 7))
+    assert result.prompt["7"]["inputs"]["filename_prefix"] == "2026-03-04_050607 %width% 7"
 
 
 def test_what_only_a_browser_can_do_is_refused_when_it_is_needed() -> None:
     camera = {"input": {"required": {"image": ["WEBCAM", {}]}}, "output": ["IMAGE"]}
     with_camera = base()
     with_camera["nodes"].append({"id": 8, "type": "Camera", "outputs": [{"type": "IMAGE"}]})
-    made = convert(with_camera, {**classes(BASE[0]), "Camera": camera})
-    assert "needs a browser" in made.notes[0]
+    result = convert(with_camera, {**classes(BASE[0]), "Camera": camera})
+    assert "needs a browser" in result.notes[0]
     with_camera["links"] = [link for link in with_camera["links"] if link[0] != 9]
     with_camera["links"].append([9, 8, 0, 7, 0, "IMAGE"])
     with pytest.raises(WorkflowError, match="needs a browser"):
@@ -413,9 +413,9 @@ def places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     return found
 
 
-def mangle(made: Document, rng: random.Random) -> None:
+def mangle(result: Document, rng: random.Random) -> None:
     for _ in range(rng.randint(1, 6)):
-        spots = places(made, [])
+        spots = places(result, [])
         if not spots:
             return
         holder, key = rng.choice(spots)
@@ -448,12 +448,12 @@ MANGLED = (
     st.sampled_from(MANGLED),
 )
 def test_a_mangled_file_is_converted_or_refused_and_never_crashes(number: int, name: str) -> None:
-    made = document("synthetic-0.8.0", name)
-    mangle(made, random.Random(number))
-    if not files.is_editor_document(made):
+    result = document("synthetic-0.8.0", name)
+    mangle(result, random.Random(number))
+    if not files.is_editor_document(result):
         return
     try:
-        told = "converted" if converted(made).prompt else ""
+        outcome = "converted" if converted(result).prompt else ""
     except ToolError as error:
-        told = str(error)
-    assert told
+        outcome = str(error)
+    assert outcome

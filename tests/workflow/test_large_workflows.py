@@ -89,15 +89,15 @@ def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
     describe.describe(found, "x", wrong, (), full=True)
 
 
-def test_ten_thousand_nodes_that_the_server_lacks_are_told_briefly() -> None:
+def test_ten_thousand_nodes_that_the_server_does_not_have_are_reported_briefly() -> None:
     nodes = {str(n): pumps.node("Foreign", x=[str(n - 1), 0]) for n in range(1, MANY)}
     nodes["0"] = pumps.node("CheckpointLoaderSimple", ckpt_name="none.safetensors")
     nodes |= {f"m{n}": pumps.node("LoraLoader", lora_name=f"{n}.safetensors") for n in range(MANY)}
     found = graph.build(nodes, SCHEMAS)
     wrong = validate.problems(found, SCHEMAS)
-    with pytest.raises(WorkflowError) as told:
+    with pytest.raises(WorkflowError) as message:
         validate.check(found, nodes, wrong)
-    assert len(str(told.value)) < 6000
+    assert len(str(message.value)) < 6000
 
 
 def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
@@ -182,8 +182,8 @@ def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> N
         {"node_title": f"steping {n:05}", "all": True, "inputs": {"image": ["0", 0]}}
         for n in range(1, 5000)
     ]
-    told = pumps.attempt({"workflow_json": nodes, "params": wrong}, chosen)
-    assert "Too many node titles or input names" in told
+    message = pumps.attempt({"workflow_json": nodes, "params": wrong}, chosen)
+    assert "Too many node titles or input names" in message
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(17, "17 parts"), (1000, "1000 parts"), (99, "99 parts")]
+    ("count", "message"), [(17, "17 parts"), (1000, "1000 parts"), (99, "99 parts")]
 )
-def test_more_parts_than_sixteen_are_refused(count: int, told: str) -> None:
+def test_more_parts_than_sixteen_are_refused(count: int, message: str) -> None:
     call = {f"workflow{n}": "x" for n in range(1, count + 1)}
-    with pytest.raises(CallError, match=f"{told}; at most 16"):
+    with pytest.raises(CallError, match=f"{message}; at most 16"):
         parse(pumps.json.dumps(call).encode())
     most = {f"workflow{n}": "x" for n in range(1, 17)}
     assert len(parse(pumps.json.dumps(most).encode()).parts) == 16
@@ -290,7 +290,7 @@ def test_a_thousand_subgraphs_in_one_another_are_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         (nested(1001), "more than 1000 subgraphs"),
         (nested(30, copies=2), "more than 100000 nodes"),
@@ -298,8 +298,8 @@ def test_a_thousand_subgraphs_in_one_another_are_followed() -> None:
     ],
     ids=["too many", "two to the thirtieth", "too large"],
 )
-def test_what_would_become_too_large_is_refused(document: Any, told: str) -> None:
-    with pytest.raises(WorkflowError, match=told):
+def test_what_would_become_too_large_is_refused(document: Any, message: str) -> None:
+    with pytest.raises(WorkflowError, match=message):
         convert(document, SCHEMAS)
 
 
@@ -347,13 +347,13 @@ def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
         '"loras"': pumps.json.dumps({"workflow": "x", "loras": inside}),
     }
     for where, raw in cases.items():
-        with pytest.raises(CallError) as told:
+        with pytest.raises(CallError) as message:
             parse(raw.encode())
-        assert where in str(told.value)
-        assert "nested deeper than 200 levels" in str(told.value)
+        assert where in str(message.value)
+        assert "nested deeper than 200 levels" in str(message.value)
     (tmp_path / "workflows" / "deep.json").write_text(f'{{"nodes": [], "x": {inside}}}', "utf-8")
-    told_of = pumps.attempt({"workflow": "deep"}, chosen)
-    assert told_of.startswith("The workflow 'deep' is nested deeper than 200 levels.")
+    error = pumps.attempt({"workflow": "deep"}, chosen)
+    assert error.startswith("The workflow 'deep' is nested deeper than 200 levels.")
 
 
 def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
@@ -397,8 +397,8 @@ def test_choices_inside_choices_have_a_limit_that_names_the_node() -> None:
 def test_a_template_that_multiplies_a_long_text_is_refused(chosen: Any) -> None:
     nodes = copy.deepcopy(pumps.PROMPT)
     nodes["2"]["inputs"]["text"] = "{{PROMPT}} " * 10_000
-    told = pumps.attempt({"workflow_json": nodes, "prompt": "word " * 20_000}, chosen)
-    assert "exceed 33554432 characters" in told
+    message = pumps.attempt({"workflow_json": nodes, "prompt": "word " * 20_000}, chosen)
+    assert "exceed 33554432 characters" in message
 
 
 def test_errors_stay_readable_whatever_they_repeat(chosen: Any) -> None:
@@ -411,9 +411,9 @@ def test_errors_stay_readable_whatever_they_repeat(chosen: Any) -> None:
         {"workflow_json": pumps.PROMPT, "params": [{"node_id": "2", "inputs": {long: "x"}}]},
         {"workflow_json": {"1": pumps.node(long, long)}},
     ):
-        told = pumps.attempt(call, chosen)
-        assert told
-        assert len(told) < 5000
+        message = pumps.attempt(call, chosen)
+        assert message
+        assert len(message) < 5000
 
 
 def test_no_tool_error_is_lost() -> None:

@@ -181,10 +181,10 @@ def test_the_search_matches_prompts_and_reports_no_match(tab: Tab, served: Serve
     tab.wait(f"{TILES}.length === 1 && list.ended")
     assert (names(tab), text(tab, "#count")) == (["lighthouse.png"], "1 found")
     tab.type(" absent")
-    tab.wait("document.querySelector('#status h2')?.textContent === 'Nothing found'")
+    tab.wait("document.querySelector('#status h2')?.textContent === 'No matching files'")
     assert "“LIGHTHOUSE dream absent”" in text(tab, "#status")
     tab.send("Page.reload")
-    tab.wait("document.querySelector('#status h2')?.textContent === 'Nothing found'")
+    tab.wait("document.querySelector('#status h2')?.textContent === 'No matching files'")
     tab.click("#clear")
     tab.wait(f"{TILES}.length > 5 && location.search === ''")
 
