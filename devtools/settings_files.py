@@ -81,8 +81,9 @@ def _manifest(
     """``descriptions``: command -> its description; without them those in the file stay."""
     document = json.loads((folder / "plugin-manifest.json").read_text("utf-8"))
     document["configSchema"] = dict(entries)
-    for command in document["capabilities"]["invocationCommands"] if descriptions else ():
-        command["description"] = descriptions[command["command"]]
+    if descriptions:
+        for command in document["capabilities"]["invocationCommands"]:
+            command["description"] = descriptions[command["command"]]
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
