@@ -1,208 +1,173 @@
-"""The command lines ``python -m input_server mounts …`` and ``link …``; the server may be running."""
+"""The command line ``python -m input_server``: serves, or runs the subcommand ``mounts`` or ``link``."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import socket
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .atomic import file_lock
+from . import link_command, mounts_command
+from .auth.deny_list import DenyList
 from .errors import ConfigError
-from .link_command import add_link, make_link
-from .mounts.disk_usage import measure
-from .mounts.mount import CleanRules, Mount
-from .mounts.mounts_file import mount_to_json, parse_mount, read_mounts_file, write_mounts_file
-from .mounts.removal import apply_plan
-from .mounts.retention import plans
-from .mounts.table import MountTable
-from .paths import expand_path
-from .settings import Config
+from .http.metrics_dir import shared_metrics_dir
+from .log import log_line
+from .mounts.cleanup import start_cleanup_thread
+from .settings import (
+    PACKAGE,
+    Config,
+    is_loopback,
+    read,
+    refuse_example_keys,
+    results_mount_warning,
+    short_key_warnings,
+)
 
 
-def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands besides serving."""
-    mounts = parsers.add_parser("mounts", help="list, add, remove, measure and clean mounts")
-    actions = mounts.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="list mounts and their rules").add_argument(
-        "--json", action="store_true"
-    )
-    actions.add_parser("usage", help="number and size of files per mount").add_argument(
-        "--json", action="store_true"
-    )
-    _add_parser(actions.add_parser("add", help="add or change a mount"))
-    actions.add_parser("remove", help="remove a mount; its files stay").add_argument("alias")
-    clean = actions.add_parser("clean", help="delete files by the rules of mounts now")
-    clean.add_argument("alias", nargs="*", help="default: every mount")
-    clean.add_argument("--dry-run", action="store_true", help="list what would be deleted, and why")
-    add_link(parsers.add_parser("link", help="print a signed link"))
+@dataclass(frozen=True)
+class Subcommand:
+    """``run`` returns the exit status and raises ConfigError."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Config], int]
 
 
-def _add_parser(add: argparse.ArgumentParser) -> None:
-    add.add_argument("alias", help="name of the mount in URLs")
-    add.add_argument("folder")
-    add.add_argument(
-        "--cache-seconds",
-        type=int,
-        default=3600,
-        metavar="N",
-        help="how long browsers may cache a file (default 3600; 0: always revalidate)",
-    )
-    add.add_argument("--private", action="store_true", help="forbid shared caches to store files")
-    add.add_argument("--no-compress", action="store_true", help="do not compress texts")
-    add.add_argument(
-        "--quota-mb", type=float, metavar="MB", help="warning threshold of `mounts usage`"
-    )
-    add.add_argument("--older-than-days", type=float, metavar="DAYS", help="delete older files")
-    add.add_argument(
-        "--total-mb", type=float, metavar="MB", help="delete the oldest files above this total"
-    )
-    add.add_argument(
-        "--most-files", type=int, metavar="N", help="delete the oldest files above this number"
-    )
-    add.add_argument(
-        "--keep-newest",
-        type=int,
-        default=0,
-        metavar="N",
-        help="never delete this many newest files",
-    )
-    add.add_argument("--read-only", action="store_true", help="never delete files")
-
-
-def perform(chosen: argparse.Namespace, config: Config) -> int:
-    """Run a command; return the exit status. Raises ConfigError."""
-    if chosen.command == "link":
-        return make_link(chosen, config)
-    return ACTIONS[chosen.action](chosen, config)
-
-
-def _list(chosen: argparse.Namespace, config: Config) -> int:
-    mounts = list(_table(config))
-    if chosen.json:
-        print(json.dumps([_details(mount) for mount in mounts], ensure_ascii=False, indent=2))
-        return 0
-    for mount in mounts:
-        there = "" if mount.folder.is_dir() else "  (missing)"
-        print(f"{mount.alias:16} {mount.folder}{there}")
-        for line in _rules(mount):
-            print(f"{'':16} {line}")
-    return 0
-
-
-def _usage(chosen: argparse.Namespace, config: Config) -> int:
-    rows = [(mount, *measure(mount)) for mount in _table(config)]
-    if chosen.json:
-        details = {
-            mount.alias: {"files": files, "bytes": size, "quota_mb": mount.quota_mb}
-            for mount, files, size in rows
-        }
-        print(json.dumps(details, ensure_ascii=False, indent=2))
-        return 0
-    for mount, files, size in rows:
-        over = mount.quota_mb is not None and size > mount.quota_mb * 2**20
-        quota = f" of {mount.quota_mb:g} MB" if mount.quota_mb is not None else ""
-        note = "  OVER ITS QUOTA" if over else ""
-        print(f"{mount.alias:16} {files:8} files {size / 2**20:10.1f} MB{quota}{note}")
-    return 0
-
-
-def _add(chosen: argparse.Namespace, config: Config) -> int:
-    details = Mount(
-        chosen.alias,
-        expand_path(chosen.folder, Path.cwd(), "mounts add"),
-        cache_seconds=chosen.cache_seconds,
-        public=not chosen.private,
-        quota_mb=chosen.quota_mb,
-        compress=not chosen.no_compress,
-        read_only=chosen.read_only,
-        clean=CleanRules(
-            chosen.older_than_days, chosen.total_mb, chosen.most_files, chosen.keep_newest
-        ),
-    )
-    mount = parse_mount(mount_to_json(details), config.mounts_file)
-    if not mount.folder.is_dir():
-        raise ConfigError(f"{mount.folder} is not a folder. Create it first.")
-    with file_lock(config.mounts_file):
-        known = [
-            other for other in read_mounts_file(config.mounts_file) if other.alias != mount.alias
-        ]
-        write_mounts_file(config.mounts_file, [*known, mount])
-    print(f"{mount.alias} is now served: {mount.folder}")
-    return 0
-
-
-def _remove(chosen: argparse.Namespace, config: Config) -> int:
-    with file_lock(config.mounts_file):
-        known = read_mounts_file(config.mounts_file)
-        rest = [mount for mount in known if mount.alias != chosen.alias]
-        if len(rest) == len(known):
-            elsewhere = any(mount.alias == chosen.alias for mount in config.mounts)
-            hint = " It is set in COMFYUI_MOUNTS: remove it there." if elsewhere else ""
-            raise ConfigError(f"{config.mounts_file} has no mount {chosen.alias!r}.{hint}")
-        write_mounts_file(config.mounts_file, rest)
-    print(f"{chosen.alias} is no longer served; its files were not deleted.")
-    return 0
-
-
-def _clean(chosen: argparse.Namespace, config: Config) -> int:
-    mounts = {mount.alias: mount for mount in _table(config)}
-    unknown = [alias for alias in chosen.alias if alias not in mounts]
-    if unknown:
-        raise ConfigError(f"There is no mount {unknown[0]!r}. The mounts are: {', '.join(mounts)}.")
-    for planned in plans(mounts.values(), time.time()):
-        mount = planned.mount
-        if mount.alias not in (chosen.alias or mounts):
-            continue
-        megabytes = planned.size / 2**20
-        if chosen.dry_run:
-            for removal in planned.removals:
-                print(f"would delete {mount.alias}/{removal.entry.path}: {removal.reason}")
-            print(
-                f"{mount.alias}: {len(planned.removals)} files, {megabytes:.1f} MB would be deleted"
-            )
-        else:
-            files, freed = apply_plan(planned, print)
-            print(f"{mount.alias}: {files} files, {freed / 2**20:.1f} MB deleted")
-    return 0
-
-
-def _table(config: Config) -> MountTable:
-    return config.table(partial(print, file=sys.stderr))
-
-
-def _details(mount: Mount) -> dict[str, object]:
-    return {**asdict(mount), "folder": str(mount.folder), "exists": mount.folder.is_dir()}
-
-
-def _rules(mount: Mount) -> Sequence[str]:
-    rules = mount.clean
-    details = [
-        f"cached {mount.cache_seconds} s, {'public' if mount.public else 'private'}",
-        f"quota {mount.quota_mb:g} MB" if mount.quota_mb is not None else "",
-        "read only" if mount.read_only else "",
-        f"deletes files older than {rules.older_than_days:g} days"
-        if rules.older_than_days is not None
-        else "",
-        f"deletes the oldest files above {rules.total_mb:g} MB"
-        if rules.total_mb is not None
-        else "",
-        f"deletes the oldest files above {rules.most_files} files"
-        if rules.most_files is not None
-        else "",
-        f"never deletes the newest {rules.keep_newest}" if rules.keep_newest else "",
-    ]
-    return [line for line in details if line]
-
-
-ACTIONS: Mapping[str, Callable[[argparse.Namespace, Config], int]] = {
-    "list": _list,
-    "usage": _usage,
-    "add": _add,
-    "remove": _remove,
-    "clean": _clean,
+SUBCOMMANDS: Mapping[str, Subcommand] = {
+    "mounts": Subcommand(
+        "list, add, remove, measure and clean mounts",
+        mounts_command.add_arguments,
+        mounts_command.run,
+    ),
+    "link": Subcommand("print a signed link", link_command.add_arguments, link_command.run),
 }
+"""What the program does other than serve. The server may be running meanwhile."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status. A missing package is reported on stderr."""
+    try:
+        return _run(_parse(argv))
+    except ModuleNotFoundError as missing:
+        requirements = PACKAGE / "requirements.txt"
+        print(
+            f"The package {missing.name} is missing. Run: {sys.executable} -m pip install -r {requirements}",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m input_server",
+        description="Serves the mounts of COMFYUI_MOUNTS under COMFYUI_ACCESS_KEY.",
+    )
+    parser.add_argument(
+        "--host", help="IP address to listen on (default INPUT_SERVER_HOST, or 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", type=_port, help="port; 0 chooses a free one (default FILE_SERVER_PORT)"
+    )
+    parser.add_argument("--unix", type=Path, help="listen on a Unix socket instead")
+    parser.add_argument(
+        "--stop-with-stdin", action="store_true", help="exit when stdin is closed, for a supervisor"
+    )
+    parser.add_argument(
+        "--bridge",
+        action="store_true",
+        help="a bridge is in front: its secret is the first line of stdin, and it sends the files",
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="|".join(SUBCOMMANDS))
+    for name, subcommand in SUBCOMMANDS.items():
+        subcommand.add_arguments(subparsers.add_parser(name, help=subcommand.help))
+    chosen = parser.parse_args(argv)
+    if chosen.unix and not hasattr(socket, "AF_UNIX"):
+        parser.error("this system's Python has no Unix sockets; use --host and --port")
+    return chosen
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    """Run the subcommand, or check the settings and serve."""
+    try:
+        config = read({})
+        if chosen.command:
+            return SUBCOMMANDS[chosen.command].run(chosen, config)
+        host = chosen.host or config.host
+        DenyList(config.deny_file, log_line)  # raises for a list that cannot be read
+        if chosen.bridge:
+            refuse_example_keys(config, "the host")
+        elif chosen.unix is None:
+            refuse_example_keys(config, host)
+    except (ConfigError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    if chosen.bridge or (chosen.unix is None and not is_loopback(host)):
+        for warning in short_key_warnings(config):
+            log_line(warning)
+    if unserved := results_mount_warning(config):
+        log_line(f"Warning: {unserved}")
+    with shared_metrics_dir(config.workers):
+        return _serve(config, host, chosen)
+
+
+def _port(text: str) -> int:
+    """Parse a port from 0 to 65535."""
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def _serve(config: Config, host: str, chosen: argparse.Namespace) -> int:
+    from .application import create_app
+    from .http.server import serve
+    from .http.sockets import listen, listen_unix
+
+    secret = sys.stdin.readline().strip() if chosen.bridge else ""
+    if chosen.bridge and not secret:
+        print("The bridge exited before it sent its secret.", file=sys.stderr)
+        return 2
+    port = config.port if chosen.port is None else chosen.port
+    try:
+        unix = chosen.unix
+        listener = listen_unix(unix) if unix else listen(host, port, config.stall_seconds)
+    except OSError as problem:
+        where = chosen.unix or f"{host}:{port}"
+        print(f"Cannot listen on {where}: {problem.strerror or problem}", file=sys.stderr)
+        return 1
+    shown = f"[{host}]" if ":" in host else host
+    where = str(chosen.unix) if chosen.unix else f"http://{shown}:{listener.getsockname()[1]}"
+    try:
+        serve(
+            config,
+            listener,
+            partial(create_app, config, secret),
+            partial(_on_start, config, where),
+            stop_with_stdin=chosen.stop_with_stdin,
+        )
+    finally:
+        if chosen.unix:
+            _remove_socket(chosen.unix, with_folder=chosen.bridge)
+    return 0
+
+
+def _on_start(config: Config, where: str) -> None:
+    """Start the hourly cleanup and announce the server; its supervisor may have ended already."""
+    start_cleanup_thread(config.table(_discard), log_line)  # the workers log problems of the mounts
+    with suppress(OSError):
+        print(f"File server on {where}", flush=True)
+
+
+def _discard(_text: str) -> None:
+    """Log nothing."""
+
+
+def _remove_socket(path: Path, *, with_folder: bool) -> None:
+    """Delete the socket, and the folder that a bridge created for it."""
+    with suppress(OSError):
+        path.unlink()
+        if with_folder:
+            path.parent.rmdir()

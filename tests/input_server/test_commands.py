@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from input_server import urls
-from input_server.__main__ import main
 from input_server.auth import signing
+from input_server.cli import main
 
 HOUR, DAY = 3600, 24 * 3600
 KEYS = json.dumps(
@@ -268,3 +269,13 @@ def test_no_port_beyond_the_systems(
         shell(f"--port={port}")
     assert ended.value.code == 2
     assert "is not a port from 0 to 65535" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "granian", None)
+    monkeypatch.delitem(sys.modules, "input_server.http.server", raising=False)
+    message = shell("--port", "0", status=1)
+    assert "granian is missing" in message
+    assert Path(message.split("-r ")[1].strip()).is_file()

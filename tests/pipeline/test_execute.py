@@ -31,6 +31,7 @@ from comfyui_pipeline.errors import (
     ServerUnreachable,
 )
 from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.process import time_limit
 from comfyui_pipeline.workflow import graph as graphs
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import WORKFLOW
@@ -193,7 +194,7 @@ def test_a_job_lost_before_it_started_is_requeued_once(performed: Any) -> None:
 def test_a_late_job_is_reported_or_cancelled(
     performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], message: str
 ) -> None:
-    monkeypatch.setattr(execute, "CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(execute, "LATE_CANCEL_SECONDS", 0.5)
     engine = Engine({"outputs": (), "complete": False})
     engine.stages = stages
     with pytest.raises(JobTimeout, match=message):
@@ -202,7 +203,9 @@ def test_a_late_job_is_reported_or_cancelled(
 
 
 def test_the_waiting_times_end_before_the_watchdog() -> None:
-    assert (execute.FETCH_SECONDS, execute.CANCEL_SECONDS) == (8.0, 4.0)  # it comes after 15
+    assert (execute.FETCH_SECONDS, execute.LATE_CANCEL_SECONDS) == (8.0, 4.0)
+    total = execute.FETCH_SECONDS + execute.LATE_CANCEL_SECONDS
+    assert total <= time_limit.FETCH_GRACE < time_limit.WATCHDOG_GRACE
 
 
 def test_an_output_that_is_not_fetched_in_time_has_failed(
