@@ -15,7 +15,8 @@ from typing import Any
 from comfyui_pipeline.bounded.truncate import json_size, shorten, truncate
 from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
 from comfyui_pipeline.media.previews import Previews
-from comfyui_pipeline.outcome import Ending, Outcome, ResultOutput
+from comfyui_pipeline.outcome import Ending, Outcome
+from comfyui_pipeline.outputs import ResultOutput
 from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow.changes import Change, Origin
 from input_server.light_dataclasses import asdict
