@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from input_server import urls
-from input_server.__main__ import main
 from input_server.auth import signing
+from input_server.cli import main
+from tests.waiting import TIMEOUT
 
 HOUR, DAY = 3600, 24 * 3600
+PROJECT = Path(__file__).resolve().parents[2]
 KEYS = json.dumps(
     [
         {"name": "two", "key": "two-factors-here", "signature": "second"},
@@ -268,3 +272,22 @@ def test_an_invalid_port_is_refused(
         shell(f"--port={port}")
     assert exit_.value.code == 2
     assert "is not a port from 0 to 65535" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(shell: Shell) -> None:
+    code = (
+        "import sys; sys.modules['granian'] = None; "
+        "from input_server.cli import main; sys.exit(main(['--port', '0']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "granian is missing" in done.stderr
+    assert Path(done.stderr.split(" -r ")[1].strip()).is_file()

@@ -392,7 +392,7 @@ class Spawning(Running):
 
     program = (
         "-c",
-        "import multiprocessing, sys; from input_server.__main__ import main; "
+        "import multiprocessing, sys; from input_server.cli import main; "
         "multiprocessing.set_start_method('spawn'); sys.exit(main(sys.argv[1:]))",
     )
 
