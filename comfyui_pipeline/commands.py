@@ -83,7 +83,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
         Command(
             "describe",
-            "comfyui_pipeline.info:describe",
+            "comfyui_pipeline.describe_command:describe",
             '{"command": "describe", "workflow": "text2img_api"}',
             "Describe a workflow before running it: its arguments with present values, nodes that "
             "can be changed, what the server lacks.",
