@@ -15,7 +15,7 @@ from .atomic import file_lock
 from .errors import ConfigError
 from .expand_path import expand_path
 from .mounts.disk_usage import measure
-from .mounts.mount import CleanRules, Mount
+from .mounts.mount import DEFAULT_CACHE_SECONDS, CleanRules, Mount
 from .mounts.mounts_file import mount_to_json, parse_mount, read_mounts_file, write_mounts_file
 from .mounts.removal import apply_plan
 from .mounts.retention import plans
@@ -45,9 +45,9 @@ def _add_parser(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--cache-seconds",
         type=int,
-        default=3600,
+        default=DEFAULT_CACHE_SECONDS,
         metavar="N",
-        help="how long browsers may cache a file (default 3600; 0: always revalidate)",
+        help="how long browsers may cache a file (default %(default)s; 0: always revalidate)",
     )
     add.add_argument("--private", action="store_true", help="forbid shared caches to store files")
     add.add_argument("--no-compress", action="store_true", help="do not compress texts")

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from input_server.images import (
-    encode,
     render_cost,
     variants,
 )
 from input_server.images.memory import MemoryBudget
 from input_server.images.render import render
 from input_server.images.variant_request import (
+    DEFAULT_QUALITY,
     VariantError,
     VariantRequest,
     choose_format,
@@ -99,7 +99,7 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
             assert auto == render(file, form, VariantRequest(width, quality=quality), budget)
     finally:
         os.close(file.descriptor)
-    assert encode.AUTO_QUALITY["AVIF"] == (50, 62)
+    assert DEFAULT_QUALITY["AVIF"] == (50, 62)
 
 
 @pytest.mark.parametrize(
