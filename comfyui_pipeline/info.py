@@ -1,4 +1,4 @@
-"""What there is: workflows on disk, models and state of the server, and the contents of a workflow.
+"""The command ``info``: workflows on disk, models and state of the server.
 
 ``QUESTIONS`` is the table of what the command ``info`` answers. To add a question, add a row and
 its function. Every call imports this module, so it imports what a question needs in its function.
@@ -200,7 +200,7 @@ def ask(name: str, engine: Engine) -> Mapping[str, Any]:
     return asked(engine)
 
 
-# -- commands --------------------------------------------------------------------------------------
+# -- the command ----------------------------------------------------------------------------------
 
 
 def answer(
@@ -217,18 +217,3 @@ def answer(
     if engine is None:
         raise ValueError(f"{call.info} is asked of the server")
     return ask(call.info, engine)
-
-
-def describe(
-    call: ToolCall, settings: Settings, engine: Engine, started: float, _record: CallRecord
-) -> Mapping[str, Any]:
-    """Do the command ``describe``: what a workflow does, what can be changed, what the server lacks."""
-    from comfyui_pipeline import load
-    from comfyui_pipeline.workflow import validate
-    from comfyui_pipeline.workflow.describe import describe as describe_graph
-
-    found = load.find(call, settings, started + settings.timeout)
-    loaded = load.read(found, settings, engine, seed=call.seed or 0)
-    problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
-    text, fields = describe_graph(loaded.graph, loaded.name, problems, loaded.notes, full=call.full)
-    return text_result(text, **fields)

@@ -16,9 +16,9 @@ from input_server.light_dataclasses import dataclass
 from input_server.parse_values import parse_count
 
 from ..errors import DownloadRefused, MediaError
-from .display import public_url
 from .download_cache import DownloadCache
 from .file_types import is_web_page
+from .redact import public_url
 
 if TYPE_CHECKING:
     from urllib3 import HTTPHeaderDict

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 from input_server.file_signatures import detect_mime
 from input_server.light_dataclasses import dataclass
 
-from .display import kilobytes
+from .redact import kilobytes
 
 MAX_IMAGE_BYTES = 50 * 2**20
 MAX_FILE_BYTES = 200 * 2**20

@@ -8,8 +8,8 @@ import re
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import MediaError
-from .display import kilobytes
 from .file_types import is_known
+from .redact import kilobytes
 
 MAX_BYTES = 50 * 2**20
 """Largest file accepted inside a call, decoded."""

@@ -258,4 +258,4 @@ def test_limits_of_fetching_and_reporting() -> None:
     assert collect.MAX_PARALLEL == 6
     assert collect.LONG_TEXT == 2000
     assert collect.SAVED == "output"
-    assert report.MAX_OUTPUTS == 20
+    assert report.MAX_LISTED_OUTPUTS == 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import call as tool_call
-from comfyui_pipeline import info, prepare, settings
+from comfyui_pipeline import describe_command, prepare, settings
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import ToolError
@@ -90,7 +90,9 @@ def error_of(call: Mapping[str, Any], chosen: settings.Settings) -> str:
         read = tool_call.parse(json.dumps(call).encode())
         for part in read.parts or (read,):
             if part.command == "describe":
-                info.describe(part, chosen, StubServer(), time.monotonic(), CallRecord())  # type: ignore[arg-type]
+                describe_command.describe(
+                    part, chosen, StubServer(), time.monotonic(), CallRecord()
+                )  # type: ignore[arg-type]
             elif part.command == "run":
                 prepare.prepare(context_of(part, chosen))
     except ToolError as error:

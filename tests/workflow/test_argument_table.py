@@ -19,6 +19,7 @@ from comfyui_pipeline.arguments import ARGUMENTS, SHORTCUTS, Argument
 from comfyui_pipeline.call import READERS, ToolCall, parse
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.workflow import placeholders, roles
+from devtools import manifest
 from input_server.light_dataclasses import fields
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,16 +57,59 @@ def test_every_shortcut_argument_has_a_placeholder() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_argument_question_and_command_is_documented(document: str) -> None:
     text = (PROJECT / document).read_text("utf-8")
-    hidden = {"showbase64", "workflow_json", "all", "lora_nodes"}  # not for the AI
+    hidden = {argument.name for argument in ARGUMENTS if argument.hidden} - {"command"}
+    assert hidden == {"showbase64", "workflow_json", "all", "lora_nodes"}
     skipped = hidden if document.endswith(".json") else set()
     names = {*(argument.name for argument in ARGUMENTS), *info.QUESTIONS, *COMMANDS}
     assert [n for n in sorted(names - skipped) if not re.search(rf"\b{n}\b", text)] == []
 
 
 def test_the_manifest_lists_the_commands_of_the_table() -> None:
-    manifest = json.loads((PROJECT / "plugin-manifest.json").read_text("utf-8"))
-    listed = [entry["command"] for entry in manifest["capabilities"]["invocationCommands"]]
+    document = json.loads((PROJECT / "plugin-manifest.json").read_text("utf-8"))
+    listed = [entry["command"] for entry in document["capabilities"]["invocationCommands"]]
     assert set(listed) == {name for name, command in COMMANDS.items() if not command.question}
+
+
+def test_the_groups_of_commands_in_the_table_of_arguments_are_those_of_the_table() -> None:
+    assert sorted(arguments.EVERY) == sorted(COMMANDS)
+    by_id = {name for name, row in COMMANDS.items() if "prompt_id" in row.example}
+    assert set(arguments.JOB) == by_id
+    with_workflow = {name for name, row in COMMANDS.items() if '"workflow": ' in row.example}
+    assert set(arguments.WORKFLOW) == with_workflow
+
+
+def test_the_manifest_names_exactly_the_bundled_workflows() -> None:
+    bundled = {path.stem for path in (PROJECT / "workflows").glob("*.json")}
+    named = set(re.findall(r"\b[a-z]\w*_\w+\b", arguments.BY_NAME["workflow"].note))
+    assert named == bundled
+
+
+def test_the_manifest_describes_each_argument_of_run_on_one_line() -> None:
+    lines = manifest.descriptions()["run"].splitlines()
+    listed = [line.split()[1] for line in lines if line.startswith("- ")]
+    assert sorted(listed) == sorted(
+        argument.name
+        for argument in ARGUMENTS
+        if "run" in argument.commands and not argument.hidden
+    )
+    steps = "- steps (可选, 1–10000): sampling steps; 采样步数"
+    assert steps in lines
+    assert all("必需" in line for line in lines if line.startswith("- workflow "))
+
+
+def test_the_manifest_refers_to_run_for_the_arguments_that_other_commands_share_with_it() -> None:
+    texts = manifest.descriptions()
+    assert "- " not in texts["submit"]
+    assert "- workflow (必需), seed (可选): as for run" in texts["describe"]
+    assert "- return_image (可选), previews (可选): as for run" in texts["result"]
+    assert all(f"{question} " in texts["info"] for question in info.QUESTIONS)
+
+
+def test_an_alias_is_in_the_manifest() -> None:
+    row = Argument(
+        "fps", arguments.NUMBER, "frames", "帧率", aliases=("frame_rate",), low=0.5, high=9
+    )
+    assert manifest.line(row) == "- fps (可选, or 或 frame_rate, 0.5–9): frames; 帧率"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
