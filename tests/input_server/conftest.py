@@ -1,4 +1,4 @@
-"""Fixtures of several test modules."""
+"""Fixtures used by several test modules."""
 
 from __future__ import annotations
 

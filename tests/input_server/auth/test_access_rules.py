@@ -1,4 +1,4 @@
-"""Rules of access, and keys in logs."""
+"""Authentication rules, and keys in logs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.input_server.served import FILES
 
 
 @pytest.mark.parametrize("name", ["sig", "pw", "key", "KEY", "%6Bey"])
-def test_no_secret_of_a_query_is_in_a_log(name: str) -> None:
+def test_secrets_in_a_query_are_redacted(name: str) -> None:
     assert "s3cret" not in redact_target(f"/a?x=1&{name}=s3cret&y=2")
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
-def test_figures_behind_a_proxy_need_a_key(decided: Any, header: str) -> None:
+def test_metrics_requested_through_a_proxy_need_a_key(decided: Any, header: str) -> None:
     ask = decided()
     ask.server.pages["metrics"] = Metrics(dict)
     assert ask("/metrics", Host="127.0.0.1").status == 200
@@ -39,7 +39,7 @@ def test_figures_behind_a_proxy_need_a_key(decided: Any, header: str) -> None:
     assert ask("/metrics", **headers).status == 401
 
 
-def test_a_denied_client_is_let_in_by_neither_key_nor_signature(
+def test_a_denied_client_is_refused_with_a_valid_key_or_signature(
     decided: Any, tmp_path: Path
 ) -> None:
     denied = tmp_path / "denied"
@@ -66,27 +66,29 @@ def test_a_denied_network_stays_denied_when_the_file_is_deleted(
     assert deny.contains("192.0.2.9")
 
 
-def test_a_site_is_locked_out_after_four_times_the_keys_of_a_client() -> None:
-    counting = LockoutTracker(LockoutPolicy(limit=10, seconds=60), clock=lambda: 0.0)
+def test_an_ipv6_site_is_locked_out_after_four_times_the_limit() -> None:
+    tracker = LockoutTracker(LockoutPolicy(limit=10, seconds=60), clock=lambda: 0.0)
     for number in range(39):
-        counting.record_failure(f"2001:db8:1:{number:x}::1", f"key {number}")
-    assert counting.locked_out_for("2001:db8:1:ffff::1") == 0
-    counting.record_failure("2001:db8:1:aaaa::1", "the fortieth")
-    assert counting.locked_out_for("2001:db8:1:ffff::1") == 60
-    assert counting.locked_out_for("2001:db8:2::1") == 0
+        tracker.record_failure(f"2001:db8:1:{number:x}::1", f"key {number}")
+    assert tracker.locked_out_for("2001:db8:1:ffff::1") == 0
+    tracker.record_failure("2001:db8:1:aaaa::1", "the fortieth")
+    assert tracker.locked_out_for("2001:db8:1:ffff::1") == 60
+    assert tracker.locked_out_for("2001:db8:2::1") == 0
 
 
-def test_a_signed_link_beyond_a_year_is_not_believed() -> None:
+def test_a_signed_link_is_valid_for_at_most_366_days() -> None:
     now = 1_800_000_000
     for seconds, verdict in ((366 * 24 * 3600, "valid"), (366 * 24 * 3600 + 1, "invalid")):
         end = now + seconds
         signature = signing.signature(KEY, "files", "m", ("a",), end)
-        asked = {"exp": str(end), "sig": signature}
-        assert signing.check_signature(KEY, "files", "m", ("a",), asked, now) == verdict
+        query = {"exp": str(end), "sig": signature}
+        assert signing.check_signature(KEY, "files", "m", ("a",), query, now) == verdict
     assert MOST_HOURS * 3600 < signing.MAX_LIFETIME
 
 
-def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_of_a_python_host_contains_no_key(
+    decided: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     handlers: list[Any] = []
 
     class App:
@@ -110,8 +112,8 @@ def test_a_python_hosts_log_holds_no_key(decided: Any, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or os.name == "nt", reason="needs Unix sockets")
-def test_a_unix_socket_is_for_its_user_alone() -> None:
-    with tempfile.TemporaryDirectory() as folder:  # a short path, as a socket needs
+def test_a_unix_socket_is_accessible_to_its_user_only() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # the path of a Unix socket must be short
         path = Path(folder) / "s"
         before = os.umask(0)
         try:
