@@ -51,7 +51,7 @@ class ComfyUI:
     def __init__(
         self,
         base_url: str,
-        client_prefix: str = "comfyui-plugin",
+        client_prefix: str,
         *,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
