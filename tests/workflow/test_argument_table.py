@@ -120,7 +120,7 @@ def test_every_command_has_a_function_and_a_correct_example(name: str) -> None:
     assert call.command == ("info" if COMMANDS[name].question else name)
 
 
-def test_every_question_is_read_from_disk_or_asked_of_the_server() -> None:
+def test_every_info_question_is_answered_from_disk_or_by_the_server() -> None:
     for question in info.QUESTIONS.values():
         assert (question.ask_server is None) != (question.read_folder is None)
     assert not parse(b'{"info": "workflows"}').needs_server
@@ -160,8 +160,8 @@ found = graph.build(nodes, schemas)
 results = []
 for key in ("fps", "frame_rate"):
     call = parse(json.dumps({"workflow": "x", key: "24"}).encode())
-    made = patch.apply(nodes, patch.plan(found, call, call.shortcuts).changes)
-    results.append([made[i]["inputs"]["fps"] for i in nodes])
+    patched = patch.apply(nodes, patch.plan(found, call, call.shortcuts).changes)
+    results.append([patched[i]["inputs"]["fps"] for i in nodes])
 text, _ = describe.describe(found, "x", (), (), full=False)
 print(json.dumps({"results": results, "described": "- fps = 8" in text}))
 """
@@ -202,19 +202,19 @@ def test_a_key_with_the_number_of_a_part_is_that_parts_argument_only() -> None:
     assert "prompt1" not in {**first.extras, **second.extras}
 
 
-def test_an_authors_parameter_that_ends_in_a_number_is_shared_unless_a_part_has_its_own() -> None:
+def test_a_workflow_parameter_that_ends_in_a_number_is_shared_unless_a_part_has_its_own() -> None:
     assert [part.extras["lora_1"] for part in parts(lora_1="ink")] == ["ink", "ink"]
     assert [part.extras["lora_1"] for part in parts(lora_1="ink", lora_12="fox")] == ["ink", "fox"]
     own = parts(lora_11="ink", lora_12="fox")
     assert [part.extras["lora_1"] for part in own] == ["ink", "fox"]
 
 
-def test_an_authors_parameter_without_a_number_still_has_one_value_per_part() -> None:
+def test_a_workflow_parameter_without_a_number_has_one_value_per_part() -> None:
     assert [part.extras["style"] for part in parts(style1="ink", style2="oil")] == ["ink", "oil"]
     assert [part.extras["style"] for part in parts(style="ink", style2="oil")] == ["ink", "oil"]
 
 
-def test_a_number_above_nine_is_not_taken_for_part_one() -> None:
+def test_a_number_above_nine_is_not_parsed_as_part_one() -> None:
     keys = {f"workflow{number}": "x" for number in range(1, 12)}
     batch = parse(json.dumps({**keys, "prompt11": "last"}).encode()).parts
     assert [dict(part.shortcuts) for part in batch] == [{}] * 10 + [{"prompt": "last"}]
@@ -236,7 +236,7 @@ def test_an_argument_of_another_command_is_reported() -> None:
     assert parse(b'{"workflow": "x", "prompt": "a"}').ignored == {}
 
 
-def test_names_of_the_table_are_the_keys_that_are_ours() -> None:
+def test_the_names_of_the_table_are_the_known_keys() -> None:
     assert arguments.role_of("mask") == "mask"
     assert arguments.role_of("maid") == ""
     assert "maid" not in arguments.NAMES
