@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.text_result import text_result
+from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from input_server.light_dataclasses import dataclass
 
 if TYPE_CHECKING:
@@ -178,10 +179,10 @@ QUESTIONS: Mapping[str, Question] = {
     question.name: question
     for question in (
         Question("workflows", "工作流", read_folder=workflows),
-        _models("checkpoints", "大模型", "checkpoints"),
-        _models("loras", "LoRA", "loras"),
-        _models("vaes", "VAE", "vae"),
-        _models("controlnets", "ControlNet", "controlnet"),
+        _models("checkpoints", "大模型", MODEL_FOLDERS["ckpt_name"]),
+        _models("loras", "LoRA", MODEL_FOLDERS["lora_name"]),
+        _models("vaes", "VAE", MODEL_FOLDERS["vae_name"]),
+        _models("controlnets", "ControlNet", MODEL_FOLDERS["control_net_name"]),
         _models("upscalers", "放大模型", "upscale_models"),
         _choices("samplers", "采样器", "sampler_name"),
         _choices("schedulers", "调度器", "scheduler"),

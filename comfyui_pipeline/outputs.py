@@ -22,7 +22,7 @@ from comfyui_pipeline.result_urls import is_servable, url_for_file
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field, replace
 
-MAX_PARALLEL = 6
+MAX_PARALLEL_FETCHES = 6
 """Outputs that are fetched at the same time."""
 SAVED = "output"
 """ComfyUI's ``type`` of files that a node saved; previews have the type ``temp``."""
@@ -84,7 +84,7 @@ class OutputFetcher:
         self._files = context.engine.files
         self._settings = context.settings
         self._graph = graph
-        self._pool = ThreadPoolExecutor(MAX_PARALLEL)
+        self._pool = ThreadPoolExecutor(MAX_PARALLEL_FETCHES)
         self._fetches: dict[Output, Future[tuple[ResultOutput, ...]]] = {}
 
     def __enter__(self) -> OutputFetcher:

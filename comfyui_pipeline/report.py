@@ -51,7 +51,7 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "changed": "Changed: {changes}.",
         "change": "{label}, {name} = {value}{link}",
         "link": " (replaces a link)",
-        "guesses": "Guessed: {guesses}.",
+        "guesses": "Fuzzy matches: {guesses}.",
         "seed_given": "Seed: {seeds} (as given).",
         "seed_random": 'Seed: {seeds} (random; pass it as "seed" to get the same result again).',
         "seed_unchanged": "Seed: {seeds}.",

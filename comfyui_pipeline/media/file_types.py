@@ -16,6 +16,7 @@ from input_server.light_dataclasses import dataclass
 from .redact import kilobytes
 
 MAX_IMAGE_BYTES = 50 * 2**20
+"""Largest input image; also the largest file inside a call, of any kind."""
 MAX_FILE_BYTES = 200 * 2**20
 """Largest input of any other kind: video, sound, 3D."""
 

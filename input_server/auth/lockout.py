@@ -48,8 +48,8 @@ class LockoutPolicy:
     Clients in the ``exempt`` networks are never locked out: many users may share an address there.
     """
 
-    limit: float = 10.0
-    seconds: float = 600.0
+    limit: float
+    seconds: float
     exempt: tuple[Network, ...] = ()
 
 

@@ -25,21 +25,21 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def comparable(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a response of ``/prompt`` without the parts that vary between runs and servers."""
-    comparable_body = json.loads(json.dumps(body))
+    reduced = json.loads(json.dumps(body))
     for key in ("prompt_id", "number"):
-        comparable_body.pop(key, None)
-    if isinstance(comparable_body.get("error"), dict):
-        comparable_body["error"]["message"] = comparable_body["error"]["message"].partition(
+        reduced.pop(key, None)
+    if isinstance(reduced.get("error"), dict):
+        reduced["error"]["message"] = reduced["error"]["message"].partition(
             " This embedded server"
         )[0]
-    for entry in comparable_body.get("node_errors", {}).values():
+    for entry in reduced.get("node_errors", {}).values():
         entry["dependent_outputs"] = sorted(entry["dependent_outputs"])
         for reason in entry["errors"]:
             reason["extra_info"].pop("traceback", None)
             config = reason["extra_info"].get("input_config")
             if config:
                 config[1].pop("tooltip", None)
-    return comparable_body
+    return reduced
 
 
 VALIDATION = rows("transcripts/validation.jsonl")

@@ -1,4 +1,4 @@
-"""``python -m input_server mounts …`` and ``… link …``: what they print, do and refuse."""
+"""``python -m input_server mounts …`` and ``… link …``: output, effects and errors."""
 
 from __future__ import annotations
 

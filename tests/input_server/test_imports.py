@@ -1,4 +1,4 @@
-"""The imports inside of input_server go one way, and it works as a copy under another name."""
+"""Layers of input_server import lower ones only; a copy under another name works."""
 
 from __future__ import annotations
 

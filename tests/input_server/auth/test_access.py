@@ -259,7 +259,7 @@ def test_a_deny_list_is_reread_when_its_file_changes(
     assert deny.contains("2001:db8::9"), "nor does a missing one"
     assert len(lines) == 2
     DenyList(None, print).contains("2001:db8::9")
-    access = Access((Key("k", KEY),), "", LockoutTracker(LockoutPolicy()), deny)
+    access = Access((Key("k", KEY),), "", LockoutTracker(LockoutPolicy(10, 600)), deny)
     with pytest.raises(Denied) as denied:
         access.authenticate(Route("files", KEY, "m", ("x",)), {}, Client("203.0.113.5", {}))
     assert denied.value.status == 403

@@ -31,8 +31,8 @@ def test_secrets_in_a_query_are_redacted(name: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
-def test_metrics_requested_through_a_proxy_need_a_key(decided: Any, header: str) -> None:
-    ask = decided()
+def test_metrics_requested_through_a_proxy_need_a_key(make_served: Any, header: str) -> None:
+    ask = make_served()
     ask.server.pages["metrics"] = Metrics(dict)
     assert ask("/metrics", Host="127.0.0.1").status == 200
     headers = {"Host": "127.0.0.1", header.replace("-", "_"): "for=192.0.2.1"}
@@ -40,13 +40,13 @@ def test_metrics_requested_through_a_proxy_need_a_key(decided: Any, header: str)
 
 
 def test_a_denied_client_is_refused_with_a_valid_key_or_signature(
-    decided: Any, tmp_path: Path
+    make_served: Any, tmp_path: Path
 ) -> None:
     denied = tmp_path / "denied"
     query = signing.query(KEY, "files", "m", ("a.txt",), int(time.time()) + 600)
     for networks, status in (("192.0.2.0/24", 200), ("192.0.2.0/24\n127.0.0.1", 403)):
         denied.write_text(networks, "utf-8")
-        ask = decided(INPUT_SERVER_DENY_FILE=str(denied))
+        ask = make_served(INPUT_SERVER_DENY_FILE=str(denied))
         (ask.folder / "a.txt").write_text("text", "utf-8")
         assert ask("a.txt").status == status
         assert ask(f"/comfyui_server/files/m/a.txt?{query}").status == status
@@ -87,7 +87,7 @@ def test_a_signed_link_is_valid_for_at_most_366_days() -> None:
 
 
 def test_the_log_of_a_python_host_contains_no_key(
-    decided: Any, capfd: pytest.CaptureFixture[str]
+    make_served: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handlers: list[Any] = []
 
@@ -100,7 +100,7 @@ def test_the_log_of_a_python_host_contains_no_key(
         def set(self, _name: str, _value: str) -> None: ...
         def send(self, _body: Any) -> None: ...
 
-    register(App(), decided().server, access_log=True)  # type: ignore[arg-type]
+    register(App(), make_served().server, access_log=True)  # type: ignore[arg-type]
     target = f"{FILES}/m/absent.txt?sig=s3cret"
     request = SimpleNamespace(method="GET", ip="127.0.0.1", headers={}, original_url=target)
     handlers[0](request, Response())

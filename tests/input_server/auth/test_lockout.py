@@ -20,7 +20,7 @@ from input_server.auth.access import Access, Client, Denied
 from input_server.auth.deny_list import DenyList
 from input_server.auth.keys import Key
 from input_server.auth.lockout import LockoutPolicy, LockoutTracker
-from input_server.auth.networks import parse_networks
+from input_server.auth.networks import Network, parse_networks
 from input_server.urls import Route
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
@@ -247,21 +247,24 @@ def test_a_client_that_guesses_is_locked_out_behind_the_bridge(
 # -- the score -------------------------------------------------------------------------------------
 
 
+def policy(limit: float, seconds: float = 600, exempt: tuple[Network, ...] = ()) -> LockoutPolicy:
+    return LockoutPolicy(limit, seconds, exempt)
+
+
 def is_locked_out(tracker: LockoutTracker, address: str) -> bool:
     return tracker.locked_out_for(address) > 0
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 40])
 def test_exactly_limit_wrong_keys_lock_a_client_out(limit: int) -> None:
-    tracker = LockoutTracker(LockoutPolicy(limit), clock=Clock())
+    tracker = LockoutTracker(policy(limit), clock=Clock())
     for number in range(limit):
         assert not is_locked_out(tracker, CLIENT), number
         tracker.record_failure(CLIENT, f"k{number}")
     assert tracker.locked_out_for(CLIENT) == 600
 
 
-def test_lockout_defaults() -> None:
-    assert LockoutPolicy() == LockoutPolicy(limit=10, seconds=600, exempt=())
+def test_limits_of_memory_and_networks() -> None:
     assert (lockout.MAX_TRACKED, lockout.MAX_LOCKOUTS, lockout.MAX_KEYS_PER_CLIENT) == (
         10_000,
         10_000,
@@ -272,7 +275,7 @@ def test_lockout_defaults() -> None:
 
 def test_a_score_drops_by_half_in_five_minutes() -> None:
     clock = Clock()
-    tracker = LockoutTracker(LockoutPolicy(limit=3), clock=clock)
+    tracker = LockoutTracker(policy(limit=3), clock=clock)
     for number in range(2):
         tracker.record_failure(CLIENT, f"k{number}")
     clock.now += 300
@@ -280,7 +283,7 @@ def test_a_score_drops_by_half_in_five_minutes() -> None:
     assert not is_locked_out(tracker, CLIENT)
     tracker.record_failure(CLIENT, "k3")
     assert is_locked_out(tracker, CLIENT)
-    slow = LockoutTracker(LockoutPolicy(limit=3), clock=clock)
+    slow = LockoutTracker(policy(limit=3), clock=clock)
     for number in range(3):
         slow.record_failure(CLIENT, f"k{number}")
         clock.now += 20  # about the time to type a key
@@ -289,7 +292,7 @@ def test_a_score_drops_by_half_in_five_minutes() -> None:
 
 def test_a_lockout_ends_on_its_second_and_the_count_restarts() -> None:
     clock = Clock()
-    tracker = LockoutTracker(LockoutPolicy(limit=2, seconds=100), clock=clock)
+    tracker = LockoutTracker(policy(limit=2, seconds=100), clock=clock)
     tracker.record_failure(CLIENT, "a")
     tracker.record_failure(CLIENT, "b")
     clock.now += 99.5
@@ -305,7 +308,7 @@ def test_a_lockout_ends_on_its_second_and_the_count_restarts() -> None:
 
 
 def test_responses_to_wrong_keys_are_delayed_progressively_up_to_two_seconds() -> None:
-    tracker = LockoutTracker(LockoutPolicy(limit=100), clock=Clock())
+    tracker = LockoutTracker(policy(limit=100), clock=Clock())
     delays = [tracker.record_failure(CLIENT, f"k{number}") for number in range(12)]
     assert delays[:4] == [0.1, 0.2, 0.4, 0.8]
     assert delays[6:] == [2.0] * 6
@@ -314,10 +317,10 @@ def test_responses_to_wrong_keys_are_delayed_progressively_up_to_two_seconds() -
 
 
 def test_no_client_is_locked_out_in_exempt_networks_or_with_limit_zero() -> None:
-    exempt = LockoutTracker(LockoutPolicy(limit=1, exempt=parse_networks("127.0.0.0/8", "x")))
+    exempt = LockoutTracker(policy(limit=1, exempt=parse_networks("127.0.0.0/8", "x")))
     assert exempt.record_failure("::ffff:127.0.0.9", "a") == 0
     assert not is_locked_out(exempt, "127.0.0.9")
-    never = LockoutTracker(LockoutPolicy(limit=0))
+    never = LockoutTracker(policy(limit=0))
     assert never.record_failure(CLIENT, "a") == 0
     assert not is_locked_out(never, CLIENT)
 
@@ -334,28 +337,28 @@ def test_no_client_is_locked_out_in_exempt_networks_or_with_limit_zero() -> None
     ],
 )
 def test_a_client_is_an_ipv4_address_or_an_ipv6_64(address: str, same: str, other: str) -> None:
-    tracker = LockoutTracker(LockoutPolicy(limit=1))
+    tracker = LockoutTracker(policy(limit=1))
     tracker.record_failure(address, "a")
     assert is_locked_out(tracker, same)
     assert not is_locked_out(tracker, other)
 
 
 def test_the_limit_of_an_ipv6_site_is_four_times_that_of_a_client() -> None:
-    tracker = LockoutTracker(LockoutPolicy(limit=3), clock=Clock())
+    tracker = LockoutTracker(policy(limit=3), clock=Clock())
     for number in range(11):
         tracker.record_failure(f"2001:db8:0:{number}::1", f"k{number}")
     assert not is_locked_out(tracker, "2001:db8:0:99::1")
     tracker.record_failure("2001:db8:0:11::1", "k11")
     assert is_locked_out(tracker, "2001:db8:0:99::1")
     assert not is_locked_out(tracker, "2001:db8:1::1")
-    same_key = LockoutTracker(LockoutPolicy(limit=3), clock=Clock())
+    same_key = LockoutTracker(policy(limit=3), clock=Clock())
     for number in range(200):
         same_key.record_failure(f"2001:db8:0:{number:x}::1", "the old one")
     assert not is_locked_out(same_key, "2001:db8::1"), "a site that repeats one old key"
 
 
 def test_clients_of_a_site_that_repeat_their_own_wrong_key_do_not_lock_it_out() -> None:
-    tracker = LockoutTracker(LockoutPolicy(limit=10), clock=Clock())  # a site may have 40
+    tracker = LockoutTracker(policy(limit=10), clock=Clock())  # a site may have 40
     for _ in range(5):
         for number in range(lockout.MAX_KEYS_PER_CLIENT + 4):
             tracker.record_failure(f"2001:db8:0:{number:x}::1", f"key {number}")
@@ -366,7 +369,7 @@ def test_an_active_lockout_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("input_server.auth.lockout.MAX_TRACKED", 10)
     monkeypatch.setattr("input_server.auth.lockout.MAX_LOCKOUTS", 5)
     clock, log = Clock(), []
-    tracker = LockoutTracker(LockoutPolicy(limit=2, seconds=100), log.append, clock)
+    tracker = LockoutTracker(policy(limit=2, seconds=100), log.append, clock)
     for key in "ab":
         tracker.record_failure(CLIENT, key)
     for number in range(200):
@@ -410,7 +413,7 @@ def test_only_guessers_are_locked_out_and_for_the_full_time(
     events: list[tuple[str, int]],
 ) -> None:
     clock = Clock()
-    tracker = LockoutTracker(LockoutPolicy(limit=4, seconds=100), clock=clock)
+    tracker = LockoutTracker(policy(limit=4, seconds=100), clock=clock)
     access = Access((Key("k", KEY),), SECRET, tracker, DenyList(None, print))
     until: dict[str, float] = {}
     distinct: set[int] = set()

@@ -52,7 +52,7 @@ def authenticate(access: Access, route: Route, address: str = "10.0.0.1", **quer
 
 
 def test_statuses_and_reasons_of_denied_requests() -> None:
-    locks = LockoutTracker(LockoutPolicy(limit=1))
+    locks = LockoutTracker(LockoutPolicy(1, 600))
     keys = (
         Key("all", "key-for-all-mounts"),
         Key("one", "key-for-one-mount", frozenset({"m"})),
@@ -88,7 +88,7 @@ def test_the_holder_of_a_grant_is_its_key_or_the_expiry_of_its_link() -> None:
     access = Access(
         (Key("all", "key-for-all"),),
         "secret",
-        LockoutTracker(LockoutPolicy()),
+        LockoutTracker(LockoutPolicy(10, 600)),
         DenyList(None, print),
     )
     expires = int(time.time()) + 60

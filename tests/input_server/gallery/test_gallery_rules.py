@@ -16,8 +16,8 @@ from tests.input_server.served import Served
 
 
 @pytest.fixture
-def gallery(decided: Any) -> Served:
-    served: Served = decided()
+def gallery(make_served: Any) -> Served:
+    served: Served = make_served()
     served.server.pages["gallery"] = Gallery(served.server.mounts, served.config.signing_key)
     return served
 

@@ -21,24 +21,26 @@ from tests.input_server.gallery_harness import KEY, GalleryHarness, png
 PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
 
 
-def test_a_page_of_the_list_has_60_files_by_default_and_at_most_200(shown: GalleryHarness) -> None:
+def test_a_page_of_the_list_has_60_files_by_default_and_at_most_200(
+    harness: GalleryHarness,
+) -> None:
     for number in range(201):
-        (shown.folder / f"{number}.txt").write_text("x", "utf-8")
-    assert len(shown.names()) == 60
-    assert len(shown.names("list?n=200")) == 200
-    assert len(shown.names("list?n=1")) == 1
+        (harness.folder / f"{number}.txt").write_text("x", "utf-8")
+    assert len(harness.names()) == 60
+    assert len(harness.names("list?n=200")) == 200
+    assert len(harness.names("list?n=1")) == 1
     for wrong in ("0", "201", "1000", "x"):
-        assert shown.ask(f"{PAGE}list?n={wrong}").status == 400
-    assert shown.ask(f"{PAGE}list?q={'a' * 200}").status == 200
-    assert shown.ask(f"{PAGE}list?q={'a' * 201}").status == 400
-    assert shown.json("list?n=1")["expires_in"] is None
+        assert harness.ask(f"{PAGE}list?n={wrong}").status == 400
+    assert harness.ask(f"{PAGE}list?q={'a' * 200}").status == 200
+    assert harness.ask(f"{PAGE}list?q={'a' * 201}").status == 400
+    assert harness.json("list?n=1")["expires_in"] is None
 
 
-def test_files_with_the_same_time_are_listed_by_descending_name(shown: GalleryHarness) -> None:
+def test_files_with_the_same_time_are_listed_by_descending_name(harness: GalleryHarness) -> None:
     for name in ("b.png", "a.png", "c.png"):
-        png(shown.folder / name, when=1000)
-    png(shown.folder / "newer.png", when=1001)
-    assert shown.names() == ["newer.png", "c.png", "b.png", "a.png"]
+        png(harness.folder / name, when=1000)
+    png(harness.folder / "newer.png", when=1001)
+    assert harness.names() == ["newer.png", "c.png", "b.png", "a.png"]
 
 
 def test_the_thumbnails_of_the_gallery_have_sizes_allowed_for_signed_links() -> None:

@@ -46,7 +46,7 @@ class Response:
     body: bytes
 
 
-# -- the model: what RFC 9110 allows --------------------------------------------------------------
+# -- a model of RFC 9110 ---------------------------------------------------------------------------
 
 
 def dates(moment: datetime) -> list[str]:

@@ -32,7 +32,7 @@ PARTS = f"Range: bytes=0-{LARGE // 3},{LARGE // 2}-{LARGE - 9}\r\n"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mount whose files, thumbnails and compressed texts are too large for any buffer."""
+    """Create a mount with files, thumbnails and texts that exceed all buffers."""
     base = tmp_path_factory.mktemp("killed")
     base.chmod(0o755)
     folder = base / "m"

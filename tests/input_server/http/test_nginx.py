@@ -170,7 +170,7 @@ def test_a_client_cannot_set_the_offload_headers(front: Front) -> None:
 def test_which_responses_nginx_caches(
     tmp_path_factory: pytest.TempPathFactory, case: str, cached: bool
 ) -> None:
-    base = tmp_path_factory.mktemp("keeping")
+    base = tmp_path_factory.mktemp("caching")
     base.chmod(0o755)
     settings = dict(BEHIND)
     if case == "a deny list":
@@ -221,7 +221,7 @@ def test_a_wrong_key_behind_nginx_counts_once_for_the_real_client(
 
 
 def test_nginx_limits_the_connections_of_a_client(front: Front) -> None:
-    """Behind one address: 200 downloads at once, and one more that is asked to come back."""
+    """One address may have 200 downloads at once; the next one gets 503."""
     port = int(front.url.rpartition(":")[2])
     request = f"GET /comfyui_server/pw={KEY}/files/m/large.bin HTTP/1.1\r\nHost: x\r\n\r\n"
     with contextlib.ExitStack() as stack:

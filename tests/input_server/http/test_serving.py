@@ -97,8 +97,8 @@ def test_ranges_conditions_and_head(served: Served) -> None:
     part = served.get("nums.txt", Range="bytes=2-4")
     assert (part.status_code, part.text) == (206, "345")
     assert part.headers["Content-Range"] == "bytes 2-4/9"
-    beyond = served.get("nums.txt", Range="bytes=99-")
-    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */9")
+    unsatisfiable = served.get("nums.txt", Range="bytes=99-")
+    assert (unsatisfiable.status_code, unsatisfiable.headers["Content-Range"]) == (416, "bytes */9")
     assert served.get("nums.txt", If_None_Match=part.headers["ETag"]).status_code == 304
     url = f"{served.url}/comfyui_server/pw={KEY}/files/m/nums.txt"
     head = requests.head(url, timeout=TIMEOUT)

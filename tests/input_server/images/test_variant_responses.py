@@ -23,16 +23,16 @@ def image_of(reply: HttpResponse) -> Image.Image:
     return Image.open(io.BytesIO(reply.file.path.read_bytes()))
 
 
-def test_a_signed_link_gets_rounded_sizes_and_a_key_exact_ones(decided: Any) -> None:
-    ask = decided()
+def test_a_signed_link_gets_rounded_sizes_and_a_key_exact_ones(make_served: Any) -> None:
+    ask = make_served()
     Image.effect_noise((900, 900), 50).save(ask.folder / "a.png")
     query = signing.query(KEY, "files", "m", ("a.png",), int(time.time()) + 60)
     assert image_of(ask(f"/comfyui_server/files/m/a.png?{query}&w=301")).width == 320
     assert image_of(ask("a.png?w=301")).width == 301
 
 
-def test_a_variant_is_never_larger_than_the_image(decided: Any) -> None:
-    ask = decided()
+def test_a_variant_is_never_larger_than_the_image(make_served: Any) -> None:
+    ask = make_served()
     Image.effect_noise((40, 30), 50).save(ask.folder / "a.png")
     for query, size in (
         ("w=400", (40, 30)),
@@ -43,16 +43,18 @@ def test_a_variant_is_never_larger_than_the_image(decided: Any) -> None:
         assert image_of(ask(f"a.png?{query}&fmt=png")).size == size
 
 
-def test_transparent_pixels_become_white_in_a_jpeg(decided: Any) -> None:
-    ask = decided()
+def test_transparent_pixels_become_white_in_a_jpeg(make_served: Any) -> None:
+    ask = make_served()
     Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(ask.folder / "a.png")
     low, _ = image_of(ask("a.png?fmt=jpeg")).convert("L").getextrema()
     assert isinstance(low, int)
     assert low > 250
 
 
-def test_the_file_is_sent_if_its_compressed_variant_is_larger(decided: Any, tmp_path: Path) -> None:
-    ask = decided()
+def test_the_file_is_sent_if_its_compressed_variant_is_larger(
+    make_served: Any, tmp_path: Path
+) -> None:
+    ask = make_served()
     path = ask.folder / "a.jpg"
     Image.effect_noise((200, 200), 90).convert("RGB").save(path, "JPEG", quality=5)
     reply = ask("a.jpg?q=100")

@@ -1,4 +1,4 @@
-"""Variants of images and texts: what is returned, rendered once, and evicted above the limit."""
+"""Variants of images and texts: responses, concurrent requests, and eviction."""
 
 from __future__ import annotations
 
