@@ -159,6 +159,6 @@ def png(width: int, height: int, color: tuple[int, int, int] = (200, 30, 60)) ->
 
 
 @pytest.fixture
-def picture() -> str:
+def image_uri() -> str:
     """A small red image as a ``data:`` URI."""
     return "data:image/png;base64," + base64.b64encode(png(24, 16)).decode()

@@ -31,7 +31,7 @@ ONE_OF_EACH_KIND = (
     "test_page_list_and_images_over_http_have_their_headers",
     "test_a_request_waits_for_a_starting_server",
     "test_default_settings",
-    "test_the_pipeline_and_the_file_server_mean_the_same_mounts",
+    "test_the_pipeline_and_the_file_server_have_the_same_mounts",
 )
 """Tests that start a server, call the plugin or read settings, each in a different way."""
 

@@ -69,11 +69,11 @@ def call(scripts: Path, folder: Path, arguments: dict[str, Any], **settings: str
 
 
 def test_the_plugin_runs_a_packaged_workflow_in_any_folder(
-    scripts: Path, tmp_path: Path, comfyui: Any, picture: str
+    scripts: Path, tmp_path: Path, comfyui: Any, image_uri: str
 ) -> None:
     names = {item["name"] for item in call(scripts, tmp_path, {"info": "workflows"})["items"]}
     assert {"resize_image", "text2img_api"} <= names
-    arguments = {"workflow": "resize_image", "image": picture, "width": "20", "height": "10"}
+    arguments = {"workflow": "resize_image", "image": image_uri, "width": "20", "height": "10"}
     result = call(scripts, tmp_path, arguments, COMFYUI_BASE_URL=comfyui.url)
     (output,) = result["outputs"]
     assert Path(output["path"]).parent == tmp_path / "output"
@@ -81,14 +81,14 @@ def test_the_plugin_runs_a_packaged_workflow_in_any_folder(
 
 
 def test_the_current_folder_has_the_settings_and_workflows(
-    scripts: Path, tmp_path: Path, comfyui: Any, picture: str
+    scripts: Path, tmp_path: Path, comfyui: Any, image_uri: str
 ) -> None:
     settings = f"COMFYUI_BASE_URL={comfyui.url}\nCOMFYUI_OUTPUT_DIR={tmp_path / 'results'}\n"
     (tmp_path / "config.env").write_text(f"{settings}COMFYUI_TIMEOUT=580\n", "utf-8")
     (tmp_path / "workflows").mkdir()
     shutil.copy(PROJECT / "workflows" / "invert_image.json", tmp_path / "workflows" / "mine.json")
     assert [i["name"] for i in call(scripts, tmp_path, {"info": "workflows"})["items"]] == ["mine"]
-    (output,) = call(scripts, tmp_path, {"workflow": "mine", "image": picture})["outputs"]
+    (output,) = call(scripts, tmp_path, {"workflow": "mine", "image": image_uri})["outputs"]
     assert Path(output["path"]).parent == tmp_path / "results"
 
 

@@ -1,4 +1,4 @@
-"""A server in a process of its own, and a run that takes its time (used by tests here)."""
+"""An embedded server in a separate process, and a slow workflow (used by tests here)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Server:
-    """An embedded server in a process of its own, so that it can be killed."""
+    """An embedded server in a separate process, so that it can be killed."""
 
     process: subprocess.Popen[str]
     url: str
@@ -28,8 +28,8 @@ class Server:
         return requests.get(f"{self.url}/queue", timeout=TIMEOUT).json()
 
     def until(self, seen: Callable[[dict[str, list[Any]]], bool]) -> None:
-        """Ask for the queue until it looks as wanted."""
-        wait_until(lambda: seen(self.queue()), "the queue never came to look like that")
+        """Request the queue until ``seen(queue)`` is true."""
+        wait_until(lambda: seen(self.queue()), "the queue never reached the expected state")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def slow(rounds: int, color: int = 255, side: int = 2048) -> dict[str, Any]:
-    """A run of some seconds: large pictures blurred again and again."""
+    """A workflow that takes some seconds: a large image blurred ``rounds`` times."""
     size = {"width": side, "height": side, "batch_size": 1, "color": color}
     nodes: dict[str, Any] = {"0": {"class_type": "EmptyImage", "inputs": size}}
     for number in range(rounds):

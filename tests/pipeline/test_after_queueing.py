@@ -127,7 +127,7 @@ def test_any_exception_after_queueing_keeps_the_prompt_id_and_the_files(
     def fails(*_: Any, **__: Any) -> Any:
         raise kind("on purpose")
 
-    folder = tmp_path_factory.mktemp("kept")
+    folder = tmp_path_factory.mktemp("stored")
     fake, record = FakeServer(), CallRecord()
     scripted(fake, {"a.png": png(8, 8), "film.mp4": (broken.FILES / "film.mp4").read_bytes()})
     environ = {"COMFYUI_BASE_URL": fake.url, "FILE_SERVER_ACCESS_KEY": "key"}

@@ -1,4 +1,4 @@
-"""Workflows of every form, run by the real process: the editor's format, pictures, JSON, templates."""
+"""Workflows of every format in the real process: the editor's, images, JSON, templates."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def test_a_workflow_saved_in_the_editor_runs(ready: Any, editor: str) -> None:
     )
     (output,) = answered.result["outputs"]
     assert (output["width"], output["height"]) == (48, 24)
-    made = {(c["node_id"], c["input"]): c["value"] for c in answered.result["changes"]}
-    assert made == {("1", "width"): 48, ("1", "height"): 24, ("3:20", "sigma"): 2.0}
+    changes = {(c["node_id"], c["input"]): c["value"] for c in answered.result["changes"]}
+    assert changes == {("1", "width"): 48, ("1", "height"): 24, ("3:20", "sigma"): 2.0}
     chunks = written(output).info
     assert json.loads(chunks["workflow"]) == EDITOR
     assert json.loads(chunks["prompt"])["3:20"]["inputs"]["blur_radius"] == 3
 
 
-def test_a_picture_that_comfyui_wrote_is_a_workflow(
+def test_an_image_written_by_comfyui_is_loaded_as_a_workflow(
     ready: Any, editor: str, tmp_path: Path
 ) -> None:
     (first,) = ready.call({"workflow": editor}).result["outputs"]
@@ -134,15 +134,15 @@ def test_a_picture_that_comfyui_wrote_is_a_workflow(
     attachments = tmp_path / "附件"
     attachments.mkdir()
     (attachments / "drop.png").write_bytes(content)
-    (ready.folder / "workflows" / "kept.png").write_bytes(content)
+    (ready.folder / "workflows" / "stored.png").write_bytes(content)
     settings = {"COMFYUI_ATTACHMENTS_DIR": str(attachments)}
-    for name in ("kept.png", "drop.png", (attachments / "drop.png").as_uri()):
+    for name in ("stored.png", "drop.png", (attachments / "drop.png").as_uri()):
         answered = ready.call({"workflow": name, "side": "40"}, **settings)
         assert answered.result["outputs"][0]["width"] == 40
-    assert "kept.png" in ready.call({"info": "workflows"}).text
+    assert "stored.png" in ready.call({"info": "workflows"}).text
 
 
-def test_a_workflow_may_come_inside_the_call(ready: Any) -> None:
+def test_a_workflow_may_be_given_in_the_call(ready: Any) -> None:
     for inline in (EDITOR, json.dumps(EDITOR)):
         answered = ready.call({"workflow_json": inline, "width": "16"})
         assert answered.result["outputs"][0]["width"] == 16
@@ -156,12 +156,12 @@ def test_describe_is_short_and_can_be_full(ready: Any, editor: str) -> None:
     assert '3:20 "Blurrer" (ImageBlur): blur_radius, sigma' in short.text
     full = ready.call({"command": "describe", "workflow": editor, "detail": "full"})
     assert "sigma (float from 0.1 to 10.0) = 1.0" in full.text
-    lacking = ready.call({"command": "describe", "workflow": "text2img_api"})
-    assert "not installed" in lacking.text
-    assert lacking.result["problems"]
+    incomplete = ready.call({"command": "describe", "workflow": "text2img_api"})
+    assert "not installed" in incomplete.text
+    assert incomplete.result["problems"]
 
 
-def test_a_broken_branch_is_told_and_the_rest_runs(ready: Any) -> None:
+def test_a_broken_branch_is_reported_and_the_rest_runs(ready: Any) -> None:
     broken = copy.deepcopy(EDITOR)
     broken["nodes"].append({"id": 30, "type": "Foreign", "outputs": [IMAGE]})
     broken["nodes"].append(
@@ -179,7 +179,7 @@ def test_a_broken_branch_is_told_and_the_rest_runs(ready: Any) -> None:
     assert not answered.result["complete"]
 
 
-def test_a_template_is_filled_by_the_calls_own_words(ready: Any) -> None:
+def test_a_template_is_filled_with_the_arguments_of_the_call(ready: Any) -> None:
     nodes = {
         "1": {
             "class_type": "EmptyImage",
@@ -195,9 +195,7 @@ def test_a_template_is_filled_by_the_calls_own_words(ready: Any) -> None:
     assert any(output["width"] == 20 for output in answered.result["outputs"])
 
 
-def test_a_slip_of_the_pen_is_told_unless_the_workflow_names_that_key(
-    ready: Any, editor: str
-) -> None:
+def test_a_typo_is_reported_unless_the_workflow_has_that_parameter(ready: Any, editor: str) -> None:
     assert "did you mean" in ready.call({"workflow": editor, "promt": "x"}).text
     named = copy.deepcopy(EDITOR)
     named["nodes"][0]["title"] = "$widht.width"
@@ -211,7 +209,7 @@ def test_a_slip_of_the_pen_is_told_unless_the_workflow_names_that_key(
 PROMPT = {"1": {"class_type": "A", "inputs": {}, "_meta": {}}}
 
 
-def exif_picture(form: str) -> bytes:
+def exif_image(form: str) -> bytes:
     buffer = io.BytesIO()
     image = Image.new("RGB", (4, 4))
     exif = image.getexif()
@@ -222,13 +220,13 @@ def exif_picture(form: str) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["WEBP", "JPEG"])
-def test_webp_and_jpeg_hold_it_in_their_exif(form: str) -> None:
-    found = files.from_bytes("x", exif_picture(form))
+def test_webp_and_jpeg_contain_the_workflow_in_exif(form: str) -> None:
+    found = files.from_bytes("x", exif_image(form))
     assert found.nodes == PROMPT
     assert found.ui == EDITOR
 
 
-def test_a_png_may_hold_only_the_editors_document() -> None:
+def test_a_png_may_contain_only_the_editor_document() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("workflow", json.dumps(EDITOR))
     buffer = io.BytesIO()
@@ -239,22 +237,22 @@ def test_a_png_may_hold_only_the_editors_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"\x89PNG\r\n\x1a\n cut", "cannot be read"),
-        (exif_picture("WEBP")[:40], "cannot be read"),
+        (exif_image("WEBP")[:40], "cannot be read"),
         (b"{", "is not JSON"),
         (b"[1]", "not a JSON object"),
         (b"{}", "contains no nodes"),
         (b"\xff\xfe", "is not JSON"),
     ],
 )
-def test_what_holds_no_workflow_is_told(content: bytes, told: str) -> None:
-    with pytest.raises(files.WorkflowError, match=told):
+def test_content_without_a_workflow_is_an_error(content: bytes, expected: str) -> None:
+    with pytest.raises(files.WorkflowError, match=expected):
         files.from_bytes("x", content)
 
 
-def test_a_picture_without_a_workflow_says_why_that_may_be() -> None:
+def test_the_error_of_an_image_without_a_workflow_explains_possible_reasons() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG")
     with pytest.raises(files.WorkflowError, match="as ComfyUI saved it"):
@@ -264,7 +262,7 @@ def test_a_picture_without_a_workflow_says_why_that_may_be() -> None:
 # -- remembered classes ----------------------------------------------------------------------------
 
 
-def test_classes_are_asked_for_once_and_again_when_they_may_be_old(tmp_path: Path) -> None:
+def test_schemas_are_requested_once_and_again_when_they_may_be_stale(tmp_path: Path) -> None:
     asked: list[set[str]] = []
 
     def ask(names: Any) -> dict[str, Any]:
@@ -283,7 +281,7 @@ def test_classes_are_asked_for_once_and_again_when_they_may_be_old(tmp_path: Pat
     assert not cache.get({"A"}).from_cache
 
 
-def test_a_model_that_came_to_the_server_since_is_found_at_once(ready: Any, comfyui: Any) -> None:
+def test_a_model_added_to_the_server_is_found_immediately(ready: Any, comfyui: Any) -> None:
     """A remembered class must not refuse what the server now takes."""
     name = ready.workflow(
         "plain",
@@ -309,12 +307,12 @@ def test_a_model_that_came_to_the_server_since_is_found_at_once(ready: Any, comf
         },
     )
     ready.call({"workflow": name})
-    (kept,) = (ready.folder / ".cache").glob("classes-*.json")
-    entries = json.loads(kept.read_text("utf-8"))
+    (cache_file,) = (ready.folder / ".cache").glob("classes-*.json")
+    entries = json.loads(cache_file.read_text("utf-8"))
     entries["ImageScale"]["schema"]["input"]["required"]["upscale_method"][0] = ["only-this"]
-    kept.write_text(json.dumps(entries), "utf-8")
+    cache_file.write_text(json.dumps(entries), "utf-8")
     again = ready.call({"workflow": name})
     assert again.result["outputs"][0]["width"] == 4
     changed = [{"node_id": "2", "inputs": {"upscale_method": "bicubic"}}]
-    kept.write_text(json.dumps(entries), "utf-8")
+    cache_file.write_text(json.dumps(entries), "utf-8")
     assert ready.call({"workflow": name, "params": changed}).result["complete"]

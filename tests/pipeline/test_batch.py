@@ -1,4 +1,4 @@
-"""Several calls in one: how many at once, what their one answer holds, and what a failure does."""
+"""Batches: parallel parts, the combined response, and failed parts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from comfyui_pipeline.errors import BatchFailed, JobLost, PatchError, ToolError
 from tests.waiting import TIMEOUT
 
 
-def answer(text: str, *pictures: str, **fields: Any) -> dict[str, Any]:
-    shown = [{"type": "image_url", "image_url": {"url": picture}} for picture in pictures]
+def answer(text: str, *urls: str, **fields: Any) -> dict[str, Any]:
+    shown = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     return {"content": [{"type": "text", "text": text}, *shown], **fields}
 
 
@@ -30,24 +30,24 @@ def run(*parts: Any) -> dict[str, Any]:
 
 
 def test_every_part_is_numbered_and_has_its_own_fields() -> None:
-    made = run(answer("one", a=1), ToolError("no.", "Do this."), answer("three", "p", b=2))
-    text, picture = made["content"]
+    result = run(answer("one", a=1), ToolError("no.", "Do this."), answer("three", "p", b=2))
+    text, image = result["content"]
     assert text["text"] == (
         "1 of 3 parts FAILED.\n\nPart 1: one\n\nPart 2 FAILED: no. Do this.\n\nPart 3: three"
     )
-    assert picture["image_url"]["url"] == "p"
-    assert made["parts"] == [
+    assert image["image_url"]["url"] == "p"
+    assert result["parts"] == [
         {"status": "success", "a": 1},
         {"status": "error", "error": "no. Do this.", "code": "tool_error"},
         {"status": "success", "b": 2},
     ]
 
 
-def test_without_a_failure_none_is_told() -> None:
+def test_without_a_failure_none_is_reported() -> None:
     assert run(answer("one"), answer("two"))["content"][0]["text"] == "Part 1: one\n\nPart 2: two"
 
 
-def test_the_error_of_a_part_names_what_that_part_has_queued_and_stored() -> None:
+def test_the_error_of_a_part_names_its_queued_jobs_and_stored_files() -> None:
     def perform(part: Any, record: CallRecord) -> Any:
         if part == "good":
             return answer("fine")
@@ -56,23 +56,23 @@ def test_the_error_of_a_part_names_what_that_part_has_queued_and_stored() -> Non
         raise ToolError("no.") if part == "expected" else ValueError("s3cret")
 
     parts: Any = ["good", "expected", "unforeseen"]
-    made = batch.batch(parts, perform, CallRecord())
-    text = made["content"][0]["text"]
+    result = batch.batch(parts, perform, CallRecord())
+    text = result["content"][0]["text"]
     for part in parts[1:]:
         assert f'"prompt_id": "id-{part}"' in text
         assert f"/{part}.png" in text
     assert "s3cret" not in text
-    assert "expected" not in made["parts"][2]["error"]
+    assert "expected" not in result["parts"][2]["error"]
 
 
-def test_only_when_all_fail_the_call_fails() -> None:
+def test_a_batch_fails_only_when_all_parts_fail() -> None:
     with pytest.raises(ToolError, match=r"^Part 1: a\. Part 2: b\.$"):
         run(ToolError("a."), ToolError("b."))
     with pytest.raises(ToolError, match=r"^Part 1: a\.$"):
         run(ToolError("a."))
 
 
-def test_a_failed_batch_has_the_code_that_all_its_parts_share() -> None:
+def test_a_failed_batch_has_the_common_code_of_its_parts() -> None:
     for errors, code in [
         ((PatchError("a."), PatchError("b.")), "invalid_change"),
         ((PatchError("a."), JobLost("b.")), "batch_failed"),
@@ -83,10 +83,14 @@ def test_a_failed_batch_has_the_code_that_all_its_parts_share() -> None:
         assert caught.value.code == code
 
 
-def test_a_fault_of_ours_in_one_part_stops_no_other(capsys: pytest.CaptureFixture[str]) -> None:
-    made = run(answer("one"), KeyError("s3cret"))
-    assert made["parts"][1]["error"].startswith("Internal error (KeyError in test_batch.py, line ")
-    assert made["parts"][1]["code"] == "internal_error"
+def test_an_internal_error_in_one_part_does_not_stop_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = run(answer("one"), KeyError("s3cret"))
+    assert result["parts"][1]["error"].startswith(
+        "Internal error (KeyError in test_batch.py, line "
+    )
+    assert result["parts"][1]["code"] == "internal_error"
     assert "KeyError" in capsys.readouterr().err
 
 
@@ -99,26 +103,24 @@ def test_a_fault_of_ours_in_one_part_stops_no_other(capsys: pytest.CaptureFixtur
         ([2**19, 2**20, 2**19], [2**19, 2**19]),
     ],
 )
-def test_pictures_come_as_far_as_a_megabyte_holds_them(
-    sizes: list[int], fitting: list[int]
-) -> None:
-    made = run(*(answer("x", "p" * size) for size in sizes))
-    shown = [len(part["image_url"]["url"]) for part in made["content"][1:]]
+def test_the_images_of_a_batch_share_one_megabyte(sizes: list[int], fitting: list[int]) -> None:
+    result = run(*(answer("x", "p" * size) for size in sizes))
+    shown = [len(part["image_url"]["url"]) for part in result["content"][1:]]
     assert shown == fitting
 
 
-def test_four_parts_go_on_at_once_and_a_fifth_waits() -> None:
-    begun, go = threading.Semaphore(0), threading.Event()
+def test_at_most_four_parts_run_at_the_same_time() -> None:
+    started, go = threading.Semaphore(0), threading.Event()
 
     def perform(part: Any, record: CallRecord) -> Any:
-        begun.release()
+        started.release()
         go.wait(TIMEOUT)
         return answer("x")
 
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(batch.batch, list(range(8)), perform, CallRecord())  # type: ignore[arg-type]
-        assert all(begun.acquire(timeout=TIMEOUT) for _ in range(4))
-        fifth = begun.acquire(timeout=0.3)
+        future = pool.submit(batch.batch, list(range(8)), perform, CallRecord())  # type: ignore[arg-type]
+        assert all(started.acquire(timeout=TIMEOUT) for _ in range(4))
+        fifth = started.acquire(timeout=0.3)
         go.set()
-        assert len(made.result(TIMEOUT)["parts"]) == 8
+        assert len(future.result(TIMEOUT)["parts"]) == 8
     assert not fifth

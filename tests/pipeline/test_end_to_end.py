@@ -47,11 +47,11 @@ def two_savers(prefix: str = "two") -> dict[str, Any]:
     }
 
 
-def test_an_image_is_processed_and_returned_with_its_url(ready: Any, picture: str) -> None:
+def test_an_image_is_processed_and_returned_with_its_url(ready: Any, image_uri: str) -> None:
     answered = ready.call(
         {
             "workflow": "resize_image.json",
-            "image": picture,
+            "image": image_uri,
             "width": "40",
             "height": "30",
             "maid": "x",
@@ -93,9 +93,9 @@ def test_all_outputs_are_returned_and_previews_only_on_request(ready: Any) -> No
 
 
 def test_subfolders_are_preserved_and_urls_are_encoded(ready: Any) -> None:
-    result = ready.call({"workflow": ready.workflow("two", two_savers("kept"))}).result
+    result = ready.call({"workflow": ready.workflow("two", two_savers("stored"))}).result
     first = result["outputs"][0]
-    assert first["file"].startswith("kept/a #1 图_")
+    assert first["file"].startswith("stored/a #1 图_")
     assert " " not in first["url"]
     assert "#" not in first["url"]
     assert unquote(urlsplit(first["url"]).path).endswith(first["file"])
@@ -117,10 +117,10 @@ def test_four_parallel_calls_get_their_own_images(ready: Any) -> None:
 def test_a_repeated_call_runs_again_when_its_cached_file_was_deleted(
     ready: Any, comfyui: Any
 ) -> None:
-    call = {"workflow": ready.workflow("gone", two_savers("gone"))}
+    call = {"workflow": ready.workflow("deleted", two_savers("deleted"))}
     assert ready.call(call).json["status"] == "success"
     for path in (Path(comfyui.base) / "output").rglob("*.png"):
-        if "gone" in str(path):
+        if "deleted" in str(path):
             path.unlink()
     outputs = ready.call(call).result["outputs"]
     assert all(Path(o["path"]).is_file() for o in outputs if o["path"])
@@ -170,8 +170,8 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
         },
     }
     name = ready.workflow("plain", nodes)
-    kept = ready.call({"workflow": name}).result["outputs"]
-    assert any((o["file"] or "").startswith("sub/old_") for o in kept)
+    outputs = ready.call({"workflow": name}).result["outputs"]
+    assert any((o["file"] or "").startswith("sub/old_") for o in outputs)
     own = [{"node_id": "3", "inputs": {"filename_prefix": "mine/own"}}]
     result = ready.call({"workflow": name, "params": json.dumps(own)}).result
     assert any((o["file"] or "").startswith("mine/own_") for o in result["outputs"])
@@ -223,10 +223,10 @@ def test_a_change_without_a_target_lists_the_targets(
     assert message in ready.call({"workflow": "resize_image", "params": [param]}).error
 
 
-def test_values_may_all_be_strings_and_params_too(ready: Any, picture: str) -> None:
+def test_values_may_all_be_strings_and_params_too(ready: Any, image_uri: str) -> None:
     params = [
         {"node_title": "resize", "inputs": {"width": "12", "height": "10.0", "crop": "disabled"}},
-        {"node_id": 1, "inputs": {"image": picture}},
+        {"node_id": 1, "inputs": {"image": image_uri}},
     ]
     answered = ready.call({"workflow": "resize_image", "params": json.dumps(params)})
     assert answered.result["outputs"][0]["width"] == 12
@@ -284,9 +284,9 @@ def test_images_are_written_to_the_servers_input_folder_when_it_is_known(
     assert [path for path in folder.rglob("*.png") if path.name.startswith(digest[:16])]
 
 
-def test_the_embedded_server_runs_a_workflow(plugin: Any, picture: str) -> None:
+def test_the_embedded_server_runs_a_workflow(plugin: Any, image_uri: str) -> None:
     answered = plugin.call(
-        {"workflow": "invert_image", "image": picture}, COMFYUI_BASE_URL="embedded"
+        {"workflow": "invert_image", "image": image_uri}, COMFYUI_BASE_URL="embedded"
     )
     assert answered.result["outputs"][0]["width"] == 24
 
@@ -297,8 +297,10 @@ def test_an_unreachable_server_is_an_error_with_a_hint(plugin: Any) -> None:
     assert "COMFYUI_BASE_URL" in error
 
 
-def test_without_a_key_the_response_has_a_path_and_a_reason(ready: Any, picture: str) -> None:
-    answered = ready.call({"workflow": "invert_image", "image": picture}, FILE_SERVER_ACCESS_KEY="")
+def test_without_a_key_the_response_has_a_path_and_a_reason(ready: Any, image_uri: str) -> None:
+    answered = ready.call(
+        {"workflow": "invert_image", "image": image_uri}, FILE_SERVER_ACCESS_KEY=""
+    )
     assert "FILE_SERVER_ACCESS_KEY is not set" in answered.text
     assert answered.result["outputs"][0]["url"] is None
 
@@ -322,9 +324,9 @@ def test_every_info_question_is_answered(ready: Any, what: str) -> None:
     assert ready.call({"info": what}).text
 
 
-def test_the_url_of_a_result_is_accepted_as_an_image(ready: Any, picture: str) -> None:
+def test_the_url_of_a_result_is_accepted_as_an_image(ready: Any, image_uri: str) -> None:
     settings = {"FILE_SERVER_PUBLIC_IP": "10.11.12.13", "FILE_SERVER_PORT": "1"}
-    first = ready.call({"workflow": "resize_image", "image": picture, "width": "30"}, **settings)
+    first = ready.call({"workflow": "resize_image", "image": image_uri, "width": "30"}, **settings)
     url = first.result["outputs"][0]["url"]
     again = ready.call({"workflow": "invert_image", "image": url}, **settings)
     assert again.result["outputs"][0]["width"] == 30
@@ -335,8 +337,8 @@ def test_the_url_of_a_result_is_accepted_as_an_image(ready: Any, picture: str) -
     )
 
 
-def test_the_response_contains_the_image_on_request(ready: Any, picture: str) -> None:
-    call = {"workflow": "invert_image", "image": picture}
+def test_the_response_contains_the_image_on_request(ready: Any, image_uri: str) -> None:
+    call = {"workflow": "invert_image", "image": image_uri}
     content = ready.call(call).result["content"]
     assert [part["type"] for part in content] == ["text", "image_url"]
     uri = content[1]["image_url"]["url"]
@@ -423,13 +425,13 @@ def test_a_mask_is_put_into_the_image_whose_mask_is_used(ready: Any) -> None:
     mask = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     name = ready.workflow("masked", nodes)
     answered = ready.call({"workflow": name, "mask": mask, "image": encoded((9, 8, 7), (40, 20))})
-    made, picture = (Image.open(o["path"]) for o in answered.result["outputs"])
-    assert (made.size, made.getpixel((5, 5)), made.getpixel((35, 5))) == (
+    masked, image = (Image.open(o["path"]) for o in answered.result["outputs"])
+    assert (masked.size, masked.getpixel((5, 5)), masked.getpixel((35, 5))) == (
         (40, 20),
         (255, 255, 255),
         (0, 0, 0),
     )
-    assert picture.getpixel((5, 5)) == (9, 8, 7)
+    assert image.getpixel((5, 5)) == (9, 8, 7)
     own = ready.call({"workflow": name, "mask": mask}).result["outputs"][0]
     assert Image.open(own["path"]).getpixel((1, 1)) == (255, 255, 255)
 
@@ -488,7 +490,7 @@ def test_an_error_is_an_exit_status_only_on_request(plugin: Any) -> None:
             assert (answered.json["status"], answered.status) == ("error", status)
 
 
-def test_only_the_response_is_written_to_stdout(ready: Any, picture: str) -> None:
+def test_only_the_response_is_written_to_stdout(ready: Any, image_uri: str) -> None:
     """Whatever a package prints goes to stderr."""
     noisy = ready.folder / "noisy"
     noisy.mkdir()
@@ -501,15 +503,15 @@ def test_only_the_response_is_written_to_stdout(ready: Any, picture: str) -> Non
         "threading.Thread(target=late, daemon=True).start()\n",
         "utf-8",
     )
-    answered = ready.call({"workflow": "invert_image", "image": picture}, PYTHONPATH=str(noisy))
+    answered = ready.call({"workflow": "invert_image", "image": image_uri}, PYTHONPATH=str(noisy))
     assert answered.stdout.count(b"\n") == 1
     assert json.loads(answered.stdout)["status"] == "success"
     assert "noise of a library" in answered.stderr
 
 
-def test_a_failed_part_does_not_stop_the_others(ready: Any, picture: str) -> None:
-    good = {"workflow1": "invert_image", "image1": picture}
-    call = {**good, "workflow2": "no such", "workflow3": "invert_image", "image3": picture}
+def test_a_failed_part_does_not_stop_the_others(ready: Any, image_uri: str) -> None:
+    good = {"workflow1": "invert_image", "image1": image_uri}
+    call = {**good, "workflow2": "no such", "workflow3": "invert_image", "image3": image_uri}
     result = ready.call(call).result
     assert [part["status"] for part in result["parts"]] == ["success", "error", "success"]
     assert "1 of 3 parts FAILED" in result["content"][0]["text"]

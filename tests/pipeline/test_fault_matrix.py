@@ -1,6 +1,6 @@
-"""Every fault that a server can have, and what the one answer of the real process says then.
+"""Faults of a server, and the response of the real process to each.
 
-Each case: one JSON object, in time, with what to do; no part of a file; nothing else left behind.
+Each case: one JSON object, in time, with what to do; no partial file; nothing else left behind.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ WORKFLOW = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 8}},
     "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
 }
-WITH_PICTURE = {**WORKFLOW, "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}
-PICTURE = {"filename": "a.png", "subfolder": "", "type": "output"}
+WITH_IMAGE = {**WORKFLOW, "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}
+IMAGE = {"filename": "a.png", "subfolder": "", "type": "output"}
 END = {"type": "executing", "data": {"node": None, "prompt_id": "ID"}}
 SUCCESS = {"type": "execution_success", "data": {"prompt_id": "ID"}}
 NODE = {"type": "executing", "data": {"node": "9", "prompt_id": "ID"}}
 DONE = {
     "type": "executed",
-    "data": {"node": "9", "output": {"images": [PICTURE]}, "prompt_id": "ID"},
+    "data": {"node": "9", "output": {"images": [IMAGE]}, "prompt_id": "ID"},
 }
 GOOD_FRAMES = [NODE, DONE, SUCCESS, END]
 FOREIGN = {"type": "executed", "data": {"node": "9", "output": {}, "prompt_id": "another"}}
 
 
 def history(*messages: Any, outputs: Any = None, status: str = "success") -> dict[str, Any]:
-    told = [[m, {}] if isinstance(m, str) else list(m) for m in messages]
-    shown = {"9": {"images": [PICTURE]}} if outputs is None else outputs
-    return {"ID": {"outputs": shown, "status": {"status_str": status, "messages": told}}}
+    events = [[m, {}] if isinstance(m, str) else list(m) for m in messages]
+    shown = {"9": {"images": [IMAGE]}} if outputs is None else outputs
+    return {"ID": {"outputs": shown, "status": {"status_str": status, "messages": events}}}
 
 
 def failing(kind: str, message: str) -> dict[str, Any]:
@@ -48,12 +48,12 @@ def failing(kind: str, message: str) -> dict[str, Any]:
 
 
 def with_metadata(node: str) -> Callable[[str], bytes]:
-    """A picture as it comes once the client has said that it supports metadata."""
+    """An image message as sent to a client that supports metadata."""
 
     def frame(ident: str) -> bytes:
         data = {"node_id": node, "prompt_id": ident, "image_type": "image/png"}
-        told = json.dumps(data).encode()
-        return b"\0\0\0\4" + len(told).to_bytes(4, "big") + told + png(8, 8)
+        metadata = json.dumps(data).encode()
+        return b"\0\0\0\4" + len(metadata).to_bytes(4, "big") + metadata + png(8, 8)
 
     return frame
 
@@ -68,18 +68,20 @@ def rejected(message: str, errors: dict[str, Any]) -> Callable[[int, Any], tuple
 
 @dataclass(frozen=True)
 class Case:
-    """``told`` is in the text or the error; ``good``: the picture comes all the same (its name);
-    ``limited``: the call's own time limit ends it.
+    """A fault and its response.
+
+    ``expected`` is in the text or the error; ``good``: the image is returned anyway (its name);
+    ``limited``: the time limit of the call ends it.
     """
 
     name: str
-    told: str = "Done"
+    expected: str = "Done"
     good: bool | str = False
     set: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     limited: bool = False
-    kept: bool = False  # the run stays in the queue, and the answer says so
+    queued: bool = False  # the job stays in the queue, and the response says so
 
 
 INVALID = {
@@ -132,7 +134,7 @@ CASES = [
         },
     ),
     Case(
-        "results that come only over the socket, bare",
+        "results that come only over the socket, without metadata",
         good="websocket_9_00001_.png",
         set={
             "frames": [NODE, b"\0\0\0\1\0\0\0\2" + png(8, 8), SUCCESS, END],
@@ -140,7 +142,7 @@ CASES = [
         },
     ),
     Case(
-        "pictures over the socket that are mere previews",
+        "images over the socket that are only previews",
         "gave no output",
         set={
             "frames": [
@@ -156,7 +158,7 @@ CASES = [
     Case("frames that are no JSON", good=True, set={"frames": ["{", "", "[1]", *GOOD_FRAMES]}),
     Case("frames that are no objects", good=True, set={"frames": [None, 7, {}, *GOOD_FRAMES]}),
     Case("binary frames", good=True, set={"frames": [b"\0\0\0\1", b"", *GOOD_FRAMES]}),
-    Case("frames of another run", good=True, set={"frames": [FOREIGN, *GOOD_FRAMES]}),
+    Case("frames of another job", good=True, set={"frames": [FOREIGN, *GOOD_FRAMES]}),
     Case("a history that lags", good=True, set={"history_empty_for": 4}),
     Case("a history that was cleared", good=True, set={"history": {}}),
     Case(
@@ -165,7 +167,7 @@ CASES = [
         set={"frames": [], "history": {}},
     ),
     Case(
-        "interrupted by somebody",
+        "interrupted by another client",
         "Someone pressed cancel",
         set={
             "frames": [END],
@@ -188,7 +190,7 @@ CASES = [
         set={"frames": [END], "history": failing("OSError", "[Errno 28] No space left on device")},
     ),
     Case(
-        "a success that is none",
+        "a status success without the event",
         "ended at ComfyUI as success without",
         set={"frames": [END], "history": history("execution_start", outputs={})},
     ),
@@ -205,47 +207,47 @@ CASES = [
         "worker has probably died",
         set={"frames": [NODE], "history": {}, "never_ends": True},
         env={"COMFYUI_SILENCE_TIMEOUT": "5"},
-        kept=True,
+        queued=True,
     ),
     Case(
-        "a worker that died, and the call wants no run to stay",
+        "a worker that died, and the call requests cancelling",
         "worker has probably died",
         set={"frames": [NODE], "history": {}, "never_ends": True},
         call={"on_timeout": "cancel"},
         env={"COMFYUI_SILENCE_TIMEOUT": "5"},
     ),
     Case(
-        "a run that does not end in time",
+        "a job that does not end in time",
         '"command": "result"',
         set={"frames": [NODE], "history": {}, "never_ends": True},
         limited=True,
-        kept=True,
+        queued=True,
     ),
     Case(
-        "a run that is late and has given something",
+        "a job that is late and has given something",
         "NOT FINISHED",
         good=True,
         set={"frames": [NODE, DONE], "history": {}, "never_ends": True},
         limited=True,
-        kept=True,
+        queued=True,
     ),
     Case(
-        "a run that is still waiting when the time is over",
+        "a job that is still waiting when the time is over",
         "still waiting in the queue",
         set={"frames": [], "history": {}, "never_begins": True},
         limited=True,
-        kept=True,
+        queued=True,
     ),
     Case(
-        "a run that does not heed being cancelled",
+        "a job that ignores being cancelled",
         "was asked to cancel it, but it is still running",
         set={"frames": [NODE], "history": {}, "never_ends": True, "deaf": True},
         call={"on_timeout": "cancel"},
         limited=True,
-        kept=True,
+        queued=True,
     ),
     Case(
-        "a run that is to be cancelled when late",
+        "a job that is to be cancelled when late",
         "was cancelled as requested",
         set={"frames": [NODE], "history": {}, "never_ends": True},
         call={"on_timeout": "cancel"},
@@ -289,21 +291,21 @@ CASES = [
     ),
     Case("a queue of another shape", good=True, set={"broken": {"/queue": (200, [1])}}),
     Case("a broken history", good=True, set={"broken": {"/history": (500, b"x")}}),
-    Case("a result that is gone", "no longer", set={"files": {}}),
+    Case("a missing result", "no longer", set={"files": {}}),
     Case(
-        "one result of two that is gone",
+        "one missing result of two",
         "PARTLY FAILED",
         good=True,
         set={
             "frames": [NODE, SUCCESS, END],
             "history": history(
                 "execution_success",
-                outputs={"9": {"images": [PICTURE, {**PICTURE, "filename": "b.png"}]}},
+                outputs={"9": {"images": [IMAGE, {**IMAGE, "filename": "b.png"}]}},
             ),
         },
     ),
     Case(
-        "a result that is no whole picture",
+        "a truncated image as a result",
         "broken or cut-off PNG",
         set={"files": {"a.png": png(80, 80)[:-90]}},
     ),
@@ -317,13 +319,13 @@ CASES = [
         },
     ),
     Case(
-        "a mere preview, and nothing saved",
+        "only a preview, and nothing saved",
         "preview, not saved",
         good="a.png",
         set={
             "frames": [NODE, SUCCESS, END],
             "history": history(
-                "execution_success", outputs={"9": {"images": [{**PICTURE, "type": "temp"}]}}
+                "execution_success", outputs={"9": {"images": [{**IMAGE, "type": "temp"}]}}
             ),
         },
     ),
@@ -337,7 +339,7 @@ CASES = [
             "history": history(
                 "execution_success",
                 outputs={
-                    "9": {"images": [{**PICTURE, "filename": "../../a.png", "subfolder": "/etc"}]}
+                    "9": {"images": [{**IMAGE, "filename": "../../a.png", "subfolder": "/etc"}]}
                 },
             ),
             "files": {"../../a.png": png(8, 8)},
@@ -357,7 +359,7 @@ CASES = [
         set={
             "history": history(
                 "execution_success",
-                outputs={"9": {"images": [PICTURE, None, 7, {}], "x": 5, "y": None}, "10": None},
+                outputs={"9": {"images": [IMAGE, None, 7, {}], "x": 5, "y": None}, "10": None},
             )
         },
     ),
@@ -368,44 +370,48 @@ CASES = [
         call={"image": 1},
     ),
     Case(
-        "a picture that is none",
+        "an input that is not an image",
         "web page",
         call={"image": "data:image/png;base64,PCFkb2N0eXBlIGh0bWw+PGh0bWw+"},
     ),
-    Case("a picture from inside", "DOWNLOAD_ALLOW", call={"image": "http://127.0.0.1:9/x.png"}),
-    Case("a picture that is not there", "neither in", call={"image": "nowhere.png"}),
+    Case(
+        "an image URL of a private address",
+        "DOWNLOAD_ALLOW",
+        call={"image": "http://127.0.0.1:9/x.png"},
+    ),
+    Case("an image that does not exist", "neither in", call={"image": "nowhere.png"}),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_answer_says_what_happened_and_what_to_do(
-    plugin: Any, fake: Any, picture: str, case: Case
+def test_the_response_says_what_happened_and_what_to_do(
+    plugin: Any, fake: Any, image_uri: str, case: Case
 ) -> None:
     def check(seconds: float) -> None:
         fake.stop()
         fake.start()
         shutil.rmtree(plugin.output, ignore_errors=True)
-        answer_is_right(plugin, fake, picture, case, {"COMFYUI_TIMEOUT": f"{seconds:.0f}"})
+        check_response(plugin, fake, image_uri, case, {"COMFYUI_TIMEOUT": f"{seconds:.0f}"})
 
     if case.limited:
         with_more_time(check, 2, 15, 60)
     else:
-        answer_is_right(plugin, fake, picture, case, {})
+        check_response(plugin, fake, image_uri, case, {})
 
 
-def answer_is_right(
-    plugin: Any, fake: Any, picture: str, case: Case, limit: dict[str, str]
+def check_response(
+    plugin: Any, fake: Any, image_uri: str, case: Case, limit: dict[str, str]
 ) -> None:
     fake.script.frames, fake.script.history = GOOD_FRAMES, GOOD
     fake.script.files = {"a.png": png(8, 8)}
     for name, value in case.set.items():
         setattr(fake.script, name, value)
-    name = plugin.workflow("it", WITH_PICTURE if "image" in case.call else WORKFLOW)
-    given = {**case.call, **({"image": picture} if case.call.get("image") == 1 else {})}
+    name = plugin.workflow("it", WITH_IMAGE if "image" in case.call else WORKFLOW)
+    given = {**case.call, **({"image": image_uri} if case.call.get("image") == 1 else {})}
     env = {"COMFYUI_BASE_URL": fake.url, **case.env, **limit}
     answered = plugin.call({"workflow": name, **given}, **env)
-    told = answered.json
-    assert case.told in (told.get("error") or told["result"]["content"][0]["text"])
+    response = answered.json
+    assert case.expected in (response.get("error") or response["result"]["content"][0]["text"])
     assert answered.status == 0
     files = [path for path in plugin.folder.rglob("*") if path.is_file() and "output" in path.parts]
     name = "a.png" if case.good is True else case.good
@@ -413,12 +419,12 @@ def answer_is_right(
     assert all(path.read_bytes() == png(8, 8) for path in files)
     if fake.script.never_ends or fake.script.never_begins:
         left = {posted["prompt_id"] for posted in fake.script.posted} - set(fake.script.cancelled)
-        assert bool(left) == case.kept
-        assert not case.kept or all(ident in str(told) for ident in left)
+        assert bool(left) == case.queued
+        assert not case.queued or all(ident in str(response) for ident in left)
 
 
 def started(plugin: Any, fake: Any, frames: list[Any]) -> Any:
-    """A call whose run is at the server."""
+    """Start a call whose job is at the server."""
     fake.script.frames, fake.script.history = frames, {}
     fake.script.never_begins = True
     name = plugin.workflow("it", WORKFLOW)
@@ -428,14 +434,14 @@ def started(plugin: Any, fake: Any, frames: list[Any]) -> Any:
     return process
 
 
-def test_a_server_that_goes_away_mid_run(plugin: Any, fake: Any) -> None:
+def test_a_server_that_stops_while_the_job_runs(plugin: Any, fake: Any) -> None:
     process = started(plugin, fake, [NODE])
     fake.stop()
     out, _ = process.communicate(timeout=TIMEOUT)
     assert b"went down while it ran this job" in out
 
 
-def test_a_server_that_is_restarted_mid_run_has_lost_the_run(plugin: Any, fake: Any) -> None:
+def test_a_server_restarted_while_the_job_runs_has_lost_the_job(plugin: Any, fake: Any) -> None:
     process = started(plugin, fake, [NODE])
     fake.stop()
     fake.start()
@@ -444,12 +450,10 @@ def test_a_server_that_is_restarted_mid_run_has_lost_the_run(plugin: Any, fake: 
     assert not fake.script.posted
 
 
-def test_a_run_that_had_not_begun_is_queued_once_more_after_a_restart(
-    plugin: Any, fake: Any
-) -> None:
+def test_a_job_that_had_not_started_is_queued_again_after_a_restart(plugin: Any, fake: Any) -> None:
     process = started(plugin, fake, [])
     fake.stop()
-    time.sleep(1.5)  # as long as nobody is there, there is no event to wait for
+    time.sleep(1.5)  # while the server is down there is no event to wait for
     fake.start()
     fake.script.frames, fake.script.history = GOOD_FRAMES, GOOD
     fake.script.files = {"a.png": png(8, 8)}
@@ -458,13 +462,13 @@ def test_a_run_that_had_not_begun_is_queued_once_more_after_a_restart(
     assert len(fake.script.posted) == 1
 
 
-def test_nobody_listens_there(plugin: Any) -> None:
+def test_a_refused_connection_names_the_setting(plugin: Any) -> None:
     error = plugin.call({"workflow": "invert_image"}, COMFYUI_BASE_URL="http://127.0.0.1:9").error
     assert "refuses the connection" in error
     assert "COMFYUI_BASE_URL" in error
 
 
-def test_a_cached_run_whose_files_were_deleted_saves_them_anew(plugin: Any, fake: Any) -> None:
+def test_a_cached_job_whose_files_were_deleted_is_run_again(plugin: Any, fake: Any) -> None:
     cached = {"type": "execution_cached", "data": {"nodes": ["1", "9"], "prompt_id": "ID"}}
     fake.script.frames = fake.script.later_frames = [cached, DONE, SUCCESS, END]
     fake.script.history = GOOD

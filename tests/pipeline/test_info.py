@@ -1,4 +1,4 @@
-"""What a question is answered with, for servers that have much, little or odd things."""
+"""Results of the command info for servers with many, few or unusual entries."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def text(answer: Any) -> str:
         ("upscalers", "upscale_models"),
     ],
 )
-def test_models_are_those_of_their_folder(what: str, folder: str) -> None:
+def test_models_are_listed_from_their_folder(what: str, folder: str) -> None:
     answer = info.ask(what, Server(**{folder: ["a", "b"]}))  # type: ignore[arg-type]
     assert answer["items"] == ["a", "b"]
     assert text(answer) == f"2 {what}:\n- a\n- b"
@@ -62,7 +62,7 @@ def test_models_are_those_of_their_folder(what: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize(("many", "more"), [(199, ""), (200, ""), (201, "…and 1 more")])
-def test_two_hundred_names_are_shown_and_all_are_in_the_items(many: int, more: str) -> None:
+def test_two_hundred_names_are_shown_and_all_are_in_items(many: int, more: str) -> None:
     answer = info.ask("loras", Server(loras=[f"n{i}" for i in range(many)]))  # type: ignore[arg-type]
     assert len(answer["items"]) == many
     lines = text(answer).splitlines()
@@ -70,7 +70,7 @@ def test_two_hundred_names_are_shown_and_all_are_in_the_items(many: int, more: s
     assert lines[-1] == (more or f"- n{many - 1}")
 
 
-def test_samplers_and_schedulers_are_the_choices_of_the_cores_own_node() -> None:
+def test_samplers_and_schedulers_are_the_choices_of_ksampler() -> None:
     inputs = {"sampler_name": [["euler", "ddim"]], "scheduler": [["karras"]]}
     server = Server(schemas={"KSampler": {"input": {"required": inputs}}})
     assert info.ask("samplers", server)["items"] == ["euler", "ddim"]  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_samplers_and_schedulers_are_the_choices_of_the_cores_own_node() -> None
 
 
 @pytest.mark.parametrize(
-    ("running", "pending", "told"),
+    ("running", "pending", "expected"),
     [
         ([], [], "0 running, 0 waiting."),
         ([[4, "a"]], [], "1 running, 0 waiting. Prompt ids in order: a."),
@@ -91,13 +91,13 @@ def test_samplers_and_schedulers_are_the_choices_of_the_cores_own_node() -> None
         ),
     ],
 )
-def test_the_queue_is_told_in_its_order(running: Any, pending: Any, told: str) -> None:
+def test_the_queue_is_listed_in_order(running: Any, pending: Any, expected: str) -> None:
     answer = info.ask("queue", Server(running=running, pending=pending))  # type: ignore[arg-type]
-    assert text(answer) == told
+    assert text(answer) == expected
     assert answer["pending"] == [item[1] for item in sorted(pending)]
 
 
-def test_the_system_is_told_without_its_command_line() -> None:
+def test_the_system_is_described_without_its_command_line() -> None:
     stats = {
         "system": {
             "comfyui_version": "0.8.0",
@@ -119,7 +119,7 @@ def test_the_system_is_told_without_its_command_line() -> None:
     assert bare == "ComfyUI ? on ?, memory ? of ? free; devices: none."
 
 
-def test_workflows_are_listed_with_what_can_be_changed_in_them(tmp_path: Path) -> None:
+def test_workflows_are_listed_with_their_arguments(tmp_path: Path) -> None:
     def put(name: str, document: Any) -> None:
         (tmp_path / name).write_text(json.dumps(document), "utf-8")
 
@@ -153,11 +153,11 @@ def test_workflows_are_listed_with_what_can_be_changed_in_them(tmp_path: Path) -
     assert any("cannot be run" in line for line in lines)
 
 
-def test_where_there_are_none_it_says_where_to_put_some(tmp_path: Path) -> None:
+def test_without_workflows_the_text_says_where_to_put_them(tmp_path: Path) -> None:
     assert text(info.workflows(tmp_path)).startswith("No workflows: put files saved from ComfyUI")
 
 
-def test_a_workflow_behind_a_url_is_fetched_within_the_calls_own_limit(
+def test_a_workflow_url_is_downloaded_within_the_deadline_of_the_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from types import SimpleNamespace

@@ -49,8 +49,8 @@ def test_a_killed_call_leaves_no_partial_file(ready: Any, comfyui: Any, group: i
         },
     )
     for _ in range(KILLS // GROUPS):
-        picture = base64.b64encode(noise()).decode()
-        process = ready.start({"workflow": name, "image": picture}, **own)
+        image = base64.b64encode(noise()).decode()
+        process = ready.start({"workflow": name, "image": image}, **own)
         try:
             process.wait(random.uniform(0.1, MAX_SECONDS))
         except subprocess.TimeoutExpired:

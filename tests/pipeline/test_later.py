@@ -1,4 +1,4 @@
-"""Runs that outlive their call, and several calls in one."""
+"""Jobs that outlive their call, and batches."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def at(server: Server, plugin: Any, call: dict[str, Any], **env: str) -> Any:
     return plugin.call(call, COMFYUI_BASE_URL=server.url, **env)
 
 
-def test_a_submitted_run_is_got_later(server: Server, plugin: Any) -> None:
+def test_the_result_of_a_submitted_job_is_fetched_later(server: Server, plugin: Any) -> None:
     plugin.workflow("short", slow(1, side=64))
-    told = at(server, plugin, {"command": "submit", "workflow": "short"})
-    prompt_id = told.result["prompt_id"]
-    assert prompt_id in told.text
+    submitted = at(server, plugin, {"command": "submit", "workflow": "short"})
+    prompt_id = submitted.result["prompt_id"]
+    assert prompt_id in submitted.text
     got = at(server, plugin, {"command": "result", "prompt_id": prompt_id, "wait": "100"})
     (output,) = got.result["outputs"]
     assert output["width"] == 64
@@ -32,12 +32,12 @@ def test_a_submitted_run_is_got_later(server: Server, plugin: Any) -> None:
     assert late.result["cancelled"] is False
 
 
-def test_only_the_run_that_is_meant_is_cancelled(server: Server, plugin: Any) -> None:
+def test_only_the_given_job_is_cancelled(server: Server, plugin: Any) -> None:
     ids = []
     for color in (1, 2, 3):
         name = plugin.workflow(f"slow{color}", slow(40, color))
-        told = at(server, plugin, {"command": "submit", "workflow": name})
-        ids.append(told.result["prompt_id"])
+        submitted = at(server, plugin, {"command": "submit", "workflow": name})
+        ids.append(submitted.result["prompt_id"])
     server.until(lambda queue: len(queue["queue_pending"]) == 2)
     second = at(server, plugin, {"command": "status", "prompt_id": ids[2]})
     assert (second.result["state"], second.result["position"]) == ("queued", 2)
@@ -56,24 +56,24 @@ def test_only_the_run_that_is_meant_is_cancelled(server: Server, plugin: Any) ->
 
 
 @pytest.mark.parametrize("command", ["status", "result", "cancel"])
-def test_an_id_that_the_server_does_not_know_is_told(ready: Any, command: str) -> None:
+def test_an_unknown_prompt_id_is_an_error(ready: Any, command: str) -> None:
     assert "knows no job" in ready.call({"command": command, "prompt_id": "nope"}).error
     assert '"prompt_id" is missing' in ready.call({"command": command}).error
 
 
-def test_what_has_not_ended_in_time_can_be_cancelled(server: Server, plugin: Any) -> None:
+def test_a_job_that_is_late_is_cancelled_on_request(server: Server, plugin: Any) -> None:
     plugin.workflow("slow", slow(40))
     call = {"workflow": "slow", "on_timeout": "cancel"}
 
     def check(seconds: float) -> None:
-        told = at(server, plugin, call, COMFYUI_TIMEOUT=f"{seconds}")
-        assert "was cancelled as requested" in told.error
+        late = at(server, plugin, call, COMFYUI_TIMEOUT=f"{seconds}")
+        assert "was cancelled as requested" in late.error
 
     with_more_time(check, 2, 10, 30)
     server.until(lambda queue: not queue["queue_running"])
 
 
-def test_the_parts_of_a_batch_each_have_their_answer(ready: Any, picture: str) -> None:
+def test_each_part_of_a_batch_has_its_result(ready: Any, image_uri: str) -> None:
     answered = ready.call(
         {
             "workflow1": "resize_image",
@@ -82,7 +82,7 @@ def test_the_parts_of_a_batch_each_have_their_answer(ready: Any, picture: str) -
             "command3": "info",
             "info3": "workflows",
             "workflow4": "no such one",
-            "image": picture,
+            "image": image_uri,
             "maid": "x",
         }
     )
@@ -118,7 +118,7 @@ class Guarded(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def guarded() -> Iterator[Any]:
+def login_server() -> Iterator[Any]:
     handler = type("Handler", (Guarded,), {"seen": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
         threading.Thread(target=listener.serve_forever, daemon=True).start()
@@ -127,12 +127,12 @@ def guarded() -> Iterator[Any]:
         listener.shutdown()
 
 
-def test_a_login_is_given_to_the_server_and_shown_to_nobody(plugin: Any, guarded: Any) -> None:
-    env = {"COMFYUI_BASE_URL": guarded.url}
+def test_a_login_is_sent_to_the_server_and_not_shown(plugin: Any, login_server: Any) -> None:
+    env = {"COMFYUI_BASE_URL": login_server.url}
     ask = {"command": "queue"}
     good = plugin.call(ask, **env, COMFYUI_AUTH="bearer s3cret | X-Team: fox")
     assert "0 running" in good.text
-    assert guarded.seen[-1]["x-team"] == "fox"
+    assert login_server.seen[-1]["x-team"] == "fox"
     assert "COMFYUI_AUTH" in plugin.call(ask, **env).error
     wrong = plugin.call(ask, **env, COMFYUI_AUTH="basic me:pa55word")
     assert "pa55word" not in wrong.error + wrong.stderr

@@ -1,4 +1,4 @@
-"""The addresses of results: each opens at the file server, and each is known again."""
+"""URLs of results: each opens at the file server and is recognized as an input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("style", ["server", "host"])
 @pytest.mark.parametrize("signed", [False, True])
-def test_an_address_opens_and_is_known_again(running: Running, style: str, signed: bool) -> None:
+def test_a_result_url_opens_and_is_recognized_as_input(
+    running: Running, style: str, signed: bool
+) -> None:
     links = ResultLinks(running.url, style, KEY, "signs", signed=signed, seconds=3600)
     url = links.url("m", NAME, 17.9, is_image=False)
     assert url is not None
@@ -50,7 +52,7 @@ def test_an_address_opens_and_is_known_again(running: Running, style: str, signe
     assert opens(("another.txt",), query) is not signed
 
 
-def test_a_signed_address_stays_the_same_for_a_day_and_ends() -> None:
+def test_a_signed_url_is_stable_for_a_day_and_expires() -> None:
     links = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=3600)
     first, second = (links.url("m", "a.png", 1, is_image=True) for _ in range(2))
     assert first == second
@@ -64,7 +66,7 @@ def test_no_secret_is_in_the_repr_of_links() -> None:
     assert "secret" not in repr(links)
 
 
-def test_without_a_key_there_is_no_address() -> None:
+def test_without_a_key_there_is_no_url() -> None:
     assert ResultLinks("http://x", "server", "", "").url("m", "a.png", 1, is_image=True) is None
     assert (
         ResultLinks("http://x", "server", "", "", signed=True).url("m", "a", 1, is_image=False)
@@ -73,19 +75,19 @@ def test_without_a_key_there_is_no_address() -> None:
     assert ResultLinks("http://x", "server", "", "").own_prefixes("m") == []
 
 
-def test_pictures_may_be_lighter_and_nothing_else() -> None:
+def test_only_images_have_a_variant_in_their_url() -> None:
     links = ResultLinks("http://x", "server", "k", "k", quality="auto")
     assert str(links.url("m", "a.png", 1, is_image=True)).endswith("?t=1&quality=auto")
     assert str(links.url("m", "a.txt", 1, is_image=False)).endswith("?t=1")
 
 
-def test_a_call_writes_signed_addresses_and_reads_them_from_disk(ready: Any, picture: str) -> None:
+def test_a_call_returns_signed_urls_and_reads_them_from_disk(ready: Any, image_uri: str) -> None:
     env = {
         "FILE_SERVER_URL_AUTH": "signed",
         "FILE_SERVER_BASE_URL": "https://files.example.com/x/",
         "FILE_SERVER_QUALITY": "80",
     }
-    first = ready.call({"workflow": "resize_image", "image": picture, "width": "30"}, **env)
+    first = ready.call({"workflow": "resize_image", "image": image_uri, "width": "30"}, **env)
     url = first.result["outputs"][0]["url"]
     assert url.startswith("https://files.example.com/x/comfyui_server/files/output/")
     assert "quality=80" in url
@@ -109,13 +111,13 @@ def test_a_call_writes_signed_addresses_and_reads_them_from_disk(ready: Any, pic
         ("FILE_SERVER_BASE_URL", "files.example.com"),
     ],
 )
-def test_a_wrong_setting_of_addresses_is_told(ready: Any, key: str, value: str) -> None:
+def test_an_invalid_setting_of_links_is_reported(ready: Any, key: str, value: str) -> None:
     error = ready.call({"info": "workflows"}, **{key: value}).error
     assert key in error
     assert value in error
 
 
-def test_the_pipeline_and_the_file_server_mean_the_same_mounts(tmp_path: Path) -> None:
+def test_the_pipeline_and_the_file_server_have_the_same_mounts(tmp_path: Path) -> None:
     from input_server import settings as config
 
     environ = {
@@ -134,7 +136,7 @@ NEVER = [".hidden.png", "a?b.png", "CON.png", "a|b.png", "sub/.x/a.png"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows takes these names for other files")
-def test_what_the_file_server_serves_has_an_address_and_nothing_else_has(tmp_path: Path) -> None:
+def test_only_files_that_the_file_server_serves_have_a_url(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     for name in (*ODD, *NEVER):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +157,7 @@ def test_what_the_file_server_serves_has_an_address_and_nothing_else_has(tmp_pat
 
 @pytest.mark.parametrize("style", ["server", "host"])
 @pytest.mark.parametrize("signed", [False, True])
-def test_the_address_of_the_page_opens(running: Running, style: str, signed: bool) -> None:
+def test_the_url_of_the_gallery_opens(running: Running, style: str, signed: bool) -> None:
     page = ResultLinks(running.url, style, KEY, "signs", signed=signed, seconds=3600).gallery("m")
     assert "<html" in requests.get(str(page), timeout=20).text
     assert (KEY in str(page)) is not signed
@@ -184,7 +186,7 @@ def test_which_names_are_served(name: str, posix: bool, windows: bool) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
-def test_a_result_in_the_servers_own_folder_under_a_name_that_is_never_served(
+def test_a_result_under_a_name_that_is_never_served_has_no_url(
     plugin: Any, fake: Any, tmp_path: Path
 ) -> None:
     own = tmp_path / "own"
@@ -204,7 +206,7 @@ def test_a_result_in_the_servers_own_folder_under_a_name_that_is_never_served(
     assert "no URL" in answered.text
 
 
-def test_a_link_lives_as_long_as_was_asked_and_its_end_is_a_whole_day() -> None:
+def test_a_link_is_valid_for_the_given_hours_and_expires_at_the_end_of_a_day() -> None:
     url = ResultLinks("http://x", "server", "", "signs", signed=True, seconds=5 * DAY).url(
         "m", "a.png", 1, is_image=True
     )

@@ -88,8 +88,8 @@ def test_nan_next_to_the_nodes_is_ignored(ready: Any) -> None:
             "extra": {"ds": {"scale": "MARK"}},
         }
     ).replace('"MARK"', "NaN")
-    (ready.folder / "workflows" / "beside.json").write_text(text, "utf-8")
-    assert ready.call({"workflow": "beside"}).result["outputs"]
+    (ready.folder / "workflows" / "nan.json").write_text(text, "utf-8")
+    assert ready.call({"workflow": "nan"}).result["outputs"]
 
 
 def test_a_long_chain_is_not_too_deeply_nested(ready: Any) -> None:

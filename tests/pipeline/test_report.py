@@ -133,7 +133,7 @@ def test_previews_are_not_shown_when_images_were_saved(tmp_path: Path) -> None:
         assert len(shown) == count
     only = previews.build_previews([tmp_path / "a.png"], full=False, memory=ImageMemory())
     images = finished(tmp_path, preview, saved)["content"][1:]
-    assert [picture["image_url"]["url"] for picture in images] == list(only.uris)
+    assert [image["image_url"]["url"] for image in images] == list(only.uris)
 
 
 @pytest.mark.parametrize("name", ["a](http://evil) ![b.png", "a`b\\c.png", "a\r\n# b.png"])

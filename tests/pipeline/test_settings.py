@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return inside
 
 
-def test_the_defaults_stand_without_any_file(folder: Path) -> None:
+def test_without_a_file_the_defaults_apply(folder: Path) -> None:
     chosen = settings.load(folder, {})
     assert chosen.base_url == "http://127.0.0.1:8188"
     assert chosen.timeout == 580
@@ -40,7 +40,7 @@ def test_the_file_is_read_and_the_environment_wins(folder: Path) -> None:
     assert chosen.client_prefix == "from-file"
 
 
-def test_windows_paths_in_the_file_keep_their_backslashes(folder: Path) -> None:
+def test_backslashes_of_windows_paths_are_preserved(folder: Path) -> None:
     (folder / "config.env").write_text("DOWNLOAD_ALLOW=D:\\new\\table $HOME\n", "utf-8")
     assert settings.load(folder, {}).download_allow == ("D:\\new\\table $HOME",)
 
@@ -61,7 +61,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, vs in WRONG.items() for v in vs])
-def test_a_wrong_setting_is_told_with_key_value_and_what_is_right(
+def test_an_invalid_setting_is_reported_with_key_value_and_what_is_allowed(
     folder: Path, key: str, value: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -81,12 +81,12 @@ def test_a_key_is_in_no_error_and_no_repr(folder: Path) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_config_file_that_is_not_utf8_is_an_error_of_its_own(plugin: Any) -> None:
+def test_a_config_file_that_is_not_utf8_is_a_settings_error(plugin: Any) -> None:
     (plugin.folder / "config.env").write_bytes(b"COMFYUI_OUTPUT_DIR=\xff\xfe")
     assert "config.env is not UTF-8" in plugin.call({"info": "workflows"}).error
 
 
-def test_every_default_is_what_the_example_says(folder: Path) -> None:
+def test_every_default_equals_the_example(folder: Path) -> None:
     chosen = settings.load(folder, {"FILE_SERVER_ACCESS_KEY": "k"})
     assert chosen.stall_timeout == 300
     assert chosen.return_image == "preview"
@@ -110,7 +110,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("key", "value", "name", "expected"), GOOD)
-def test_the_ends_of_each_range_are_taken(
+def test_the_bounds_of_each_range_are_accepted(
     folder: Path, key: str, value: str, name: str, expected: object
 ) -> None:
     assert getattr(settings.load(folder, {key: value}), name) == expected
@@ -161,7 +161,7 @@ def test_a_comment_is_never_a_key_here_or_at_the_file_server(
 
 
 @pytest.mark.parametrize("key", ["abc#def-ghi-jkl", "long-key-with-#"])
-def test_a_hash_inside_a_key_is_a_letter_like_others(folder: Path, key: str) -> None:
+def test_a_hash_inside_a_key_is_part_of_it(folder: Path, key: str) -> None:
     assert settings.load(folder, {"FILE_SERVER_ACCESS_KEY": key}).links.access_key == key
     assert config.read({"COMFYUI_ACCESS_KEY": key}).signing_key == key
 

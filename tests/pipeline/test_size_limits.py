@@ -137,9 +137,9 @@ def test_encoded_files_in_texts_are_stored(plugin: Any, fake: Any, form: str) ->
     document = json.dumps([o.get("text") for o in answered.result["outputs"]]) + answered.text
     assert ENCODED[100:140] not in document.replace("\\", "")
     assert "there" in answered.text
-    (picture,) = (output for output in answered.result["outputs"] if output["kind"] == "image")
-    assert Path(picture["path"]).read_bytes() == base64.b64decode(ENCODED)
-    assert picture["url"] in answered.text
+    (image,) = (output for output in answered.result["outputs"] if output["kind"] == "image")
+    assert Path(image["path"]).read_bytes() == base64.b64decode(ENCODED)
+    assert image["url"] in answered.text
 
 
 def test_text_that_only_resembles_base64_is_not_changed() -> None:

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from tests.conftest import png
-from tests.pipeline.test_fault_matrix import DONE, GOOD, GOOD_FRAMES, NODE, WITH_PICTURE, WORKFLOW
+from tests.pipeline.test_fault_matrix import DONE, GOOD, GOOD_FRAMES, NODE, WITH_IMAGE, WORKFLOW
 
 WATCHDOG = "something on the way does not answer"
 LATE = {"COMFYUI_TIMEOUT": "2"}
 
 
-def asked(plugin: Any, fake: Any, call: Any) -> str:
+def text_of(plugin: Any, fake: Any, call: Any) -> str:
     answered = plugin.call(call, COMFYUI_BASE_URL=fake.url, **LATE)
-    told: str = answered.json.get("error") or answered.json["result"]["content"][0]["text"]
+    text: str = answered.json.get("error") or answered.json["result"]["content"][0]["text"]
     assert answered.status == 0
-    assert WATCHDOG not in told
-    assert "Internal error" not in told
-    return told
+    assert WATCHDOG not in text
+    assert "Internal error" not in text
+    return text
 
 
 @pytest.mark.parametrize(
@@ -40,29 +40,29 @@ def asked(plugin: Any, fake: Any, call: Any) -> str:
         ("/view", "chunk"),
     ],
 )
-def test_a_run_ends_at_its_own_deadline(plugin: Any, fake: Any, path: str, how: str) -> None:
+def test_a_call_ends_at_its_deadline(plugin: Any, fake: Any, path: str, how: str) -> None:
     fake.script.frames, fake.script.history = GOOD_FRAMES, GOOD
     fake.script.files = {"a.png": png(8, 8)}
-    if path == "/queue":  # the socket says nothing, so that the queue is asked
+    if path == "/queue":  # the socket says nothing, so that the queue is text_of
         fake.script.frames, fake.script.socket_refused = [], True
     fake.script.slow = {path: how}
-    told = asked(plugin, fake, {"workflow": plugin.workflow("it", WORKFLOW)})
+    text = text_of(plugin, fake, {"workflow": plugin.workflow("it", WORKFLOW)})
     for posted in fake.script.posted:
-        assert posted["prompt_id"] in told or path == "/view"
+        assert posted["prompt_id"] in text or path == "/view"
 
 
 @pytest.mark.parametrize("how", ["silent", "head", "header"])
-def test_a_handshake_that_never_ends_is_given_up_and_the_run_goes_on(
+def test_a_handshake_that_never_ends_falls_back_to_polling(
     plugin: Any, fake: Any, how: str
 ) -> None:
     fake.script.history, fake.script.files = GOOD, {"a.png": png(8, 8)}
     fake.script.slow = {"/ws": how}
-    told = plugin.call(
+    text = plugin.call(
         {"workflow": plugin.workflow("it", WORKFLOW)},
         COMFYUI_BASE_URL=fake.url,
         COMFYUI_TIMEOUT="30",
     )
-    assert "Done" in told.text
+    assert "Done" in text.text
 
 
 @pytest.mark.parametrize(
@@ -78,33 +78,37 @@ def test_a_handshake_that_never_ends_is_given_up_and_the_run_goes_on(
     ],
     ids=str,
 )
-def test_every_question_ends_at_the_deadline(plugin: Any, fake: Any, path: str, call: Any) -> None:
+def test_every_info_question_ends_at_the_deadline(
+    plugin: Any, fake: Any, path: str, call: Any
+) -> None:
     begin, how = path.split()
     fake.script.slow = {begin: how}
-    assert fake.url in asked(plugin, fake, call)
+    assert fake.url in text_of(plugin, fake, call)
 
 
 @pytest.mark.parametrize(
     ("path", "how"), [("/upload", "silent"), ("/upload", "body"), ("/view", "chunk")]
 )
 def test_an_upload_ends_at_the_deadline(
-    plugin: Any, fake: Any, picture: str, path: str, how: str
+    plugin: Any, fake: Any, image_uri: str, path: str, how: str
 ) -> None:
     fake.script.slow = {path: how}
-    told = asked(plugin, fake, {"workflow": plugin.workflow("it", WITH_PICTURE), "image": picture})
-    assert fake.url in told or any(p["prompt_id"] in told for p in fake.script.posted)
+    text = text_of(
+        plugin, fake, {"workflow": plugin.workflow("it", WITH_IMAGE), "image": image_uri}
+    )
+    assert fake.url in text or any(p["prompt_id"] in text for p in fake.script.posted)
 
 
 @pytest.mark.parametrize("how", ["silent", "body"])
-def test_a_cancelling_that_nobody_answers_loses_neither_the_id_nor_the_results(
+def test_an_unanswered_cancel_loses_neither_the_id_nor_the_results(
     plugin: Any, fake: Any, how: str
 ) -> None:
     fake.script.frames, fake.script.never_ends = [NODE, DONE], True
     fake.script.files = {"a.png": png(8, 8)}
     fake.script.slow = {"/api/jobs": how, "/interrupt": how}
     call = {"workflow": plugin.workflow("it", WORKFLOW), "on_timeout": "cancel"}
-    told = asked(plugin, fake, call)
-    assert fake.script.posted[0]["prompt_id"] in told
+    text = text_of(plugin, fake, call)
+    assert fake.script.posted[0]["prompt_id"] in text
 
 
 FRAMES = {
@@ -117,11 +121,11 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("begin", FRAMES.values(), ids=FRAMES)
-def test_a_frame_that_never_ends_does_not_outlast_the_deadline(
+def test_a_websocket_frame_that_never_ends_stops_at_the_deadline(
     plugin: Any, fake: Any, begin: bytes
 ) -> None:
     fake.script.raw_frames, fake.script.never_ends = True, True
     fake.script.frames = [begin]
-    told = asked(plugin, fake, {"workflow": plugin.workflow("it", WORKFLOW)})
-    assert fake.script.posted[0]["prompt_id"] in told
-    assert '"command": "result"' in told
+    text = text_of(plugin, fake, {"workflow": plugin.workflow("it", WORKFLOW)})
+    assert fake.script.posted[0]["prompt_id"] in text
+    assert '"command": "result"' in text

@@ -12,7 +12,7 @@ from comfyui_pipeline.process import threads
 from comfyui_pipeline.process.parallel import run_parallel
 
 
-def test_waiting_ends_when_all_are_done_when_one_fails_and_at_its_limit() -> None:
+def test_wait_for_returns_when_all_are_done_when_one_fails_and_at_the_limit() -> None:
     open_ones: list[Future[int]] = [Future(), Future()]
     threads.wait_for(open_ones, time.monotonic() - 1)
     open_ones[1].set_exception(KeyError())
@@ -24,7 +24,7 @@ def test_waiting_ends_when_all_are_done_when_one_fails_and_at_its_limit() -> Non
     assert threads.MAX_WAIT_SECONDS <= 1  # so long a signal may wait
 
 
-def test_the_first_failure_ends_the_work_side_by_side() -> None:
+def test_the_first_failure_ends_parallel_work() -> None:
     leave = threading.Event()
 
     def bring(number: int) -> int:

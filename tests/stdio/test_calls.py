@@ -91,8 +91,8 @@ def test_a_byte_order_mark_and_the_keys_of_the_host_are_ignored(plugin: Any) -> 
     assert "text2img_api" in response.text
 
 
-def test_a_typo_in_a_key_is_reported(ready: Any, picture: str) -> None:
-    response = ready.call({"workflow": "invert_image", "image": picture, "promt": "a fox"})
+def test_a_typo_in_a_key_is_reported(ready: Any, image_uri: str) -> None:
+    response = ready.call({"workflow": "invert_image", "image": image_uri, "promt": "a fox"})
     assert response.result["warnings"] == ['"promt" was ignored; did you mean "prompt"?']
 
 
