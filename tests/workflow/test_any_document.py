@@ -68,7 +68,7 @@ def test_wait_and_params_refuse_them_too(odd: str) -> None:
     if odd != ODD[5]:  # a whole number that Python can hold is for the input to judge
         raw = f'[{{"node_id": "5", "inputs": {{"seed": [{odd}]}}}}]'
         for params in (raw, json.dumps(raw)):
-            with pytest.raises(CallError, match='"params" holds'):
+            with pytest.raises(CallError, match='"params" contains'):
                 parse(f'{{"workflow": "x", "params": {params}}}'.encode())
 
 

@@ -120,7 +120,7 @@ def test_a_number_that_comes_through_a_switch_is_changed_where_it_stands() -> No
 
 
 def test_an_argument_without_a_role_is_an_error_that_names_those_there_are() -> None:
-    with pytest.raises(PatchError, match=r'"strength" could change.*prompt, negative_prompt'):
+    with pytest.raises(PatchError, match=r'no input for "strength".*prompt, negative_prompt'):
         planned(base(), ToolCall("run", shortcuts={"strength": 0.5}))
 
 
@@ -158,7 +158,7 @@ def test_a_model_that_is_not_there_is_never_replaced_by_another(wanted: str) -> 
 
 def test_two_that_are_equally_near_are_both_named() -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", ["fox_v1.ckpt", "fox_v2.ckpt"])
-    with pytest.raises(PatchError, match=r"fox_v1.ckpt or fox_v2.ckpt"):
+    with pytest.raises(PatchError, match=r"fox_v1.ckpt and fox_v2.ckpt"):
         planned(base(), ToolCall("run", shortcuts={"checkpoint": "fox"}), schemas)
 
 
@@ -346,7 +346,7 @@ def test_parameters_named_in_titles_come_first() -> None:
 
 
 def test_a_title_that_names_no_input_says_which_there_are() -> None:
-    with pytest.raises(PatchError, match=r"\$size leaves open|leaves open which input"):
+    with pytest.raises(PatchError, match="does not say which input"):
         title_parameters.find(graph.build(titled(n4="$size"), SCHEMAS))
     with pytest.raises(PatchError, match="has no input 'words'"):
         title_parameters.find(graph.build(titled(n2="$prompt.words"), SCHEMAS))

@@ -266,7 +266,7 @@ def test_the_negative_text_never_comes_from_a_title_beside_a_positive_one_by_lin
     nodes["5"]["inputs"]["negative"] = ["z", 0]
     nodes["z"] = node("ConditioningZeroOut", conditioning=["2", 0])
     assert roles.texts(built(nodes), "negative") == []
-    with pytest.raises(PatchError, match='nothing that "negative_prompt" could change'):
+    with pytest.raises(PatchError, match='no input for "negative_prompt"'):
         changed(nodes, ToolCall("run", shortcuts={"negative_prompt": "x"}))
 
 
@@ -353,11 +353,11 @@ def test_one_value_cannot_mean_several_different_things() -> None:
     made = changed(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
     assert made["1"]["inputs"]["ckpt_name"] == made["1b"]["inputs"]["ckpt_name"] == "b/c.ckpt"
     nodes["4b"] = node("LoadImage", image="example.png")
-    with pytest.raises(PatchError, match='Or give "images"'):
+    with pytest.raises(PatchError, match='Or pass them as "images"'):
         changed(nodes, ToolCall("run", shortcuts={"image": "x.png"}))
     made = changed(nodes, ToolCall("run", shortcuts={"images": ("x.png", "y.png")}))
     assert [made[i]["inputs"]["image"] for i in ("4", "4b")] == ["x.png", "y.png"]
-    with pytest.raises(PatchError, match="3 images were given, and this workflow takes 2"):
+    with pytest.raises(PatchError, match="3 images were given, but this workflow takes 2"):
         changed(nodes, ToolCall("run", shortcuts={"images": ("x", "y", "z")}))
 
 

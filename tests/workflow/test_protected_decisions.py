@@ -100,7 +100,7 @@ def test_all_of_a_call_counts_for_each_of_its_params() -> None:
     entry = {"node_title": "Text", "inputs": {"text": "x"}}
     nodes = sampling("n")
     call = {"workflow": "x", "seed": 5, "params": [entry]}
-    with pytest.raises(PatchError, match=r'2 nodes could be .*"all": true'):
+    with pytest.raises(PatchError, match=r'2 nodes match .*"all": true'):
         changes(nodes, parse(json.dumps(call).encode()))
     expected = {"t.text": "x", "n.text": "x", "s.seed": 5}
     assert changes(nodes, parse(json.dumps({**call, "all": "true"}).encode())) == expected

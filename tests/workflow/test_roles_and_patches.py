@@ -71,7 +71,7 @@ def test_a_title_serves_where_no_sampler_tells(schemas: Schemas) -> None:
 def test_a_zeroed_negative_does_not_take_the_positive_text(schemas: Schemas) -> None:
     nodes = sampled()
     nodes["2"] = node("ConditioningZeroOut", conditioning=["3", 0])
-    with pytest.raises(PatchError, match='nothing that "negative_prompt"'):
+    with pytest.raises(PatchError, match='no input for "negative_prompt"'):
         made(nodes, schemas, ToolCall("run", shortcuts={"negative_prompt": "blur"}))
 
 
@@ -124,7 +124,7 @@ def test_two_nodes_of_one_title_are_told_apart_by_an_error(schemas: Schemas) -> 
     nodes = sampled()
     nodes["3"]["_meta"]["title"] = "Positive Prompt"
     call = ToolCall("run", params=(Param({"text": "x"}, node_title="Positive Prompt"),))
-    with pytest.raises(PatchError, match="2 nodes could be"):
+    with pytest.raises(PatchError, match="2 nodes match"):
         made(nodes, schemas, call)
 
 

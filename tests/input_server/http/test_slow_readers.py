@@ -317,7 +317,7 @@ def test_beyond_the_limit_a_client_is_asked_to_come_back(tmp_path: Path) -> None
         start, body = ask(app, "a.bin")
         assert start["status"] == 503
         assert dict(start["headers"])[b"retry-after"] == b"5"
-        assert body["body"] == b"Too many downloads at the same time. Try again."
+        assert body["body"] == b"Too many downloads at the same time. Try again later."
         assert ask(app, "a.bin", "192.0.2.2")[0]["status"] == 200
         assert ask(app, "small.bin")[0]["status"] == 200, "small ones need no place"
     assert ask(app, "a.bin")[0]["status"] == 200
