@@ -23,7 +23,7 @@ from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.info import QUESTIONS
 from input_server.light_dataclasses import dataclass, field
-from input_server.text_values import parse_boolean, parse_count
+from input_server.parse_values import parse_boolean, parse_count
 
 MAX_PARTS = 16
 MAX_LISTED = 10_000

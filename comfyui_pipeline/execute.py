@@ -25,7 +25,7 @@ from input_server.light_dataclasses import replace
 
 FETCH_SECONDS = 8.0
 """Time left for fetching outputs after the call's time limit; the watchdog fires later than this."""
-CANCEL_SECONDS = 4.0
+LATE_CANCEL_SECONDS = 4.0
 """How long a job that is cancelled at the time limit is watched until it has stopped."""
 POLL_SECONDS = 0.2
 
@@ -85,7 +85,7 @@ def cancel_late_job(context: CallContext, result: JobResult) -> bool:
         return False
     context.record.cancel()
     with suppress(EngineError):  # the outputs so far matter more than whether it stopped
-        return wait_until_stopped(context.engine, result.prompt_id, CANCEL_SECONDS)
+        return wait_until_stopped(context.engine, result.prompt_id, LATE_CANCEL_SECONDS)
     return False
 
 

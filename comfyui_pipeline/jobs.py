@@ -19,7 +19,7 @@ from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow import graph as graphs
 
-CANCEL_SECONDS = 15.0
+CANCEL_COMMAND_SECONDS = 15.0
 """How long to wait for a cancelled job: ComfyUI checks for interruption only between steps."""
 MIN_RESULT_SECONDS = 5.0
 """Time for fetching the outputs of a job that has ended, even without ``wait``."""
@@ -132,7 +132,7 @@ def cancel(
         text = "The job has ended already; there is nothing to cancel."
         return text_result(text, prompt_id=call.prompt_id, state="ended", cancelled=False)
     engine.cancel(call.prompt_id)
-    if execute.wait_until_stopped(engine, call.prompt_id, CANCEL_SECONDS):
+    if execute.wait_until_stopped(engine, call.prompt_id, CANCEL_COMMAND_SECONDS):
         text = f"Cancelled the job with prompt id {call.prompt_id}, which was {before.stage}."
         return text_result(text, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
     raise EngineError(

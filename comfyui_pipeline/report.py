@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -316,7 +317,7 @@ def _preview_warnings(outcome: Outcome, previews: Previews) -> Iterator[str]:
     noted = {(output.path or "") for output in outcome.outputs if output.note}
     for path, reason in previews.failed.items():
         if path not in noted:
-            yield TEXTS["no_preview"].format(name=path.rpartition("/")[2], reason=reason)
+            yield TEXTS["no_preview"].format(name=PurePath(path).name, reason=reason)
     not_shown = previews.left_out - len(previews.failed)
     if not_shown > 0:
         yield TEXTS["not_shown"].format(count=not_shown)

@@ -7,7 +7,6 @@ Parsing, ``config.env.example`` and the manifest's ``configSchema`` derive from 
 from __future__ import annotations
 
 from comfyui_pipeline.media.image_memory import DEFAULT_MB
-from comfyui_pipeline.process.time_limit import DEFAULT_STALL_TIMEOUT
 from input_server.settings_table import (
     CHOICE,
     FOLDER,
@@ -67,7 +66,7 @@ SETTINGS = table(
         Setting(
             "COMFYUI_SILENCE_TIMEOUT",
             NUMBER,
-            f"{DEFAULT_STALL_TIMEOUT:g}",
+            "300",
             low=5,
             high=86_400,
             unit="seconds",

@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from comfyui_pipeline.process.stdout import Response
 
 ENTRY_POINT = Path(__file__).resolve().parent.parent / "comfyui_plugin.py"
-GRACE = 15.0
-"""Seconds from the pipeline's own deadline until the watchdog responds in its place."""
-READING_MARGIN = 2.0
-"""Seconds before the watchdog's moment at which reading an incomplete call ends."""
 
 
 def answer_call(
@@ -76,7 +72,7 @@ def _respond(
     limit = time_limit.host_limit(project)
     watchdog = Watchdog(writer, started + limit - time_limit.HOST_MARGIN)
     try:
-        raw = _read(reader, watchdog.moment - READING_MARGIN)
+        raw = _read(reader, watchdog.moment - time_limit.READING_MARGIN)
         outcome = dependencies.python_to_use_instead(project) or _perform(
             raw, project, started, watchdog, writer.record
         )
@@ -125,7 +121,7 @@ def _perform(
     from comfyui_pipeline import dispatch, settings
 
     chosen = settings.load(project, os.environ)
-    watchdog.advance(started + chosen.timeout + GRACE)
+    watchdog.advance(started + chosen.timeout + time_limit.WATCHDOG_GRACE)
     return dispatch.perform(call, chosen, started, record)
 
 

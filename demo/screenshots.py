@@ -57,7 +57,8 @@ def to_html(text: str) -> str:
 def _screenshot(chromium: str, url: str, file: Path, size: str, profile: str) -> None:
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     options += [f"--user-data-dir={profile}/profile", f"--window-size={size}"]
-    options += ["--virtual-time-budget=8000", f"--screenshot={file}"]
+    options += ["--force-prefers-reduced-motion", "--virtual-time-budget=8000"]
+    options += [f"--screenshot={file}"]
     subprocess.run([chromium, *options, url], capture_output=True, timeout=SECONDS, check=True)
     with Image.open(file) as image:
         palette = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)

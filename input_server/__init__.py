@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .http.express import Registry
+    from .http.express_registry import Registry
 
 __all__ = ["register_routes"]
 
@@ -29,7 +29,7 @@ def register_routes(
     the caller of the handler. A thread deletes files by the mounts' rules once an hour.
     """
     from .application import create_file_server
-    from .http.express import register
+    from .http.express_registry import register
     from .log import log_line
     from .mounts.cleanup import start_cleanup_thread
     from .settings import read, short_key_warnings

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from .auth.deny_list import DenyList
-from .cli import add_commands, perform
 from .errors import ConfigError
 from .http.metrics_dir import shared_metrics_dir
 from .log import log_line
 from .mounts.cleanup import start_cleanup_thread
+from .mounts_command import add_commands, perform
 from .settings import (
     PACKAGE,
     Config,

@@ -20,10 +20,10 @@ from .errors import ConfigError
 from .mounts.mount import Mount
 from .mounts.mounts_setting import parse_mounts
 from .mounts.table import MountTable
+from .parse_values import parse_boolean
 from .settings_table import SETTINGS
 from .settings_values import SettingsValues
 from .shared_settings import base_url, results_mount, server_output_mount
-from .text_values import parse_boolean
 
 PACKAGE = Path(__file__).resolve().parent
 EXAMPLE_KEYS = frozenset({"123456", "your_access_key", "your-access-key", "change-me", "changeme"})

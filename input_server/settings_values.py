@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError
-from .paths import expand_path
-from .text_values import parse_boolean, parse_count
+from .expand_path import expand_path
+from .parse_values import parse_boolean, parse_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .aliases import is_alias
+from .mount_names import is_alias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from comfyui_pipeline import settings_table as plugin
-from comfyui_pipeline.process import time_limit
 from devtools import settings_files
 from input_server import settings as file_server_settings
 from input_server import settings_table as file_server
@@ -87,5 +86,3 @@ def test_the_defaults_in_the_example_of_the_file_server_are_those_of_the_code() 
 
 def test_a_default_that_other_code_uses_too_is_the_same_there() -> None:
     assert file_server.SETTINGS["INPUT_SERVER_IMAGE_MB"].default == str(DEFAULT_IMAGE_MB)
-    stall = plugin.SETTINGS["COMFYUI_SILENCE_TIMEOUT"].default
-    assert float(stall) == time_limit.DEFAULT_STALL_TIMEOUT == 300

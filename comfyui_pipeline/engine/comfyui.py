@@ -28,11 +28,11 @@ from comfyui_pipeline.engine.transport import Transport
 from comfyui_pipeline.engine.waiting import QueuedJob
 from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
 from comfyui_pipeline.process.parallel import run_parallel
-from comfyui_pipeline.process.time_limit import FETCH_GRACE_SECONDS
+from comfyui_pipeline.process.time_limit import FETCH_GRACE
 
 SOCKET_SECONDS = 5.0
 """How long opening a WebSocket may take; the job is not polled meanwhile."""
-CANCEL_SECONDS = 5.0
+CANCEL_REQUEST_SECONDS = 5.0
 """How long each request may take that cancels a job."""
 FEATURES = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
@@ -56,7 +56,7 @@ class ComfyUI:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
         deadline: float = math.inf,
-        grace: float = FETCH_GRACE_SECONDS,
+        grace: float = FETCH_GRACE,
         timeouts: Timeouts | None = None,
         log: Callable[[str], None],
         transport: Transport | None = None,
@@ -130,7 +130,7 @@ class ComfyUI:
         """
         try:
             path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
-            reply = self._http.once("POST", path, json_body={}, seconds=CANCEL_SECONDS)
+            reply = self._http.once("POST", path, json_body={}, seconds=CANCEL_REQUEST_SECONDS)
             if reply.status == 200 and self._http.value(reply, path, responses.is_cancelled):
                 return True
         except EngineError as error:
@@ -141,7 +141,9 @@ class ComfyUI:
             ("/interrupt", {"prompt_id": prompt_id}),
         ):
             try:
-                reply = self._http.once("POST", path, json_body=body, seconds=CANCEL_SECONDS)
+                reply = self._http.once(
+                    "POST", path, json_body=body, seconds=CANCEL_REQUEST_SECONDS
+                )
                 accepted = accepted and reply.status < 400
             except EngineError as error:
                 accepted = False

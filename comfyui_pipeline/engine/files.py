@@ -11,7 +11,7 @@ from comfyui_pipeline.engine import responses
 from comfyui_pipeline.engine.http import TRIES, Http, Reply, pause
 from comfyui_pipeline.engine.protocol import FileStream, Output
 from comfyui_pipeline.errors import EngineError, OutputMissing, ServerUnreachable
-from input_server.text_values import parse_count
+from input_server.parse_values import parse_count
 
 MAX_FILE = 2**40
 """Bytes of one file that a length may state; a larger number counts as no length."""

@@ -27,7 +27,7 @@ from comfyui_pipeline.engine.transport import (
     Transport,
 )
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
-from comfyui_pipeline.process.time_limit import FETCH_GRACE_SECONDS
+from comfyui_pipeline.process.time_limit import FETCH_GRACE
 from input_server.light_dataclasses import dataclass, field
 
 TRIES = 3
@@ -82,7 +82,7 @@ class Http:
         timeout: float,
         headers: Mapping[str, str] | None = None,
         deadline: float = math.inf,
-        grace: float = FETCH_GRACE_SECONDS,
+        grace: float = FETCH_GRACE,
         transport: Transport | None = None,
     ) -> None:
         self.url = server_url.parse(base_url)

@@ -16,7 +16,7 @@ from comfyui_pipeline.engine.transport import (
     Request,
 )
 from comfyui_pipeline.engine.wire import Wire, connect, request_head, response_head
-from input_server.text_values import parse_count
+from input_server.parse_values import parse_count
 
 URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 """What stays as it is in a target: it is percent-encoded already (RFC 3986 2.2, 2.3)."""

@@ -112,7 +112,7 @@ def find_attachment(value: str, shown: str, folders: AllowedFolders) -> Path | N
     return None
 
 
-def open_regular_file(path: Path) -> int:
+def open_resolved_file(path: Path) -> int:
     """Open a regular file by its resolved path and return the descriptor.
 
     A symlink that has replaced a part of the path since it was resolved is not followed, so that the

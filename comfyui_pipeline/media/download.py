@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from input_server.light_dataclasses import dataclass
-from input_server.text_values import parse_count
+from input_server.parse_values import parse_count
 
 from ..errors import DownloadRefused, MediaError
 from .display import public_url

@@ -13,7 +13,7 @@ from input_server.light_dataclasses import dataclass
 
 from ..errors import MediaError
 from . import file_types, image_masks
-from .allowed_folders import open_regular_file
+from .allowed_folders import open_resolved_file
 from .display import shorten
 from .download import DownloadPolicy, download
 from .file_types import MAX_FILE_BYTES, InputKind, Kind
@@ -150,7 +150,7 @@ def _on_server(source: ServerFile, server: InputFolder) -> PlacedFile:
 
 def _read_local(path: Path, shown: str) -> bytes:
     try:
-        with os.fdopen(open_regular_file(path), "rb") as file:
+        with os.fdopen(open_resolved_file(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise MediaError(

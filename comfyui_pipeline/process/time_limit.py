@@ -16,13 +16,14 @@ HOST_MARGIN = 2.0
 """The watchdog responds this long before the host's limit at the latest."""
 REPORT_SECONDS = 1.0
 """Reserved for writing the response before that."""
-FETCH_GRACE_SECONDS = 12.0
-"""How long after the call's deadline outputs may be fetched and a job be cancelled. The watchdog
-responds 15 s after the deadline (``stdio.GRACE``), or HOST_MARGIN before the host's limit."""
+READING_MARGIN = 2.0
+"""Reading an incomplete call ends this long before the watchdog responds."""
+WATCHDOG_GRACE = 15.0
+"""The watchdog responds this long after the call's deadline, if the pipeline has not."""
+FETCH_GRACE = WATCHDOG_GRACE - 3.0
+"""How long after the call's deadline outputs may be fetched and a job be cancelled."""
 DEFAULT_HOST_LIMIT = 60.0
 """The hosts' limit if the manifest has none (VCPToolBox Plugin.js)."""
-DEFAULT_STALL_TIMEOUT = 300.0
-"""Without progress for this long a running job counts as stalled (COMFYUI_SILENCE_TIMEOUT)."""
 
 
 def host_limit(project: Path) -> float:
@@ -42,4 +43,4 @@ def host_limit(project: Path) -> float:
 
 def fetch_grace(limit: float, timeout: float) -> float:
     """Return how long requests may take after the deadline ``timeout``, given the host's ``limit``."""
-    return max(0.0, min(FETCH_GRACE_SECONDS, limit - HOST_MARGIN - REPORT_SECONDS - timeout))
+    return max(0.0, min(FETCH_GRACE, limit - HOST_MARGIN - REPORT_SECONDS - timeout))

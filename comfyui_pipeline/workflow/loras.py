@@ -16,7 +16,7 @@ from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.graph import Graph, NodeSchemas, Target, is_link
 from input_server.light_dataclasses import dataclass
-from input_server.text_values import parse_count
+from input_server.parse_values import parse_count
 
 TAG = re.compile(r"<lora:([^:<>]+)(?::([^:<>]*))?(?::([^:<>]*))?>", re.IGNORECASE)
 MAX_LORAS = 5000

@@ -12,7 +12,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
 from input_server.light_dataclasses import dataclass
-from input_server.text_values import parse_boolean
+from input_server.parse_values import parse_boolean
 
 MAX_LISTED = 12
 MAX_SHOWN = 80

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..paths import expand_path
+from ..expand_path import expand_path
 from ..urls import Route
 from .networks import Network, parse_networks
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..text_values import parse_count
+from ..parse_values import parse_count
 from .access import Client
 
 LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")

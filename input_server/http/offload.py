@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from ..mounts.open_files import OpenFile
-from ..text_values import parse_count
+from ..parse_values import parse_count
 
 MAX_CACHED_HEADER = "x-offload-keeps"
 """Request header: up to how many bytes the proxy caches a body. Larger files are offloaded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from ..text_values import parse_count
+from ..parse_values import parse_count
 from .conditions import if_range_holds
 
 MAX_RANGE_CHARACTERS = 200

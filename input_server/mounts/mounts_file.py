@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..aliases import is_alias
 from ..atomic import write_atomic
 from ..errors import ConfigError
-from ..paths import expand_path
+from ..expand_path import expand_path
+from ..mount_names import is_alias
 from .mount import CleanRules, Mount
 
 SETTINGS: Mapping[str, type] = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..aliases import is_alias
 from ..errors import ConfigError
-from ..paths import expand_path
+from ..expand_path import expand_path
+from ..mount_names import is_alias
 from .mount import Mount
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from ..content_type import detect_type, file_headers
 from ..file_signatures import HEAD_BYTES
 from .mount import Mount
-from .resolve import locate, lookup_error, open_regular_file
+from .resolve import locate, lookup_error, open_located_file
 
 MAX_CACHED = 256 if os.name == "posix" else 0
 """Files kept open for later requests. On Windows an open file could not be replaced."""
@@ -224,7 +224,7 @@ def open_file(path: Path, root: Path, name: str, *, cached: bool) -> OpenFile:
 
     Raises Missing and Exhausted.
     """
-    descriptor = open_regular_file(path, root)
+    descriptor = open_located_file(path, root)
     try:
         stat = os.fstat(descriptor)
         kind = detect_type(name, _head(descriptor))

@@ -148,7 +148,7 @@ def open_parent(path: Path, root: Path) -> Iterator[tuple[str, int | None]]:
         os.close(directory)
 
 
-def open_regular_file(path: Path, root: Path) -> int:
+def open_located_file(path: Path, root: Path) -> int:
     """Return a descriptor for reading a located file. Raises Missing and Exhausted."""
     try:
         with open_parent(path, root) as (name, directory):

@@ -89,7 +89,7 @@ def wait(
     """Wait for a job; return the result or error, and the server. Without frames there is no socket."""
     server = Server(clock, respond)
     socket = socket or (Socket(clock, *frames) if frames else None)
-    run = QueuedJob(server, Job(PROMPT, "my-id"), socket, {}, Timeouts())  # type: ignore[arg-type]
+    run = QueuedJob(server, Job(PROMPT, "my-id"), socket, {}, Timeouts(stall_timeout=300))  # type: ignore[arg-type]
     try:
         return run.wait(clock.now + seconds, lambda progress: None), server
     except EngineError as error:

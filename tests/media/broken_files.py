@@ -1,4 +1,4 @@
-"""Files as they should not be, made here (used by tests of results)."""
+"""Broken and unusual files for tests of results."""
 
 from __future__ import annotations
 

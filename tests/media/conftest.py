@@ -1,4 +1,4 @@
-"""The fixtures of this folder."""
+"""Fixtures of the media tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses may be reached: the edges of every network, and what DOWNLOAD_ALLOW lets in."""
+"""Addresses that may be connected to: the edges of every network, and DOWNLOAD_ALLOW."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[tuple[st
     return reached
 
 
-def visit(*allow: str, seconds: float = 60) -> address_guard.ConnectionGuard:
+def guard(*allow: str, seconds: float = 60) -> address_guard.ConnectionGuard:
     return address_guard.ConnectionGuard(
         address_guard.parse_allow(allow), time.monotonic() + seconds, 5
     )
@@ -119,7 +119,7 @@ def test_the_next_public_address_is_tried_when_the_first_refuses(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
     reached = answering(monkeypatch, "1.1.1.1", "1.0.0.1")
-    visit().connect("public.example", port, "it")
+    guard().connect("public.example", port, "it")
     assert reached == [("1.1.1.1", port), ("1.0.0.1", port)]
 
 
@@ -139,14 +139,14 @@ def test_no_connection_is_made_when_one_address_is_not_allowed(
 ) -> None:
     reached = answering(monkeypatch, *addresses)
     with pytest.raises(DownloadRefused, match=message) as caught:
-        visit("other.example").connect("x.example", port, "it")
+        guard("other.example").connect("x.example", port, "it")
     assert ("fake" in str(caught.value)) == (addresses == ("198.18.0.1",))
     assert reached == []
 
 
 def test_an_allowed_host_may_have_any_address_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = answering(monkeypatch, "::ffff:10.0.0.1")
-    visit("10.0.0.0/8").connect("x.example", 8188, "it")
+    guard("10.0.0.0/8").connect("x.example", 8188, "it")
     assert reached == [("::ffff:10.0.0.1", 8188)]
 
 
@@ -154,7 +154,7 @@ def test_no_connection_is_made_after_the_deadline_or_a_cancel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reached = answering(monkeypatch, "1.1.1.1")
-    late, cancelled = visit(seconds=0), visit()
+    late, cancelled = guard(seconds=0), guard()
     cancelled.cancel()
     for one in (late, cancelled):
         with pytest.raises(address_guard.Expired):
@@ -162,13 +162,13 @@ def test_no_connection_is_made_after_the_deadline_or_a_cancel(
         with pytest.raises(address_guard.Expired):
             one.remaining(5)
     assert reached == []
-    assert visit(seconds=1000).remaining(5) == 5
-    assert 0 < visit(seconds=100).remaining(1000) <= 100
+    assert guard(seconds=1000).remaining(5) == 5
+    assert 0 < guard(seconds=100).remaining(1000) <= 100
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
 def test_each_scheme_has_its_default_port(scheme: str, port: int) -> None:
     for given, expected in ((None, port), (8000, 8000)):
-        connection = address_guard.open_connection(visit(), scheme, "x.example", given, "it", 3)
+        connection = address_guard.open_connection(guard(), scheme, "x.example", given, "it", 3)
         assert (connection.port, connection.timeout) == (expected, 3)
         assert hasattr(connection, "ssl_context") == (scheme == "https")

@@ -1,4 +1,4 @@
-"""Decisions about input files that a small change could reverse unnoticed: each has a test that notices."""
+"""Redirects, other statuses, cut-off downloads and logins in URLs."""
 
 from __future__ import annotations
 

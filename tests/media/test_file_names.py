@@ -1,4 +1,4 @@
-"""File names made of names that strangers gave, by example."""
+"""File names from untrusted names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG = "x" * 300
 
 
 @pytest.mark.parametrize(
-    ("given", "made"),
+    ("given", "expected"),
     [
         ("a.png", "a.png"),
         ("图 a.png", "图 a.png"),
@@ -50,13 +50,13 @@ LONG = "x" * 300
         ("图" * 100 + ".png", "图" * 65 + ".png"),
     ],
 )
-def test_a_name_becomes_valid_on_every_system(given: str, made: str) -> None:
-    assert file_names.safe_name(given) == made
-    assert file_names.safe_name(made) == made
+def test_a_name_becomes_valid_on_every_system(given: str, expected: str) -> None:
+    assert file_names.safe_name(given) == expected
+    assert file_names.safe_name(expected) == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "made"),
+    ("given", "expected"),
     [
         ("", ""),
         ("a/b", "a/b"),
@@ -68,12 +68,12 @@ def test_a_name_becomes_valid_on_every_system(given: str, made: str) -> None:
         ("/".join(str(n) for n in range(20)), "/".join(str(n) for n in range(16))),
     ],
 )
-def test_a_subfolder_stays_inside_the_root(given: str, made: str) -> None:
-    assert file_names.safe_subfolder(given) == made
+def test_a_subfolder_stays_inside_the_root(given: str, expected: str) -> None:
+    assert file_names.safe_subfolder(given) == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "made"),
+    ("given", "expected"),
     [
         ("a red fox", "a_red_fox"),
         ("a  red, fox!", "a_red_fox"),
@@ -98,8 +98,8 @@ def test_a_subfolder_stays_inside_the_root(given: str, made: str) -> None:
         ("!?", ""),
     ],
 )
-def test_a_prompt_text_becomes_a_prefix(given: str, made: str) -> None:
-    assert file_names.prefix_from_words(given) == made
+def test_a_prompt_text_becomes_a_prefix(given: str, expected: str) -> None:
+    assert file_names.prefix_from_words(given) == expected
 
 
 def test_a_prefix_is_cut_between_letters_with_their_marks() -> None:
@@ -113,9 +113,9 @@ def test_a_prefix_is_cut_between_letters_with_their_marks() -> None:
 
 @given(st.text(max_size=120), st.integers(0, 60))
 def test_making_a_prefix_is_idempotent(text: str, limit: int) -> None:
-    made = file_names.prefix_from_words(text, limit)
-    assert len(made) <= limit
-    assert not is_device_name(made)
+    expected = file_names.prefix_from_words(text, limit)
+    assert len(expected) <= limit
+    assert not is_device_name(expected)
 
 
 def test_device_names_are_recognised_in_any_form() -> None:

@@ -1,4 +1,4 @@
-"""What a file is, by its bytes: one line for each sign, and those that are too weak to be one."""
+"""File types by content: every signature, and content that is too ambiguous."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses and paths that must reach nothing; a listener on loopback counts the hits."""
+"""URLs and paths that must not be accessed; a listener on loopback counts connections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ example.com@127.0.0.1 a:b@127.0.0.1 127.0.0.1\@example.com 127.0.0.1#@example.co
 """
 HOSTS = SPELLINGS.split()
 
-WHOLE = [
+FULL_URLS = [
     "http:///x",
     "http://",
     "http:127.0.0.1:{port}/x",
@@ -97,7 +97,7 @@ class Nothing:
         return None
 
 
-URLS = [f"http://{host}:{{port}}/x.png" for host in HOSTS] + WHOLE
+URLS = [f"http://{host}:{{port}}/x.png" for host in HOSTS] + FULL_URLS
 
 
 def test_there_are_enough_cases() -> None:

@@ -1,4 +1,4 @@
-"""Pictures are decoded before they travel on, and made into what a loader can read."""
+"""Input images are decoded completely and converted to what a loader node reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BROKEN = {
     "text": (b"just words", "not an image"),
     "cut off": (png((200, 200))[:-40], "cut-off"),
     "pdf": (b"%PDF-1.7 xx", "not an image"),
-    "film": (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a video (mp4), not an image"),
+    "video": (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a video (mp4), not an image"),
 }
 
 
@@ -36,12 +36,12 @@ def test_an_unusable_image_is_refused_with_a_reason(content: bytes, message: str
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_an_image_cut_off_anywhere_is_refused(form: str) -> None:
-    whole = save_image(Image.effect_noise((64, 64), 80), form)
+    content = save_image(Image.effect_noise((64, 64), 80), form)
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(MediaError):
-            image_convert.prepare_image(whole[: int(len(whole) * share)], "it")
+            image_convert.prepare_image(content[: int(len(content) * share)], "it")
         with pytest.raises(MediaError):
-            result_check.inspect_result(io.BytesIO(whole[: int(len(whole) * share)]), "it")
+            result_check.inspect_result(io.BytesIO(content[: int(len(content) * share)]), "it")
 
 
 def test_a_giant_image_is_refused_before_decoding() -> None:
@@ -105,9 +105,9 @@ def test_an_image_is_reduced_to_max_side_with_a_note(tmp_path: Path) -> None:
 
 def test_avif_is_converted(tmp_path: Path) -> None:
     content = save_image(Image.new("RGB", (20, 10), (9, 200, 9)), "AVIF")
-    made = image_convert.prepare_image(content, "it")
-    assert (made.kind.format, open_image(made.content).size) == ("png", (20, 10))
-    assert "converted to PNG" in made.done[0]
+    converted = image_convert.prepare_image(content, "it")
+    assert (converted.kind.format, open_image(converted.content).size) == ("png", (20, 10))
+    assert "converted to PNG" in converted.done[0]
 
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
@@ -136,9 +136,9 @@ def test_heic_is_decoded_with_pillow_heif(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("size", "shown"), [((90, 30), (60, 20)), ((30, 90), (20, 60))])
 def test_no_side_is_longer_than_max_side(size: tuple[int, int], shown: tuple[int, int]) -> None:
-    made = image_convert.prepare_image(png(size), "it", max_side=60)
-    assert (made.kind.width, made.kind.height) == shown
-    assert made.done == ("reduced to 60 pixels",)
+    converted = image_convert.prepare_image(png(size), "it", max_side=60)
+    assert (converted.kind.width, converted.kind.height) == shown
+    assert converted.done == ("reduced to 60 pixels",)
     same = image_convert.prepare_image(png((60, 60)), "it", max_side=60)
     assert (same.content, same.done) == (png((60, 60)), ())
 
@@ -157,7 +157,7 @@ def test_each_exif_orientation_is_applied(orientation: int, corners: str) -> Non
     exif[0x0112] = orientation
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=exif)
-    made = Image.open(io.BytesIO(image_convert.prepare_image(buffer.getvalue(), "it").content))
+    converted = Image.open(io.BytesIO(image_convert.prepare_image(buffer.getvalue(), "it").content))
     places = [(0, 0), (1, 0), (0, 1), (1, 1)]
-    assert [made.convert("RGB").getpixel(at) for at in places] == [LETTERS[c] for c in corners]
-    assert made.getexif().get(0x0112, 1) == 1 or orientation == 1
+    assert [converted.convert("RGB").getpixel(at) for at in places] == [LETTERS[c] for c in corners]
+    assert converted.getexif().get(0x0112, 1) == 1 or orientation == 1

@@ -1,4 +1,4 @@
-"""What decoding costs is known before it begins, and stays within its budget."""
+"""The memory for decoding is calculated before decoding and never exceeded."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ HEAVY: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux reports the peak memory of a process"
+)
 @pytest.mark.parametrize("name", HEAVY)
 def test_no_image_takes_more_than_500_megabytes(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
@@ -105,8 +107,10 @@ def test_an_input_above_the_limit_is_refused_naming_the_setting() -> None:
 def test_a_jpeg_above_the_limit_fits_when_reduced_and_others_do_not() -> None:
     with pytest.raises(MediaError, match="max_side"):
         image_convert.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL)
-    made = image_convert.prepare_image(saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100)
-    assert (made.kind.width, made.kind.height) == (100, 50)
+    converted = image_convert.prepare_image(
+        saved("JPEG", (800, 400)), "it", memory=SMALL, max_side=100
+    )
+    assert (converted.kind.width, converted.kind.height) == (100, 50)
     with pytest.raises(MediaError, match="too large"):
         image_convert.prepare_image(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
 
@@ -154,8 +158,8 @@ def test_a_damaged_chunk_is_found_without_decoding() -> None:
     content[len(content) // 2] ^= 1
     assert not image_structure.is_complete("png", io.BytesIO(bytes(content)))
     for mode in ("L", "LA", "RGB", "RGBA", "P", "1", "I;16"):
-        whole = saved("PNG", (33, 17), "L") if mode == "I;16" else saved("PNG", (33, 17), mode)
-        assert image_structure.is_complete("png", io.BytesIO(whole))
+        content = saved("PNG", (33, 17), "L") if mode == "I;16" else saved("PNG", (33, 17), mode)
+        assert image_structure.is_complete("png", io.BytesIO(content))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -1,4 +1,4 @@
-"""Names, numbers and sizes that are decided in one line each."""
+"""Size limits of inputs and previews."""
 
 from __future__ import annotations
 

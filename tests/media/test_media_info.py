@@ -1,4 +1,4 @@
-"""How large and how long films and sounds are."""
+"""Size and duration of videos and audio files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures inside the answer."""
+"""Images inside the response."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_previews_are_small_and_share_the_limit(tmp_path: Path) -> None:
     assert sum(map(len, shown.uris)) <= previews.MAX_CHARACTERS + 400
     first = Image.open(io.BytesIO(base64.b64decode(shown.uris[0].partition(",")[2])))
     assert (first.format, max(first.size) <= 768) == ("WEBP", True)
-    whole = previews.build_previews(files[:2], full=True)
-    assert whole.reduced >= 1
+    full = previews.build_previews(files[:2], full=True)
+    assert full.reduced >= 1
     small = tmp_path / "small.png"
     small.write_bytes(png())
     assert (

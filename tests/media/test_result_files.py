@@ -1,4 +1,4 @@
-"""Results on disk: their names, and that they appear whole or not at all."""
+"""Results on disk: their names, and that they are published complete or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a value comes from."""
+"""Parsing of callers' strings into sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is brought to the server's input folder, and under which name."""
+"""Files in the server's input folder, and the names they get."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline.errors import MediaError
-from comfyui_pipeline.media.allowed_folders import AllowedFolders, open_regular_file
+from comfyui_pipeline.media.allowed_folders import AllowedFolders, open_resolved_file
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.sources import parse_source
 from comfyui_pipeline.media.upload import read
@@ -150,10 +150,10 @@ def test_only_the_checked_path_is_opened(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     (tmp_path / "a.png").symlink_to(tmp_path / "folder" / "a.png")
     os.mkfifo(tmp_path / "pipe")
-    os.close(open_regular_file(tmp_path.resolve() / "folder" / "a.png"))
+    os.close(open_resolved_file(tmp_path.resolve() / "folder" / "a.png"))
     for other in ("link/a.png", "a.png", "pipe", "folder", "nothing"):
         with pytest.raises(OSError):
-            open_regular_file(tmp_path.resolve() / other)
+            open_resolved_file(tmp_path.resolve() / other)
 
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "media"

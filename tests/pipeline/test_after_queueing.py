@@ -1,4 +1,4 @@
-"""Once a job is queued, nothing that fails on our side loses its id or its files."""
+"""No failure on our side after queueing loses the prompt id or the stored files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.waiting import TIMEOUT
 
 
 def scripted(fake: Any, files: dict[str, bytes]) -> None:
-    """A run that ends well with these files, whose history can be asked for later."""
+    """A job that succeeds with these files, and its history."""
     images = [{"filename": name, "subfolder": "", "type": "output"} for name in files]
     fake.script.files = files
     fake.script.frames = [NODE, SUCCESS, END]
@@ -89,7 +89,7 @@ def test_a_job_whose_only_image_is_invalid_fails(plugin: Any, fake: Any, name: s
 
 
 def every_exception() -> list[type[Exception]]:
-    """What an exception can be: those of Python itself that take a text."""
+    """The built-in exception classes that accept a text."""
     found: list[type[Exception]] = []
     waiting: list[type[Exception]] = [Exception]
     while waiting:
@@ -150,7 +150,7 @@ def test_any_exception_after_queueing_keeps_the_prompt_id_and_the_files(
 
 
 def waiting_is(plugin: Any, *lines: str) -> None:
-    """Replace what waits for a run in this installation."""
+    """Replace the code that waits for a job in this installation."""
     module = plugin.folder / "comfyui_pipeline" / "engine" / "waiting.py"
     text = module.read_text("utf-8")
     assert "    def wait(\n" in text

@@ -1,4 +1,4 @@
-"""The whole road, as a host makes it travel: a process, JSON in, JSON out, pictures behind it."""
+"""Calls as a host makes them: a process, JSON on stdin and stdout, images behind the URLs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def encoded(color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> str:
 
 
 def two_savers(prefix: str = "two") -> dict[str, Any]:
-    """Three pictures from two saving nodes and a preview, whose node comes first."""
+    """Three images from two saving nodes and a preview, whose node comes first."""
     return {
         "1": {
             "class_type": "EmptyImage",
@@ -373,7 +373,7 @@ def test_results_in_the_servers_own_folder_on_this_machine_are_not_copied(
 
 
 def test_ten_images_are_downloaded_in_parallel(ready: Any) -> None:
-    """The site answers nobody before all ten have asked; ComfyUI's login is not for it."""
+    """The site responds once all ten requests have arrived; it must not receive ComfyUI's login."""
     together = threading.Barrier(10, timeout=TIMEOUT)
     logins: list[str | None] = []
 

@@ -1,4 +1,4 @@
-"""What is decided around a run: who is cancelled, what is tried again, how long is waited."""
+"""Executing a job: when it is cancelled, what is retried, how long is waited."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from comfyui_pipeline.errors import (
     ServerUnreachable,
 )
 from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.process import time_limit
 from comfyui_pipeline.workflow import graph as graphs
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import WORKFLOW
@@ -39,7 +40,7 @@ FILE = Output("9", "images", filename="a.png")
 
 
 class Engine:
-    """Runs nothing. ``ends``: what waiting for each run in turn raises or gives."""
+    """Runs nothing. ``ends``: what waiting for each job raises or returns."""
 
     def __init__(self, *ends: Any, refuses: BaseException | None = None) -> None:
         self.ends = list(ends)
@@ -142,7 +143,7 @@ def test_a_job_that_has_ended_is_not_cancelled(performed: Any, error: Any) -> No
 
 
 class Signal(BaseException):
-    """As the entry point raises for SIGTERM."""
+    """What the entry point raises for SIGTERM."""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Signal()])
@@ -193,7 +194,7 @@ def test_a_job_lost_before_it_started_is_requeued_once(performed: Any) -> None:
 def test_a_late_job_is_reported_or_cancelled(
     performed: Any, monkeypatch: pytest.MonkeyPatch, asked: bool, stages: list[str], message: str
 ) -> None:
-    monkeypatch.setattr(execute, "CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(execute, "LATE_CANCEL_SECONDS", 0.5)
     engine = Engine({"outputs": (), "complete": False})
     engine.stages = stages
     with pytest.raises(JobTimeout, match=message):
@@ -202,7 +203,9 @@ def test_a_late_job_is_reported_or_cancelled(
 
 
 def test_the_waiting_times_end_before_the_watchdog() -> None:
-    assert (execute.FETCH_SECONDS, execute.CANCEL_SECONDS) == (8.0, 4.0)  # it comes after 15
+    assert (execute.FETCH_SECONDS, execute.LATE_CANCEL_SECONDS) == (8.0, 4.0)
+    total = execute.FETCH_SECONDS + execute.LATE_CANCEL_SECONDS
+    assert total <= time_limit.FETCH_GRACE < time_limit.WATCHDOG_GRACE
 
 
 def test_an_output_that_is_not_fetched_in_time_has_failed(

@@ -1,4 +1,4 @@
-"""Trouble while a run is on: the server dies, the queue is cleared, the host stops the call."""
+"""Jobs that are interrupted: by the server, by another client, by the host, by the time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call that is killed at any moment leaves no part of a file."""
+"""A killed call leaves no partial file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from PIL import Image
 from tests.waiting import TIMEOUT
 
 KILLS, GROUPS = 120, 8
-LONGEST = 0.6
-"""Seconds; a whole call takes rather less."""
+MAX_SECONDS = 0.6
+"""Seconds; a full call takes less."""
 
 
 def noise() -> bytes:
-    """A picture of a megabyte that no other call has."""
+    """A unique image of one megabyte."""
     buffer = io.BytesIO()
     pixels = random.randbytes(600 * 600 * 3)
     Image.frombytes("RGB", (600, 600), pixels).save(buffer, "PNG", compress_level=0)
@@ -34,7 +34,7 @@ def files_in(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_a_killed_call_leaves_no_partial_file(ready: Any, comfyui: Any, group: int) -> None:
-    """Half of the calls write into the server's own folder, half send what they bring."""
+    """Half of the calls write into the server's input folder, half upload their image."""
     placed = Path(comfyui.base) / "input" / "comfyui-plugin"
     own = {"COMFYUI_SERVER_INPUT_DIR": str(placed.parent)} if group % 2 else {}
     before = set(files_in(placed))
@@ -52,7 +52,7 @@ def test_a_killed_call_leaves_no_partial_file(ready: Any, comfyui: Any, group: i
         picture = base64.b64encode(noise()).decode()
         process = ready.start({"workflow": name, "image": picture}, **own)
         try:
-            process.wait(random.uniform(0.1, LONGEST))
+            process.wait(random.uniform(0.1, MAX_SECONDS))
         except subprocess.TimeoutExpired:
             process.kill()
         process.communicate(timeout=TIMEOUT)

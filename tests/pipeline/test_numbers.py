@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_pipeline.bounded.numbers import finite, parse_number
-from input_server.text_values import parse_boolean, parse_count
+from input_server.parse_values import parse_boolean, parse_count
 
 bounded = settings(max_examples=60, deadline=None, derandomize=True)
 

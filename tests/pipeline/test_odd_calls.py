@@ -1,4 +1,4 @@
-"""The worst texts and numbers, through the real process: one answer each, before its time is over."""
+"""Unusual but valid calls, and invalid ones that must be reported precisely."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def line(**fields: Any) -> ResultOutput:
     return ResultOutput(**{**usual, "path": "/a.png", "url": "http://u", "bytes": 10, **fields})
 
 
-FILM = {"title": "T", "kind": "video", "file": "a.mp4", "bytes": 3 * 2**20}
+VIDEO = {"title": "T", "kind": "video", "file": "a.mp4", "bytes": 3 * 2**20}
 
 
 MOVING = {"bytes": 2048, "width": 4, "height": 3, "frames": 2, "seconds": 1.25}
@@ -74,7 +74,7 @@ LONG = {"kind": "text", "file": "t.txt", "bytes": 5000, "text": "beg…"}
 
 LINES = [
     (line(), "![a.png](http://u) image, 1 KB"),
-    (line(**FILM), '[a.mp4](http://u) video, 3.0 MB, from node 9 "T"'),
+    (line(**VIDEO), '[a.mp4](http://u) video, 3.0 MB, from node 9 "T"'),
     (line(url=None), "/a.png (no URL: FILE_SERVER_ACCESS_KEY is not set)"),
     (line(url=None, no_url="odd"), "/a.png (no URL: odd)"),
     (line(**STILL), "![a b.png](http://u) 4×3, 1.0 MB"),
@@ -105,7 +105,7 @@ def image_output(place: Path, node: str = "9", **fields: Any) -> ResultOutput:
 
 
 def finished(folder: Path, *outputs: ResultOutput, cached: tuple[str, ...] = ()) -> Any:
-    """The answer for a run that gave these."""
+    """The result for a job with these outputs."""
     prompt = {o.node_id: {"class_type": "SaveImage", "inputs": {}} for o in outputs}
     job = Job(prompt, "the-id")
     ready = PreparedJob("it", job, graph.build(prompt, {}))
@@ -127,13 +127,13 @@ def test_a_job_is_from_cache_only_when_all_outputs_are(tmp_path: Path) -> None:
 
 def test_previews_are_not_shown_when_images_were_saved(tmp_path: Path) -> None:
     saved = image_output(tmp_path / "a.png")
-    beside = image_output(tmp_path / "b.png", preview=True)
-    for outputs, count in (((beside, saved), 1), ((beside,), 1), ((saved, saved), 2)):
+    preview = image_output(tmp_path / "b.png", preview=True)
+    for outputs, count in (((preview, saved), 1), ((preview,), 1), ((saved, saved), 2)):
         shown = [p for p in finished(tmp_path, *outputs)["content"] if p["type"] == "image_url"]
         assert len(shown) == count
     only = previews.build_previews([tmp_path / "a.png"], full=False, memory=ImageMemory())
-    pictures = finished(tmp_path, beside, saved)["content"][1:]
-    assert [picture["image_url"]["url"] for picture in pictures] == list(only.uris)
+    images = finished(tmp_path, preview, saved)["content"][1:]
+    assert [picture["image_url"]["url"] for picture in images] == list(only.uris)
 
 
 @pytest.mark.parametrize("name", ["a](http://evil) ![b.png", "a`b\\c.png", "a\r\n# b.png"])
@@ -149,3 +149,12 @@ def test_a_failed_output_makes_the_result_incomplete() -> None:
     for failed in ({}, {"a.png": MediaError("deleted")}):
         outcome = Outcome("it", "the-id", finished=True, failed=failed)
         assert report.build_result(outcome)["complete"] is not bool(failed)
+
+
+def test_an_image_too_large_to_decode_is_one_warning(tmp_path: Path) -> None:
+    large = ResultOutput("9", "", "image", "a.png", str(tmp_path / "a.png"), note="not decoded: x")
+    broken = ResultOutput("9", "", "image", "b.png", str(tmp_path / "b.png"))
+    outcome = Outcome("it", "the-id", finished=True, outputs=(large, broken))
+    failed = {str(tmp_path / name): "it is too large" for name in ("a.png", "b.png")}
+    warnings = report.build_result(outcome, previews.Previews((), 0, 2, failed))["warnings"]
+    assert warnings == ["a.png: not decoded: x", "no preview of b.png: it is too large."]

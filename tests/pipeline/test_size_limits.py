@@ -1,4 +1,4 @@
-"""No answer is long, whatever nodes, servers and callers put into it."""
+"""The size limit of every response, whatever nodes, servers and callers put into it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MANY = settings(
 )
 
 
-def bytes_without_pictures(answered: Any) -> int:
+def bytes_without_images(answered: Any) -> int:
     document = answered.json
     if document["status"] == "success":
         content = document["result"]["content"]
@@ -39,7 +39,7 @@ def bytes_without_pictures(answered: Any) -> int:
 
 
 def giving(fake: Any, texts: list[Any]) -> None:
-    """A run whose node gives these texts."""
+    """A job whose node returns these texts."""
     scripted(fake, {})
     fake.script.history["ID"]["outputs"] = {"9": {"text": texts}}
 
@@ -56,7 +56,7 @@ def test_a_long_text_becomes_a_file_with_its_beginning_shown(plugin: Any, fake: 
     assert Path(output["path"]).read_text("utf-8") == text
     assert f"]({output['url']})" in answered.text
     assert "beginning 字" in answered.text
-    assert bytes_without_pictures(answered) < LIMIT
+    assert bytes_without_images(answered) < LIMIT
 
 
 def test_a_text_of_2000_characters_is_shown_in_full(plugin: Any, fake: Any) -> None:
@@ -88,11 +88,11 @@ def test_twenty_of_many_outputs_are_listed_with_a_link_to_all(
         f"p{number:03}.png" for number in range(len(result["outputs"]))
     ]
     assert "outputs" in result["truncated"]
-    (kept,) = (plugin.output / "answers").iterdir()
-    everything = json.loads(kept.read_text("utf-8"))
+    (stored,) = (plugin.output / "answers").iterdir()
+    everything = json.loads(stored.read_text("utf-8"))
     assert len(everything["outputs"]) == 200
-    assert "key-of-the-test" not in kept.read_text("utf-8")
-    assert bytes_without_pictures(answered) < LIMIT
+    assert "key-of-the-test" not in stored.read_text("utf-8")
+    assert bytes_without_images(answered) < LIMIT
     assert sum(part["type"] == "image_url" for part in result["content"]) <= 20
 
 
@@ -175,9 +175,9 @@ def test_a_long_server_error_is_shortened_in_the_middle(plugin: Any, fake: Any) 
     fake.script.frames = [NODE, END]
     answered = plugin.call({"workflow": plugin.workflow("it", WORKFLOW)}, COMFYUI_BASE_URL=fake.url)
     assert "first words" in answered.error
-    assert bytes_without_pictures(answered) < LIMIT
+    assert bytes_without_images(answered) < LIMIT
     answered = plugin.call({"workflow": "it", "prompt": "x" * 10**6}, COMFYUI_BASE_URL=fake.url)
-    assert bytes_without_pictures(answered) < LIMIT
+    assert bytes_without_images(answered) < LIMIT
 
 
 def test_a_long_value_of_the_caller_is_not_repeated(plugin: Any, fake: Any) -> None:
@@ -190,7 +190,7 @@ def test_a_long_value_of_the_caller_is_not_repeated(plugin: Any, fake: Any) -> N
     assert fake.script.posted[-1]["prompt"]["9"]["inputs"]["filename_prefix"] == prefix
     assert answered.result["outputs"][0]["file"] == "a.png"
     assert answered.result["changes"][0]["value"].startswith("ppp")
-    assert bytes_without_pictures(answered) < LIMIT
+    assert bytes_without_images(answered) < LIMIT
 
 
 def test_the_parts_of_a_batch_share_the_size_limit(ready: Any) -> None:
@@ -200,7 +200,7 @@ def test_the_parts_of_a_batch_share_the_size_limit(ready: Any) -> None:
     }
     name = ready.workflow("texts", nodes)
     answered = ready.call({f"workflow{number}": name for number in range(1, 9)})
-    assert bytes_without_pictures(answered) < LIMIT
+    assert bytes_without_images(answered) < LIMIT
     parts = answered.result["parts"]
     assert len({part["prompt_id"] for part in parts}) == 8
     for number in range(1, 9):
@@ -223,9 +223,9 @@ def test_a_long_info_result_is_cut_and_stored(plugin: Any, fake: Any, what: str)
     }
     answered = plugin.call({"info": what}, COMFYUI_BASE_URL=fake.url)
     assert answered.text
-    assert bytes_without_pictures(answered) < LIMIT
-    (kept,) = (plugin.output / "answers").iterdir()
-    assert kept.stat().st_size > LIMIT
+    assert bytes_without_images(answered) < LIMIT
+    (stored,) = (plugin.output / "answers").iterdir()
+    assert stored.stat().st_size > LIMIT
 
 
 def test_a_long_description_is_cut(plugin: Any, fake: Any) -> None:
@@ -240,7 +240,7 @@ def test_a_long_description_is_cut(plugin: Any, fake: Any) -> None:
     name = plugin.workflow("long", {"1": WORKFLOW["1"], **nodes})
     for full in ("true", "false"):
         call = {"command": "describe", "workflow": name, "full": full}
-        assert bytes_without_pictures(plugin.call(call, COMFYUI_BASE_URL=fake.url)) < LIMIT
+        assert bytes_without_images(plugin.call(call, COMFYUI_BASE_URL=fake.url)) < LIMIT
 
 
 LONG = st.one_of(
@@ -373,15 +373,15 @@ def test_a_description_of_two_thousand_nodes_with_long_texts_is_bounded(ready: A
 
 
 def test_the_stored_form_of_a_long_result_contains_no_url() -> None:
-    kept: list[bytes] = []
+    stored: list[bytes] = []
     outputs = [{"file": f"{n}.png", "url": f"http://x/pw=s3cret/{n}"} for n in range(2000)]
     result = {"content": [{"type": "text", "text": "t"}], "outputs": outputs}
 
     def save(content: bytes) -> str:
-        kept.append(content)
+        stored.append(content)
         return "place"
 
     answer = response_size.bound_response(result, save)
     assert answer["all_fields"] == "place"
-    assert b"1999.png" in kept[0]
-    assert b"s3cret" not in kept[0]
+    assert b"1999.png" in stored[0]
+    assert b"s3cret" not in stored[0]

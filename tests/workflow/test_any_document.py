@@ -7,7 +7,6 @@ import io
 import json
 import math
 import random
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,9 @@ from comfyui_pipeline.call import parse, parse_integer
 from comfyui_pipeline.errors import CallError, ToolError, WorkflowError
 from comfyui_pipeline.workflow import files, graph, validate
 from comfyui_pipeline.workflow.convert.prompt import convert
+from tests.workflow import offline_calls
 
-sys.path.insert(0, str(Path(__file__).parent))
-import pumps
-
-SCHEMAS = pumps.schemas()
+SCHEMAS = offline_calls.schemas()
 BOUNDED = bounds(
     max_examples=60,
     deadline=None,
@@ -98,7 +95,7 @@ def test_whole_numbers_beyond_a_thousand_digits_are_infinite(digits: int, infini
 
 def with_number(odd: str, node_id: str, name: str) -> str:
     """The prompt with one input written so."""
-    nodes = copy.deepcopy(pumps.PROMPT)
+    nodes = copy.deepcopy(offline_calls.PROMPT)
     nodes["2"]["inputs"]["text"] = "fox"
     nodes[node_id]["inputs"][name] = "MARK"
     return json.dumps(nodes).replace('"MARK"', odd)
@@ -122,25 +119,25 @@ def test_an_odd_number_in_a_prompt_is_named_with_node_and_input(
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "odd.json").write_text(text, "utf-8")
     (tmp_path / "workflows" / "odd.png").write_bytes(image_with(prompt=text))
-    chosen = pumps.configured(tmp_path)
+    chosen = offline_calls.settings_in(tmp_path)
     for call in ({"workflow": "odd"}, {"workflow": "odd.png"}, {"workflow_json": text}):
-        message = pumps.attempt(call, chosen)
+        message = offline_calls.error_of(call, chosen)
         assert "node 5 (KSampler)" in message
         assert f"'{name}' is" in message
         assert "with params" in message
         if name != "unknown":
             repaired = {"node_id": "5", "inputs": {name: {"sampler_name": "euler"}.get(name, 2)}}
-            assert pumps.attempt({**call, "params": [repaired]}, chosen) == ""
+            assert offline_calls.error_of({**call, "params": [repaired]}, chosen) == ""
 
 
 def test_a_number_too_large_for_an_input_is_named_with_its_range(tmp_path: Path) -> None:
-    chosen = pumps.configured(tmp_path)
-    message = pumps.attempt({"workflow_json": with_number(ODD[5], "5", "steps")}, chosen)
+    chosen = offline_calls.settings_in(tmp_path)
+    message = offline_calls.error_of({"workflow_json": with_number(ODD[5], "5", "steps")}, chosen)
     assert "'steps' is 1000" in message
     assert "from 1 to 10000" in message
-    document = pumps.editor_document()
+    document = offline_calls.editor_document()
     document["nodes"][0]["widgets_values"] = [10**400, 32, 1, 255]
-    message = pumps.attempt({"workflow_json": document}, chosen)
+    message = offline_calls.error_of({"workflow_json": document}, chosen)
     assert "'width' is 1000" in message
     assert len(message) < 1000
 
@@ -148,14 +145,19 @@ def test_a_number_too_large_for_an_input_is_named_with_its_range(tmp_path: Path)
 def test_a_node_that_leads_nowhere_may_hold_nan(tmp_path: Path) -> None:
     nodes = json.loads(with_number("2", "5", "steps"))
     nodes["11"]["inputs"]["width"] = math.nan
-    assert pumps.attempt({"workflow_json": json.dumps(nodes)}, pumps.configured(tmp_path)) == ""
+    assert (
+        offline_calls.error_of(
+            {"workflow_json": json.dumps(nodes)}, offline_calls.settings_in(tmp_path)
+        )
+        == ""
+    )
 
 
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_numbers_where_nothing_reads_them_are_let_through_and_not_sent(
     odd: str, tmp_path: Path
 ) -> None:
-    document = pumps.editor_document()
+    document = offline_calls.editor_document()
     document["extra"]["ds"] = {"scale": "MARK", "offset": ["MARK", 0]}
     document["nodes"][0].update(
         pos=["MARK", "MARK"], size="MARK", order="MARK", flags={"x": "MARK"}
@@ -167,11 +169,11 @@ def test_odd_numbers_where_nothing_reads_them_are_let_through_and_not_sent(
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "odd.json").write_text(text, "utf-8")
     (tmp_path / "workflows" / "odd.png").write_bytes(image_with(workflow=text))
-    chosen = pumps.configured(tmp_path)
+    chosen = offline_calls.settings_in(tmp_path)
     for name in ("odd", "odd.png"):
         found = files.load(chosen.workflows_dir, name)
         assert convert(found.ui or {}, SCHEMAS).prompt["4"]
-        ready = pumps.ready({"workflow": name}, chosen)
+        ready = offline_calls.prepare_call({"workflow": name}, chosen)
         json.dumps([ready.job.prompt, ready.job.extra_data], allow_nan=False)
         assert ready.job.extra_data["extra_pnginfo"]["workflow"]["nodes"]
 
@@ -213,15 +215,22 @@ ODD_VALUES: list[Any] = [
 @cache
 def originals() -> list[Any]:
     """Workflows of both formats, with subgraphs, reroutes, groups and primitives among them."""
-    small = json.loads((pumps.DATA / "small_workflows.json").read_text("utf-8"))
+    small = json.loads((offline_calls.DATA / "small_workflows.json").read_text("utf-8"))
     shipped = [
-        json.loads(p.read_text("utf-8")) for p in (pumps.PROJECT / "workflows").glob("*.json")
+        json.loads(p.read_text("utf-8"))
+        for p in (offline_calls.PROJECT / "workflows").glob("*.json")
     ]
-    return [*small.values(), *shipped, pumps.editor_document(), pumps.PROMPT, nested_groups()]
+    return [
+        *small.values(),
+        *shipped,
+        offline_calls.editor_document(),
+        offline_calls.PROMPT,
+        nested_groups(),
+    ]
 
 
 def nested_groups() -> dict[str, Any]:
-    document = pumps.editor_document()
+    document = offline_calls.editor_document()
     group = {
         "nodes": [
             {"type": "ImageInvert", "inputs": [{"name": "image", "type": "IMAGE"}], "outputs": []}
@@ -275,7 +284,7 @@ def spoiled(number: int) -> Any:
 def survives(document: Any, chosen: Any) -> None:
     """Whatever it is, the calls end in a job, a description, or a ToolError."""
     for more in ({"prompt": "fox", "seed": 3}, {"command": "describe", "detail": "full"}):
-        pumps.attempt({"workflow_json": document, **more}, chosen)
+        offline_calls.error_of({"workflow_json": document, **more}, chosen)
     try:
         found = files.from_bytes("x", json.dumps(document).encode())
         nodes = found.nodes or convert(found.ui or {}, SCHEMAS).prompt
@@ -290,7 +299,7 @@ def survives(document: Any, chosen: Any) -> None:
 
 @pytest.mark.parametrize("part", range(8))
 def test_a_spoiled_workflow_ends_in_a_result_or_an_error(part: int, tmp_path: Path) -> None:
-    chosen = pumps.configured(tmp_path)
+    chosen = offline_calls.settings_in(tmp_path)
     for number in range(part * 60, part * 60 + 60):
         survives(spoiled(number), chosen)
 
@@ -337,7 +346,7 @@ ANY = st.recursive(
 @BOUNDED
 @given(value=ANY)
 def test_any_json_as_a_workflow_ends_in_a_result_or_an_error(value: Any, tmp_path: Path) -> None:
-    chosen = pumps.configured(tmp_path)
+    chosen = offline_calls.settings_in(tmp_path)
     survives(value, chosen)
     survives({"nodes": [value], "links": [value], "definitions": {"subgraphs": [value]}}, chosen)
     survives({"1": {"class_type": "KSampler", "inputs": {"model": value, "seed": value}}}, chosen)
@@ -353,10 +362,10 @@ def test_any_json_as_a_workflow_ends_in_a_result_or_an_error(value: Any, tmp_pat
     )
 )
 def test_any_json_as_arguments_ends_in_a_result_or_an_error(call: Any, tmp_path: Path) -> None:
-    chosen = pumps.configured(tmp_path)
-    pumps.attempt(call, chosen)
-    pumps.attempt(
-        {**call, "command": "run", "workflow": None, "workflow_json": pumps.PROMPT}, chosen
+    chosen = offline_calls.settings_in(tmp_path)
+    offline_calls.error_of(call, chosen)
+    offline_calls.error_of(
+        {**call, "command": "run", "workflow": None, "workflow_json": offline_calls.PROMPT}, chosen
     )
 
 

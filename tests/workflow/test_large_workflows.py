@@ -6,7 +6,7 @@ A loop over all pairs of ten thousand would run into the limit of the test.
 from __future__ import annotations
 
 import copy
-import sys
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,36 +20,34 @@ from comfyui_pipeline.errors import CallError, PatchError, ToolError, WorkflowEr
 from comfyui_pipeline.workflow import describe, graph, loras, patch, roles, validate
 from comfyui_pipeline.workflow import files as library
 from comfyui_pipeline.workflow.convert.prompt import convert
+from tests.workflow import offline_calls
 
-sys.path.insert(0, str(Path(__file__).parent))
-import pumps
-
-SCHEMAS = pumps.schemas()
+SCHEMAS = offline_calls.schemas()
 MANY = 10_000
 
 
 @pytest.fixture
 def chosen(tmp_path: Path) -> settings.Settings:
-    return pumps.configured(tmp_path)
+    return offline_calls.settings_in(tmp_path)
 
 
 def chain(count: int) -> dict[str, Any]:
     """A picture that is inverted again and again, and saved."""
-    nodes = {"0": pumps.node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
+    nodes = {"0": offline_calls.node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
     for number in range(1, count):
-        nodes[str(number)] = pumps.node("ImageInvert", image=[str(number - 1), 0])
-    nodes["end"] = pumps.node("SaveImage", images=[str(count - 1), 0], filename_prefix="x")
+        nodes[str(number)] = offline_calls.node("ImageInvert", image=[str(number - 1), 0])
+    nodes["end"] = offline_calls.node("SaveImage", images=[str(count - 1), 0], filename_prefix="x")
     return nodes
 
 
 def conditioned(count: int) -> dict[str, Any]:
     """A sampler whose positive text comes through a long chain, as do its seed and its picture."""
-    nodes = copy.deepcopy(pumps.PROMPT)
+    nodes = copy.deepcopy(offline_calls.PROMPT)
     for number in range(count):
         below = ["2", 0] if not number else [f"g{number - 1}", 0]
-        nodes[f"g{number}"] = pumps.node("FluxGuidance", conditioning=below, guidance=3.5)
+        nodes[f"g{number}"] = offline_calls.node("FluxGuidance", conditioning=below, guidance=3.5)
         seed = 1 if not number else [f"i{number - 1}", 0]
-        nodes[f"i{number}"] = pumps.node("PrimitiveInt", value=seed)
+        nodes[f"i{number}"] = offline_calls.node("PrimitiveInt", value=seed)
     nodes["5"]["inputs"].update(positive=[f"g{count - 1}", 0], seed=[f"i{count - 1}", 0])
     return nodes
 
@@ -62,23 +60,25 @@ def test_a_chain_of_ten_thousand_nodes_is_read_changed_and_described(
     call = {"workflow_json": nodes}
     if make is conditioned:
         nodes["2"]["inputs"]["text"] = "fox"
-    assert pumps.attempt(call, chosen) == ""
-    assert pumps.attempt({**call, "command": "describe", "detail": "full"}, chosen) == ""
+    assert offline_calls.error_of(call, chosen) == ""
+    assert offline_calls.error_of({**call, "command": "describe", "detail": "full"}, chosen) == ""
     found = graph.build(nodes, SCHEMAS)
     assert not validate.problems(found, SCHEMAS)
     if make is conditioned:
         assert [t.node.id for t in roles.texts(found, "positive")] == ["2"]
         assert [t.node.id for t in roles.seeds(found)] == ["i0"]
-        assert pumps.attempt({**call, "prompt": "fox", "seed": 4}, chosen) == ""
+        assert offline_calls.error_of({**call, "prompt": "fox", "seed": 4}, chosen) == ""
 
 
 def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
     nodes = conditioned(4000)
     for number in range(4000):
         nodes[f"s{number}"] = copy.deepcopy(nodes["5"])
-        nodes[f"d{number}"] = pumps.node("VAEDecode", samples=[f"s{number}", 0], vae=["1", 2])
-        nodes[f"p{number}"] = pumps.node("PreviewImage", images=[f"d{number}", 0])
-        nodes[f"l{number}"] = pumps.node("LoadImage", image=f"{number}.png")
+        nodes[f"d{number}"] = offline_calls.node(
+            "VAEDecode", samples=[f"s{number}", 0], vae=["1", 2]
+        )
+        nodes[f"p{number}"] = offline_calls.node("PreviewImage", images=[f"d{number}", 0])
+        nodes[f"l{number}"] = offline_calls.node("LoadImage", image=f"{number}.png")
     found = graph.build(nodes, SCHEMAS)
     assert [t.node.id for t in roles.texts(found, "positive")] == ["2"]
     assert len(roles.images(found)) == 4001
@@ -90,9 +90,11 @@ def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
 
 
 def test_ten_thousand_nodes_that_the_server_does_not_have_are_reported_briefly() -> None:
-    nodes = {str(n): pumps.node("Foreign", x=[str(n - 1), 0]) for n in range(1, MANY)}
-    nodes["0"] = pumps.node("CheckpointLoaderSimple", ckpt_name="none.safetensors")
-    nodes |= {f"m{n}": pumps.node("LoraLoader", lora_name=f"{n}.safetensors") for n in range(MANY)}
+    nodes = {str(n): offline_calls.node("Foreign", x=[str(n - 1), 0]) for n in range(1, MANY)}
+    nodes["0"] = offline_calls.node("CheckpointLoaderSimple", ckpt_name="none.safetensors")
+    nodes |= {
+        f"m{n}": offline_calls.node("LoraLoader", lora_name=f"{n}.safetensors") for n in range(MANY)
+    }
     found = graph.build(nodes, SCHEMAS)
     wrong = validate.problems(found, SCHEMAS)
     with pytest.raises(WorkflowError) as message:
@@ -102,7 +104,7 @@ def test_ten_thousand_nodes_that_the_server_does_not_have_are_reported_briefly()
 
 def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
     nodes = chain(MANY)
-    nodes["0"] = pumps.node("ImageInvert", image=[str(MANY - 1), 0])
+    nodes["0"] = offline_calls.node("ImageInvert", image=[str(MANY - 1), 0])
     found = graph.build(nodes, SCHEMAS)
     wrong = validate.problems(found, SCHEMAS)
     with pytest.raises(WorkflowError, match="circular link"):
@@ -111,7 +113,7 @@ def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
 
 def test_two_thousand_loras_are_added_one_behind_the_other() -> None:
     wanted = loras.from_list([f"l:{n / 1000}" for n in range(2000)])
-    nodes = copy.deepcopy(pumps.PROMPT)
+    nodes = copy.deepcopy(offline_calls.PROMPT)
     before = graph.build(nodes, SCHEMAS)
     catalog = {"LoraLoader": SCHEMAS["LoraLoader"]}
     made = loras.add_loaders(nodes, before, len(wanted) - 1, catalog)
@@ -127,25 +129,29 @@ def test_two_thousand_loras_are_added_one_behind_the_other() -> None:
     assert len(feeds) == 2000
     assert feeds[-1] == "9"
     assert made["2"]["inputs"]["clip"] == [feeds[0], 1]
-    assert nodes == pumps.PROMPT
+    assert nodes == offline_calls.PROMPT
 
 
 @pytest.mark.parametrize("way", ["list", "tags", "stems"])
 def test_a_call_may_name_two_thousand_loras(way: str, chosen: Any) -> None:
     names = ["l"] * 2000 if way != "stems" else ["ink"] * 2000
-    call: dict[str, Any] = {"workflow_json": pumps.PROMPT, "prompt": "fox", "lora_nodes": "add"}
+    call: dict[str, Any] = {
+        "workflow_json": offline_calls.PROMPT,
+        "prompt": "fox",
+        "lora_nodes": "add",
+    }
     if way == "tags":
         call["prompt"] = "fox" + "".join(f"<lora:{name}:0.5>" for name in names)
     else:
         call["loras"] = names
-    assert pumps.attempt(call, chosen) == ""
+    assert offline_calls.error_of(call, chosen) == ""
 
 
 def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
     files = [f"folder/style {n}.safetensors" for n in range(2000)]
     schemas = copy.deepcopy(dict(SCHEMAS))
     schemas["LoraLoader"]["input"]["required"]["lora_name"] = [files]
-    nodes = copy.deepcopy(pumps.PROMPT)
+    nodes = copy.deepcopy(offline_calls.PROMPT)
     wanted = loras.from_list([f"Style_{n}" for n in range(2000)])
     catalog = {"LoraLoader": schemas["LoraLoader"]}
     made = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
@@ -155,8 +161,8 @@ def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
 
 
 def test_more_loras_than_the_limit_are_refused_with_the_limit(chosen: Any) -> None:
-    call = {"workflow_json": pumps.PROMPT, "prompt": "<lora:l>" * 6000, "lora_nodes": "add"}
-    assert "at most 5000" in pumps.attempt(call, chosen)
+    call = {"workflow_json": offline_calls.PROMPT, "prompt": "<lora:l>" * 6000, "lora_nodes": "add"}
+    assert "at most 5000" in offline_calls.error_of(call, chosen)
 
 
 def test_five_thousand_params_on_ten_thousand_nodes(chosen: Any) -> None:
@@ -164,14 +170,14 @@ def test_five_thousand_params_on_ten_thousand_nodes(chosen: Any) -> None:
     for number in range(1, MANY):
         nodes[str(number)]["_meta"]["title"] = f"Step {number}"
     nodes |= {
-        f"t{n}": pumps.node("CLIPTextEncode", f"Text {n}", text="x", clip=["c", 1])
+        f"t{n}": offline_calls.node("CLIPTextEncode", f"Text {n}", text="x", clip=["c", 1])
         for n in range(5000)
     }
-    nodes["c"] = pumps.node("CheckpointLoaderSimple", ckpt_name="a.safetensors")
+    nodes["c"] = offline_calls.node("CheckpointLoaderSimple", ckpt_name="a.safetensors")
     by_title = [{"node_title": f"Text {n}", "inputs": {"text": str(n)}} for n in range(5000)]
     by_id = [{"node_id": f"t{n}", "inputs": {"prompt": str(n)}} for n in range(5000)]
-    assert pumps.attempt({"workflow_json": nodes, "params": by_title}, chosen) == ""
-    assert pumps.attempt({"workflow_json": nodes, "params": by_id}, chosen) == ""
+    assert offline_calls.error_of({"workflow_json": nodes, "params": by_title}, chosen) == ""
+    assert offline_calls.error_of({"workflow_json": nodes, "params": by_id}, chosen) == ""
 
 
 def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> None:
@@ -182,7 +188,7 @@ def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> N
         {"node_title": f"steping {n:05}", "all": True, "inputs": {"image": ["0", 0]}}
         for n in range(1, 5000)
     ]
-    message = pumps.attempt({"workflow_json": nodes, "params": wrong}, chosen)
+    message = offline_calls.error_of({"workflow_json": nodes, "params": wrong}, chosen)
     assert "Too many node titles or input names" in message
 
 
@@ -193,7 +199,7 @@ def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> N
 def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
     call = {"workflow": "x", name: [entry] * 10_001}
     with pytest.raises(CallError, match=rf'"{name}" has 10001 entries; at most 10000'):
-        parse(pumps.json.dumps(call).encode())
+        parse(json.dumps(call).encode())
 
 
 @pytest.mark.parametrize(
@@ -202,9 +208,9 @@ def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
 def test_more_parts_than_sixteen_are_refused(count: int, message: str) -> None:
     call = {f"workflow{n}": "x" for n in range(1, count + 1)}
     with pytest.raises(CallError, match=f"{message}; at most 16"):
-        parse(pumps.json.dumps(call).encode())
+        parse(json.dumps(call).encode())
     most = {f"workflow{n}": "x" for n in range(1, 17)}
-    assert len(parse(pumps.json.dumps(most).encode()).parts) == 16
+    assert len(parse(json.dumps(most).encode()).parts) == 16
 
 
 # -- the editor's format ---------------------------------------------------------------------------
@@ -304,7 +310,7 @@ def test_what_would_become_too_large_is_refused(document: Any, message: str) -> 
 
 
 def test_a_subgraph_with_thousands_of_promoted_widgets() -> None:
-    document = pumps.editor_document()
+    document = offline_calls.editor_document()
     (inner,) = document["definitions"]["subgraphs"]
     inner["nodes"] += [
         {"id": n, "type": "CLIPTextEncode", "widgets_values": ["x"]} for n in range(100, 5100)
@@ -342,9 +348,9 @@ def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
     inside = deep(levels)
     cases = {
         "The call": f'{{"workflow": "x", "params": {inside}}}',
-        '"params"': pumps.json.dumps({"workflow": "x", "params": inside}),
-        '"workflow_json"': pumps.json.dumps({"workflow_json": f'{{"nodes": {inside}}}'}),
-        '"loras"': pumps.json.dumps({"workflow": "x", "loras": inside}),
+        '"params"': json.dumps({"workflow": "x", "params": inside}),
+        '"workflow_json"': json.dumps({"workflow_json": f'{{"nodes": {inside}}}'}),
+        '"loras"': json.dumps({"workflow": "x", "loras": inside}),
     }
     for where, raw in cases.items():
         with pytest.raises(CallError) as message:
@@ -352,7 +358,7 @@ def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
         assert where in str(message.value)
         assert "nested deeper than 200 levels" in str(message.value)
     (tmp_path / "workflows" / "deep.json").write_text(f'{{"nodes": [], "x": {inside}}}', "utf-8")
-    error = pumps.attempt({"workflow": "deep"}, chosen)
+    error = offline_calls.error_of({"workflow": "deep"}, chosen)
     assert error.startswith("The workflow 'deep' is nested deeper than 200 levels.")
 
 
@@ -384,7 +390,7 @@ def texts_with_choices() -> Iterator[str]:
 
 
 def test_choices_inside_choices_have_a_limit_that_names_the_node() -> None:
-    document = pumps.editor_document()
+    document = offline_calls.editor_document()
     text = next(one for one in document["nodes"] if one["id"] == 5)
     for made in texts_with_choices():
         text["widgets_values"] = [made]
@@ -395,9 +401,9 @@ def test_choices_inside_choices_have_a_limit_that_names_the_node() -> None:
 
 
 def test_a_template_that_multiplies_a_long_text_is_refused(chosen: Any) -> None:
-    nodes = copy.deepcopy(pumps.PROMPT)
+    nodes = copy.deepcopy(offline_calls.PROMPT)
     nodes["2"]["inputs"]["text"] = "{{PROMPT}} " * 10_000
-    message = pumps.attempt({"workflow_json": nodes, "prompt": "word " * 20_000}, chosen)
+    message = offline_calls.error_of({"workflow_json": nodes, "prompt": "word " * 20_000}, chosen)
     assert "exceed 33554432 characters" in message
 
 
@@ -407,11 +413,17 @@ def test_errors_stay_readable_whatever_they_repeat(chosen: Any) -> None:
         {"workflow": long},
         {"command": long},
         {"info": long},
-        {"workflow_json": pumps.PROMPT, "params": [{"node_title": long, "inputs": {"text": "x"}}]},
-        {"workflow_json": pumps.PROMPT, "params": [{"node_id": "2", "inputs": {long: "x"}}]},
-        {"workflow_json": {"1": pumps.node(long, long)}},
+        {
+            "workflow_json": offline_calls.PROMPT,
+            "params": [{"node_title": long, "inputs": {"text": "x"}}],
+        },
+        {
+            "workflow_json": offline_calls.PROMPT,
+            "params": [{"node_id": "2", "inputs": {long: "x"}}],
+        },
+        {"workflow_json": {"1": offline_calls.node(long, long)}},
     ):
-        message = pumps.attempt(call, chosen)
+        message = offline_calls.error_of(call, chosen)
         assert message
         assert len(message) < 5000
 

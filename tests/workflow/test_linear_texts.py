@@ -26,7 +26,6 @@ try:
 except ImportError:  # Windows: the limit of the test counts
     pass
 sys.argv = sys.argv[2:]
-sys.path.insert(0, "tests/workflow")
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 pytestmark = pytest.mark.timeout(300)  # on a busy machine; the processor time is what is limited
@@ -43,7 +42,7 @@ def run(program: str, *arguments: str, cpu: int = CPU_SECONDS) -> tuple[bool, st
 @pytest.mark.parametrize("shard", range(2))
 @pytest.mark.parametrize("group", ["arguments", "beginnings", "prompt texts", "editor texts"])
 def test_long_texts_are_read_in_linear_time(group: str, shard: int) -> None:
-    ended, said = run("tests/workflow/pumps.py", group, "40000", str(shard), "2")
+    ended, said = run("tests/workflow/long_texts.py", group, "40000", str(shard), "2")
     assert ended, said
 
 
@@ -58,7 +57,7 @@ def test_long_texts_are_read_in_linear_time(group: str, shard: int) -> None:
     ],
 )
 def test_a_million_characters_of_the_worst_kinds_get_an_answer(case: str) -> None:
-    ended, said = run("tests/workflow/pumps.py", "--one", case, "1000000")
+    ended, said = run("tests/workflow/long_texts.py", "--one", case, "1000000")
     assert ended, said
 
 
@@ -178,7 +177,7 @@ def test_no_pattern_of_the_product_goes_back_and_forth(tmp_path: Path) -> None:
     assert len(found) > 40
     listed = tmp_path / "patterns.txt"
     listed.write_text("\n".join(repr(one) for one in found), "utf-8")
-    ended, said = run("tests/workflow/pump_patterns.py", str(listed))
+    ended, said = run("tests/workflow/long_texts_for_patterns.py", str(listed))
     assert ended, said
 
 
@@ -189,7 +188,7 @@ def test_no_pattern_of_the_product_goes_back_and_forth(tmp_path: Path) -> None:
 def test_a_careless_pattern_would_be_found(careless: str, tmp_path: Path) -> None:
     listed = tmp_path / "patterns.txt"
     listed.write_text(repr(("here", careless, ["search", "fullmatch"])), "utf-8")
-    ended, _ = run("tests/workflow/pump_patterns.py", str(listed), cpu=2)
+    ended, _ = run("tests/workflow/long_texts_for_patterns.py", str(listed), cpu=2)
     assert not ended
 
 

@@ -59,3 +59,20 @@ def test_an_autogrow_input_has_the_members_that_the_node_has() -> None:
     assert [(spec.name, spec.type, spec.required) for spec in found] == [
         ("g.image0", "IMAGE", False)
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "linkable"),
+    [
+        ("IMAGE", "IMAGE", True),
+        ("IMAGE", "image", True),
+        ("IMAGE", "MASK", False),
+        ("*", "X", True),
+        ("X", "", True),
+        ("A,B", "b,c", True),
+        ("A,B", "C", False),
+        ("A,*", "C", True),
+    ],
+)
+def test_types_that_may_be_linked(first: str, second: str, linkable: bool) -> None:
+    assert schema.types_match(first, second) == linkable

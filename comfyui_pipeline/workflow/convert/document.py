@@ -16,7 +16,7 @@ from typing import Any
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.node_label import node_label
 from input_server.light_dataclasses import dataclass, replace
-from input_server.text_values import parse_count
+from input_server.parse_values import parse_count
 
 SUBGRAPH_INPUT = "-10"
 SUBGRAPH_OUTPUT = "-20"

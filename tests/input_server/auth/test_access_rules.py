@@ -16,7 +16,7 @@ import pytest
 from input_server.auth import deny_list, signing
 from input_server.auth.deny_list import DenyList
 from input_server.auth.lockout import LockoutPolicy, LockoutTracker
-from input_server.http.express import register
+from input_server.http.express_registry import register
 from input_server.http.metrics import Metrics
 from input_server.http.sockets import listen_unix
 from input_server.link_command import MOST_HOURS

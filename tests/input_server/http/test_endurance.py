@@ -21,7 +21,7 @@ from input_server.http.server import holder_arguments
 from input_server.http.sockets import BACKLOG
 from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache
-from input_server.mounts.resolve import Missing, locate, open_parent, open_regular_file
+from input_server.mounts.resolve import Missing, locate, open_located_file, open_parent
 from tests.input_server.running import KEY, Running, memory, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
 
@@ -371,7 +371,7 @@ def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path) -> N
     inside.rename(tmp_path / "m" / "moved")
     inside.symlink_to(outside)
     with pytest.raises(Missing):
-        open_regular_file(path, root)
+        open_located_file(path, root)
     with pytest.raises(OSError, match=r"Not a directory|symbolic"), open_parent(path, root):
         pass
 

@@ -19,7 +19,7 @@ from input_server.http.request import HttpRequest
 from input_server.mounts import disk_usage, open_files
 from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache, descriptor_limit
-from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_regular_file
+from input_server.mounts.resolve import Exhausted, Missing, is_exhausted, locate, open_located_file
 from input_server.settings import read
 from input_server.urls import parse
 from tests.input_server.running import KEY, Running, processes
@@ -127,10 +127,10 @@ def test_locating_and_opening_distinguish_missing_from_exhausted(
     path, root = locate(tmp_path, ("a.bin",))
     monkeypatch.setattr(os, "open", failing(errno.EMFILE))
     with pytest.raises(Exhausted):
-        open_regular_file(path, root)
+        open_located_file(path, root)
     monkeypatch.setattr(os, "open", failing(errno.EACCES))
     with pytest.raises(Missing):
-        open_regular_file(path, root)
+        open_located_file(path, root)
 
 
 def test_windows_has_codes_of_its_own_for_it() -> None:

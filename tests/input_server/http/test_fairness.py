@@ -19,7 +19,7 @@ from input_server.auth.keys import Key
 from input_server.auth.networks import parse_networks
 from input_server.http.asgi import App
 from input_server.http.asgi_send import ResponseSender
-from input_server.http.express import register
+from input_server.http.express_registry import register
 from input_server.http.handler import FileServer
 from input_server.http.metrics import Metrics
 from input_server.http.send_limits import ChunkedBodies

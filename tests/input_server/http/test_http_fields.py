@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from input_server import text_values
+from input_server import parse_values
 from input_server.application import create_app
 from input_server.http import accept_encoding, conditions, ranges
 from input_server.http.handler import FileServer
@@ -436,7 +436,7 @@ def test_weights_decide_about_gzip(entries: list[tuple[str, str | None]]) -> Non
         ("007", 7),
         ("12", 12),
         ("0" * 3000 + "5", 5),
-        ("9" * 4000, text_values.MAX_COUNT),
+        ("9" * 4000, parse_values.MAX_COUNT),
         ("9" * 4001, None),
         ("", None),
         ("-1", None),
@@ -449,12 +449,12 @@ def test_weights_decide_about_gzip(entries: list[tuple[str, str | None]]) -> Non
     ],
 )
 def test_numbers_are_ascii_digits_within_bounds(text: str, found: int | None) -> None:
-    assert text_values.parse_count(text, clamp=True) == found
+    assert parse_values.parse_count(text, clamp=True) == found
 
 
 def test_a_number_is_at_most_what_is_asked_for() -> None:
-    assert text_values.parse_count("700", at_most=99, clamp=True) == 99
-    assert text_values.parse_count("700", at_most=99) is None
+    assert parse_values.parse_count("700", at_most=99, clamp=True) == 99
+    assert parse_values.parse_count("700", at_most=99) is None
 
 
 def test_fields_that_come_twice_are_one_list_and_two_hosts_are_an_error(running: Running) -> None:

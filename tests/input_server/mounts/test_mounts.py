@@ -261,7 +261,7 @@ def test_the_command_says_what_would_go_and_does_it_only_when_asked(tmp_path: Pa
         victim = old_file(tmp_path / "m" / "a.txt")
         server.command("mounts", "add", "m", str(tmp_path / "m"), "--older-than-days", "1")
         dry = server.command("mounts", "clean", "--dry-run").stdout
-        assert "would remove m/a.txt: older than 1 days" in dry
+        assert "would delete m/a.txt: older than 1 days" in dry
         assert victim.exists()
         done = server.command("mounts", "clean", "m").stdout
         assert "removed m/a.txt" in done

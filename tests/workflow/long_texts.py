@@ -1,33 +1,24 @@
-"""Long texts of the kinds that make a careless pattern or loop take the square of their length.
+"""Process calls with long texts that a careless pattern or loop would read in quadratic time.
 
-A program of its own, since a C loop holds the interpreter: ``pumps.py GROUP CHARACTERS [SHARD SHARDS]``
-tries every place of a group with every kind of text, and prints each before it begins.
+``python -m tests.workflow.long_texts GROUP CHARACTERS [SHARD SHARDS]`` tries every place of a group
+with every kind of text, and prints each case before it starts. It runs in a separate process because
+a regular expression that backtracks holds the interpreter.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT))
+from comfyui_pipeline.arguments import NAMES
+from tests.workflow.offline_calls import PROMPT, editor_document, error_of, settings_in
 
-from comfyui_pipeline import call as tool_call  # noqa: E402
-from comfyui_pipeline import info, prepare, settings  # noqa: E402
-from comfyui_pipeline.arguments import NAMES  # noqa: E402
-from comfyui_pipeline.call_context import CallContext  # noqa: E402
-from comfyui_pipeline.call_record import CallRecord  # noqa: E402
-from comfyui_pipeline.errors import ToolError  # noqa: E402
-
-DATA = PROJECT / "tests" / "data" / "conversion"
 UNITS = {
     "spaces": " ",
     "newlines": "\n",
@@ -94,127 +85,10 @@ BEGINNINGS = ("", "http://", "data:image/png;base64,", "/", "C:", "file:///", "a
 """What decides how an argument is read."""
 
 
-def pumped(characters: int) -> Iterator[tuple[str, str]]:
+def texts(characters: int) -> Iterator[tuple[str, str]]:
     """One text of each kind; an end that fits nothing makes a pattern try again from elsewhere."""
     for name, unit in UNITS.items():
         yield f"{name}!", unit * (characters // len(unit)) + "!"
-
-
-@cache
-def schemas() -> Mapping[str, Any]:
-    read = json.loads((DATA / "classes-0.8.0.json").read_text("utf-8"))
-    files = {
-        "ckpt_name": ["a.safetensors", "b/c.ckpt"],
-        "lora_name": ["l", "styles/ink.safetensors"],
-    }
-    for schema in read.values():
-        required = schema["input"].get("required") or {}
-        for name, choices in files.items():
-            if name in required:
-                required[name] = [choices]
-    return read
-
-
-class Stub:
-    """A server that knows the classes, and takes every file."""
-
-    files: Any
-
-    def __init__(self) -> None:
-        self.files = self
-
-    def schemas(self, names: Any) -> dict[str, Any]:
-        return {name: schemas()[name] for name in names if name in schemas()}
-
-    def catalog(self) -> Mapping[str, Any]:
-        return schemas()
-
-    def upload(self, content: bytes, name: str, subfolder: str) -> str:
-        return f"{subfolder}/{name}"
-
-    def upload_mask(self, layer: bytes, name: str, subfolder: str, original: str) -> str:
-        return f"{subfolder}/{name}"
-
-    def input_size(self, value: str) -> int | None:
-        return 1
-
-    def read_input(self, value: str) -> bytes | None:
-        return None
-
-
-def configured(folder: Path) -> settings.Settings:
-    """Settings of an installation without a file server; its cache is not shared."""
-    for name in ("workflows", "attachments"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    environment = {
-        "COMFYUI_BASE_URL": "http://127.0.0.1:9",
-        "COMFYUI_ATTACHMENTS_DIR": str(folder / "attachments"),
-        "COMFYUI_ALLOWED_DIRS": str(folder),
-    }
-    return settings.load(folder, environment)
-
-
-def context_of(call: tool_call.ToolCall, chosen: settings.Settings) -> CallContext:
-    now = time.monotonic()
-    return CallContext(call, chosen, Stub(), CallRecord(), now, now + 60)  # type: ignore[arg-type]
-
-
-def ready(call: Mapping[str, Any], chosen: settings.Settings) -> Any:
-    """The job of a call. Raises ToolError."""
-    read = tool_call.parse(json.dumps(call).encode())
-    return prepare.prepare(context_of(read, chosen))
-
-
-def attempt(call: Mapping[str, Any], chosen: settings.Settings) -> str:
-    """Everything up to the queue, or a description; gives the error, "" when there is none."""
-    try:
-        read = tool_call.parse(json.dumps(call).encode())
-        for part in read.parts or (read,):
-            if part.command == "describe":
-                info.describe(part, chosen, Stub(), time.monotonic(), CallRecord())  # type: ignore[arg-type]
-            elif part.command == "run":
-                prepare.prepare(context_of(part, chosen))
-    except ToolError as error:
-        return str(error) or "an error without words"
-    return ""
-
-
-def node(kind: str, title: str = "", **inputs: Any) -> dict[str, Any]:
-    return {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
-
-
-PROMPT: dict[str, Any] = {
-    "1": node("CheckpointLoaderSimple", ckpt_name="a.safetensors"),
-    "9": node(
-        "LoraLoader",
-        model=["1", 0],
-        clip=["1", 1],
-        lora_name="l",
-        strength_model=1.0,
-        strength_clip=1.0,
-    ),
-    "2": node("CLIPTextEncode", "Positive Prompt", text="{{PROMPT}} fox", clip=["9", 1]),
-    "3": node("CLIPTextEncode", "Negative Prompt", text="bad", clip=["9", 1]),
-    "4": node("LoadImage", image="example.png"),
-    "10": node("LoadImageMask", "$~mask", image="example.png", channel="red"),
-    "8": node("VAEEncodeForInpaint", pixels=["4", 0], vae=["1", 2], mask=["10", 0], grow_mask_by=6),
-    "11": node("EmptyLatentImage", "$size.width", width=64, height=64, batch_size=1),
-    "5": node(
-        "KSampler",
-        model=["9", 0],
-        positive=["2", 0],
-        negative=["3", 0],
-        latent_image=["8", 0],
-        seed=1,
-        steps=2,
-        cfg=1.0,
-        sampler_name="euler",
-        scheduler="normal",
-        denoise=1.0,
-    ),
-    "6": node("VAEDecode", samples=["5", 0], vae=["1", 2]),
-    "7": node("SaveImage", images=["6", 0], filename_prefix="x"),
-}
 
 
 def arguments(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -283,68 +157,6 @@ def prompt_texts(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{name}, describe", {"command": "describe", "workflow_json": made, "detail": "full"}
 
 
-def editor_document() -> dict[str, Any]:
-    """A small file of the editor's with everything that holds a text."""
-    image = {"name": "IMAGE", "type": "IMAGE"}
-    inner = {
-        "id": "inner",
-        "name": "Inner",
-        "inputs": [{"name": "image", "type": "IMAGE", "linkIds": [1]}],
-        "outputs": [{**image, "linkIds": [2]}],
-        "nodes": [
-            {
-                "id": 20,
-                "type": "ImageBlur",
-                "inputs": [{"name": "image", "type": "IMAGE", "link": 1}],
-                "outputs": [image],
-                "widgets_values": [1, 1.0],
-            }
-        ],
-        "links": [
-            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 20, "target_slot": 0},
-            {"id": 2, "origin_id": 20, "origin_slot": 0, "target_id": -20, "target_slot": 0},
-        ],
-    }
-    return {
-        "last_node_id": 30,
-        "nodes": [
-            {
-                "id": 1,
-                "type": "EmptyImage",
-                "properties": {"Node name for S&R": "E"},
-                "outputs": [image],
-                "widgets_values": [64, 32, 1, 255],
-            },
-            {
-                "id": 2,
-                "type": "Reroute",
-                "inputs": [{"name": "", "type": "*", "link": 1}],
-                "outputs": [{"name": "", "type": "*"}],
-            },
-            {
-                "id": 3,
-                "type": "inner",
-                "inputs": [{"name": "image", "type": "IMAGE", "link": 2}],
-                "outputs": [image],
-                "properties": {"proxyWidgets": [["20", "sigma"]]},
-                "widgets_values": [3],
-            },
-            {
-                "id": 4,
-                "type": "SaveImage",
-                "inputs": [{"name": "images", "type": "IMAGE", "link": 3}],
-                "widgets_values": ["ui"],
-            },
-            {"id": 5, "type": "CLIPTextEncode", "widgets_values": ["{a|b}"]},
-            {"id": 6, "type": "Note", "widgets_values": ["note"]},
-        ],
-        "links": [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "*"], [3, 3, 0, 4, 0, "IMAGE"]],
-        "groups": [{"title": "Group", "bounding": [0, 0, 1, 1]}],
-        "definitions": {"subgraphs": [inner]},
-        "extra": {},
-    }
-
-
 def editor_texts(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A workflow in the editor's format for each place that can hold the text."""
     changes: dict[str, Callable[[dict[str, Any], dict[int, Any], dict[str, Any]], Any]] = {
@@ -399,12 +211,12 @@ def main(group: str, characters: int, shard: int = 0, shards: int = 1) -> None:
     """Print each case of one of several shards, then the slowest ones."""
     slowest: list[tuple[float, str]] = []
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(None):
-        chosen = configured(Path(folder))
-        for kind, text in list(pumped(characters))[shard::shards]:
+        chosen = settings_in(Path(folder))
+        for kind, text in list(texts(characters))[shard::shards]:
             for place, call in GROUPS[group](text):
                 print(f"{place} of {kind}", flush=True)
                 begun = time.process_time()
-                attempt(call, chosen)
+                error_of(call, chosen)
                 slowest.append((time.process_time() - begun, f"{place} of {kind}"))
     for seconds, case in sorted(slowest, reverse=True)[:12]:
         print(f"{seconds:.2f} s CPU: {case}")
@@ -415,11 +227,11 @@ def one_case(wanted: str, characters: int) -> None:
     place, _, kind = wanted.partition(" of ")
     text = UNITS[kind] * (characters // len(UNITS[kind])) + "!"
     with tempfile.TemporaryDirectory() as folder:
-        chosen = configured(Path(folder))
+        chosen = settings_in(Path(folder))
         for group in GROUPS.values():
             for name, call in group(text):
                 if name.removesuffix(", run") == place:
-                    print(name, attempt(call, chosen)[:200], flush=True)
+                    print(name, error_of(call, chosen)[:200], flush=True)
     print("ended")
 
 

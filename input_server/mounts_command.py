@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .atomic import file_lock
 from .errors import ConfigError
+from .expand_path import expand_path
 from .link_command import add_link, make_link
 from .mounts.disk_usage import measure
 from .mounts.mount import CleanRules, Mount
@@ -20,7 +21,6 @@ from .mounts.mounts_file import mount_to_json, parse_mount, read_mounts_file, wr
 from .mounts.removal import apply_plan
 from .mounts.retention import plans
 from .mounts.table import MountTable
-from .paths import expand_path
 from .settings import Config
 
 

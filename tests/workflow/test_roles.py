@@ -1,0 +1,190 @@
+"""Finding the inputs that a role means."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.workflow import files, graph, patch, roles
+from tests.workflow.editor_prompts import (
+    EDITOR_SCHEMAS,
+    SMALL,
+    editor_base,
+    patched_editor,
+    prompt_of,
+)
+from tests.workflow.prompts import (
+    WORKFLOWS,
+    Schemas,
+    base,
+    build_graph,
+    node,
+    patched,
+    patched_with,
+    positions,
+    swapped_titles,
+)
+
+
+def test_the_negative_text_never_comes_from_a_title_beside_a_positive_one_by_links() -> None:
+    """A node that is called "Negative Prompt" but feeds nothing is not it."""
+    nodes = base()
+    nodes["5"]["inputs"]["negative"] = ["z", 0]
+    nodes["z"] = node("ConditioningZeroOut", conditioning=["2", 0])
+    assert roles.texts(build_graph(nodes), "negative") == []
+    with pytest.raises(PatchError, match='no input for "negative_prompt"'):
+        patched(nodes, ToolCall("run", shortcuts={"negative_prompt": "x"}))
+
+
+def test_without_a_sampler_titles_count_and_then_names() -> None:
+    nodes = {
+        "1": node("CLIPTextEncode", " Negative Prompt ", text="a"),
+        "2": node("CLIPTextEncode", "positive prompt", text="b"),
+        "3": node("CLIPTextEncode", "x", text="c"),
+    }
+    found = build_graph(nodes)
+    assert positions(roles.texts(found, "negative")) == [("1", "text")]
+    assert positions(roles.texts(found, "positive")) == [("2", "text")]
+    nodes["1"]["_meta"] = nodes["2"]["_meta"] = {"title": "other"}
+    found = build_graph(nodes)
+    assert positions(roles.texts(found, "positive")) == [
+        ("1", "text"),
+        ("2", "text"),
+        ("3", "text"),
+    ]
+    assert roles.texts(found, "negative") == []
+
+
+def test_sizes_are_the_latents_and_else_what_has_both() -> None:
+    nodes = base()
+    assert positions(roles.find_targets(build_graph(nodes), "width")) == [("11", "width")]
+    del nodes["11"]
+    nodes["12"] = node("ImageScale", image=["4", 0], width=8, height=8)
+    assert positions(roles.find_targets(build_graph(nodes), "height")) == [("12", "height")]
+
+
+def test_steps_are_the_samplers_and_else_those_of_any_node() -> None:
+    nodes = base()
+    nodes["12"] = node("BasicScheduler", steps=9, scheduler="normal", denoise=1.0)
+    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("5", "steps")]
+    del nodes["5"]
+    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("12", "steps")]
+
+
+def test_guidance_counts_where_no_sampler_has_cfg() -> None:
+    nodes = base()
+    nodes["12"] = node("FluxGuidance", conditioning=["2", 0], guidance=3.5)
+    assert positions(roles.find_targets(build_graph(nodes), "cfg")) == [("5", "cfg")]
+    del nodes["5"]
+    assert positions(roles.find_targets(build_graph(nodes), "cfg")) == [("12", "guidance")]
+
+
+def test_pictures_and_masks_are_told_apart() -> None:
+    nodes = base()
+    assert positions(roles.find_targets(build_graph(nodes), "image")) == [("4", "image")]
+    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("10", "image")]
+    nodes["n"] = node("LoadImage", image="other.png")
+    nodes["i"] = node("InvertMask", mask=["n", 1])
+    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("10", "image")]
+    del nodes["n"], nodes["i"]
+    nodes["8"]["inputs"]["mask"] = ["m", 1]
+    nodes["m"] = node("LoadImage", image="mask.png")
+    del nodes["10"]
+    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("m", "image")]
+    assert positions(roles.find_targets(build_graph(nodes), "image")) == [("4", "image")]
+    nodes["8"]["inputs"]["mask"] = ["4", 1]
+    del nodes["m"]
+    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("4", "image")]
+    plan = patch.plan(build_graph(nodes), ToolCall("run"), {"mask": "m.png"}, random_seed=1)
+    assert [(c.mask, c.value) for c in plan.changes if c.source == "mask"] == [
+        ("m.png", "example.png")
+    ]
+
+
+def test_a_switch_leads_to_the_side_that_is_on() -> None:
+    nodes = base()
+    nodes |= {"a": node("PrimitiveInt", value=1), "b": node("PrimitiveInt", value=2)}
+    nodes["s"] = node("ComfySwitchNode", switch=True, on_false=["a", 0], on_true=["b", 0])
+    nodes["5"]["inputs"]["steps"] = ["s", 0]
+    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("b", "value")]
+    nodes["s"]["inputs"]["switch"] = False
+    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("a", "value")]
+
+
+def test_links_tell_the_positive_text_and_titles_do_not(schemas: Schemas) -> None:
+    prompt = patched_with(
+        swapped_titles(),
+        schemas,
+        ToolCall("run", shortcuts={"prompt": "fox", "negative_prompt": "blur"}),
+    )
+    assert prompt["3"]["inputs"]["text"] == "fox"
+    assert prompt["2"]["inputs"]["text"] == "blur"
+
+
+def test_a_title_serves_where_no_sampler_tells(schemas: Schemas) -> None:
+    nodes = {
+        "1": node("CLIPTextEncode", "positive prompt", text="x", clip=["9", 1]),
+        "9": node("CheckpointLoaderSimple", ckpt_name="a"),
+    }
+    prompt = patched_with(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
+    assert prompt["1"]["inputs"]["text"] == "fox"
+
+
+def test_a_zeroed_negative_does_not_take_the_positive_text(schemas: Schemas) -> None:
+    nodes = swapped_titles()
+    nodes["2"] = node("ConditioningZeroOut", conditioning=["3", 0])
+    with pytest.raises(PatchError, match='no input for "negative_prompt"'):
+        patched_with(nodes, schemas, ToolCall("run", shortcuts={"negative_prompt": "blur"}))
+
+
+def test_text_that_comes_through_a_link_is_changed_at_its_source(schemas: Schemas) -> None:
+    nodes = swapped_titles()
+    nodes["8"] = node("PrimitiveString", value="old")
+    nodes["3"]["inputs"]["text"] = ["8", 0]
+    prompt = patched_with(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
+    assert prompt["8"]["inputs"]["value"] == "fox"
+    assert prompt["3"]["inputs"]["text"] == ["8", 0]
+
+
+def test_controlnet_keeps_its_two_roads_apart(schemas: Schemas) -> None:
+    found = graph.build(files.load(WORKFLOWS, "controlnet_canny_api").nodes or {}, schemas)
+    assert [t.node.title for t in roles.texts(found, "positive")] == ["Positive Prompt"]
+    assert [t.node.title for t in roles.texts(found, "negative")] == ["Negative Prompt"]
+
+
+def test_a_guider_that_knows_only_one_conditioning_makes_it_the_positive_one(
+    schemas: Schemas,
+) -> None:
+    nodes = {
+        "1": node("CLIPTextEncode", text="x", clip=["8", 0]),
+        "2": node("FluxGuidance", conditioning=["1", 0], guidance=3.5),
+        "3": node("BasicGuider", model=["9", 0], conditioning=["2", 0]),
+    }
+    found = roles.texts(graph.build(nodes, schemas), "positive")
+    assert [(t.node.id, t.name) for t in found] == [("1", "text")]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_positive_text_of_every_small_workflow_with_a_sampler_is_found(name: str) -> None:
+    found = graph.build(prompt_of(name), EDITOR_SCHEMAS)
+    if roles.samplers(found):
+        texts = roles.find_targets(found, "prompt")
+        assert texts
+        assert all(isinstance(t.node.inputs[t.name], str) for t in texts)
+
+
+def test_a_number_that_comes_through_a_switch_is_changed_where_it_stands() -> None:
+    nodes = editor_base()
+    nodes["20"] = {"class_type": "PrimitiveInt", "inputs": {"value": 4}}
+    nodes["21"] = {"class_type": "PrimitiveInt", "inputs": {"value": 20}}
+    nodes["22"] = {"class_type": "PrimitiveBoolean", "inputs": {"value": False}}
+    nodes["23"] = {
+        "class_type": "ComfySwitchNode",
+        "inputs": {"switch": ["22", 0], "on_false": ["21", 0], "on_true": ["20", 0]},
+    }
+    nodes["5"]["inputs"]["steps"] = ["23", 0]
+    made = patched_editor(nodes, ToolCall("run", shortcuts={"steps": 33}))
+    assert made["21"]["inputs"]["value"] == 33
+    assert made["20"]["inputs"]["value"] == 4
+    assert made["5"]["inputs"]["steps"] == ["23", 0]

@@ -1,0 +1,40 @@
+"""Assigning saved widget values to inputs."""
+
+from __future__ import annotations
+
+from comfyui_pipeline.workflow import schema
+from comfyui_pipeline.workflow.convert import widget_values, widgets
+from comfyui_pipeline.workflow.convert.prompt import convert
+from tests.workflow.prompts import SCHEMAS
+
+
+def test_saved_values_of_another_version_are_laid_out_anew() -> None:
+    sampler = schema.read(SCHEMAS["KSampler"])
+    made = widgets.layout(sampler)
+    told = widget_values.assign(made, [5, "randomize", 20, 8.0, "euler", "normal", 0.5], sampler)
+    assert told is None
+    made = widgets.layout(sampler)
+    told = widget_values.assign(made, [5, 20, 8.0, "euler", "normal", 0.5], sampler)
+    got = {w.name: w.value for w in made.widgets if w.sent}
+    assert told is not None
+    assert got == {
+        "seed": 5,
+        "steps": 20,
+        "cfg": 8.0,
+        "sampler_name": "euler",
+        "scheduler": "normal",
+        "denoise": 0.5,
+    }
+
+
+def test_a_widget_that_holds_a_list_is_not_sent_as_a_link() -> None:
+    schema = {
+        "input": {"required": {"colors": ["COLORS", {}]}},
+        "output": [],
+        "output_name": [],
+        "output_node": True,
+    }
+    saved = {"id": 1, "type": "X", "inputs": [], "outputs": [], "widgets_values": [["4", 0]]}
+    document = {"nodes": [saved], "links": [], "version": 0.4}
+    made = convert(document, {"X": schema}, seed=1).prompt
+    assert made["1"]["inputs"] == {"colors": {"__value__": ["4", 0]}}
