@@ -217,7 +217,7 @@ def test_a_link_opens_one_thing_for_so_long(
     assert (route.resource, route.alias, route.names, route.key) == (what, "m", names, key)
     assert worth == "valid"
     assert hours - 0.1 < left <= hours
-    assert (f"There is no {'/'.join(names)}" in shell.err) == (what == "files")
+    assert (f"{'/'.join(names)} does not exist yet" in shell.err) == (what == "files")
 
 
 def test_a_link_begins_as_it_is_asked_to(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
