@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.table import print_row
 from devtools.isolated import project_copy, without_settings
 from devtools.servers import running_server
 
@@ -140,10 +141,9 @@ def _children_cpu() -> float:
 
 def print_figures(figures: Mapping[str, Times]) -> None:
     bare = figures[PASS]
+    print_row("", "CPU ms", "x pass", "wall ms", "x pass", "above pass")
     for name, times in figures.items():
-        cpu = f"{times.cpu:6.1f} ms  {times.cpu / bare.cpu:5.1f} x" if bare.cpu else "-"
-        wall = f"{times.wall:6.1f} ms  {times.wall / bare.wall:5.1f} x"
-        print(
-            f"{name:30} CPU {cpu:20} wall {wall} (+{times.wall - bare.wall:.0f} ms)  "
-            f"{GOALS.get(name, '')}".rstrip()
-        )
+        cpu = (f"{times.cpu:.1f}", f"{times.cpu / bare.cpu:.1f}") if bare.cpu else ("-", "-")
+        wall = (f"{times.wall:.1f}", f"{times.wall / bare.wall:.1f}")
+        above = f"{times.wall - bare.wall:+.0f}"
+        print_row(name, *cpu, *wall, above, note=GOALS.get(name, ""))

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from PIL import Image, ImageChops
 
 from benchmarks import process_memory
+from benchmarks.table import print_row
 from devtools.isolated import project_copy, without_settings
 from devtools.servers import running_server
 
@@ -75,11 +76,9 @@ def main() -> int:
         counted["wrong"] += _broken(setup.output)
         left = [*_left(setup), *_waiting(comfyui), *_processes(server, workers - {victim})]
         checked = counted["right"] + counted["wrong"]
-        print(
-            f"{CALLS} calls, {TOGETHER} at a time, {counted['killed']} of them killed in their work,"
-        )
-        print("one of two workers of the file server killed")
-        print(f"outputs checked {checked}, wrong {counted['wrong']}, left over {len(left)}")
+        print_row("", "calls killed", "outputs", "wrong", "left over")
+        cells = (counted["killed"], checked, counted["wrong"], len(left))
+        print_row(f"{CALLS} calls, {TOGETHER} at a time", *map(str, cells))
         for one in left:
             print(f"  {one}")
     return 1 if counted["wrong"] or left or counted["right"] < CALLS * 5 // 7 else 0

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.nginx import nginx_in_front
+from benchmarks.table import print_row
 from devtools.isolated import PROJECT, project_copy, without_settings
 from devtools.servers import running_server
 
@@ -160,10 +161,10 @@ def _wrk(url: str) -> float:
 
 def _print(contenders: Sequence[Contender], measured: dict[tuple[str, str], list[float]]) -> None:
     base = {"nginx before this file server": "nginx alone"}
-    print(f"{'requests/s, one worker each, wrk -c16':34}" + "".join(f"{f:>12}" for f in FILES))
+    print_row(f"requests/s, one worker each, wrk -c{CONNECTIONS}", *FILES)
     for contender in contenders:
         rates = [statistics.median(measured[contender.name, label]) for label in FILES]
-        print(f"{contender.name:34}" + "".join(f"{rate:12,.0f}" for rate in rates))
+        print_row(contender.name, *(f"{rate:,.0f}" for rate in rates))
     for contender in contenders[1:]:
         other = base.get(contender.name, contenders[0].name)
         ratios = [
@@ -175,5 +176,4 @@ def _print(contenders: Sequence[Contender], measured: dict[tuple[str, str], list
             )
             for label in FILES
         ]
-        shown = "".join(f"{ratio:12.2f}" for ratio in ratios)
-        print(f"{contender.name + ' / ' + other:58}{shown}"[-106:])
+        print_row(f"{contender.name} / {other}", *(f"{ratio:.2f}" for ratio in ratios))

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import print_row
 from devtools.isolated import project_copy, without_settings
 from devtools.servers import running_server
 
@@ -33,9 +34,9 @@ def main() -> int:
             for way, spent in times.items():
                 base = Path(folder) / str(len(way))
                 spent.append(_measure(base, project, direct=way != "uploaded"))
+    print_row(f"{IMAGES} images of {MEGABYTES} MB", "median ms", "least", "most")
     for way, spent in times.items():
-        shown = f"median {statistics.median(spent)} ms, of {sorted(spent)}"
-        print(f"{IMAGES} images of {MEGABYTES} MB, {way}: {shown}")
+        print_row(way, *(f"{ms:.0f}" for ms in (statistics.median(spent), min(spent), max(spent))))
     return 0
 
 

@@ -28,6 +28,7 @@ from benchmarks import process_memory
 from benchmarks.fake_comfyui import FakeComfyUI, run_fake_comfyui
 from benchmarks.heavy_files import GRAY, gif, png
 from benchmarks.slow_readers import slow_readers
+from benchmarks.table import print_row
 from devtools.isolated import project_copy, without_settings
 from devtools.servers import running_server
 from input_server.auth import signing
@@ -71,11 +72,13 @@ def main() -> int:
         base = Path(folder)
         project = stack.enter_context(project_copy())
         heavy = _heavy(base / "heavy")
-        print("a call                                   peak MB   seconds  computed   text KB")
+        print_row("a call", "peak MB", "seconds", "CPU seconds", "text KB")
         fine = [_call(case, base, project, heavy) for case in _cases(heavy)]
-        print("\na worker of the file server              peak MB   seconds")
+        print()
+        print_row("a worker of the file server", "peak MB", "seconds")
         fine += _worker(base, project, heavy)
-        print(f"\n{READERS} slow readers of one signed link   MB above idle   other requests ms")
+        print()
+        print_row(f"{READERS} slow readers of a signed link", "MB over idle", "others' ms")
         fine += _readers(base, project)
     return 0 if all(fine) else 1
 
@@ -182,8 +185,8 @@ def _call(case: Case, base: Path, project: Path, heavy: Mapping[str, Path]) -> b
     status, text = _read(answer)
     size = len(text.encode()) / 1024
     fine = cost.peak <= CALL_MB and cost.computed <= case.seconds and 0 < size <= ANSWER_KB
-    shown = f"{cost.peak:8.0f}  {cost.seconds:8.1f}  {cost.computed:8.1f}  {size:8.1f}"
-    _line(case.name, shown, fine)
+    cells = [f"{cost.peak:.0f}", *(f"{n:.1f}" for n in (cost.seconds, cost.computed, size))]
+    print_row(case.name, *cells, note=_note(fine))
     if case.status not in ("", status):
         print(f"  ended in {status or 'nothing'}: {text[:300]}", flush=True)
         return False
@@ -247,7 +250,8 @@ def _worker(base: Path, project: Path, heavy: Mapping[str, Path]) -> Iterator[bo
             peak = max(map(process_memory.peak, processes))
             counts = ", ".join(f"{many} x {status}" for status, many in sorted(statuses.items()))
             fine = peak <= WORKER_MB
-            _line(f"thumbnails of {side}: {counts}", f"{peak:8.0f}  {seconds:8.1f}", fine)
+            name = f"thumbnails of {side}: {counts}"
+            print_row(name, f"{peak:.0f}", f"{seconds:.1f}", note=_note(fine))
             yield fine
 
 
@@ -267,7 +271,7 @@ def _readers(base: Path, project: Path) -> Iterator[bool]:
                 milliseconds = statistics.median(_fetch_times(small)) * 1000
         fine = above <= READERS_MB and milliseconds <= FETCH_MS
         what = f"{'byte ranges' if ranges else 'files'}, {readers.refused} refused"
-        _line(what, f"{above:8.0f}  {milliseconds:8.1f}", fine)
+        print_row(what, f"{above:.0f}", f"{milliseconds:.1f}", note=_note(fine))
         yield fine
 
 
@@ -297,5 +301,5 @@ def _fetch_times(address: str) -> list[float]:
     return times
 
 
-def _line(name: str, figures: str, fine: bool) -> None:
-    print(f"{name:38}{figures}{'' if fine else '   OVER THE LIMIT'}", flush=True)
+def _note(fine: bool) -> str:
+    return "" if fine else "OVER THE LIMIT"

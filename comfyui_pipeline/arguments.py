@@ -1,8 +1,9 @@
 """The table of arguments: everything that is known about each key of a call, one row per key.
 
-Parsing (``call.py``), roles, placeholders, patching, ``describe`` and the manifest's texts derive
-from ``ARGUMENTS``. To add an argument, add a row: a new numeric argument that sets an input of the
-same name needs nothing else but the documents.
+Parsing (``call.py``), roles, placeholders, patching, ``describe`` and the manifest's descriptions
+(``python -m devtools.settings_files`` writes them) derive from ``ARGUMENTS``. To add an argument,
+add a row: a new numeric argument that sets an input of the same name needs nothing else but the
+documents.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Argument:
     """One key of a call.
 
     Its value goes into the ``field`` of ``ToolCall``; without a field it is a shortcut argument and
-    goes to the inputs that its ``role`` (a key of ``workflow.roles.ROLES``) finds.
+    goes to the inputs that its ``role`` (a key of ``workflow.roles.ROLES``) finds. ``english``,
+    ``chinese`` and the ``note`` in both languages are for the AI, in the manifest.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Argument:
     english: str
     chinese: str
     commands: tuple[str, ...] = RUN
+    note: str = ""
+    hidden: bool = False  # not in the manifest: for programs, or rarely needed
     required: bool = False
     aliases: tuple[str, ...] = ()
     low: float | None = None
@@ -76,14 +80,19 @@ class Argument:
 
 
 ARGUMENTS: tuple[Argument, ...] = (
-    Argument("command", COMMAND, "run if omitted", "不填则为 run", EVERY, field="command"),
+    Argument(
+        "command", COMMAND, "run if omitted", "不填则为 run", EVERY, hidden=True, field="command"
+    ),
     Argument(
         "workflow",
         TEXT,
         "name of a workflow (command info with info=workflows lists them), or a ComfyUI image with "
         "its workflow inside: attachment, path or URL",
-        "工作流名称，或带有工作流的 ComfyUI 图片（附件名、路径或 URL）",
+        "工作流名称，或带有工作流的 ComfyUI 图片",
         WORKFLOW,
+        "文生图 text2img_api，图生图 img2img_api，局部重绘 inpaint_api，线稿控制 controlnet_canny_api，"
+        "放大 upscale_api；不需要模型 (no model needed): resize_image, invert_image, blur_image, "
+        "outpaint_canvas, blend_images, paste_with_mask. describe shows its arguments",
         required=True,
         field="workflow",
     ),
@@ -93,6 +102,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "the workflow itself instead of a name",
         "直接给出工作流 JSON",
         WORKFLOW,
+        hidden=True,
         excludes="workflow",
         field="workflow_json",
     ),
@@ -100,7 +110,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "prompt",
         TEXT,
         "what the image should show; <lora:name:0.8> in it loads a LoRA",
-        "正面提示词，描述图片内容；其中的 <lora:名称:0.8> 会加载 LoRA",
+        "正面提示词，可含 <lora:名称:0.8>",
         role="positive_text",
         placeholders=("POSITIVE_PROMPT", "PROMPT_INPUT", "USER_PROMPT", "PROMPT"),
         node_words=("positive", "positive prompt"),
@@ -109,7 +119,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "negative_prompt",
         TEXT,
         "what the image should not show",
-        "负面提示词，描述不应出现的内容",
+        "负面提示词",
         keeps_empty=True,
         role="negative_text",
         placeholders=("NEGATIVE_PROMPT",),
@@ -144,7 +154,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "cfg",
         NUMBER,
         "guidance scale",
-        "提示词引导系数（CFG）",
+        "引导系数",
         low=0,
         high=1000,
         role="cfg",
@@ -154,7 +164,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "sampler",
         TEXT,
         "sampler name",
-        "采样器名称",
+        "采样器",
         role="sampler_input",
         input_names=("sampler_name",),
         input_types=("COMBO",),
@@ -164,7 +174,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "scheduler",
         TEXT,
         "scheduler name",
-        "调度器名称",
+        "调度器",
         role="sampler_input",
         input_names=("scheduler",),
         input_types=("COMBO",),
@@ -186,7 +196,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "width",
         INTEGER,
         "image width",
-        "图片宽度",
+        "宽度",
         low=1,
         high=MAX_SIDE,
         unit="px",
@@ -200,7 +210,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "height",
         INTEGER,
         "image height",
-        "图片高度",
+        "高度",
         low=1,
         high=MAX_SIDE,
         unit="px",
@@ -213,7 +223,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "batch_size",
         INTEGER,
         "number of images",
-        "图片张数",
+        "张数",
         low=1,
         high=4096,
         role="batch_size",
@@ -222,7 +232,7 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "checkpoint",
         TEXT,
-        "model name; folder and extension may be omitted",
+        "model name; folder and extension may be omitted, as for vae and loras",
         "大模型名称，可省略目录和扩展名",
         role="model",
         targets=IF_EQUAL,
@@ -235,8 +245,8 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "loras",
         LIST,
-        "LoRAs as name or name:strength, separated by commas",
-        "LoRA，写作 名称 或 名称:强度，用逗号分隔",
+        "name or name:strength, comma-separated",
+        "LoRA 名称，可加 :强度，逗号分隔",
         role="lora",
         placeholders=("LORAS",),
         optional_placeholder=True,
@@ -246,7 +256,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "image",
         TEXT,
         "input image: http(s) URL, data: URI, file:// path, or attachment name",
-        "输入图片：http(s) URL、data: URI、file:// 路径或附件名",
+        "输入图片，可填 URL、路径或附件名",
         role="image",
         targets=ONE,
         placeholders=("IMAGE",),
@@ -255,15 +265,15 @@ ARGUMENTS: tuple[Argument, ...] = (
         "images",
         LIST,
         "several input images, in order",
-        "多张输入图片，按顺序",
+        "多张，按顺序",
         role="image",
         excludes="image",
     ),
     Argument(
         "mask",
         TEXT,
-        "mask image; its white areas are repainted (inpainting)",
-        "遮罩图片，白色区域会被重绘（局部重绘）",
+        "mask image, given like image; white areas are repainted (inpainting)",
+        "遮罩，写法同 image，白色区域会被重绘",
         role="mask",
         targets=ONE,
         placeholders=("MASK",),
@@ -272,7 +282,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "strength",
         NUMBER,
         "ControlNet strength",
-        "ControlNet 控制强度",
+        "控制强度",
         low=-100,
         high=100,
         role="control_strength",
@@ -282,9 +292,9 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "params",
         PARAMS,
-        'any other input, as a JSON list: [{"node_title":"Sampler","inputs":{"steps":30}}]; node_id '
-        "works instead of node_title",
-        "其他任意输入，写成 JSON 列表；也可用 node_id 指定节点",
+        'any other input, as a JSON list: [{"node_title":"Sampler","inputs":{"steps":30}}]; or node_id '
+        "instead of node_title",
+        "其他任意输入，JSON 列表，也可用 node_id",
         field="params",
     ),
     Argument(
@@ -292,6 +302,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         SWITCH,
         "true: a params entry changes every node with that title",
         "true 时 params 修改所有同名节点",
+        hidden=True,
         field="all_titled",
     ),
     Argument(
@@ -299,6 +310,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         CHOICE,
         "add: insert LoRA loaders if the workflow has too few",
         "填 add：LoRA 加载节点不够时自动添加",
+        hidden=True,
         choices=("add", "keep"),
         true_choice="add",
         field="add_loras",
@@ -307,7 +319,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "max_side",
         INTEGER,
         "shrink larger input images to this side length",
-        "把较大的输入图片缩小到该边长",
+        "较大的输入图片缩小到该边长",
         low=16,
         high=MAX_SIDE,
         unit="px",
@@ -319,14 +331,15 @@ ARGUMENTS: tuple[Argument, ...] = (
         "compatibility name of return_image: true = preview, false = none",
         "return_image 的兼容写法：true 即 preview，false 即 none",
         OUTPUTS,
+        hidden=True,
         switch_values=("none", "preview"),
         field="return_image",
     ),
     Argument(
         "return_image",
         CHOICE,
-        "images inside the response: preview (small copies, default), full, none",
-        "返回结果中附带的图片：preview 缩略图（默认）、full 原图、none 不附",
+        "images in the response: preview (small copies, default), full, none",
+        "附带的图片：缩略图（默认）、原图、不附",
         OUTPUTS,
         choices=("none", "full", "preview"),
         field="return_image",
@@ -335,16 +348,16 @@ ARGUMENTS: tuple[Argument, ...] = (
         "previews",
         SWITCH,
         "true: also return temporary preview images",
-        "true 时同时返回临时预览图",
+        "同时返回临时预览图",
         OUTPUTS,
         field="previews",
     ),
     Argument(
         "on_timeout",
         CHOICE,
-        "cancel: cancel the job when the time limit is reached; otherwise it continues and its "
+        "cancel: cancel the job at the time limit; otherwise it continues and its "
         "prompt_id is returned",
-        "填 cancel：超时则取消任务；否则任务继续运行并返回 prompt_id",
+        "超时则取消任务；否则继续运行并返回 prompt_id",
         choices=("cancel", "keep"),
         true_choice="cancel",
         field="cancel_on_timeout",
@@ -353,14 +366,14 @@ ARGUMENTS: tuple[Argument, ...] = (
         "strict",
         SWITCH,
         "true: no fuzzy matching, names must be exact",
-        "true 时不做模糊匹配，名称必须完全一致",
+        "名称必须完全一致",
         field="strict",
     ),
     Argument(
         "detail",
         CHOICE,
         "full: list every input with its range and choices",
-        "填 full：列出每个输入的范围和选项",
+        "列出每个输入的范围和选项",
         ("describe",),
         choices=("full", "short"),
         true_choice="full",
@@ -370,7 +383,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "prompt_id",
         TEXT,
         "ID of the job, returned when it was queued",
-        "任务 ID，提交时返回",
+        "任务 ID",
         JOB,
         required=True,
         field="prompt_id",
@@ -379,14 +392,16 @@ ARGUMENTS: tuple[Argument, ...] = (
         "wait",
         NUMBER,
         "seconds to wait for the job to end",
-        "等待任务结束的最长秒数",
+        "最多等待秒数",
         ("result",),
         low=0,
         high=86_400,
         unit="s",
         field="wait",
     ),
-    Argument("info", QUESTION, "what to list", "要查询的内容", ("info",), True, field="info"),
+    Argument(
+        "info", QUESTION, "what to list", "要查询的内容", ("info",), required=True, field="info"
+    ),
 )
 """In the order in which changes are planned and described. Of two rows with the same field, the
 later one counts."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from comfyui_pipeline.bounded.response_size import MAX_FIELD_CHARS
@@ -11,9 +10,9 @@ from comfyui_pipeline.bounded.truncate import MAX_ERROR_BYTES, MAX_TEXT_BYTES, t
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import BatchFailed, ToolError, unexpected
-from comfyui_pipeline.process import threads
+from comfyui_pipeline.process.parallel import run_parallel
 
-MAX_PARALLEL = 4
+MAX_PARALLEL_PARTS = 4
 MAX_IMAGES_BYTES = 1024 * 1024
 """Bytes of all images inside one response."""
 
@@ -30,19 +29,15 @@ def batch(
     with the code of the parts if they agree.
     """
     records = [record.part(f"Part {number}") for number in range(1, len(parts) + 1)]
-    pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(parts)))
     try:
-        futures = [
-            pool.submit(_outcome, perform, part, own)
-            for part, own in zip(parts, records, strict=True)
-        ]
-        threads.wait_for(futures)
-        outcomes = [future.result() for future in futures]
+        outcomes = run_parallel(
+            lambda pair: _outcome(perform, *pair),
+            zip(parts, records, strict=True),
+            MAX_PARALLEL_PARTS,
+        )
     except BaseException:  # the call was stopped: do not wait for the parts that still run
-        pool.shutdown(wait=False, cancel_futures=True)
         record.stop()
         raise
-    pool.shutdown()
     failed = [outcome for outcome in outcomes if isinstance(outcome, ToolError)]
     if len(failed) == len(outcomes):
         raise _all_failed(failed)

@@ -6,18 +6,17 @@ from typing import Any
 
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import CallError
-from comfyui_pipeline.process.stdin import EXAMPLE_CALL
+from comfyui_pipeline.process.stdin import EXAMPLE_CALL, MAX_CALL_BYTES
 
-MAX_MEGABYTES = 32
 MAX_SHOWN = 40
 """Characters of an invalid value that an error repeats."""
 
 
 def read_document(raw: bytes) -> dict[str, Any]:
     """Parse the bytes of a call into an object. Raises CallError."""
-    if len(raw) > MAX_MEGABYTES * 2**20:
+    if len(raw) > MAX_CALL_BYTES:
         raise invalid_call(
-            f"The call is larger than {MAX_MEGABYTES} MB.",
+            f"The call is larger than {MAX_CALL_BYTES >> 20} MB.",
             "Give large images as a URL or a file path, not inside the JSON.",
         )
     try:

@@ -1,4 +1,7 @@
-"""The table of commands: name, the function that does it, what it needs, and its description."""
+"""The table of commands: name, the function that does it, what it needs, and its description.
+
+After a change ``python -m devtools.settings_files`` writes the descriptions into the manifest.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ class Command:
     example: str  # a correct call
     english: str
     chinese: str
+    notes: tuple[str, ...] = ()  # lines after the arguments, in both languages
     needs_persistent_server: bool = False  # not the embedded one, which ends with the call
     question: str = ""  # short for the command info with this question
 
@@ -32,10 +36,16 @@ COMMANDS: Mapping[str, Command] = {
             "run",
             "comfyui_pipeline.pipeline:run",
             EXAMPLE_CALL,
-            "Run one workflow and wait for it; returns every output by link (show image links to "
-            "the user as they are), the seed used and what was changed.",
+            "Run one workflow and wait for it; returns links to all outputs (show image links "
+            "unchanged), the seed used and the changes.",
             "运行一个 ComfyUI 工作流并等待完成，返回每个输出的链接（图片为 Markdown 链接，"
             "请原样展示给用户）、所用种子和改动。",
+            notes=(
+                "Not every workflow has every argument; an error lists those it has.",
+                "Several calls at once 一次多个: workflow1, prompt1, workflow2, prompt2, …",
+                "Names are matched fuzzily and the match is reported 支持模糊匹配，并返回实际采用的名称. "
+                "名称有误时，错误信息会列出可用的名称，请改正后重试。",
+            ),
         ),
         Command(
             "submit",
@@ -73,10 +83,10 @@ COMMANDS: Mapping[str, Command] = {
         ),
         Command(
             "describe",
-            "comfyui_pipeline.info:describe",
+            "comfyui_pipeline.describe_command:describe",
             '{"command": "describe", "workflow": "text2img_api"}',
-            "Describe a workflow: the arguments it has with their present values, the nodes that can "
-            "be changed, and what the server lacks for it.",
+            "Describe a workflow before running it: its arguments with present values, nodes that "
+            "can be changed, what the server lacks.",
             "查看一个工作流：可用的参数及当前值、可修改的节点、服务器缺少的内容。",
         ),
         Command(

@@ -101,7 +101,9 @@ def _schemas(
     from comfyui_pipeline.engine.comfyui import ComfyUI
 
     base = source or settings.load(project, os.environ).base_url
-    engine = ComfyUI(base.rstrip("/").removesuffix("/object_info"), log=lambda text: None)
+    engine = ComfyUI(
+        base.rstrip("/").removesuffix("/object_info"), "convert", log=lambda text: None
+    )
     try:
         return engine.schemas(classes)
     finally:

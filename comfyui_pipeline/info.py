@@ -1,4 +1,4 @@
-"""What there is: workflows on disk, models and state of the server, and the contents of a workflow.
+"""The command ``info``: workflows on disk, models and state of the server.
 
 ``QUESTIONS`` is the table of what the command ``info`` answers. To add a question, add a row and
 its function. Every call imports this module, so it imports what a question needs in its function.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.text_result import text_result
+from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from input_server.light_dataclasses import dataclass
 
 if TYPE_CHECKING:
@@ -178,10 +179,10 @@ QUESTIONS: Mapping[str, Question] = {
     question.name: question
     for question in (
         Question("workflows", "工作流", read_folder=workflows),
-        _models("checkpoints", "大模型", "checkpoints"),
-        _models("loras", "LoRA", "loras"),
-        _models("vaes", "VAE", "vae"),
-        _models("controlnets", "ControlNet", "controlnet"),
+        _models("checkpoints", "大模型", MODEL_FOLDERS["ckpt_name"]),
+        _models("loras", "LoRA", MODEL_FOLDERS["lora_name"]),
+        _models("vaes", "VAE", MODEL_FOLDERS["vae_name"]),
+        _models("controlnets", "ControlNet", MODEL_FOLDERS["control_net_name"]),
         _models("upscalers", "放大模型", "upscale_models"),
         _choices("samplers", "采样器", "sampler_name"),
         _choices("schedulers", "调度器", "scheduler"),
@@ -200,7 +201,7 @@ def ask(name: str, engine: Engine) -> Mapping[str, Any]:
     return asked(engine)
 
 
-# -- commands --------------------------------------------------------------------------------------
+# -- the command ----------------------------------------------------------------------------------
 
 
 def answer(
@@ -217,18 +218,3 @@ def answer(
     if engine is None:
         raise ValueError(f"{call.info} is asked of the server")
     return ask(call.info, engine)
-
-
-def describe(
-    call: ToolCall, settings: Settings, engine: Engine, started: float, _record: CallRecord
-) -> Mapping[str, Any]:
-    """Do the command ``describe``: what a workflow does, what can be changed, what the server lacks."""
-    from comfyui_pipeline import load
-    from comfyui_pipeline.workflow import validate
-    from comfyui_pipeline.workflow.describe import describe as describe_graph
-
-    found = load.find(call, settings, started + settings.timeout)
-    loaded = load.read(found, settings, engine, seed=call.seed or 0)
-    problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
-    text, fields = describe_graph(loaded.graph, loaded.name, problems, loaded.notes, full=call.full)
-    return text_result(text, **fields)

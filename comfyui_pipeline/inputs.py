@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.media import file_types, upload
@@ -12,15 +10,13 @@ from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.file_types import InputKind
 from comfyui_pipeline.media.sources import Source, parse_source
-from comfyui_pipeline.process import threads
+from comfyui_pipeline.process.parallel import run_parallel
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Change, with_value
 from input_server.light_dataclasses import dataclass
 
-MAX_PARALLEL = 10
+MAX_PARALLEL_UPLOADS = 10
 """Files that are downloaded and uploaded at the same time."""
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def download_policy(
@@ -49,10 +45,10 @@ def place_files(changes: Sequence[Change], context: CallContext) -> tuple[list[C
     """
     uploads = _Uploads(context, _sources(changes, context.settings))
     files = list(dict.fromkeys(_file_of(change) for change in changes if change.needs_file))
-    placed = dict(zip(files, in_parallel(uploads.file, files), strict=True))
+    placed = dict(zip(files, run_parallel(uploads.file, files, MAX_PARALLEL_UPLOADS), strict=True))
     named = [with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
     masked = [change for change in named if change.mask is not None]
-    values = in_parallel(uploads.mask, masked)
+    values = run_parallel(uploads.mask, masked, MAX_PARALLEL_UPLOADS)
     with_mask = {id(c): with_value(c, v) for c, v in zip(masked, values, strict=True)}
     notes = [note for file in placed.values() for note in file.notes]
     return [with_mask.get(id(change), change) for change in named], notes
@@ -64,7 +60,9 @@ def _sources(changes: Sequence[Change], settings: Settings) -> dict[str, Source]
     values = [change.value for change in changes if change.needs_file]
     masks = [change.mask for change in changes if change.mask is not None]
     distinct = list(dict.fromkeys([*values, *masks]))
-    parsed = in_parallel(lambda value: parse_source(value, folders), distinct)
+    parsed = run_parallel(
+        lambda value: parse_source(value, folders), distinct, MAX_PARALLEL_UPLOADS
+    )
     return dict(zip(distinct, parsed, strict=True))
 
 
@@ -99,23 +97,6 @@ class _Uploads:
             self.context.deadline,
             settings.memory,
         ).value
-
-
-def in_parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Apply a function to all items in threads; results in the order of the items.
-
-    The first exception is raised, and items that have not begun by then are dropped.
-    """
-    if not items:
-        return []
-    pool = ThreadPoolExecutor(min(MAX_PARALLEL, len(items)))
-    try:
-        futures = [pool.submit(function, item) for item in items]
-        threads.wait_for(futures)
-        done = [future for future in futures if future.done()]  # one of them may have failed
-        return [future.result() for future in (done if len(done) < len(futures) else futures)]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _file_of(change: Change) -> tuple[str, InputKind]:

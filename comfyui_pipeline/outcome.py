@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
+from comfyui_pipeline.call_context import CallContext
+from comfyui_pipeline.engine.protocol import JobResult
 from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.outputs import FetchedOutputs, ResultOutput
+from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Change
+from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field
 
 
@@ -22,33 +28,6 @@ class Ending(Enum):
     """It was still queued or running at the call's time limit."""
     CANCELLED = "cancelled"
     """The same, and it was cancelled as the call requested."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResultOutput:
-    """One output as the response holds it: the fields are its JSON fields.
-
-    ``path`` is on this machine; ``bytes``, ``width`` and ``height`` (pixels), ``seconds`` (duration
-    of videos, audio and animated images) are None where unknown. ``note``: a remark on this file;
-    ``no_url``: why it has no URL although an access key is set.
-    """
-
-    node_id: str
-    title: str
-    kind: str
-    file: str | None = None
-    path: str | None = None
-    url: str | None = None
-    bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    seconds: float | None = None
-    sha256: str | None = None
-    text: str | None = None
-    preview: bool = False
-    note: str | None = None
-    no_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +71,52 @@ class Outcome:
         images = [output for output in self.outputs if output.kind == "image" and output.path]
         saved = [output for output in images if not output.preview]
         return [Path(output.path or "") for output in saved or images]
+
+
+def describe_outcome(
+    context: CallContext,
+    ready: PreparedJob,
+    result: JobResult,
+    fetched: FetchedOutputs,
+    *,
+    cancelled: bool,
+) -> Outcome:
+    """Return the outcome of a job. ``cancelled``: the job was late and has been cancelled."""
+    settings = context.settings
+    errors = {_label(ready.graph, node_id): why for node_id, why in result.node_errors.items()}
+    folder, alias = _results_folder(fetched, settings)
+    return Outcome(
+        workflow=ready.name,
+        prompt_id=result.prompt_id,
+        finished=result.complete,
+        started=result.started,
+        cancel_requested=context.call.cancel_on_timeout,
+        cancelled=cancelled,
+        outputs=fetched.outputs,
+        failed=fetched.failed,
+        node_errors={**errors, **ready.skipped_outputs},
+        skipped_previews=fetched.skipped_previews,
+        from_cache=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
+        changes=ready.changes,
+        guesses=ready.guesses,
+        seeds=ready.seeds,
+        notes=ready.notes,
+        gallery=settings.links.gallery(alias),
+        folder=str(folder),
+    )
+
+
+def _results_folder(fetched: FetchedOutputs, settings: Settings) -> tuple[Path | None, str]:
+    """The folder that holds the results, and the mount alias under which it is served.
+
+    It is our own output folder, unless all results are in the server's output folder on this machine.
+    """
+    own = any(Path(o.path or "").is_relative_to(settings.output_dir) for o in fetched.outputs)
+    if own or not settings.server_output_mount:
+        return settings.output_dir, settings.output_alias
+    return settings.server_output_dir, settings.server_output_mount[0] or settings.output_alias
+
+
+def _label(graph: Graph, node_id: str) -> str:
+    node = graph.nodes.get(node_id)
+    return node.label if node else node_id

@@ -17,13 +17,12 @@ from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Output
 from comfyui_pipeline.errors import EngineError, MediaError, OutputMissing, ToolError
 from comfyui_pipeline.media import file_names, file_types, result_files
-from comfyui_pipeline.outcome import ResultOutput
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.result_urls import is_servable, url_for_file
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field, replace
 
-MAX_PARALLEL = 6
+MAX_PARALLEL_FETCHES = 6
 """Outputs that are fetched at the same time."""
 SAVED = "output"
 """ComfyUI's ``type`` of files that a node saved; previews have the type ``temp``."""
@@ -34,6 +33,33 @@ TEXTS = "texts"
 MAX_FILES_IN_TEXT = 20
 """Encoded files of one text that are stored."""
 NOT_SERVABLE = "the file server does not serve files of this name"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOutput:
+    """One output as the response holds it: the fields are its JSON fields.
+
+    ``path`` is on this machine; ``bytes``, ``width`` and ``height`` (pixels), ``seconds`` (duration
+    of videos, audio and animated images) are None where unknown. ``note``: a remark on this file;
+    ``no_url``: why it has no URL although an access key is set.
+    """
+
+    node_id: str
+    title: str
+    kind: str
+    file: str | None = None
+    path: str | None = None
+    url: str | None = None
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    seconds: float | None = None
+    sha256: str | None = None
+    text: str | None = None
+    preview: bool = False
+    note: str | None = None
+    no_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +84,7 @@ class OutputFetcher:
         self._files = context.engine.files
         self._settings = context.settings
         self._graph = graph
-        self._pool = ThreadPoolExecutor(MAX_PARALLEL)
+        self._pool = ThreadPoolExecutor(MAX_PARALLEL_FETCHES)
         self._fetches: dict[Output, Future[tuple[ResultOutput, ...]]] = {}
 
     def __enter__(self) -> OutputFetcher:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import report
@@ -16,11 +15,10 @@ from comfyui_pipeline.engine.protocol import Engine, JobResult
 from comfyui_pipeline.execute import cancel_late_job, execute
 from comfyui_pipeline.media import previews
 from comfyui_pipeline.media.previews import Previews
-from comfyui_pipeline.outcome import Outcome
+from comfyui_pipeline.outcome import Outcome, describe_outcome
 from comfyui_pipeline.outputs import FetchedOutputs
 from comfyui_pipeline.prepare import PreparedJob, prepare
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow.graph import Graph
 
 
 def run(
@@ -49,7 +47,7 @@ def finish(
 
     ``cancelled``: the job was late and has been cancelled.
     """
-    outcome = _outcome(context, ready, result, fetched, cancelled=cancelled)
+    outcome = describe_outcome(context, ready, result, fetched, cancelled=cancelled)
     if not outcome.outputs:
         raise report.no_output_error(outcome)
     with context.watch.time("preview"):
@@ -60,49 +58,6 @@ def finish(
     except Exception as error:  # the outputs matter more than the words around them
         traceback.print_exc(file=sys.stderr)
         return report.minimal_result(outcome, error)
-
-
-def _outcome(
-    context: CallContext,
-    ready: PreparedJob,
-    result: JobResult,
-    fetched: FetchedOutputs,
-    *,
-    cancelled: bool,
-) -> Outcome:
-    settings = context.settings
-    errors = {_label(ready.graph, node_id): why for node_id, why in result.node_errors.items()}
-    folder, alias = _results_folder(fetched, settings)
-    return Outcome(
-        workflow=ready.name,
-        prompt_id=result.prompt_id,
-        finished=result.complete,
-        started=result.started,
-        cancel_requested=context.call.cancel_on_timeout,
-        cancelled=cancelled,
-        outputs=fetched.outputs,
-        failed=fetched.failed,
-        node_errors={**errors, **ready.skipped_outputs},
-        skipped_previews=fetched.skipped_previews,
-        from_cache=bool(result.cached) and all(o.node_id in result.cached for o in result.outputs),
-        changes=ready.changes,
-        guesses=ready.guesses,
-        seeds=ready.seeds,
-        notes=ready.notes,
-        gallery=settings.links.gallery(alias),
-        folder=str(folder),
-    )
-
-
-def _results_folder(fetched: FetchedOutputs, settings: Settings) -> tuple[Path | None, str]:
-    """The folder that holds the results, and the mount alias under which it is served.
-
-    It is our own output folder, unless all results are in the server's output folder on this machine.
-    """
-    own = any(Path(o.path or "").is_relative_to(settings.output_dir) for o in fetched.outputs)
-    if own or not settings.server_output_mount:
-        return settings.output_dir, settings.output_alias
-    return settings.server_output_dir, settings.server_output_mount[0] or settings.output_alias
 
 
 def _previews(outcome: Outcome, context: CallContext) -> Previews:
@@ -116,8 +71,3 @@ def _previews(outcome: Outcome, context: CallContext) -> Previews:
     except Exception as error:  # the outputs matter more than their previews
         traceback.print_exc(file=sys.stderr)
         return Previews((), 0, len(files), {"all images": previews.failure_reason(error)})
-
-
-def _label(graph: Graph, node_id: str) -> str:
-    node = graph.nodes.get(node_id)
-    return node.label if node else node_id

@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from comfyui_pipeline import inputs, load
+from comfyui_pipeline import inputs, load_workflow
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Engine, Job
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.load import LoadedWorkflow
+from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
@@ -52,9 +52,9 @@ def prepare(context: CallContext) -> PreparedJob:
     random_seed = random.randint(0, MAX_RANDOM_SEED)
     seed = random_seed if call.seed is None else call.seed
     with watch.time("load"):
-        found = load.find(call, settings, context.deadline)
+        found = load_workflow.find(call, settings, context.deadline)
     with watch.time("convert"):
-        loaded = load.read(found, settings, engine, seed=seed)
+        loaded = load_workflow.read(found, settings, engine, seed=seed)
     loaded, plan = _plan(context, loaded, random_seed)
     with watch.time("download"):
         changes, file_notes = inputs.place_files(plan.changes, context)
@@ -112,7 +112,9 @@ def _plan(
     except PatchError:
         if not loaded.from_cache:
             raise
-    loaded = load.with_fresh_schemas(loaded, loaded.from_cache, context.settings, context.engine)
+    loaded = load_workflow.with_fresh_schemas(
+        loaded, loaded.from_cache, context.settings, context.engine
+    )
     return loaded, plan()
 
 
@@ -135,7 +137,7 @@ def _validate(
     problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
     doubtful = {p.node.class_type for p in problems if p.maybe_stale} & loaded.from_cache
     if doubtful:
-        loaded = load.with_fresh_schemas(loaded, doubtful, settings, engine)
+        loaded = load_workflow.with_fresh_schemas(loaded, doubtful, settings, engine)
         problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
     return loaded, validate.check(loaded.graph, loaded.prompt, problems)
 

@@ -15,7 +15,8 @@ from typing import Any
 from comfyui_pipeline.bounded.truncate import json_size, shorten, truncate
 from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
 from comfyui_pipeline.media.previews import Previews
-from comfyui_pipeline.outcome import Ending, Outcome, ResultOutput
+from comfyui_pipeline.outcome import Ending, Outcome
+from comfyui_pipeline.outputs import ResultOutput
 from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow.changes import Change, Origin
 from input_server.light_dataclasses import asdict
@@ -73,7 +74,7 @@ SHOWN_VALUE = 160
 """Characters of a changed value."""
 SHOWN_TEXT = 1500
 """Characters of a node's text; a longer one is a file as well (``outputs.LONG_TEXT``)."""
-MAX_OUTPUTS = 20
+MAX_LISTED_OUTPUTS = 20
 """Outputs that are listed one by one."""
 OUTPUTS_BYTES = 7_000
 """Bytes of the lines of outputs."""
@@ -126,7 +127,10 @@ def minimal_result(outcome: Outcome, error: Exception) -> dict[str, Any]:
     places = [str(output.url or output.path or output.text) for output in outcome.outputs]
     return text_result(
         "\n".join(
-            [f"The job has ended (prompt id {outcome.prompt_id}). {why}", *places[:MAX_OUTPUTS]]
+            [
+                f"The job has ended (prompt id {outcome.prompt_id}). {why}",
+                *places[:MAX_LISTED_OUTPUTS],
+            ]
         ),
         prompt_id=outcome.prompt_id,
         complete=False,
@@ -190,7 +194,7 @@ def _fields(output: ResultOutput) -> dict[str, Any]:
 def _output_lines(outcome: Outcome) -> Iterator[str]:
     """The first outputs one by one, the others in one line that says where to find them."""
     room, listed = OUTPUTS_BYTES, 0
-    for output in outcome.outputs[:MAX_OUTPUTS]:
+    for output in outcome.outputs[:MAX_LISTED_OUTPUTS]:
         line = _output_line(output)
         room -= json_size(line)
         if room < 0 and listed:

@@ -33,7 +33,8 @@ VCPToolBox's port, whose server.js authorises them by the leading key."""
 class ResultLinks:
     """How URLs are written. ``base``: scheme, host and port; ``style``: one of ``STYLES``.
 
-    ``signed``: with a signature that expires after ``seconds`` instead of the key. ``quality``: of
+    ``signed``: with a signature that expires at the end of the day (UTC) in which
+    ``seconds`` have passed (FILE_SERVER_URL_HOURS), instead of the key. ``quality``: of
     images ("" for the original files). Without the key that it needs there is no URL.
     """
 
@@ -42,7 +43,7 @@ class ResultLinks:
     access_key: str = field(repr=False)
     signing_key: str = field(repr=False)
     signed: bool = False
-    seconds: float = 30 * DAY
+    seconds: float = 0.0
     quality: str = ""
 
     def url(self, alias: str, relative: str, modified: float, *, is_image: bool) -> str | None:

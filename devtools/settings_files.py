@@ -1,17 +1,18 @@
-"""Write the files that derive from the tables of settings: ``python -m devtools.settings_files``.
+"""Write the files that derive from tables of the code: ``python -m devtools.settings_files``.
 
-These are both ``config.env.example`` and the ``configSchema`` of both manifests.
+These are both ``config.env.example`` and the ``configSchema`` of both manifests (tables of settings),
+and the descriptions of commands in the plugin's manifest (``devtools.manifest``).
 """
 
 from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
 from comfyui_pipeline import settings_table as plugin
+from devtools import manifest
 from input_server import settings_table as file_server
 from input_server.settings_table import BOOLEAN, INTEGER, NUMBER, Setting
 
@@ -67,15 +68,23 @@ def files() -> dict[Path, str]:
         server / "config.env.example": example(
             file_server.SETTINGS, FILE_SERVER_HEADER, show_defaults=False
         ),
-        PROJECT / "plugin-manifest.json": _manifest(PROJECT, schema(plugin.SETTINGS)),
+        PROJECT / "plugin-manifest.json": _manifest(
+            PROJECT, schema(plugin.SETTINGS), manifest.descriptions()
+        ),
         server / "plugin-manifest.json": _manifest(server, schema(file_server.SETTINGS)),
     }
 
 
-def _manifest(folder: Path, entries: Mapping[str, str]) -> str:
-    text = (folder / "plugin-manifest.json").read_text("utf-8")
-    block = textwrap.indent(json.dumps(entries, indent=2), "  ").lstrip()
-    return re.sub(r'(?<="configSchema": )\{[^}]*\}', lambda _: block, text)
+def _manifest(
+    folder: Path, entries: Mapping[str, str], descriptions: Mapping[str, str] | None = None
+) -> str:
+    """``descriptions``: command -> its description; without them those in the file stay."""
+    document = json.loads((folder / "plugin-manifest.json").read_text("utf-8"))
+    document["configSchema"] = dict(entries)
+    if descriptions:
+        for command in document["capabilities"]["invocationCommands"]:
+            command["description"] = descriptions[command["command"]]
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def _comment(text: str) -> str:

@@ -47,9 +47,9 @@ class PendingFile:
 
     def publish_replace(self, target: Path) -> None:
         """Publish the file as ``target``, replacing an existing file. Raises OSError."""
-        beside = target.with_name(f".{os.urandom(8).hex()}")
-        if self.publish_new(beside):
-            os.replace(beside, target)  # noqa: PTH105 - atomic on POSIX and Windows alike
+        new_link = target.with_name(f".{os.urandom(8).hex()}")
+        if self.publish_new(new_link):
+            os.replace(new_link, target)  # noqa: PTH105 - atomic on POSIX and Windows alike
 
 
 @contextmanager

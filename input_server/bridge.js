@@ -295,7 +295,7 @@ async function sendPart(req, res, headers, part, isStrict) {
   }
 }
 
-/** Send a file with Express. A body that ends early is made visible by closing the connection. */
+/** Send a file with Express. Closes the connection if the body ends early, so that the client notices. */
 async function sendFile(req, res, file, range) {
   for (const name of CONDITIONS) delete req.headers[name]; // Python has evaluated them
   let source;

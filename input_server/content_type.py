@@ -73,8 +73,8 @@ MEDIA_POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'"
 def detect_type(name: str, head: bytes) -> str:
     """Return the type of a file by its first bytes (``file_signatures.HEAD_BYTES``) and its name.
 
-    The bytes decide. If the suffix stands for a type with a signature and the bytes have none, the
-    type is binary, so that nothing is run or displayed as what it is not.
+    The bytes decide. If the suffix means a type with a signature and the bytes have none, the type is
+    binary, so that a browser neither runs nor displays the file.
     """
     named = TYPES.get(PurePath(name).suffix.lower(), BINARY)
     detected = detect_mime(head)

@@ -26,7 +26,7 @@ SIGNATURES = (
     (0, b"%PDF-", "application/pdf"),
 )
 """Offset, bytes, MIME type; the first that matches counts. Of formats that share a signature the usual
-one is named: ``video/webm`` also stands for Matroska, ``image/heif`` for any image in such a file."""
+one is named: ``video/webm`` includes Matroska, ``image/heif`` for any image in such a file."""
 _RIFF_OFFSET = 8
 
 

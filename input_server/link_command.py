@@ -18,8 +18,8 @@ from .urls import Route, build_target
 MOST_HOURS = signing.MAX_LIFETIME // 3600 - 24
 
 
-def add_link(link: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
+def add_arguments(link: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     link.add_argument("alias", help="name of a mount")
     link.add_argument(
         "path", nargs="?", default="", help="path of a file below the mount (default: the gallery)"
@@ -46,7 +46,7 @@ def _hours(text: str) -> float:
     return hours
 
 
-def make_link(chosen: argparse.Namespace, config: Config) -> int:
+def run(chosen: argparse.Namespace, config: Config) -> int:
     """Print the link; return the exit status. Raises ConfigError for a link that could never work."""
     key = _signing_with(chosen.key, config)
     secret = key.signature if key else config.signing_key

@@ -1,4 +1,4 @@
-"""The command lines ``python -m input_server mounts …`` and ``link …``; the server may be running."""
+"""``python -m input_server mounts …``: list, add, remove, measure and clean mounts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from pathlib import Path
 from .atomic import file_lock
 from .errors import ConfigError
 from .expand_path import expand_path
-from .link_command import add_link, make_link
 from .mounts.disk_usage import measure
-from .mounts.mount import CleanRules, Mount
+from .mounts.mount import DEFAULT_CACHE_SECONDS, CleanRules, Mount
 from .mounts.mounts_file import mount_to_json, parse_mount, read_mounts_file, write_mounts_file
 from .mounts.removal import apply_plan
 from .mounts.retention import plans
@@ -24,9 +23,8 @@ from .mounts.table import MountTable
 from .settings import Config
 
 
-def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands besides serving."""
-    mounts = parsers.add_parser("mounts", help="list, add, remove, measure and clean mounts")
+def add_arguments(mounts: argparse.ArgumentParser) -> None:
+    """Add the actions of the subcommand, and their arguments."""
     actions = mounts.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="list mounts and their rules").add_argument(
         "--json", action="store_true"
@@ -39,7 +37,6 @@ def add_commands(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     clean = actions.add_parser("clean", help="delete files by the rules of mounts now")
     clean.add_argument("alias", nargs="*", help="default: every mount")
     clean.add_argument("--dry-run", action="store_true", help="list what would be deleted, and why")
-    add_link(parsers.add_parser("link", help="print a signed link"))
 
 
 def _add_parser(add: argparse.ArgumentParser) -> None:
@@ -48,9 +45,9 @@ def _add_parser(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--cache-seconds",
         type=int,
-        default=3600,
+        default=DEFAULT_CACHE_SECONDS,
         metavar="N",
-        help="how long browsers may cache a file (default 3600; 0: always revalidate)",
+        help="how long browsers may cache a file (default %(default)s; 0: always revalidate)",
     )
     add.add_argument(
         "--private", action="store_true", help="let browsers cache files, but not shared caches"
@@ -76,10 +73,8 @@ def _add_parser(add: argparse.ArgumentParser) -> None:
     add.add_argument("--read-only", action="store_true", help="never delete files")
 
 
-def perform(chosen: argparse.Namespace, config: Config) -> int:
-    """Run a command; return the exit status. Raises ConfigError."""
-    if chosen.command == "link":
-        return make_link(chosen, config)
+def run(chosen: argparse.Namespace, config: Config) -> int:
+    """Run the chosen action; return the exit status. Raises ConfigError."""
     return ACTIONS[chosen.action](chosen, config)
 
 

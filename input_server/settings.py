@@ -61,7 +61,11 @@ class Config:
     image_mb: int = _default("INPUT_SERVER_IMAGE_MB")
     head_seconds: int = _default("INPUT_SERVER_HEAD_SECONDS")
     stall_seconds: int = _default("INPUT_SERVER_STALL_SECONDS")
-    lockout: LockoutPolicy = field(default_factory=LockoutPolicy)
+    lockout: LockoutPolicy = field(
+        default_factory=lambda: LockoutPolicy(
+            _default("INPUT_SERVER_LOCK_AFTER"), _default("INPUT_SERVER_LOCK_SECONDS")
+        )
+    )
     deny_file: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
     offload: str = ""

@@ -1,7 +1,7 @@
 """The table of the file server's settings; ``comfyui_pipeline/settings_table.py`` shares some rows.
 
 Parsing, ``config.env.example`` and the manifest's ``configSchema`` derive from it:
-``python -m devtools.settings_files`` writes the files anew after a change.
+``python -m devtools.settings_files`` regenerates the files after a change.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class Plugin:
 @pytest.fixture(scope="session", autouse=True)
 def isolate_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the developer's settings: clear the environment, and run the file server from a copy of the
-    checkout (tests/apart.py).
+    checkout (tests/project_copy.py).
     """
     kept = without_settings(os.environ)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""What the documents name exists."""
+"""Paths named in documents exist."""
 
 from __future__ import annotations
 

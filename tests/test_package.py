@@ -25,7 +25,7 @@ KEY = "key-of-the-package-test"
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install a copy of the checkout into a new environment, without a network; its scripts."""
+    """Install a copy of the checkout into a new environment, offline; return the scripts folder."""
     base = tmp_path_factory.mktemp("package")
     ignore = shutil.ignore_patterns(".*", "node_modules", "output", "build", "tests", "*.egg-info")
     shutil.copytree(PROJECT, base / "checkout", ignore=ignore)
@@ -49,7 +49,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _own_packages() -> str:
-    """Where the packages that the plugin depends on are installed for these tests."""
+    """Return the folder of the plugin's dependencies."""
     return sysconfig.get_path("purelib")
 
 
@@ -144,7 +144,7 @@ def test_every_data_file_is_packaged(scripts: Path) -> None:
 
 
 def _requirements(name: str) -> set[str]:
-    """The packages that a requirements file lists itself, without spaces and comments."""
+    """Return the packages in a requirements file, without spaces and comments."""
     lines = (PROJECT / name).read_text("utf-8").splitlines()
     plain = (re.sub(r"\s*#.*", "", line).replace(" ", "") for line in lines)
     return {line for line in plain if line and not line.startswith("-")}

@@ -1,4 +1,4 @@
-"""``run.py serve`` as a supervisor has it, but with the packages of the test's own Python."""
+"""``run.py``: its setup, and the processes it starts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ sys.exit(run.main(["serve", "--port", "0", "--stop-with-stdin"]))
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_served_port_is_free_again_when_run_py_is_ended(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_the_port_is_free_after_run_py_ends(tmp_path: Path, number: signal.Signals) -> None:
     checkout = isolated.copy_project(tmp_path / "checkout")
     shutil.copy(PROJECT / "run.py", checkout)
     with subprocess.Popen(
@@ -51,11 +49,11 @@ def test_a_served_port_is_free_again_when_run_py_is_ended(
             socket.create_connection(("127.0.0.1", port), TIMEOUT)
 
 
-# -- what run.py decides ---------------------------------------------------------------------------
+# -- commands and setup ---------------------------------------------------------------------------
 
 
 class Runner:
-    """run.py of an empty checkout; notes what it would start, and answers with these statuses."""
+    """run.py of an empty checkout. ``started``: its commands; ``statuses``: their exit statuses."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,7 +112,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
         (["setup"], None, "requirements-serve.txt"),
     ],
 )
-def test_a_command_is_set_up_once_and_started(
+def test_requirements_are_installed_once_before_a_command_starts(
     runner: Runner, argv: list[str], started: list[str] | None, requirements: str
 ) -> None:
     for _ in range(2):
@@ -130,14 +128,14 @@ def test_a_command_is_set_up_once_and_started(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows it is a child")
-def test_a_server_takes_the_place_of_run_py(runner: Runner) -> None:
+def test_serve_replaces_the_process_of_run_py(runner: Runner) -> None:
     with pytest.raises(SystemExit):
         runner.main("serve", "--port", "0")
     assert runner.started[-1] == [str(runner.python), "-m", "input_server", "--port", "0"]
 
 
 @pytest.mark.parametrize("argv", [[], ["dance"], ["--help"]])
-def test_without_a_known_command_it_says_which_there_are(
+def test_an_unknown_command_prints_the_commands(
     runner: Runner, capsys: pytest.CaptureFixture[str], argv: list[str]
 ) -> None:
     assert runner.main(*argv) == 2
@@ -147,7 +145,7 @@ def test_without_a_known_command_it_says_which_there_are(
 
 
 @pytest.mark.parametrize("failing", ["ruff check", "ruff format", "-m mypy", "-m pytest"])
-def test_every_check_runs_and_the_worst_decides(runner: Runner, failing: str) -> None:
+def test_every_check_runs_and_the_highest_status_is_returned(runner: Runner, failing: str) -> None:
     runner.statuses = {failing: 3}
     assert runner.main("test") == 3
     checks = [command[2] for command in runner.started if command[1:2] == ["-m"]]
@@ -155,7 +153,7 @@ def test_every_check_runs_and_the_worst_decides(runner: Runner, failing: str) ->
     assert runner.started[-1][3:] == ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
 
 
-def test_with_arguments_only_the_tests_run(runner: Runner) -> None:
+def test_with_arguments_only_pytest_runs(runner: Runner) -> None:
     runner.statuses = {"ruff": 1}
     assert runner.main("test", "tests/test_run.py") == 0
     assert runner.started[-1][-1] == "tests/test_run.py"
@@ -185,7 +183,7 @@ def test_a_venv_whose_python_does_not_run_is_replaced(runner: Runner) -> None:
     assert len(runner.ran("-m venv")) == 2
 
 
-def test_packages_of_node_are_installed_once_where_there_is_npm(runner: Runner) -> None:
+def test_node_packages_are_installed_once_if_npm_exists(runner: Runner) -> None:
     runner.module.shutil.which = lambda name: f"/x/{name}"
     for _ in range(2):
         assert runner.main("test", "-n0") == 0
@@ -208,10 +206,10 @@ def test_an_old_python_is_refused_before_anything_is_installed(
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_npm_counts_as_done_only_when_it_says_so_and_the_folder_is_there(
+def test_npm_succeeded_only_with_status_zero_and_a_folder(
     runner: Runner, fails: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """npm may fail with the folder there, and end well without making it."""
+    """npm may fail after creating the folder, and succeed without creating it."""
     runner.module.shutil.which = lambda _: "npm"
     stamp = runner.folder / "tests" / "node" / "node_modules" / ".installed"
     if fails:

@@ -21,7 +21,7 @@ KEY = {"COMFYUI_ACCESS_KEY": "a-long-key-of-the-test"}
 
 
 @pytest.mark.parametrize("path", settings_files.files(), ids=lambda path: str(path.name))
-def test_examples_and_manifests_are_as_the_tables_say(path: Path) -> None:
+def test_examples_and_manifests_are_generated_from_the_tables(path: Path) -> None:
     assert path.read_text("utf-8") == settings_files.files()[path], (
         "run: python -m devtools.settings_files"
     )
@@ -84,5 +84,5 @@ def test_the_defaults_in_the_example_of_the_file_server_are_those_of_the_code() 
     assert read(KEY) == read({**defaults, **KEY})
 
 
-def test_a_default_that_other_code_uses_too_is_the_same_there() -> None:
+def test_defaults_used_by_other_code_are_the_same() -> None:
     assert file_server.SETTINGS["INPUT_SERVER_IMAGE_MB"].default == str(DEFAULT_IMAGE_MB)

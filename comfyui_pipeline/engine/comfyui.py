@@ -13,7 +13,7 @@ from comfyui_pipeline.engine import error_text, responses, server_url, websocket
 from comfyui_pipeline.engine.files import ServerFiles
 from comfyui_pipeline.engine.http import (
     GATEWAY,
-    MAX_PARALLEL,
+    MAX_PARALLEL_REQUESTS,
     TRIES,
     Http,
     LostReply,
@@ -51,7 +51,7 @@ class ComfyUI:
     def __init__(
         self,
         base_url: str,
-        client_prefix: str = "comfyui-plugin",
+        client_prefix: str,
         *,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30,
@@ -228,7 +228,7 @@ class ComfyUI:
     def schemas(self, class_types: Collection[str]) -> dict[str, NodeSchema]:
         """``/object_info/<class>`` of each, requested in parallel."""
         names = sorted(set(class_types))
-        found = run_parallel(self._schema, names, MAX_PARALLEL)
+        found = run_parallel(self._schema, names, MAX_PARALLEL_REQUESTS)
         return {name: schema for name, schema in zip(names, found, strict=True) if schema}
 
     def catalog(self) -> dict[str, NodeSchema]:

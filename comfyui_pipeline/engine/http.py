@@ -36,7 +36,7 @@ FIRST_WAIT = 0.25
 BUSY = frozenset({502, 503, 504})
 GATEWAY = BUSY | frozenset(range(520, 528)) | {530}
 """What a proxy answers when ComfyUI behind it does not: RFC 9110 15.6, and Cloudflare's 52x, 530."""
-MAX_PARALLEL = 8
+MAX_PARALLEL_REQUESTS = 8
 MAX_BODY = 64 * 2**20
 """Bytes of one JSON response, decompressed. The largest known, ``/object_info`` of a server with
 hundreds of custom nodes, has about 20 MB."""
@@ -316,10 +316,10 @@ def choose_transport(url: ServerUrl, headers: Mapping[str, str], timeout: float)
     if server_url.is_direct(url, headers):
         from comfyui_pipeline.engine.socket_http import SocketTransport
 
-        return SocketTransport(url, headers, timeout, MAX_PARALLEL)
+        return SocketTransport(url, headers, timeout, MAX_PARALLEL_REQUESTS)
     from comfyui_pipeline.engine.requests_http import RequestsTransport
 
-    return RequestsTransport(url, headers, timeout, MAX_PARALLEL)
+    return RequestsTransport(url, headers, timeout, MAX_PARALLEL_REQUESTS)
 
 
 def pause(attempt: int) -> None:

@@ -20,7 +20,7 @@ from input_server.device_names import is_device_name
 from input_server.light_dataclasses import dataclass, field
 
 from ..errors import MediaError
-from .display import CONTROL_CHARACTERS
+from .redact import CONTROL_CHARACTERS
 
 _MAX_PATH_CHARACTERS = 32_767  # the limit of Windows; Linux has 4,096
 _MAX_NAME_CHARACTERS = 1024

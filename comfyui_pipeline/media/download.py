@@ -16,9 +16,9 @@ from input_server.light_dataclasses import dataclass
 from input_server.parse_values import parse_count
 
 from ..errors import DownloadRefused, MediaError
-from .display import public_url
 from .download_cache import DownloadCache
-from .file_types import is_web_page
+from .file_types import MAX_IMAGE_BYTES, is_web_page
+from .redact import public_url
 
 if TYPE_CHECKING:
     from urllib3 import HTTPHeaderDict
@@ -51,7 +51,7 @@ class DownloadPolicy:
     allow: tuple[
         str, ...
     ] = ()  # DOWNLOAD_ALLOW: hosts, host:port or networks beside the public ones
-    max_bytes: int = 50 * 2**20
+    max_bytes: int = MAX_IMAGE_BYTES
     max_redirects: int = 5
     connect_seconds: float = 5
     read_seconds: float = 10

@@ -13,9 +13,10 @@ from typing import BinaryIO, Literal
 from input_server.file_signatures import detect_mime
 from input_server.light_dataclasses import dataclass
 
-from .display import kilobytes
+from .redact import kilobytes
 
 MAX_IMAGE_BYTES = 50 * 2**20
+"""Largest input image; also the largest file inside a call, of any kind."""
 MAX_FILE_BYTES = 200 * 2**20
 """Largest input of any other kind: video, sound, 3D."""
 

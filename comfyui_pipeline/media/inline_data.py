@@ -8,10 +8,10 @@ import re
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import MediaError
-from .display import kilobytes
-from .file_types import is_known
+from .file_types import MAX_IMAGE_BYTES, is_known
+from .redact import kilobytes
 
-MAX_BYTES = 50 * 2**20
+MAX_BYTES = MAX_IMAGE_BYTES
 """Largest file accepted inside a call, decoded."""
 _MIN_BASE64 = 48
 """Characters; shorter base64 text holds no file."""

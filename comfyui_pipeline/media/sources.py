@@ -14,7 +14,7 @@ from input_server.light_dataclasses import dataclass, field
 from ..errors import MediaError
 from . import allowed_folders, inline_data
 from .allowed_folders import AllowedFolders
-from .display import CONTROL_CHARACTERS, kilobytes, public_url, shorten
+from .redact import CONTROL_CHARACTERS, kilobytes, public_url, shown_value
 
 FORMS = (
     "Give an http(s) URL, a data: URI, base64 text, a file:// URL or absolute path in an allowed "
@@ -81,7 +81,7 @@ def parse_source(value: str, folders: AllowedFolders) -> Source:
     if is_explicit(value):
         return _explicit(value, folders)
     _reject_other_schemes(value)
-    shown = shorten(value)
+    shown = shown_value(value)
     if (path := allowed_folders.find_attachment(value, shown, folders)) is not None:
         return LocalFile(path, shown)
     if (content := inline_data.decode_base64_file(value)) is not None:
@@ -97,7 +97,7 @@ def parse_workflow_source(value: str, folders: AllowedFolders) -> Source | None:
     value = value.strip()
     if is_explicit(value):
         return _explicit(value, folders)
-    shown = shorten(value)
+    shown = shown_value(value)
     try:
         path = allowed_folders.find_attachment(value, shown, folders)
     except MediaError:
@@ -121,12 +121,12 @@ def _explicit(value: str, folders: AllowedFolders) -> Source:
     if start.startswith(("http://", "https://")):
         return _own_file(value, folders) or _url(value)
     if start.startswith("file:"):
-        shown = shorten(value)
+        shown = shown_value(value)
         return LocalFile(allowed_folders.resolve_file_url(value, shown, folders), shown)
     # every JPEG begins with "/9j/" in base64
     if value.startswith("/") and (content := inline_data.decode_base64_file(value)) is not None:
         return Inline(content, inline_data.shown_base64(value))
-    shown = shorten(value)
+    shown = shown_value(value)
     return LocalFile(allowed_folders.resolve(value, shown, folders), shown)
 
 
@@ -174,7 +174,7 @@ def _reject_other_schemes(value: str) -> None:
         return
     scheme = match[1].lower()
     if value.startswith("//", match.end()) or scheme in _SCHEMES_WITHOUT_SLASHES:
-        shown = public_url(value) if "://" in value else shorten(value)
+        shown = public_url(value) if "://" in value else shown_value(value)
         raise MediaError(f"{shown} has the scheme {scheme}:, which is not supported.", FORMS)
 
 
@@ -191,5 +191,5 @@ def _server_name(value: str) -> str:
             FORMS,
         )
     if ".." in parts or "" in parts or ":" in name or CONTROL_CHARACTERS.search(name):
-        raise MediaError(f"{shorten(value)} is not a plain file name.", FORMS)
+        raise MediaError(f"{shown_value(value)} is not a plain file name.", FORMS)
     return name

@@ -14,11 +14,11 @@ from input_server.light_dataclasses import dataclass
 from ..errors import MediaError
 from . import file_types, image_masks
 from .allowed_folders import open_resolved_file
-from .display import shorten
 from .download import DownloadPolicy, download
 from .file_types import MAX_FILE_BYTES, InputKind, Kind
 from .image_convert import image_size, prepare_image
 from .image_memory import ImageMemory
+from .redact import shown_value
 from .sources import FORMS, Inline, ServerFile, Source, Url
 
 SUBFOLDER = "comfyui-plugin"
@@ -104,7 +104,7 @@ def place_masked(
     original = server.read_input(image)
     if original is None:
         raise MediaError(f"The image {image!r} for the mask is not on the ComfyUI server.", FORMS)
-    size = image_size(original, shorten(image), memory)
+    size = image_size(original, shown_value(image), memory)
     layer = image_masks.mask_layer(content, size, mask.shown, memory)
     digest = hashlib.sha256(original + b"\0" + layer).hexdigest()
     name = f"{digest[:32]}-masked.png"

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+MAX_WAIT_SECONDS = 0.5
+"""Seconds of one wait. Python runs signal handlers in the main thread between instructions: a signal
+just before a wait without a timeout would be handled only after that wait."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -46,7 +49,8 @@ def run_parallel(work: Callable[[T], R], items: Iterable[T], limit: int) -> list
         threading.Thread(target=run, name="parallel call", daemon=True).start()
     try:
         with changed:
-            changed.wait_for(lambda: errors or len(results) == count)
+            while not errors and len(results) < count:
+                changed.wait(MAX_WAIT_SECONDS)
     finally:  # also when a signal ends the waiting
         todo.clear()
     if errors:

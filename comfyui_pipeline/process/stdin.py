@@ -15,7 +15,7 @@ import time
 
 from comfyui_pipeline.errors import IncompleteCall
 
-MAX_CALL = 32 * 2**20
+MAX_CALL_BYTES = 32 * 2**20
 """Bytes of a call. A larger one is read to its end, discarded and refused."""
 SETTLE_SECONDS = 0.05
 """After a pause this long the reader checks whether the object is complete."""
@@ -93,7 +93,7 @@ class CallReader:
     def read(self, until: float, *, quiet: float = QUIET_SECONDS) -> bytes:
         """Return the call: all of stdin, or its first JSON object if stdin stays open.
 
-        At most one byte more than MAX_CALL. Raises IncompleteCall if the call is incomplete after
+        At most one byte more than MAX_CALL_BYTES. Raises IncompleteCall if the call is incomplete after
         ``quiet`` seconds without input, or at ``until`` (``time.monotonic()``).
         """
         scanner, looked_at = ObjectScanner(), 0
@@ -109,7 +109,7 @@ class CallReader:
                 self._news.wait(min(left, SETTLE_SECONDS if fresh else 1.0))
                 if self._size != size or self._ended or not fresh:
                     continue
-                if size > MAX_CALL:
+                if size > MAX_CALL_BYTES:
                     if time.monotonic() - self._last >= DRAIN_SECONDS:
                         break
                     continue
@@ -144,7 +144,7 @@ class CallReader:
                 piece = b""
             ended = not piece
             with self._news:
-                room = MAX_CALL + 1 - len(self._received)
+                room = MAX_CALL_BYTES + 1 - len(self._received)
                 self._received += piece[:room]
                 self._size += len(piece)
                 self._last = time.monotonic()

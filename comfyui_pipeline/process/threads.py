@@ -1,4 +1,4 @@
-"""Wait for threads without delaying signals."""
+"""Wait for futures without delaying signals."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Any
 
-MAX_WAIT_SECONDS = 0.5
-"""Seconds of one wait. Python runs signal handlers in the main thread between instructions: a signal
-just before a wait without a timeout would be handled only after that wait."""
+from comfyui_pipeline.process.parallel import MAX_WAIT_SECONDS
 
 
 def wait_for(futures: Iterable[Future[Any]], until: float = float("inf")) -> None:

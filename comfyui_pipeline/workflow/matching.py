@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from input_server.light_dataclasses import dataclass
+from input_server.model_files import MODEL_EXTENSIONS
 
 FUZZY_THRESHOLD = 84.0
 """Similarity (0 to 100, rapidfuzz WRatio) from which a name matches; below it is only suggested."""
@@ -165,7 +166,7 @@ def _base(name: str) -> str:
     return PurePosixPath(_slashes(name)).name
 
 
-MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)$", re.IGNORECASE)
+MODEL_FILE = re.compile(rf"\.({'|'.join(MODEL_EXTENSIONS)})$", re.IGNORECASE)
 OTHER_FILE = re.compile(r"\.(json|png|jpe?g|webp)$", re.IGNORECASE)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
@@ -18,6 +17,7 @@ from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
+from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from comfyui_pipeline.workflow.schema import types_match
 from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass
@@ -27,23 +27,6 @@ MAX_REASONS = 3
 """Problems reported for one output node that does not run."""
 MAX_SUGGESTIONS = 100
 """Problems with similar names suggested; each is a comparison with every choice of the input."""
-MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
-    {
-        "ckpt_name": "checkpoints",
-        "lora_name": "loras",
-        "vae_name": "vae",
-        "control_net_name": "controlnet",
-        "unet_name": "diffusion_models",
-        "clip_name": "text_encoders",
-        "clip_name1": "text_encoders",
-        "clip_name2": "text_encoders",
-        "clip_name3": "text_encoders",
-        "style_model_name": "style_models",
-        "gligen_name": "gligen",
-        "hypernetwork_name": "hypernetworks",
-    }
-)
-"""Name of an input -> the server's model folder from which it chooses."""
 
 
 @dataclass(frozen=True, slots=True)

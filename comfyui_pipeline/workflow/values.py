@@ -182,7 +182,7 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Coerce
 def listed(choices: tuple[Any, ...], value: str = "", most: int = MAX_LISTED) -> str:
     """The first ``most`` choices, those most similar to ``value`` first."""
     if not choices:
-        return "nothing (the server has no such file)"
+        return "none on this server"
     names = [str(choice) for choice in choices]
     near = matching.nearest(value, names, most // 2) if value else []
     ordered = near + [name for name in names if name not in near]

@@ -33,7 +33,7 @@ MAX_KEYS_PER_CLIENT = 32
 HALF_LIFE = 300.0
 """Seconds in which a score drops by half."""
 DECAY_TOLERANCE = 0.5
-"""Subtracted from the limit, so that ``limit`` wrong keys suffice although the score decays between."""
+"""Subtracted from the limit, so that exactly ``limit`` wrong keys lock out although the score decays."""
 FIRST_DELAY, MAX_DELAY = 0.05, 2.0
 """Seconds by which the response to a wrong key is delayed; doubles with each one."""
 NO_ADDRESS = "clients without an IP address"
@@ -48,8 +48,8 @@ class LockoutPolicy:
     Clients in the ``exempt`` networks are never locked out: many users may share an address there.
     """
 
-    limit: float = 10.0
-    seconds: float = 600.0
+    limit: float
+    seconds: float
     exempt: tuple[Network, ...] = ()
 
 

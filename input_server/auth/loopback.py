@@ -10,7 +10,7 @@ LOOPBACK_NAMES = frozenset({"localhost", *LOOPBACK_ADDRESSES})
 
 
 class LoopbackAccess:
-    """``host`` and ``base_url``: settings whose host names are this server's, besides localhost."""
+    """``host`` and ``base_url``: settings whose host names also name this server, like localhost."""
 
     def __init__(self, host: str, base_url: str) -> None:
         configured = base_url.partition("://")[2].partition("/")[0]

@@ -16,6 +16,8 @@ from pathlib import Path, PurePath
 from ..content_type import TYPES
 from ..mounts.disk_usage import Entry, walk
 
+PAGE_SIZE, MAX_PAGE_SIZE = 60, 200
+"""Files in one response: the default, and the most that a client may request."""
 MIN_CACHE_SECONDS = 1.0
 """How long a listing is cached at least; one that took long to create, three times that long."""
 MAX_FOLDERS = 8

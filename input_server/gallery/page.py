@@ -7,7 +7,10 @@ import hashlib
 from pathlib import Path
 
 STYLE = "page.css"
-SCRIPTS = ("texts.js", "settings.js", "list.js", "grid.js", "viewer.js", "main.js")
+SCRIPTS = (
+    *("texts.js", "dom.js", "preferences.js", "format.js"),
+    *("list.js", "grid.js", "viewer.js", "main.js"),
+)
 """In the order of page.html. They become one inline script, so they share one scope."""
 POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "

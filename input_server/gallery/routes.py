@@ -32,6 +32,8 @@ from ..mounts.table import MountTable
 from ..urls import Route
 from .listing import (
     CURSOR,
+    MAX_PAGE_SIZE,
+    PAGE_SIZE,
     FolderListings,
     SearchTexts,
     media_kind,
@@ -41,8 +43,6 @@ from .listing import (
 )
 from .page import load_page
 
-MAX_ITEMS, DEFAULT_ITEMS = 200, 60
-"""Files in one response."""
 MAX_SEARCH_CHARS = 200
 THUMBNAIL = "w=320&fmt=webp&q=auto"
 BROWSER_VIEW = "w=2048&fmt=webp&q=auto"
@@ -93,12 +93,12 @@ class Gallery:
         self, mount: Mount, query: Mapping[str, str], urls: FileUrls, grant: Grant
     ) -> HttpResponse:
         limit, search, after = (
-            query.get("n", str(DEFAULT_ITEMS)),
+            query.get("n", str(PAGE_SIZE)),
             query.get("q", ""),
             query.get("after", ""),
         )
-        if not (re.fullmatch("[0-9]{1,3}", limit) and 1 <= int(limit) <= MAX_ITEMS):
-            return text_response(400, f"n must be from 1 to {MAX_ITEMS}.", "wrong query")
+        if not (re.fullmatch("[0-9]{1,3}", limit) and 1 <= int(limit) <= MAX_PAGE_SIZE):
+            return text_response(400, f"n must be from 1 to {MAX_PAGE_SIZE}.", "wrong query")
         if len(search) > MAX_SEARCH_CHARS:
             return text_response(
                 400, f"q must have at most {MAX_SEARCH_CHARS} characters.", "wrong query"

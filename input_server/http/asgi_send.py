@@ -31,7 +31,7 @@ MAX_SMALL = 64 * 1024
 class ResponseSender:
     """Sends responses. ``native``: limits what native code sends, None where it cannot.
 
-    ``to_bridge``: the receiver is bridge.js; it is told which file to send (``X-Sendfile``).
+    ``to_bridge``: the receiver is bridge.js, which sends the file named in ``X-Sendfile``.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ def _encode(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 def _sendfile(response: HttpResponse, file: OpenFile) -> HttpResponse:
-    """Return the response that tells bridge.js which bytes of which file to send."""
+    """Return a response without a body, whose headers name the file and range for bridge.js."""
     piece = response.pieces[0]
     pinned = f"/proc/{os.getpid()}/fd/{file.descriptor}" if file.pinned_path else ""
     headers = {

@@ -56,7 +56,7 @@ class HttpResponse:
 def text_response(
     status: int, text: str, reason: str, delay: float = 0.0, **headers: str
 ) -> HttpResponse:
-    """Return a short text. In names of ``headers``, ``_`` stands for ``-``."""
+    """Return a short text. In names of ``headers``, ``_`` means ``-``."""
     body = text.encode()
     fixed = {
         **SAFE,

@@ -5,25 +5,22 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from .variant_request import DEFAULT_QUALITY, THUMBNAIL_SIDE
+
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SMALL_SIDE = 480
-"""Longest side of a thumbnail in pixels."""
-AUTO_QUALITY = {"WEBP": (72, 84), "JPEG": (74, 86), "AVIF": (50, 62)}
-"""Default quality of thumbnails, and of larger images."""
 
 
 def encode(image: Image, output: str, quality: int | None) -> bytes:
     """Return the encoded file, without EXIF. ``output``: Pillow's name of the format.
 
-    ``quality``: 1 to 100, None for the default. A PNG of quality below 100 is reduced to a palette.
+    ``quality``: 1 to 100, None for ``DEFAULT_QUALITY``. A PNG of quality below 100 is reduced to a palette.
     """
     converted = _converted(image, output)
     options: dict[str, Any] = {}
-    if output in AUTO_QUALITY:
-        small, large = AUTO_QUALITY[output]
-        default = small if max(converted.size) <= SMALL_SIDE else large
+    if output in DEFAULT_QUALITY:
+        small, large = DEFAULT_QUALITY[output]
+        default = small if max(converted.size) <= THUMBNAIL_SIDE else large
         options["quality"] = quality or default
     if output == "JPEG":
         options |= {"optimize": True, "progressive": True}

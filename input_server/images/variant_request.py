@@ -12,6 +12,16 @@ SIDE_STEPS = (160, 320, 640, 1280, 2048)
 QUALITY_STEPS = (50, 75, 90)
 """Values available through a signed link. Its signature does not cover the query, so without steps
 its holder could have thousands of variants of one file rendered. The gallery uses 320 and 2048."""
+THUMBNAIL_SIDE = 480
+"""Longest side of a thumbnail in pixels."""
+DEFAULT_QUALITY = {"WEBP": (72, 84), "JPEG": (74, 86), "AVIF": (50, 62)}
+"""Quality for ``q=auto`` and without ``q``: of thumbnails, and of larger images. By Pillow's name of
+the format.
+
+The cache key of a variant contains None for it (``variants._key``), not the number. After a change
+here, variants cached earlier are served with the old quality and the same ETag until the cache folder
+is deleted.
+"""
 
 
 class VariantError(Exception):

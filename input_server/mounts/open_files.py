@@ -1,6 +1,6 @@
-"""A cache of open files. What was checked is what is sent, to its end.
+"""A cache of open files. The file that was checked is the file that is sent.
 
-A file that is replaced gets another inode; whoever acquired the old one keeps reading the old one.
+A replaced file gets another inode; requests that acquired the old one keep reading the old one.
 Looking up a cached file costs one ``stat``.
 """
 
@@ -23,7 +23,7 @@ from .mount import Mount
 from .resolve import locate, lookup_error, open_located_file
 
 MAX_CACHED = 256 if os.name == "posix" else 0
-"""Files kept open for later requests. On Windows an open file could not be replaced."""
+"""Files that stay open for later requests. On Windows an open file could not be replaced."""
 IDLE_SECONDS = 20.0
 """How long an unused file stays open."""
 PINNED_SECONDS = 5.0

@@ -23,9 +23,9 @@ CHANGED = "it has changed since"
 
 
 def apply_plan(plan: Plan, log: Callable[[str], None]) -> tuple[int, int]:
-    """Remove the planned files. Returns the number of removed files and bytes.
+    """Delete the planned files. Returns the number of deleted files and bytes.
 
-    Logs each removal, and each file that was left after all.
+    Logs each deleted file, and each file that was not deleted.
     """
     ignore_lease_breaks()
     _delete_abandoned(plan.mount.folder)
@@ -37,7 +37,7 @@ def apply_plan(plan: Plan, log: Callable[[str], None]) -> tuple[int, int]:
             log(f"kept {file}: {problem}")
             continue
         files, freed = files + 1, freed + removal.entry.size
-        log(f"removed {file}: {removal.reason}")
+        log(f"deleted {file}: {removal.reason}")
     return files, freed
 
 
@@ -51,7 +51,7 @@ def _delete_abandoned(folder: Path) -> None:
 
 
 def _remove(mount: Mount, entry: Entry) -> str:
-    """Remove a file. Returns "", or why it was not removed."""
+    """Delete a file. Returns "", or why it was not deleted."""
     try:
         path, root = locate(mount.folder, entry.names)
         if path != root.joinpath(*entry.names):
@@ -65,7 +65,7 @@ def _remove(mount: Mount, entry: Entry) -> str:
 
 
 def _blocker(name: str, directory: int | None, entry: Entry) -> str:
-    """Return why a file must not be removed now, "" if it may be."""
+    """Return why a file must not be deleted now, "" if it may be."""
     stat = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not _is_same(stat, entry):
         return CHANGED

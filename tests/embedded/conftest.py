@@ -1,4 +1,4 @@
-"""An embedded server with nodes that wait, raise and report, and a client that reads its frames."""
+"""An embedded server with nodes that block or fail, and a WebSocket client."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def schema(inputs: Mapping[str, Any], output: list[str], *, saves: bool = False)
 
 @dataclass
 class Client:
-    """One socket and what it has heard."""
+    """A client with one socket."""
 
     url: str
     sid: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        address = self.url.replace("http", "ws") + f"/ws?clientId={self.sid}"
-        self.socket = websocket.create_connection(address, timeout=TIMEOUT)
+        url = self.url.replace("http", "ws") + f"/ws?clientId={self.sid}"
+        self.socket = websocket.create_connection(url, timeout=TIMEOUT)
 
     def post(self, prompt: Mapping[str, Any], **more: Any) -> requests.Response:
         body = {"prompt": prompt, "client_id": self.sid, **more}
@@ -50,15 +50,15 @@ class Client:
         return json.loads(self.socket.recv())
 
     def until_end(self, prompt_id: str) -> list[dict[str, Any]]:
-        """The frames of one run, to its last."""
-        heard = []
+        """Return the frames of a job up to its last one."""
+        frames = []
         while True:
             frame = self.next()
             if frame["data"].get("prompt_id") != prompt_id:
                 continue
-            heard.append(frame)
+            frames.append(frame)
             if frame["type"] == "executing" and frame["data"]["node"] is None:
-                return heard
+                return frames
 
     def run(self, prompt: Mapping[str, Any], **more: Any) -> list[dict[str, Any]]:
         answer = self.post(prompt, **more)
@@ -68,7 +68,7 @@ class Client:
 
 @dataclass
 class Gate:
-    """A node that says when it has begun and waits until it may go on, or is interrupted."""
+    """A node that sets ``begun`` and waits for ``open`` or an interruption."""
 
     begun: threading.Event = field(default_factory=threading.Event)
     open: threading.Event = field(default_factory=threading.Event)
@@ -118,7 +118,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
         source = Image.linear_gradient("L").resize((48, 32)).convert("RGB")
         source.save(server.base / "input" / "src.png")
-        (server.base / "input" / "broken.png").write_bytes(b"no picture at all")
+        (server.base / "input" / "broken.png").write_bytes(b"not an image")
         yield Served(server.url, server.base, gate, client)
         gate.open.set()
         for one in clients:

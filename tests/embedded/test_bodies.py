@@ -1,4 +1,4 @@
-"""Whatever a client sends, the embedded server answers in ComfyUI's shape and goes on serving."""
+"""The embedded server survives any request and responds in ComfyUI's format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 PATHS = ("/prompt", "/queue", "/history", "/free", "/interrupt", "/upload/image", "/upload/mask")
-TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
+SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 BODIES = {
     "nothing": b"",
     "no JSON": b"{nope",
@@ -43,20 +43,20 @@ BODIES = {
 }
 
 
-def is_told_well(answer: requests.Response) -> bool:
-    assert "Traceback" not in answer.text
-    assert "File " not in answer.text
-    if answer.status_code == 500:
-        return answer.text == TROUBLE
-    if answer.status_code == 400 and answer.content:
-        reply = answer.json()
-        assert set(reply) == {"error", "node_errors"}
-        return set(reply["error"]) == {"type", "message", "details", "extra_info"}
-    return answer.status_code in (200, 400)
+def has_comfyuis_format(response: requests.Response) -> bool:
+    assert "Traceback" not in response.text
+    assert "File " not in response.text
+    if response.status_code == 500:
+        return response.text == SERVER_ERROR
+    if response.status_code == 400 and response.content:
+        body = response.json()
+        assert set(body) == {"error", "node_errors"}
+        return set(body["error"]) == {"type", "message", "details", "extra_info"}
+    return response.status_code in (200, 400)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_any_body_gets_an_answer_of_comfyuis_shape(
+def test_any_body_gets_a_response_in_comfyuis_format(
     served: Any, path: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for prefix in ("", "/api"):
@@ -67,16 +67,21 @@ def test_any_body_gets_an_answer_of_comfyuis_shape(
                 "text/plain; charset=no",
             ):
                 headers = {"Content-Type": kind}
-                answer = requests.post(
+                response = requests.post(
                     served.url + prefix + path, data=body, headers=headers, timeout=20
                 )
-                assert is_told_well(answer), (name, kind, answer.status_code, answer.text[:200])
+                assert has_comfyuis_format(response), (
+                    name,
+                    kind,
+                    response.status_code,
+                    response.text[:200],
+                )
     assert served.get("/queue")["queue_running"] in ([], served.get("/queue")["queue_running"])
     assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "kind"),
+    ("name", "status", "error_type"),
     [
         ("no JSON", 400, "invalid_json"),
         ("a list", 400, "invalid_json"),
@@ -90,12 +95,12 @@ def test_any_body_gets_an_answer_of_comfyuis_shape(
         ("a huge number", 400, "prompt_outputs_failed_validation"),
     ],
 )
-def test_a_prompt_that_cannot_be_read_says_why(
-    served: Any, name: str, status: int, kind: str
+def test_the_error_type_of_an_invalid_prompt(
+    served: Any, name: str, status: int, error_type: str
 ) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = requests.post(served.url + "/prompt", data=BODIES[name], headers=headers, timeout=20)
-    assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
+    response = requests.post(served.url + "/prompt", data=BODIES[name], headers=headers, timeout=20)
+    assert (response.status_code, response.json()["error"]["type"]) == (status, error_type)
 
 
 @pytest.mark.parametrize(
@@ -113,18 +118,18 @@ def test_a_prompt_that_cannot_be_read_says_why(
         b"--B\r\n" + b"X: y\r\n" * 20_000 + b"\r\nx\r\n--B--\r\n",
     ],
 )
-def test_a_broken_form_is_no_upload(
+def test_a_malformed_form_is_an_error(
     served: Any, body: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for path in ("/upload/image", "/upload/mask"):
         headers = {"Content-Type": "multipart/form-data; boundary=B"}
-        answer = requests.post(served.url + path, data=body, headers=headers, timeout=20)
-        assert answer.status_code in (200, 400, 500)
-        assert "Traceback" not in answer.text
+        response = requests.post(served.url + path, data=body, headers=headers, timeout=20)
+        assert response.status_code in (200, 400, 500)
+        assert "Traceback" not in response.text
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_odd_questions_get_answers(served: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_unusual_requests_get_a_response(served: Any, capfd: pytest.CaptureFixture[str]) -> None:
     paths = (
         "/history/%00",
         "/history/" + "x" * 4000,
@@ -142,15 +147,15 @@ def test_odd_questions_get_answers(served: Any, capfd: pytest.CaptureFixture[str
         "/nowhere",
     )
     for path in paths:
-        answer = requests.get(served.url + path, timeout=20)
-        assert answer.status_code in (200, 400, 404, 500), path
-        assert "Traceback" not in answer.text
+        response = requests.get(served.url + path, timeout=20)
+        assert response.status_code in (200, 400, 404, 500), path
+        assert "Traceback" not in response.text
     odd = requests.get(served.url + "/queue", headers={"Origin": "http://[::1"}, timeout=20)
     assert odd.status_code == 403
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_odd_frames_end_at_most_their_own_socket(served: Any) -> None:
+def test_invalid_frames_close_at_most_their_own_socket(served: Any) -> None:
     frames: list[tuple[int, bytes]] = [
         (websocket.ABNF.OPCODE_TEXT, b"{"),
         (websocket.ABNF.OPCODE_TEXT, b"[" * 100_000),
@@ -185,16 +190,16 @@ def test_a_long_chain_of_nodes_runs(served: Any) -> None:
     assert served.client().run(dict(reversed(prompt.items())))[-2]["type"] == "execution_success"
 
 
-def test_a_long_circle_is_refused_as_a_short_one_is(served: Any) -> None:
+def test_long_and_short_circular_links_are_refused(served: Any) -> None:
     for length in (3, 3000):
         prompt: dict[str, Any] = {
             str(n): {"class_type": "ImageInvert", "inputs": {"image": [str((n + 1) % length), 0]}}
             for n in range(length)
         }
         prompt["end"] = {"class_type": "PreviewImage", "inputs": {"images": ["0", 0]}}
-        answer = served.post("/prompt", {"prompt": prompt})
-        assert answer.status_code == 400
-        assert answer.json()["error"]["type"] == "prompt_outputs_failed_validation"
+        response = served.post("/prompt", {"prompt": prompt})
+        assert response.status_code == 400
+        assert response.json()["error"]["type"] == "prompt_outputs_failed_validation"
 
 
 SCALARS = st.one_of(
@@ -225,10 +230,12 @@ VALUES = st.recursive(
 @given(
     path=st.sampled_from(PATHS), value=VALUES, key=st.sampled_from(["prompt", "delete", "number"])
 )
-def test_any_json_gets_an_answer(served: Any, path: str, value: Any, key: str) -> None:
+def test_any_json_gets_a_response_in_comfyuis_format(
+    served: Any, path: str, value: Any, key: str
+) -> None:
     for body in (value, {key: value}, {"prompt": {"1": value}}):
         content = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
-        assert is_told_well(
+        assert has_comfyuis_format(
             requests.post(served.url + path, data=content, headers=headers, timeout=20)
         )

@@ -1,4 +1,4 @@
-"""Decisions of the embedded server that a small change could reverse unnoticed."""
+"""Security and protocol details of the embedded server."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def gated(prefix: str = "p/a") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("named", "stopped"), [("another", False), ("mine", True), (None, True)])
-def test_an_interruption_of_another_run_does_not_stop_this_one(
+def test_an_interrupt_for_another_job_does_not_stop_the_running_one(
     served: Any, named: str | None, stopped: bool
 ) -> None:
     client = served.client()
     assert client.post(gated(), prompt_id="mine").status_code == 200
     assert served.gate.begun.wait(TIMEOUT)
     assert served.post("/interrupt", {"prompt_id": named} if named else {}).status_code == 200
-    if not stopped:  # whoever waits at the gate would be interrupted before it opens
+    if not stopped:  # otherwise the waiting node would be interrupted first
         served.gate.open.set()
     kinds = [frame["type"] for frame in client.until_end("mine")]
     assert ("execution_interrupted" in kinds, "execution_success" in kinds) == (
@@ -50,14 +50,14 @@ def test_nothing_is_saved_outside_the_output_folder(served: Any, prefix: str) ->
 
 
 @pytest.mark.parametrize("name", ["a.html", "a.xhtml", "a.js", "a.css"])
-def test_what_a_browser_would_run_is_shown_as_plain_data(served: Any, name: str) -> None:
+def test_active_content_is_sent_as_binary(served: Any, name: str) -> None:
     (served.base / "output" / name).write_text("alert(1)", "utf-8")
     query = {"filename": name, "type": "output"}
     answer = requests.get(f"{served.url}/view", params=query, timeout=TIMEOUT)
     assert answer.headers["Content-Type"] == "application/octet-stream"
 
 
-def test_a_page_of_another_place_reaches_nothing(served: Any) -> None:
+def test_requests_from_another_origin_are_refused(served: Any) -> None:
     for origin, status in (("http://evil.example", 403), (served.url, 200), ("null", 403)):
         headers = {"Origin": origin}
         assert requests.get(
@@ -65,10 +65,10 @@ def test_a_page_of_another_place_reaches_nothing(served: Any) -> None:
         ).status_code == (status)
 
 
-def test_see_through_is_what_a_loaded_mask_covers(served: Any) -> None:
-    picture = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
-    picture.putpixel((0, 0), (255, 0, 0, 0))
-    picture.save(served.base / "input" / "half.png")
+def test_the_mask_of_a_loaded_image_covers_transparent_pixels(served: Any) -> None:
+    image = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    image.putpixel((0, 0), (255, 0, 0, 0))
+    image.save(served.base / "input" / "half.png")
     nodes = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "half.png"}},
         "2": {"class_type": "MaskToImage", "inputs": {"mask": ["1", 1]}},
@@ -79,5 +79,5 @@ def test_see_through_is_what_a_loaded_mask_covers(served: Any) -> None:
     saved = shown["images"][0]
     query = {name: saved[name] for name in ("filename", "subfolder", "type")}
     content = requests.get(f"{served.url}/view", params=query, timeout=TIMEOUT).content
-    made = Image.open(io.BytesIO(content)).convert("L")
-    assert (made.getpixel((0, 0)), made.getpixel((1, 0))) == (255, 0)
+    mask = Image.open(io.BytesIO(content)).convert("L")
+    assert (mask.getpixel((0, 0)), mask.getpixel((1, 0))) == (255, 0)

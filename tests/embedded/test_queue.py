@@ -1,4 +1,4 @@
-"""What the queue keeps in its history, and which types the check of a prompt lets through."""
+"""The queue and its history, and types in the validation of a prompt."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from embedded_comfyui import queue, validation
 
 
 @pytest.fixture
-def full() -> queue.PromptQueue:
-    """A queue in whose history are 0 to 4."""
+def finished() -> queue.PromptQueue:
+    """A queue with the jobs 0 to 4 in its history."""
     prompts = queue.PromptQueue(lambda: None)
     for number in range(5):
         prompts.done(item(number), {"outputs": {"n": [number]}})
@@ -36,30 +36,30 @@ def item(number: int) -> queue.Item:
         (0, -1, ""),
     ],
 )
-def test_the_history_gives_the_newest_or_those_from_an_offset_on(
-    full: queue.PromptQueue, max_items: int | None, offset: int, ids: str
+def test_max_items_and_offset_of_the_history(
+    finished: queue.PromptQueue, max_items: int | None, offset: int, ids: str
 ) -> None:
-    assert list(full.history(None, max_items, offset)) == list(ids)
+    assert list(finished.history(None, max_items, offset)) == list(ids)
 
 
-def test_what_the_history_gives_is_a_copy(full: queue.PromptQueue) -> None:
-    assert full.history("none") == {}
-    for given in (full.history("3"), full.history()):
+def test_the_history_returns_copies(finished: queue.PromptQueue) -> None:
+    assert finished.history("none") == {}
+    for given in (finished.history("3"), finished.history()):
         assert given["3"]["outputs"] == {"n": [3]}
         given["3"]["outputs"]["n"].append("changed")
-    assert full.history("3")["3"]["outputs"] == {"n": [3]}
+    assert finished.history("3")["3"]["outputs"] == {"n": [3]}
 
 
-def test_the_history_forgets_some_or_all(full: queue.PromptQueue) -> None:
-    full.forget(["1", "3", "unknown"])
-    assert list(full.history()) == ["0", "2", "4"]
-    full.forget([])
-    assert list(full.history()) == ["0", "2", "4"]
-    full.forget(None)
-    assert full.history() == {}
+def test_entries_of_the_history_can_be_deleted(finished: queue.PromptQueue) -> None:
+    finished.forget(["1", "3", "unknown"])
+    assert list(finished.history()) == ["0", "2", "4"]
+    finished.forget([])
+    assert list(finished.history()) == ["0", "2", "4"]
+    finished.forget(None)
+    assert finished.history() == {}
 
 
-def test_what_is_deleted_leaves_the_others_in_their_order() -> None:
+def test_deleting_queued_prompts_preserves_the_order() -> None:
     changes: list[int] = []
     prompts = queue.PromptQueue(lambda: changes.append(1))
     for number in (5, 1, 4, 2, 3):
@@ -90,7 +90,7 @@ def test_what_is_deleted_leaves_the_others_in_their_order() -> None:
         ("IMAGE", ["a", "b"], True),
     ],
 )
-def test_types_that_may_be_linked(received: str, wanted: Any, fits: bool) -> None:
+def test_matching_types_of_links(received: str, wanted: Any, fits: bool) -> None:
     assert validation._fits(received, wanted) is fits
 
 
@@ -98,11 +98,11 @@ def test_types_that_may_be_linked(received: str, wanted: Any, fits: bool) -> Non
     ("config", "filled"),
     [(["INT"], ["INT", {}]), (["INT", {"min": 1}], ["INT", {"min": 1}]), (["X", {}, 3], ["X", {}])],
 )
-def test_an_input_without_options_has_none(config: list[Any], filled: list[Any]) -> None:
+def test_an_input_without_options_gets_empty_ones(config: list[Any], filled: list[Any]) -> None:
     assert validation._config(config) == filled
 
 
-def test_plain_values_are_taken_out_of_their_wrapping_and_converted() -> None:
+def test_plain_values_are_unwrapped_and_converted() -> None:
     for given, kind, taken in [
         ({"__value__": ["1", 0]}, "X", ["1", 0]),
         ({"other": 1}, "X", {"other": 1}),

@@ -1,4 +1,4 @@
-"""The embedded server beside what a real ComfyUI 0.3.64 was recorded to say."""
+"""The embedded server responds as recorded from ComfyUI 0.3.64."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 
 def comparable(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer of ``/prompt`` without what differs from run to run and server to server."""
-    reply = json.loads(json.dumps(body))
+    """Return a response of ``/prompt`` without the parts that vary between runs and servers."""
+    reduced = json.loads(json.dumps(body))
     for key in ("prompt_id", "number"):
-        reply.pop(key, None)
-    if isinstance(reply.get("error"), dict):
-        reply["error"]["message"] = reply["error"]["message"].partition(" This embedded server")[0]
-    for entry in reply.get("node_errors", {}).values():
+        reduced.pop(key, None)
+    if isinstance(reduced.get("error"), dict):
+        reduced["error"]["message"] = reduced["error"]["message"].partition(
+            " This embedded server"
+        )[0]
+    for entry in reduced.get("node_errors", {}).values():
         entry["dependent_outputs"] = sorted(entry["dependent_outputs"])
         for reason in entry["errors"]:
             reason["extra_info"].pop("traceback", None)
             config = reason["extra_info"].get("input_config")
             if config:
                 config[1].pop("tooltip", None)
-    return reply
+    return reduced
 
 
 VALIDATION = rows("transcripts/validation.jsonl")
 
 
 @pytest.mark.parametrize("row", VALIDATION, ids=[row["note"][:50] for row in VALIDATION])
-def test_a_prompt_is_judged_as_recorded(served: Any, row: dict[str, Any]) -> None:
+def test_a_prompt_is_validated_as_recorded(served: Any, row: dict[str, Any]) -> None:
     answer = served.post("/prompt", row["sent"])
     assert answer.status_code == row["status"]
     if isinstance(row["body"], dict):
@@ -54,26 +56,26 @@ def test_a_prompt_is_judged_as_recorded(served: Any, row: dict[str, Any]) -> Non
 
 
 def shape(frame: Mapping[str, Any]) -> dict[str, Any]:
-    """A frame reduced to what a client relies on, as the record is."""
+    """Reduce a frame to what clients rely on, as in the recording."""
     data = frame["data"]
-    reply = {"type": frame["type"], "keys": sorted(data)}
+    reduced = {"type": frame["type"], "keys": sorted(data)}
     if "node" in data:
-        reply["node"] = data["node"]
+        reduced["node"] = data["node"]
     if frame["type"] == "progress_state":
-        reply["states"] = {node: entry["state"] for node, entry in data["nodes"].items()}
-        reply["node_keys"] = sorted(next(iter(data["nodes"].values())))
+        reduced["states"] = {node: entry["state"] for node, entry in data["nodes"].items()}
+        reduced["node_keys"] = sorted(next(iter(data["nodes"].values())))
     if frame["type"] == "execution_cached":
-        reply["nodes"] = sorted(data["nodes"])
+        reduced["nodes"] = sorted(data["nodes"])
     if frame["type"] == "executed":
-        reply["output"] = {
+        reduced["output"] = {
             key: [sorted(value) if isinstance(value, dict) else value for value in values]
             for key, values in data["output"].items()
         }
-    return reply
+    return reduced
 
 
-def test_runs_give_the_recorded_frames_in_the_recorded_order(served: Any) -> None:
-    """One after the other, since each finds what the one before it left in the cache."""
+def test_jobs_send_the_recorded_frames_in_the_recorded_order(served: Any) -> None:
+    """In sequence, because each job uses results that earlier ones cached."""
     client = served.client()
     for row in rows("transcripts/runs.jsonl"):
         frames = client.run(row["sent"])
@@ -84,17 +86,17 @@ def test_runs_give_the_recorded_frames_in_the_recorded_order(served: Any) -> Non
         expected = row.get("history")
         if expected:
             entry = served.get(f"/history/{frames[0]['data']['prompt_id']}")
-            (reply,) = entry.values()
-            assert sorted(reply) == expected["keys"]
-            assert reply["status"]["status_str"] == expected["status_str"]
-            assert reply["status"]["completed"] == expected["completed"]
-            assert [m[0] for m in reply["status"]["messages"]] == expected["messages"]
-            assert sorted(reply["outputs"]) == expected["outputs"]
-            assert sorted(reply["meta"]) == expected["meta"]
+            (job,) = entry.values()
+            assert sorted(job) == expected["keys"]
+            assert job["status"]["status_str"] == expected["status_str"]
+            assert job["status"]["completed"] == expected["completed"]
+            assert [m[0] for m in job["status"]["messages"]] == expected["messages"]
+            assert sorted(job["outputs"]) == expected["outputs"]
+            assert sorted(job["meta"]) == expected["meta"]
 
 
 def outputs_sorted(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Cached outputs come in the order of a set, which differs from process to process."""
+    """Sort cached outputs, which ComfyUI sends in the order of a set."""
     for frame in frames:
         frame.pop("states", None)
     return sorted(frames, key=lambda frame: (frame["type"] == "executed", str(frame.get("node"))))
@@ -116,7 +118,7 @@ def viewed(served: Any) -> Any:
 
 
 @pytest.mark.parametrize("row", VIEWS, ids=[(row["note"] or "view") for row in VIEWS])
-def test_a_file_is_shown_or_refused_as_recorded(viewed: Any, row: dict[str, Any]) -> None:
+def test_view_responds_as_recorded(viewed: Any, row: dict[str, Any]) -> None:
     method, _, path = row["request"].partition(" ")
     headers = {"Range": "bytes=0-9"} if row["note"] == "range" else {}
     answer = requests.request(method, viewed.url + path, headers=headers, timeout=TIMEOUT)
@@ -138,14 +140,14 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield server
 
 
-def ended(url: str, prompt_id: str) -> Any:
+def wait_for_history(url: str, prompt_id: str) -> Any:
     while not (entry := requests.get(f"{url}/history/{prompt_id}", timeout=TIMEOUT).json()):
         pass
     return entry[prompt_id]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_pixels_agree_with_the_recorded_ones(pixels: Any, case: dict[str, Any]) -> None:
+def test_pixels_match_the_recorded_ones(pixels: Any, case: dict[str, Any]) -> None:
     answer = requests.post(pixels.url + "/prompt", json={"prompt": case["prompt"]}, timeout=TIMEOUT)
     body = answer.json()
     if "refused" in case:
@@ -153,7 +155,7 @@ def test_pixels_agree_with_the_recorded_ones(pixels: Any, case: dict[str, Any]) 
         wanted = comparable(case["refused"])["node_errors"]
         assert comparable(body)["node_errors"] == wanted
         return
-    entry = ended(pixels.url, body["prompt_id"])
+    entry = wait_for_history(pixels.url, body["prompt_id"])
     if "error" in case:
         message = entry["status"]["messages"][-1]
         assert message[0] == "execution_error"

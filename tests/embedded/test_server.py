@@ -1,4 +1,4 @@
-"""Queue, interruption, sockets, uploads and the end of a run at the embedded server."""
+"""Queue, interruption, sockets, uploads and errors of the embedded server."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def gated(color: int = 1) -> dict[str, Any]:
     }
 
 
-def test_an_interrupted_run_says_so_and_ends(served: Any) -> None:
+def test_an_interrupted_job_sends_execution_interrupted(served: Any) -> None:
     client = served.client()
     prompt_id = client.post(gated()).json()["prompt_id"]
     assert served.gate.begun.wait(TIMEOUT)
-    served.post("/interrupt", {"prompt_id": "somebody else's"})
+    served.post("/interrupt", {"prompt_id": "another job"})
     assert served.get("/queue")["queue_running"][0][1] == prompt_id
     served.post("/interrupt", {"prompt_id": prompt_id})
     frames = client.until_end(prompt_id)
@@ -42,24 +42,24 @@ def test_an_interrupted_run_says_so_and_ends(served: Any) -> None:
     assert status["messages"][-1][0] == "execution_interrupted"
 
 
-def test_waiting_prompts_run_by_number_and_deleted_ones_leave_no_trace(served: Any) -> None:
+def test_queued_prompts_run_by_number_and_deleted_ones_never(served: Any) -> None:
     client = served.client()
     first = client.post(gated(1)).json()["prompt_id"]
     assert served.gate.begun.wait(TIMEOUT)
     second = client.post(gated(2), number=50).json()["prompt_id"]
-    gone = client.post(gated(3)).json()["prompt_id"]
-    ahead = client.post(gated(4), front=True).json()["prompt_id"]
+    deleted = client.post(gated(3)).json()["prompt_id"]
+    front = client.post(gated(4), front=True).json()["prompt_id"]
     assert requests.delete(served.url + "/queue", timeout=TIMEOUT).status_code == 405
-    assert served.post("/queue", {"delete": [gone, first, "unknown"]}).status_code == 200
+    assert served.post("/queue", {"delete": [deleted, first, "unknown"]}).status_code == 200
     assert served.get("/prompt") == {"exec_info": {"queue_remaining": 3}}
     served.gate.open.set()
     client.until_end(second)
     order = list(served.get("/history"))
-    assert order == [first, ahead, second]
-    assert served.get(f"/history/{gone}") == {}
+    assert order == [first, front, second]
+    assert served.get(f"/history/{deleted}") == {}
 
 
-def test_a_prompt_that_would_kill_a_real_worker_kills_nothing_here(served: Any) -> None:
+def test_a_prompt_that_crashes_the_worker_of_comfyui_is_refused(served: Any) -> None:
     prompt = {
         "1": {
             "class_type": "EmptyImage",
@@ -83,7 +83,7 @@ def test_history_is_written_before_the_last_frame(served: Any) -> None:
         assert served.get(f"/history/{frames[0]['data']['prompt_id']}")
 
 
-def test_what_ran_before_an_error_stays_in_the_history(served: Any) -> None:
+def test_outputs_before_an_error_are_in_the_history(served: Any) -> None:
     prompt = gated()
     prompt["2"]["class_type"] = "Fails"
     prompt["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
@@ -94,7 +94,7 @@ def test_what_ran_before_an_error_stays_in_the_history(served: Any) -> None:
     assert list(served.history(problem["data"]["prompt_id"])["outputs"]) == ["4"]
 
 
-def test_a_second_socket_of_one_id_silences_both_in_turn(served: Any) -> None:
+def test_a_client_id_gets_no_messages_after_one_of_its_sockets_closes(served: Any) -> None:
     older = served.client()
     newer = served.client()
     newer.socket.shutdown()
@@ -105,15 +105,15 @@ def test_a_second_socket_of_one_id_silences_both_in_turn(served: Any) -> None:
     prompt_id = newer.post(gated()).json()["prompt_id"]
     served.history(prompt_id)
     newer.socket.settimeout(0.3)
-    heard = []
+    types = []
     try:
         while True:
-            heard.append(newer.next()["type"])
+            types.append(newer.next()["type"])
     except Exception:
-        assert "executed" not in heard
+        assert "executed" not in types
 
 
-def test_feature_flags_are_answered_when_they_come_first(served: Any) -> None:
+def test_feature_flags_in_the_first_message_get_a_response(served: Any) -> None:
     client = served.client()
     client.socket.send(json.dumps({"type": "feature_flags", "data": {}}))
     assert client.next()["type"] == "status"
@@ -134,7 +134,7 @@ def upload(served: Any, name: str, content: bytes, **fields: str) -> requests.Re
     return requests.post(served.url + "/upload/image", data=body, headers=headers, timeout=TIMEOUT)
 
 
-def test_uploads_keep_names_and_never_overwrite_unasked(served: Any) -> None:
+def test_uploads_replace_files_only_with_overwrite(served: Any) -> None:
     assert upload(served, "图 片.png", b"a").json()["name"] == "图 片.png"
     assert upload(served, "up.png", b"a").json()["name"] == "up.png"
     assert upload(served, "up.png", b"a").json()["name"] == "up.png"
@@ -157,19 +157,19 @@ def test_uploads_keep_names_and_never_overwrite_unasked(served: Any) -> None:
         ("/srv/x", {}, 500),
     ],
 )
-def test_uploads_that_lead_elsewhere_are_refused(
+def test_uploads_outside_the_folder_are_refused(
     served: Any, name: str, fields: dict[str, str], status: int
 ) -> None:
     assert upload(served, name, b"a", **fields).status_code == status
     assert not list(served.base.parent.rglob("evil.png"))
 
 
-def test_a_page_of_another_origin_is_turned_away(served: Any) -> None:
+def test_another_origin_gets_an_empty_403(served: Any) -> None:
     answer = requests.get(served.url + "/queue", headers={"Origin": "http://evil"}, timeout=TIMEOUT)
     assert (answer.status_code, answer.content) == (403, b"")
 
 
-def test_a_saved_picture_holds_its_prompt_and_workflow(served: Any) -> None:
+def test_a_saved_image_contains_its_prompt_and_workflow(served: Any) -> None:
     served.gate.open.set()
     workflow = {"nodes": [1, 2]}
     client = served.client()
@@ -181,7 +181,7 @@ def test_a_saved_picture_holds_its_prompt_and_workflow(served: Any) -> None:
         assert json.loads(image.text["workflow"]) == workflow
 
 
-def test_an_unknown_class_is_refused_with_what_it_needs(served: Any) -> None:
+def test_an_unknown_node_type_is_refused_with_an_explanation(served: Any) -> None:
     prompt = {"1": {"class_type": "KSampler", "inputs": {}}}
     error = served.post("/prompt", {"prompt": prompt}).json()["error"]
     assert error["type"] == "invalid_prompt"
@@ -189,14 +189,14 @@ def test_an_unknown_class_is_refused_with_what_it_needs(served: Any) -> None:
     assert served.get("/object_info/KSampler") == {}
 
 
-def test_every_route_also_stands_under_api(served: Any) -> None:
+def test_every_route_also_exists_below_api(served: Any) -> None:
     for path in ("/prompt", "/queue", "/history", "/system_stats", "/features", "/models"):
         assert served.get(f"/api{path}") == served.get(path)
     assert served.get("/models/checkpoints") == []
     assert requests.get(served.url + "/models/nope", timeout=TIMEOUT).status_code == 404
 
 
-def test_it_runs_as_a_program_and_ends_when_it_is_told_to() -> None:
+def test_the_program_serves_until_it_is_terminated() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "embedded_comfyui", "--port", "0"],
         cwd=PROJECT,

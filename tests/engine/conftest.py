@@ -22,12 +22,14 @@ NewEngine = Callable[..., ComfyUI]
 
 def engine_over_sockets(url: str, **options: Any) -> ComfyUI:
     transport = SocketTransport(*_transport_options(url, options))
-    return ComfyUI(url, transport=transport, open_socket=websocket.open_socket, **options)
+    return ComfyUI(url, "tests", transport=transport, open_socket=websocket.open_socket, **options)
 
 
 def engine_over_libraries(url: str, **options: Any) -> ComfyUI:
     transport = RequestsTransport(*_transport_options(url, options))
-    return ComfyUI(url, transport=transport, open_socket=library_websocket.open_socket, **options)
+    return ComfyUI(
+        url, "tests", transport=transport, open_socket=library_websocket.open_socket, **options
+    )
 
 
 def _transport_options(url: str, options: Any) -> tuple[Any, ...]:

@@ -287,7 +287,7 @@ def test_each_job_has_its_own_client_id_and_every_node_an_inputs_key(
             queued.wait(time.monotonic() + TIMEOUT, lambda progress: None)
     first, second = fake.script.posted
     assert first["client_id"] != second["client_id"]
-    assert first["client_id"].startswith("comfyui-plugin-")
+    assert first["client_id"].startswith("tests-")
     assert first["prompt"]["1"]["inputs"] == {}
     assert fake.script.requested_paths[0] == "/ws"
 

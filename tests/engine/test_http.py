@@ -54,7 +54,7 @@ def test_netrc_is_ignored_when_an_authorization_header_is_set(
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.setattr(server_url, "is_loopback", lambda host: False)
-    engine = ComfyUI(fake.url, headers=header, log=lambda text: None)
+    engine = ComfyUI(fake.url, "tests", headers=header, log=lambda text: None)
     engine.queue_state()
     engine.close()
     sent = fake.script.authorizations[0]
@@ -90,7 +90,9 @@ def test_an_https_url_gets_only_tls_records(monkeypatch: pytest.MonkeyPatch) -> 
         thread.start()
         port = listener.getsockname()[1]
         headers = {"Authorization": "Bearer secret"}
-        engine = ComfyUI(f"https://127.0.0.1:{port}", headers=headers, log=lambda text: None)
+        engine = ComfyUI(
+            f"https://127.0.0.1:{port}", "tests", headers=headers, log=lambda text: None
+        )
         with pytest.raises(EngineError):
             engine.queue(Job(PROMPT, "my-id"))
         engine.close()

@@ -29,7 +29,7 @@ def test_the_timeouts_and_retry_limits() -> None:
         down_timeout_queued=60.0,
     )
     assert waiting.HISTORY_PAUSES == (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
-    assert (http.TRIES, http.FIRST_WAIT, http.MAX_PARALLEL) == (3, 0.25, 8)
+    assert (http.TRIES, http.FIRST_WAIT, http.MAX_PARALLEL_REQUESTS) == (3, 0.25, 8)
     assert {502, 503, 504} == http.BUSY
     assert {502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530} == http.GATEWAY
     assert time_limit.FETCH_GRACE == 12

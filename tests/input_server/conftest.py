@@ -1,4 +1,4 @@
-"""Fixtures of several test modules."""
+"""Fixtures used by several test modules."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.input_server.served import Served
 
 
 @pytest.fixture
-def shown(tmp_path: Path) -> GalleryHarness:
+def harness(tmp_path: Path) -> GalleryHarness:
     (tmp_path / "m").mkdir()
     return GalleryHarness(tmp_path / "m", cache=tmp_path / "cache")
 
 
 @pytest.fixture
-def decided(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+def make_served(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     created: list[Served] = []
 
     def make(**settings: str) -> Served:

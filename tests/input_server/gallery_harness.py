@@ -1,4 +1,4 @@
-"""Images with prompts, and galleries that show them: in this process, and as a server."""
+"""Create images with prompts, and galleries for them: in this process, and as a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from input_server.http.request import HttpRequest
 from input_server.http.response import HttpResponse
 from input_server.mounts.mount import Mount
 from input_server.settings import Config
-from tests.apart import project
+from tests.project_copy import project
 from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def prompt(
     seed: int = 1234,
     model: str = "sd15.safetensors",
 ) -> dict[str, Any]:
-    """The smallest prompt that samples."""
+    """Return a minimal text-to-image prompt."""
     return {
         "4": node("CheckpointLoaderSimple", ckpt_name=model),
         "6": node("CLIPTextEncode", text=positive, clip=["4", 1]),
@@ -100,24 +100,24 @@ class GalleryHarness:
         self.server.pages["gallery"] = Gallery(self.server.mounts, config.signing_key)
 
     def ask(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> HttpResponse:
-        asked = HttpRequest(method, urls.parse(target), urls.parse_query(target), {}, peer)
-        reply = self.server.answer(asked)
+        request = HttpRequest(method, urls.parse(target), urls.parse_query(target), {}, peer)
+        reply = self.server.answer(request)
         if reply.file is not None:
             self.server.files.release(reply.file)
         return reply
 
-    def json(self, below: str, base: str = f"/comfyui_server/pw={KEY}/gallery/m/") -> Any:
-        """The JSON of ``list`` or ``info``."""
-        reply = self.ask(base + below)
+    def json(self, path: str, base: str = f"/comfyui_server/pw={KEY}/gallery/m/") -> Any:
+        """Return the JSON of ``list`` or ``info``."""
+        reply = self.ask(base + path)
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
 
-    def names(self, below: str = "list") -> list[str]:
-        return [item["name"] for item in self.json(below)["items"]]
+    def names(self, path: str = "list") -> list[str]:
+        return [item["name"] for item in self.json(path)["items"]]
 
 
 def signed(url: str, seconds: float, alias: str = "m", key: str = SIGNING_KEY) -> str:
-    """A signed link to a gallery that expires at ``seconds`` since 1970."""
+    """Return a signed link to a gallery; it expires at ``seconds`` since 1970."""
     query = signing.query(key, "gallery", alias, (), int(seconds))
     return f"{url}/comfyui_server/gallery/{alias}/?{query}"
 
@@ -136,7 +136,7 @@ class Served:
 
 @contextmanager
 def serving(folder: Path, cache: Path) -> Iterator[Served]:
-    """``python -m input_server`` for a folder, until the end of the block."""
+    """Run ``python -m input_server`` for a folder until the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin"],
         cwd=project(),

@@ -1,4 +1,4 @@
-"""Requests that mean harm (tests/data/hostile), and the folder that they expect."""
+"""Replay the hostile requests of tests/data/hostile, and create the folder they expect."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ KEY = "KEY"
 ROUTE = f"/comfyui_server/pw={KEY}/files"
 CANARY = "CANARY-SECRET"
 LONG_AGO = 1_700_000_000
-"""When its files changed: within a second of that no date is a strong validator (RFC 9110, 8.8.2.2)."""
+"""Modification time of the files. A date is a strong validator only a second later (RFC 9110, 8.8.2.2)."""
 
 
 def folder(base: Path) -> Path:
-    """A mount ``data`` with plain files, traps inside it and secrets beside it."""
+    """Create a mount ``data`` with plain files, symlinks and pipes, and secrets next to it."""
     inside = base / "data"
     files = {
         "data/name.txt": "tobi",
@@ -61,23 +61,23 @@ def folder(base: Path) -> Path:
 
 
 def exchange(port: int, method: str, target: str, headers: dict[str, str]) -> bytes:
-    """One request, byte for byte; clients would tidy the target up."""
+    """Send a request byte for byte; HTTP clients would normalize the target."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as wire:
         wire.sendall(head.encode("latin-1", "replace"))
-        answer = b""
+        response = b""
         try:
             while chunk := wire.recv(65536):
-                answer += chunk
+                response += chunk
         except ConnectionResetError:
             pass
-    return answer
+    return response
 
 
-def filled(text: str, base: str, etag: str, modified: str) -> str:
+def fill_placeholders(text: str, base: str, etag: str, modified: str) -> str:
     encoded = "".join(f"%{ord(letter):02x}" for letter in KEY)
-    for mark, value in (
+    for placeholder, value in (
         ("{P}", base + "/m"),
         ("{B}", base),
         ("pw=KEY", "pw=" + KEY),
@@ -85,49 +85,49 @@ def filled(text: str, base: str, etag: str, modified: str) -> str:
         ("{ETAG}", etag),
         ("{LM}", modified),
     ):
-        text = text.replace(mark, value)
+        text = text.replace(placeholder, value)
     return text
 
 
-def trouble(row: dict[str, Any], answer: bytes) -> str:
-    """What is wrong with the answer to one hostile request; "" when nothing is."""
-    head, _, body = answer.partition(b"\r\n\r\n")
+def find_problem(row: dict[str, Any], response: bytes) -> str:
+    """Return what is wrong with the response to a hostile request, "" if it is correct."""
+    head, _, body = response.partition(b"\r\n\r\n")
     status = int(head.split()[1])
     lowered = head.lower()
-    active = row["target"].rpartition(".")[2] in ("svg", "html", "xhtml", "xml")
-    guarded = b"sandbox" in lowered or b"disposition: attachment" in lowered
-    wrongs = {
+    is_active = row["target"].rpartition(".")[2] in ("svg", "html", "xhtml", "xml")
+    is_sandboxed = b"sandbox" in lowered or b"disposition: attachment" in lowered
+    checks = {
         "leak": CANARY.encode() in body or b"root:x:" in body,
         "status": status not in row["ok"] or status == 500,
         "trace": any(mark in body for mark in (b"Traceback", b"/data-secret", b"    at ")),
-        "active": active and status == 200 and not guarded,
+        "active": is_active and status == 200 and not is_sandboxed,
     }
     return (
-        ", ".join(name for name, wrong in wrongs.items() if wrong)
-        and f"{row['id']} {status} {wrongs}"
+        ", ".join(name for name, wrong in checks.items() if wrong)
+        and f"{row['id']} {status} {checks}"
     )
 
 
-def replay(port: int, base: str, etag: str, modified: str, beginning: str = "") -> list[str]:
-    """Send every row whose target has that beginning; gives what is wrong with the answers.
+def replay(port: int, base: str, etag: str, modified: str, prefix: str = "") -> list[str]:
+    """Send every row whose target has the prefix. Returns what is wrong with the responses.
 
-    ``base``: the address below which the mount ``m`` lies; the other two are those of ``nums.txt``.
+    ``base``: URL path of the mounts; ``etag`` and ``modified``: the validators of ``nums.txt``.
     """
     rows = [json.loads(line) for line in CORPUS.read_text("utf-8").splitlines()]
     problems = []
     for row in rows:
-        if row["id"] == "A101":  # root, as whom tests may run, can read a file of mode 000
+        if row["id"] == "A101":  # tests may run as root, which can read a file of mode 000
             continue
-        if not row["target"].startswith(beginning):
+        if not row["target"].startswith(prefix):
             continue
-        target = filled(row["target"], base, etag, modified)
+        target = fill_placeholders(row["target"], base, etag, modified)
         target = "".join(
             c if ord(c) < 256 else "".join(f"%{b:02X}" for b in c.encode()) for c in target
         )
         named = row["headers"].items()
-        headers = {name: filled(value, base, etag, modified) for name, value in named}
-        answer = exchange(port, row.get("method", "GET"), target, headers)
-        if problem := trouble(row, answer):
+        headers = {name: fill_placeholders(value, base, etag, modified) for name, value in named}
+        response = exchange(port, row.get("method", "GET"), target, headers)
+        if problem := find_problem(row, response):
             problems.append(problem)
     assert len(rows) == 185
     return problems

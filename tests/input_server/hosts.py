@@ -1,4 +1,4 @@
-"""Run a Node host with the plugin as a child process."""
+"""Run a Node host with the file server plugin as a child process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import IO, Any
 import pytest
 import requests
 
-from tests.apart import project
 from tests.input_server.running import PROJECT, processes
+from tests.project_copy import project
 from tests.waiting import TIMEOUT
 
 NODE = PROJECT / "tests" / "node"
@@ -33,7 +33,7 @@ needs_node = pytest.mark.skipif(
 
 
 class Host:
-    """``config`` are the plugin's settings, ``log`` what the host has written so far."""
+    """A running host. ``config``: the plugin's settings; ``log``: the lines written so far."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class Host:
             encoding="utf-8",
         )
         self.log: list[str] = []
-        self._answers: queue.Queue[Any] = queue.Queue()
-        self._news = threading.Condition()
+        self._results: queue.Queue[Any] = queue.Queue()
+        self._log_changed = threading.Condition()
         self._readers = [
             threading.Thread(target=self._read, args=(stream,), daemon=True)
             for stream in (self.process.stdout, self.process.stderr)
@@ -94,45 +94,45 @@ class Host:
         with stream:
             for line in stream:
                 if line.startswith('{"did"'):
-                    self._answers.put(json.loads(line)["gave"])
+                    self._results.put(json.loads(line)["result"])
                     continue
-                with self._news:
+                with self._log_changed:
                     self.log.append(line.rstrip("\n"))
-                    self._news.notify_all()
+                    self._log_changed.notify_all()
 
     def send(self, action: str, **changes: Any) -> None:
         """Send a command to the host. ``changes``: settings that differ from before."""
         self.config |= changes
-        order = {"do": action, "config": self.config, "base": str(self.base)}
+        command = {"do": action, "config": self.config, "base": str(self.base)}
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
 
     def do(self, action: str, **changes: Any) -> Any:
         """Send a command, wait until it is done, and return its result."""
         self.send(action, **changes)
-        return self._answers.get(timeout=TIMEOUT)
+        return self._results.get(timeout=TIMEOUT)
 
     def logged(self, text: str) -> str:
-        """Wait for a line of the log with this text."""
-        with self._news:
-            assert self._news.wait_for(lambda: any(text in line for line in self.log), TIMEOUT), (
-                self.log
-            )
+        """Wait for a log line that contains the text, and return it."""
+        with self._log_changed:
+            assert self._log_changed.wait_for(
+                lambda: any(text in line for line in self.log), TIMEOUT
+            ), self.log
             return next(line for line in self.log if text in line)
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        """A GET with ``_`` for ``-`` in header names."""
+        """Send a GET. ``_`` in header names means ``-``."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return requests.get(self.url + path, headers=named, timeout=TIMEOUT)
 
     def servers(self) -> list[int]:
-        """Python processes below the host, the server before its workers."""
+        """Return the Python processes of the host, the server before its workers."""
         return processes(self.process.pid)[1:]
 
 
 def ended(pids: Iterable[int]) -> bool:
-    """Wait until all these processes have exited (pidfd_open(2): readable when its process exits)."""
+    """Wait until all processes have exited (pidfd_open(2): readable once its process exits)."""
     until = time.monotonic() + TIMEOUT
     for pid in pids:
         try:

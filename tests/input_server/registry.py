@@ -1,4 +1,4 @@
-"""A small web server with Express's shape in Python, as a Python host might have one."""
+"""A small web server with Express's interface, as a Python host might have one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Handler = Any
 
 
 class Request:
-    """``original_url`` is there only where the registry keeps the target as it was sent."""
+    """A request; it has ``original_url`` only if the registry provides the raw target (``raw``)."""
 
     def __init__(self, web: Web, params: dict[str, str], *, raw: bool) -> None:
         query = web.path.partition("?")[2]
@@ -27,7 +27,7 @@ class Request:
 
 
 class Response:
-    """Writes straight to the socket."""
+    """A response that is written to the socket directly."""
 
     def __init__(self, web: Web) -> None:
         self._web = web
@@ -83,7 +83,7 @@ class Web(BaseHTTPRequestHandler):
 
 
 class Registry:
-    """``app.get(pattern, handler)``, with ``:name`` for one part and ``*name`` for the rest."""
+    """Routes: in a pattern ``:name`` matches one part of the path, ``*name`` the rest."""
 
     def __init__(self) -> None:
         self.routes: list[tuple[re.Pattern[str], Handler]] = []
@@ -95,7 +95,7 @@ class Registry:
 
 @contextmanager
 def hosted(app: Registry, *, raw: bool) -> Iterator[int]:
-    """Serve what is registered; gives the port."""
+    """Serve the registered routes; yields the port."""
     handler = type("Hosted", (Web,), {"routes": app.routes, "raw": raw})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True

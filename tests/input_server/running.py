@@ -1,4 +1,4 @@
-"""The file server as a process of its own, on a free port (used by tests here)."""
+"""Run the file server as a child process on a free port (used by tests here)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from tests.apart import project
+from tests.project_copy import project
 from tests.waiting import TIMEOUT
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,7 @@ KEY = "key-of-the-file-server"
 
 
 class Running:
-    """Serves ``folder`` as the mount ``m``. ``log`` is what it has said on stderr."""
+    """A server with ``folder`` as the mount ``m``. ``log``: the lines it has written to stderr."""
 
     program: tuple[str, ...] = ("-m", "input_server")
 
@@ -67,13 +67,13 @@ class Running:
             self.log.extend(self.process.stderr)
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        """A GET with ``_`` for ``-`` in header names; ``path`` below the mount or from ``/`` on."""
+        """Send a GET. ``path``: relative to the mount, or absolute; ``_`` in header names means ``-``."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        address = f"{self.url}{path}" if path.startswith("/") else f"{self.files}/{path}"
-        return requests.get(address, headers=named, timeout=TIMEOUT)
+        url = f"{self.url}{path}" if path.startswith("/") else f"{self.files}/{path}"
+        return requests.get(url, headers=named, timeout=TIMEOUT)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """``python -m input_server …`` beside the running server, with the same settings."""
+        """Run ``python -m input_server …`` with the settings of the server, while it runs."""
         return subprocess.run(
             [sys.executable, "-m", "input_server", *arguments],
             cwd=project(),
@@ -88,13 +88,13 @@ class Running:
         return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
 
     def stop(self) -> int:
-        """End it as a supervisor does; gives its exit status."""
+        """Stop the server as a supervisor does. Returns its exit status."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end, and for all that it had to say; gives its exit status."""
+        """Wait until the server has exited and its log is complete. Returns its exit status."""
         status = self.process.wait(TIMEOUT)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -103,7 +103,7 @@ class Running:
 
 
 def processes(parent: int) -> list[int]:
-    """The process and everything below it, on Linux."""
+    """Return the process and its descendants, on Linux."""
     found = [parent]
     for pid in found:
         children = Path(f"/proc/{pid}/task/{pid}/children")
@@ -113,12 +113,12 @@ def processes(parent: int) -> list[int]:
 
 
 def open_files(pids: list[int]) -> int:
-    """How many files and sockets these processes have open."""
+    """Return the number of files and sockets that these processes have open."""
     return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
 
 
 def memory(pids: list[int]) -> int:
-    """Bytes of memory that are these processes' own."""
+    """Return the bytes of private memory of these processes."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

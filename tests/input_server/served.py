@@ -1,4 +1,4 @@
-"""A mount, and the responses to requests for it, without sockets (used by tests here)."""
+"""A file server that is called without sockets (used by tests here)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from input_server.http.response import HttpResponse
 from input_server.settings import Config, read
 from tests.input_server.gallery_harness import KEY
 
-HOUR, DAY = 3600.0, 24 * 3600.0
 FILES = f"/comfyui_server/pw={KEY}/files"
 SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 class Served:
-    """A mount ``m``, and what requests for it are answered; files are closed at once."""
+    """A file server with a mount ``m``. Calling it returns a response, whose file is released."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder / "m"
@@ -32,14 +31,14 @@ class Served:
         self.config: Config = read(given, folder)
         self.server = FileServer(self.config)
 
-    def __call__(self, below: str, method: str = "GET", **headers: str) -> HttpResponse:
-        """``below``: a file of the mount, or a complete target; ``_`` for ``-`` in header names."""
-        target = below if below.startswith("/") else f"{FILES}/m/{below}"
+    def __call__(self, path: str, method: str = "GET", **headers: str) -> HttpResponse:
+        """``path``: a file of the mount, or a complete target; ``_`` in header names means ``-``."""
+        target = path if path.startswith("/") else f"{FILES}/m/{path}"
         named = {name.lower().replace("_", "-"): value for name, value in headers.items()}
-        asked = HttpRequest(
+        request = HttpRequest(
             method, urls.parse(target), urls.parse_query(target), named, "127.0.0.1"
         )
-        reply = self.server.answer(asked)
+        reply = self.server.answer(request)
         if reply.file is not None:
             self.server.files.release(reply.file)
         return reply

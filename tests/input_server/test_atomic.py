@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, on every kind of file system."""
+"""Atomic writes on every kind of file system."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 from input_server import atomic
 
-MASK = os.umask(0)  # the only way to read it
+MASK = os.umask(0)  # the umask can be read only by setting it
 os.umask(MASK)
 KINDS = ("without a name", "hidden", "hidden, and no hard links")
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The kinds of file systems."""
+    """One kind of file system for each test."""
     if request.param == KINDS[0] and not hasattr(os, "O_TMPFILE"):
         pytest.skip("only Linux has files without a name")
     if request.param != KINDS[0]:
@@ -41,7 +41,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_file_is_published_under_a_name_that_is_free(tmp_path: Path, kind: str) -> None:
+def test_publish_new_does_not_replace_a_file(tmp_path: Path, kind: str) -> None:
     (tmp_path / "taken").write_bytes(b"another's")
     with atomic.atomic_file(tmp_path, tmp_path / "temp") as new:
         new.file.write(b"content")
@@ -54,7 +54,7 @@ def test_a_file_is_published_under_a_name_that_is_free(tmp_path: Path, kind: str
 
 
 @pytest.mark.usefixtures("kind")
-def test_a_file_is_published_in_place_of_an_older_one(tmp_path: Path) -> None:
+def test_publish_replace_replaces_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     with atomic.atomic_file(tmp_path, tmp_path / "temp") as new:
         new.file.write(b"new")
@@ -75,7 +75,7 @@ def test_an_unpublished_file_is_deleted(tmp_path: Path) -> None:
     assert files(tmp_path) == {}
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove a file that is open")
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not delete open files")
 def test_temp_files_of_killed_processes_are_deleted_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +89,7 @@ def test_temp_files_of_killed_processes_are_deleted_and_no_others(
         os.utime(temp / name, (time.time() - age,) * 2)
     with atomic.atomic_file(tmp_path, temp):
         (used,) = set(files(temp)) - ages.keys()
-        os.utime(temp / used, (1, 1))  # old, but its process lives
+        os.utime(temp / used, (1, 1))  # old, but its process is running
         with atomic.atomic_file(tmp_path, temp):
             assert set(files(temp)) > {*ages, used} - {left}
             assert left not in files(temp)

@@ -64,7 +64,7 @@ def host(
 def gated(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
-    """The same with the gate of VCPToolBox, and the host's own file server after the plugin."""
+    """A host with the gate of VCPToolBox, and its own file server after the plugin."""
     base = tmp_path_factory.mktemp("gated")
     filled_folder(base)
     with Host(base, settings_for(base), version=request.param, kind="toolbox") as running:
@@ -245,7 +245,7 @@ def test_a_reload_applies_new_settings_without_new_routes(place: Path, version: 
         assert host.get(f"{GATE}/other/name.txt").text == "the host does not know that key"
         host.do("initialize")  # unchanged settings do not restart it
         after = host.servers()
-        host.do("initialize", COMFYUI_ACCESS_KEY=KEY)  # without a call of shutdown
+        host.do("initialize", COMFYUI_ACCESS_KEY=KEY)  # without a preceding shutdown
         assert ended(after)
         assert host.get(f"{GATE}/other/name.txt").text == "tobi"
 
@@ -275,8 +275,8 @@ def test_loading_and_registering_twice_starts_one_server(place: Path) -> None:
         assert host.get(f"{ROUTE}/m/name.txt").text == "tobi"
         assert host.servers() == before
         assert host.get("/pw=wrong/files/comfyui/m/name.txt").status_code == 401
-        figures = host.get(f"/comfyui_server/pw={KEY}/metrics").text
-        assert 'failures_total{why="wrong key"} 1.0' in figures
+        metrics = host.get(f"/comfyui_server/pw={KEY}/metrics").text
+        assert 'failures_total{why="wrong key"} 1.0' in metrics
 
 
 @needs_node

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.apart import project
 from tests.input_server.gallery_harness import KEY
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.served import FILES
+from tests.project_copy import project
 from tests.waiting import TIMEOUT
 
 ECHO = """
@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.dumps(dict(self.headers.items())).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Sendfile-Stamp", "secret place")
+        self.send_header("X-Sendfile-Stamp", "a stamp")
         self.end_headers()
         self.wfile.write(body)
 
@@ -41,12 +41,12 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 print("File server on a socket", flush=True)
 while os.read(0, 4096): pass
 """
-"""In the place of the Python server: tells in its answer with which headers it was asked."""
+"""Replaces the Python server; responds with the headers of the request."""
 
 
 @needs_node
 @pytest.mark.skipif(os.name == "nt", reason="a shell script and a Unix socket")
-def test_the_bridge_passes_on_no_cookie_and_no_sendfile_header(tmp_path: Path) -> None:
+def test_the_bridge_forwards_no_cookie_and_returns_no_sendfile_header(tmp_path: Path) -> None:
     (tmp_path / "echo.py").write_text(ECHO, "utf-8")
     python = tmp_path / "python"
     script = f"#!/bin/sh\nexec '{sys.executable}' '{tmp_path / 'echo.py'}' \"$@\"\n"
@@ -56,13 +56,17 @@ def test_the_bridge_passes_on_no_cookie_and_no_sendfile_header(tmp_path: Path) -
         environment = {"TMPDIR": short}
         config = {"COMFYUI_ACCESS_KEY": KEY, "INPUT_SERVER_PYTHON": str(python)}
         with Host(tmp_path, config, environment=environment) as host:
-            sent = {"Cookie": "session=s3cret", "X_Bridge_Client": "1.2.3.4", "X_Other": "kept"}
+            sent = {
+                "Cookie": "session=s3cret",
+                "X_Bridge_Client": "1.2.3.4",
+                "X_Other": "forwarded",
+            }
             answer = host.get(f"{FILES}/m/a.txt", **sent)
-    asked = {name.lower(): value for name, value in answer.json().items()}
-    assert asked["x-other"] == "kept"
-    assert asked["x-bridge-client"] == "127.0.0.1"
-    assert "cookie" not in asked
-    assert asked["x-bridge-secret"] not in str(answer.headers)
+    received = {name.lower(): value for name, value in answer.json().items()}
+    assert received["x-other"] == "forwarded"
+    assert received["x-bridge-client"] == "127.0.0.1"
+    assert "cookie" not in received
+    assert received["x-bridge-secret"] not in str(answer.headers)
     assert not [name for name in answer.headers if name.lower().startswith("x-sendfile")]
 
 

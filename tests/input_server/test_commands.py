@@ -1,9 +1,11 @@
-"""``python -m input_server mounts …`` and ``… link …``: what they print, do and refuse."""
+"""``python -m input_server mounts …`` and ``… link …``: output, effects and errors."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from input_server import urls
-from input_server.__main__ import main
 from input_server.auth import signing
+from input_server.cli import main
+from tests.waiting import TIMEOUT
 
 HOUR, DAY = 3600, 24 * 3600
+PROJECT = Path(__file__).resolve().parents[2]
 KEYS = json.dumps(
     [
         {"name": "two", "key": "two-factors-here", "signature": "second"},
@@ -25,14 +29,14 @@ KEYS = json.dumps(
 
 
 class Shell:
-    """The command with settings of its own, and what it printed."""
+    """Runs the command in this process and returns what it prints."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self._capsys = folder, capsys
         self.file = folder / "mounts.json"
 
     def __call__(self, *argv: str, status: int = 0) -> str:
-        """stdout of a command that gives this status, or its stderr when that is not 0."""
+        """Return stdout of a command, or stderr if ``status`` is not 0. Asserts the exit status."""
         assert main(argv) == status
         out, err = self._capsys.readouterr()
         self.err = err
@@ -63,7 +67,7 @@ ALL = (
 
 
 @pytest.mark.parametrize(
-    ("options", "told", "lines"),
+    ("options", "fields", "lines"),
     [
         ((), {}, ["cached 3600 s, public"]),
         (
@@ -93,8 +97,8 @@ ALL = (
         ),
     ],
 )
-def test_a_mount_that_is_added_is_listed_with_its_rules(
-    shell: Shell, options: tuple[str, ...], told: dict[str, Any], lines: list[str]
+def test_an_added_mount_is_listed_with_its_rules(
+    shell: Shell, options: tuple[str, ...], fields: dict[str, Any], lines: list[str]
 ) -> None:
     added = shell("mounts", "add", "x", str(shell.folder / "more"), *options)
     assert added == f"x is now served: {shell.folder / 'more'}\n"
@@ -116,7 +120,7 @@ def test_a_mount_that_is_added_is_listed_with_its_rules(
     }
     listed = json.loads(shell("mounts", "list", "--json"))
     assert [mount["alias"] for mount in listed] == ["m", "x"]
-    assert listed[1] == {**defaults, **told}
+    assert listed[1] == {**defaults, **fields}
     head, *rules = shell("mounts", "list").splitlines()[2:]
     assert head.split() == ["x", str(shell.folder / "more")]
     assert [rule.strip() for rule in rules] == lines
@@ -124,7 +128,7 @@ def test_a_mount_that_is_added_is_listed_with_its_rules(
     assert "(missing)" in shell("mounts", "list")
 
 
-def test_a_mount_that_is_added_again_is_changed_and_others_stay(shell: Shell) -> None:
+def test_adding_a_mount_again_changes_only_that_mount(shell: Shell) -> None:
     for alias in ("x", "y", "x"):
         shell(
             "mounts", "add", alias, str(shell.folder / "more"), "--cache-seconds", str(len(alias))
@@ -141,21 +145,21 @@ def test_a_mount_that_is_added_again_is_changed_and_others_stay(shell: Shell) ->
     assert (shell.folder / "more").is_dir()
 
 
-def test_usage_counts_and_says_what_is_over_its_quota(shell: Shell) -> None:
+def test_the_usage_command_reports_mounts_over_quota(shell: Shell) -> None:
     more = shell.folder / "more"
     (more / "a.bin").write_bytes(bytes(2**20))
     shell("mounts", "add", "exact", str(more), "--quota-mb", "1")
     shell("mounts", "add", "over", str(more), "--quota-mb", "0.9")
-    told = json.loads(shell("mounts", "usage", "--json"))
-    assert told["m"] == {"files": 0, "bytes": 0, "quota_mb": None}
-    assert told["over"] == {"files": 1, "bytes": 2**20, "quota_mb": 0.9}
+    usage = json.loads(shell("mounts", "usage", "--json"))
+    assert usage["m"] == {"files": 0, "bytes": 0, "quota_mb": None}
+    assert usage["over"] == {"files": 1, "bytes": 2**20, "quota_mb": 0.9}
     lines = {line.split()[0]: line for line in shell("mounts", "usage").splitlines()}
     assert lines["m"].split() == ["m", "0", "files", "0.0", "MB"]
     assert lines["exact"].split() == ["exact", "1", "files", "1.0", "MB", "of", "1", "MB"]
     assert lines["over"].endswith("of 0.9 MB  OVER ITS QUOTA")
 
 
-def test_a_clean_up_removes_only_where_and_when_it_is_asked_to(shell: Shell) -> None:
+def test_the_clean_command_deletes_only_in_the_named_mounts(shell: Shell) -> None:
     for name in ("x", "y"):
         folder = shell.folder / name
         folder.mkdir()
@@ -182,17 +186,17 @@ def test_a_clean_up_removes_only_where_and_when_it_is_asked_to(shell: Shell) -> 
     )
 
 
-def opened(link: str, key: str) -> tuple[urls.Route, str, float]:
-    """The route of a link, what its signature is worth, and the hours until its end."""
+def parse_link(link: str, key: str) -> tuple[urls.Route, str, float]:
+    """Return the route of a link, the verdict on its signature, and the hours until it expires."""
     target = link.strip().partition("://")[2].partition("/")[2]
     route, query = urls.parse(f"/{target}"), urls.parse_query(f"/{target}")
     names = route.names if route.resource == "files" else ()
-    worth = signing.check_signature(key, route.resource, route.alias, names, query, time.time())
-    return route, worth, (int(query["exp"]) - time.time()) / HOUR
+    verdict = signing.check_signature(key, route.resource, route.alias, names, query, time.time())
+    return route, verdict, (int(query["exp"]) - time.time()) / HOUR
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what", "names", "key", "hours"),
+    ("arguments", "resource", "names", "key", "hours"),
     [
         (("m", "a/b.png"), "files", ("a", "b.png"), None, 24),
         (("m", "/a//b.png/"), "files", ("a", "b.png"), None, 24),
@@ -202,10 +206,10 @@ def opened(link: str, key: str) -> tuple[urls.Route, str, float]:
         (("m", "a", "--key", "two"), "files", ("a",), "two-factors-here", 24),
     ],
 )
-def test_a_link_opens_one_thing_for_so_long(
+def test_a_link_is_for_one_resource_and_expires(
     shell: Shell,
     arguments: tuple[str, ...],
-    what: str,
+    resource: str,
     names: tuple[str, ...],
     key: str | None,
     hours: float,
@@ -213,14 +217,14 @@ def test_a_link_opens_one_thing_for_so_long(
     link = shell("link", *arguments)
     assert link.startswith("http://127.0.0.1:5005/comfyui_server/")
     secret = "second" if key else "a-long-key-of-the-test"
-    route, worth, left = opened(link, secret)
-    assert (route.resource, route.alias, route.names, route.key) == (what, "m", names, key)
-    assert worth == "valid"
+    route, verdict, left = parse_link(link, secret)
+    assert (route.resource, route.alias, route.names, route.key) == (resource, "m", names, key)
+    assert verdict == "valid"
     assert hours - 0.1 < left <= hours
-    assert (f"{'/'.join(names)} does not exist yet" in shell.err) == (what == "files")
+    assert (f"{'/'.join(names)} does not exist yet" in shell.err) == (resource == "files")
 
 
-def test_a_link_begins_as_it_is_asked_to(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_base_url_of_a_link(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     (shell.folder / "m" / "a.png").touch()
     link = shell("link", "m", "a.png", "--base", "https://x.example/")
     assert urlsplit(link).netloc == "x.example"
@@ -232,7 +236,7 @@ def test_a_link_begins_as_it_is_asked_to(shell: Shell, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("z",), "There is no mount 'z'. The mounts are: m."),
         (("m", ".hidden"), "never served"),
@@ -240,31 +244,50 @@ def test_a_link_begins_as_it_is_asked_to(shell: Shell, monkeypatch: pytest.Monke
         (("m", "a", "--key", "none"), "no key 'none'"),
     ],
 )
-def test_no_link_that_could_never_open(shell: Shell, arguments: tuple[str, ...], told: str) -> None:
-    assert told in shell("link", *arguments, status=2)
+def test_the_link_command_reports_invalid_arguments(
+    shell: Shell, arguments: tuple[str, ...], expected: str
+) -> None:
+    assert expected in shell("link", *arguments, status=2)
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "8760.1", "nan", "x"])
-def test_hours_are_more_than_none_and_at_most_a_year(shell: Shell, hours: str) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_the_hours_of_a_link_are_positive_and_at_most_a_year(shell: Shell, hours: str) -> None:
+    with pytest.raises(SystemExit) as exit_:
         shell("link", "m", "--hours", hours)
-    assert ended.value.code == 2
+    assert exit_.value.code == 2
 
 
-def test_without_a_secret_nothing_can_be_signed(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signing_a_link_requires_a_secret(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COMFYUI_ACCESS_KEY")
     assert "No key to sign links with is set" in shell("link", "m", status=2)
     monkeypatch.setenv("INPUT_SERVER_SIGNING_KEY", "signs")
-    assert opened(shell("link", "m"), "signs")[1] == "valid"
+    assert parse_link(shell("link", "m"), "signs")[1] == "valid"
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "x", "²", "80.0", "9" * 5000])
-def test_no_port_beyond_the_systems(
+def test_an_invalid_port_is_refused(
     shell: Shell, capsys: pytest.CaptureFixture[str], port: str
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_:
         shell(f"--port={port}")
-    assert ended.value.code == 2
+    assert exit_.value.code == 2
     assert "is not a port from 0 to 65535" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(shell: Shell) -> None:
+    code = (
+        "import sys; sys.modules['granian'] = None; "
+        "from input_server.cli import main; sys.exit(main(['--port', '0']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "granian is missing" in done.stderr
+    assert Path(done.stderr.split(" -r ")[1].strip()).is_file()

@@ -1,4 +1,4 @@
-"""The settings of the file server: defaults, limits, what wins, and what is refused."""
+"""The settings of the file server: defaults, ranges, precedence, invalid values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def read(**settings: Any) -> config.Config:
     return config.read({**SET, **settings})
 
 
-def test_the_defaults_are_what_the_example_says() -> None:
+def test_default_settings() -> None:
     chosen = config.read(SET)
-    figures = {
+    expected = {
         "host": "127.0.0.1",
         "port": 5005,
         "workers": 1,
@@ -38,7 +38,7 @@ def test_the_defaults_are_what_the_example_says() -> None:
         "through_host_gate": False,
         "signing_key": SET["COMFYUI_ACCESS_KEY"],
     }
-    assert {name: getattr(chosen, name) for name in figures} == figures
+    assert {name: getattr(chosen, name) for name in expected} == expected
     assert (chosen.lockout.limit, chosen.lockout.seconds) == (10, 600)
     assert [str(net) for net in chosen.lockout.exempt] == ["127.0.0.0/8", "::1/128"]
     assert [(mount.alias, mount.folder.name) for mount in chosen.mounts] == [("output", "output")]
@@ -58,7 +58,9 @@ def test_the_defaults_are_what_the_example_says() -> None:
         ("INPUT_SERVER_LOCK_SECONDS", "lockout.seconds", 1, 10_000_000),
     ],
 )
-def test_a_number_has_its_limits(name: str, attribute: str, least: int, most: int) -> None:
+def test_numbers_are_limited_to_their_ranges(
+    name: str, attribute: str, least: int, most: int
+) -> None:
     for value in (least, most):
         found: Any = read(**{name: value})
         for part in attribute.split("."):
@@ -73,7 +75,7 @@ def test_a_number_has_its_limits(name: str, attribute: str, least: int, most: in
     ("text", "on"),
     [("true", True), ("TRUE", True), ("1", True), ("yes", True), ("false", False), ("0", False)],
 )
-def test_yes_and_no_are_written_in_several_ways(text: str, on: bool) -> None:
+def test_booleans_have_several_spellings(text: str, on: bool) -> None:
     assert read(INPUT_SERVER_ACCESS_LOG=text).access_log is on
     assert read(DebugMode=text).access_log is on
     with pytest.raises(ConfigError, match="true or false"):
@@ -92,40 +94,38 @@ def test_yes_and_no_are_written_in_several_ways(text: str, on: bool) -> None:
         ({"FILE_SERVER_BASE_URL": "https://x.example/"}, "https://x.example"),
     ],
 )
-def test_addresses_begin_as_those_of_results_do(settings: dict[str, Any], url: str) -> None:
+def test_the_base_url_of_links(settings: dict[str, Any], url: str) -> None:
     assert read(**settings).base_url == url
 
 
 @pytest.mark.parametrize(
     ("style", "through_host_gate"), [("host", True), ("HOST", True), ("server", False), ("", False)]
 )
-def test_they_go_through_a_hosts_gate_where_that_is_set(
-    style: str, through_host_gate: bool
-) -> None:
+def test_links_go_through_the_gate_of_a_host_if_set(style: str, through_host_gate: bool) -> None:
     assert read(FILE_SERVER_URL_STYLE=style).through_host_gate is through_host_gate
 
 
 @pytest.mark.parametrize(
     ("text", "prefix"), [("", ""), ("x-accel:/a", "/a"), ("x-accel:/a/b", "/a/b")]
 )
-def test_an_offload_is_a_way_and_a_prefix(text: str, prefix: str) -> None:
+def test_the_prefix_of_an_offload(text: str, prefix: str) -> None:
     assert read(INPUT_SERVER_OFFLOAD=text).offload == prefix
 
 
 @pytest.mark.parametrize("text", ["/a", "x-accel:", "x-accel:a", "x-accel:/a/", "x-sendfile:/a"])
-def test_no_other_offload_is_taken(text: str) -> None:
+def test_an_invalid_offload_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="INPUT_SERVER_OFFLOAD"):
         read(INPUT_SERVER_OFFLOAD=text)
 
 
-def test_no_secret_is_in_a_repr() -> None:
-    further = '[{"name": "a", "key": "key-of-a-friend", "signature": "second-secret"}]'
-    shown = repr(read(INPUT_SERVER_SIGNING_KEY="signing-secret", COMFYUI_KEYS=further))
+def test_the_repr_contains_no_secret() -> None:
+    more_keys = '[{"name": "a", "key": "key-of-a-friend", "signature": "second-secret"}]'
+    shown = repr(read(INPUT_SERVER_SIGNING_KEY="signing-secret", COMFYUI_KEYS=more_keys))
     for secret in (*SET.values(), "key-of-a-friend", "second-secret", "signing-secret"):
         assert secret not in shown
 
 
-def test_what_is_given_wins_over_the_environment_and_that_over_the_file(
+def test_precedence_of_arguments_environment_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.env").write_text(
@@ -146,7 +146,7 @@ def test_what_is_given_wins_over_the_environment_and_that_over_the_file(
         config.read(SET)
 
 
-def test_the_plugins_key_stands_in_for_a_missing_one_and_without_any_nothing_is_served() -> None:
+def test_the_plugins_key_is_the_fallback_and_a_key_is_required() -> None:
     chosen = config.read({"FILE_SERVER_ACCESS_KEY": "the-plugins"})
     assert ([key.key for key in chosen.keys], chosen.signing_key) == (
         ["the-plugins"],
@@ -154,15 +154,15 @@ def test_the_plugins_key_stands_in_for_a_missing_one_and_without_any_nothing_is_
     )
     both = config.read({"FILE_SERVER_ACCESS_KEY": "the-plugins", "COMFYUI_ACCESS_KEY": "own"})
     assert [key.key for key in both.keys] == ["own"]
-    further = '[{"name": "a", "key": "12345678"}]'
-    only = config.read({"COMFYUI_KEYS": further})
+    more_keys = '[{"name": "a", "key": "12345678"}]'
+    only = config.read({"COMFYUI_KEYS": more_keys})
     assert ([key.name for key in only.keys], only.signing_key) == (["a"], "")
-    assert [key.name for key in read(COMFYUI_KEYS=further).keys] == [config.ACCESS_KEY, "a"]
+    assert [key.name for key in read(COMFYUI_KEYS=more_keys).keys] == [config.ACCESS_KEY, "a"]
     with pytest.raises(ConfigError, match="No access key"):
         config.read({})
 
 
-def test_the_servers_own_output_is_served_unless_it_is_already(tmp_path: Path) -> None:
+def test_the_output_of_comfyui_is_mounted_unless_a_mount_contains_it(tmp_path: Path) -> None:
     def aliases(**settings: str) -> list[str]:
         return [mount.alias for mount in read(**settings).mounts]
 
@@ -192,7 +192,7 @@ def test_the_servers_own_output_is_served_unless_it_is_already(tmp_path: Path) -
         ("example.com", False),
     ],
 )
-def test_a_key_of_the_examples_is_for_this_machine_alone(host: str, local: bool) -> None:
+def test_published_example_keys_are_refused_unless_on_loopback(host: str, local: bool) -> None:
     for key in ("123456", "your_access_key", "your-access-key", "change-me", "changeme"):
         chosen = config.read({"COMFYUI_ACCESS_KEY": key})
         if local:
@@ -205,7 +205,7 @@ def test_a_key_of_the_examples_is_for_this_machine_alone(host: str, local: bool)
     assert config.is_loopback(host) is local
 
 
-def test_each_short_secret_is_warned_of_by_its_name() -> None:
+def test_short_secrets_cause_warnings_with_their_names() -> None:
     chosen = replace(
         read(),
         keys=(
@@ -227,7 +227,7 @@ def test_each_short_secret_is_warned_of_by_its_name() -> None:
     assert config.short_key_warnings(replace(chosen, keys=chosen.keys[1:2], signing_key="")) == []
 
 
-def test_results_that_nobody_serves_are_warned_of(
+def test_results_without_a_mount_cause_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "PACKAGE", tmp_path / "input_server")
@@ -244,7 +244,7 @@ def test_results_that_nobody_serves_are_warned_of(
 
 
 @pytest.mark.parametrize("before", [None, "elsewhere"])
-def test_several_workers_share_their_figures_in_a_folder_that_goes(
+def test_workers_share_metrics_in_a_directory_that_is_removed(
     monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
     with monkeypatch.context() as patch:
@@ -259,4 +259,4 @@ def test_several_workers_share_their_figures_in_a_folder_that_goes(
             assert folder.is_dir()
             metrics_dir.remove_shared_metrics_dir(2)
             assert not folder.exists()
-        assert os.environ.get(metrics_dir.VARIABLE) == before, "the next server would not start"
+        assert os.environ.get(metrics_dir.VARIABLE) == before, "the variable must be restored"

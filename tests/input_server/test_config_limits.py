@@ -8,17 +8,13 @@ from input_server.auth.lockout import LockoutPolicy
 from input_server.auth.networks import parse_networks
 from input_server.errors import ConfigError
 from input_server.settings import Config, is_loopback, read, short_key_warnings
-from tests.input_server.gallery_harness import KEY
-
-PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
-NAMES = ("a", "b.png")
 
 
 def configured(**settings: str) -> Config:
     return read({"COMFYUI_ACCESS_KEY": "a-long-enough-key", **settings})
 
 
-def test_what_is_not_set_is_as_the_texts_say() -> None:
+def test_defaults_of_all_settings() -> None:
     config = configured()
     assert (config.host, config.port, config.workers) == ("127.0.0.1", 5005, 1)
     assert (config.cache_mb, config.image_mb) == (256, 220)
@@ -49,7 +45,7 @@ def test_what_is_not_set_is_as_the_texts_say() -> None:
         ("INPUT_SERVER_LOCK_SECONDS", 1, 10_000_000),
     ],
 )
-def test_a_number_is_taken_up_to_its_bounds(name: str, least: int, most: int) -> None:
+def test_numbers_are_accepted_up_to_their_bounds(name: str, least: int, most: int) -> None:
     for value in (least, most):
         configured(**{name: str(value)})
     for value in (least - 1, most + 1, "1.5", "²", "many"):

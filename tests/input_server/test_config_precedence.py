@@ -11,7 +11,7 @@ from input_server.mounts.table import MountTable
 from input_server.settings import read, short_key_warnings
 
 
-def test_the_host_beats_the_environment_and_that_the_file(
+def test_the_host_overrides_the_environment_and_that_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("input_server.settings.PACKAGE", tmp_path / "input_server")
@@ -28,12 +28,12 @@ def test_the_host_beats_the_environment_and_that_the_file(
     assert read({"FILE_SERVER_PORT": ""}).port == 1003
 
 
-def test_a_key_of_eleven_characters_is_warned_of() -> None:
-    for length, warned in ((11, True), (12, False)):
-        assert bool(short_key_warnings(read({"COMFYUI_ACCESS_KEY": "k" * length}))) is warned
+def test_a_key_of_eleven_characters_causes_a_warning() -> None:
+    for length, warns in ((11, True), (12, False)):
+        assert bool(short_key_warnings(read({"COMFYUI_ACCESS_KEY": "k" * length}))) is warns
 
 
-def test_a_mount_of_the_file_beats_one_of_the_settings(tmp_path: Path) -> None:
+def test_a_mount_in_the_file_overrides_one_in_the_settings(tmp_path: Path) -> None:
     file = tmp_path / "mounts.json"
     file.write_text('{"mounts": [{"alias": "m", "folder": "new", "read_only": true}]}', "utf-8")
     table = MountTable([Mount("m", tmp_path / "old"), Mount("n", tmp_path)], file, lambda _: None)

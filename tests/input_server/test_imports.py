@@ -1,4 +1,4 @@
-"""The imports inside of input_server go one way, and it works as a copy under another name."""
+"""Layers of input_server import lower ones only; a copy under another name works."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 """Which layer may import which. Every module of the package itself is in one of three layers."""
 SETTINGS = {"settings"}
-ENTRY_POINTS = {"__init__", "__main__", "application", "mounts_command", "link_command"}
+ENTRY_POINTS = {"__init__", "__main__", "application", "cli", "mounts_command", "link_command"}
 BASE_MAY_IMPORT = {"urls": "mounts.resolve"}
 """``urls`` decodes the path of a URL by the rules of ``mounts/resolve.py``, which imports base only."""
 

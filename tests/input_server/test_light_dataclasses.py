@@ -1,4 +1,4 @@
-"""``light_dataclasses`` behaves like ``dataclasses`` in what it offers."""
+"""``light_dataclasses`` behaves like ``dataclasses`` for the features it supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request's target asks for, and how addresses and signatures are written."""
+"""Parsing and building of request targets, and signatures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from input_server import urls
 from input_server.auth import signing
 from input_server.mounts.resolve import Refused
 
-MARK = ("", ("\0",))
-"""What a path that cannot be read becomes: refused, but only once the key has been seen to fit."""
+MALFORMED = ("", ("\0",))
+"""Names of a malformed path: refused, but only after authentication."""
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ MARK = ("", ("\0",))
         ("/comfyui_server/k/files/m/x", ("files", "", "m", ("x",), False)),
         ("/comfyui_server/PW=k/files/m/x", ("files", "", "m", ("x",), False)),
         ("/comfyui_server/%zz/files/m/x", ("files", "", "m", ("x",), False)),
-        ("/comfyui_server/pw=k/files/m/%zz", ("files", "k", *MARK, False)),
-        ("/comfyui_server/pw=k/files/%ff/a", ("files", "k", *MARK, False)),
+        ("/comfyui_server/pw=k/files/m/%zz", ("files", "k", *MALFORMED, False)),
+        ("/comfyui_server/pw=k/files/%ff/a", ("files", "k", *MALFORMED, False)),
     ],
 )
-def test_a_target_has_a_route(target: str, route: tuple[Any, ...]) -> None:
+def test_parsed_targets(target: str, route: tuple[Any, ...]) -> None:
     assert astuple(urls.parse(target)) == route
 
 
@@ -61,7 +61,7 @@ def test_a_target_has_a_route(target: str, route: tuple[Any, ...]) -> None:
         (("gallery", None, "m", ("",), True), "/pw=signed/files/comfyui/gallery/m/"),
     ],
 )
-def test_a_route_is_written_as_it_is_read(route: tuple[Any, ...], target: str) -> None:
+def test_built_targets(route: tuple[Any, ...], target: str) -> None:
     assert urls.build_target(urls.Route(*route)) == target
 
 
@@ -80,7 +80,7 @@ def test_a_route_is_written_as_it_is_read(route: tuple[Any, ...], target: str) -
         "/files/m/a",
         "/pw=k/files/comfyui",
         "/pw=k/files/other/m/a",
-        "/pw=k/pictures/comfyui/m/a",
+        "/pw=k/images/comfyui/m/a",
         "comfyui_server/pw=k/files/m/a",
         "http://x/comfyui_server/pw=k/files/m/a",
     ],
@@ -126,7 +126,7 @@ def test_decoded_params_of_a_registry_give_the_same_route(
         ("/a?" + "&".join(f"{n}=%20" for n in range(33)), {}),
     ],
 )
-def test_a_query_is_read_once_and_not_beyond_its_length(target: str, query: dict[str, str]) -> None:
+def test_parsed_queries(target: str, query: dict[str, str]) -> None:
     assert urls.parse_query(target) == query
 
 
@@ -143,7 +143,7 @@ def check_signature(
 
 
 @pytest.mark.parametrize(
-    ("now", "worth"),
+    ("now", "verdict"),
     [
         (NOW - 1, "valid"),
         (NOW, "valid"),
@@ -153,11 +153,13 @@ def check_signature(
         (NOW - YEAR - 1, "invalid"),
     ],
 )
-def test_a_signature_is_good_until_its_end_and_for_a_year_at_most(now: float, worth: str) -> None:
-    assert check_signature(now) == worth
+def test_a_signature_is_valid_until_it_expires_and_for_at_most_a_year(
+    now: float, verdict: str
+) -> None:
+    assert check_signature(now) == verdict
 
 
-def test_a_signature_is_for_its_address_alone() -> None:
+def test_a_signature_is_valid_for_its_key_resource_and_expiry_only() -> None:
     assert check_signature(key="other") == "invalid"
     assert check_signature(resource="gallery") == "invalid"
     assert (
@@ -166,10 +168,10 @@ def test_a_signature_is_for_its_address_alone() -> None:
         == check_signature(sig="\ud800")
         == "invalid"
     )
-    for end in ("", "x", "-1", "+1", " 1", "²", "1" * 12, f"{NOW}0", str(NOW + 1), f"{NOW}.0"):
-        assert check_signature(exp=end) == "invalid"
+    for expires in ("", "x", "-1", "+1", " 1", "²", "1" * 12, f"{NOW}0", str(NOW + 1), f"{NOW}.0"):
+        assert check_signature(exp=expires) == "invalid"
     assert check_signature(NOW + 1, exp=str(NOW + 1)) == "invalid", (
-        "one that was never right has not ended"
+        "an invalid signature is never reported as expired"
     )
 
 
@@ -177,11 +179,11 @@ PARTS = st.lists(st.text("ab:|1", max_size=4), max_size=4)
 
 
 @given(st.tuples(st.text("ab1:"), PARTS), st.tuples(st.text("ab1:"), PARTS))
-def test_no_two_addresses_share_a_signature(one: Any, two: Any) -> None:
+def test_different_urls_have_different_signatures(one: Any, two: Any) -> None:
     first, second = (signing.signature("k", "files", a, p, NOW) for a, p in (one, two))
     assert (first == second) == (one == two)
 
 
-def test_a_signature_stays_what_it_is_so_that_old_addresses_open() -> None:
+def test_signatures_do_not_change_between_versions() -> None:
     signed = signing.query("key", "files", "output", ("图", "a b.png"), NOW)
     assert signed == "exp=1800000000&sig=vCKlsUdmFlZ_zBVAX0XdhHde4B3MHYHgyr245V5Xbvc"

@@ -64,8 +64,8 @@ async function main() {
   if (kind === "toolbox") makeGate();
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const command = JSON.parse(line);
-    const gave = (await actions[command.do](command)) ?? null;
-    process.stdout.write(`${JSON.stringify({ did: command.do, gave })}\n`);
+    const result = (await actions[command.do](command)) ?? null;
+    process.stdout.write(`${JSON.stringify({ did: command.do, result })}\n`);
   }
   process.exit(0);
 }

@@ -27,7 +27,7 @@ def parsed(**call: Any) -> ToolCall:
         ("strength", -100, 100),
     ],
 )
-def test_the_range_of_each_argument(name: str, low: int, high: int) -> None:
+def test_each_number_argument_has_a_range(name: str, low: int, high: int) -> None:
     for value in (low, high, str(high)):
         assert parsed(workflow="x", **{name: value}).shortcuts[name] == float(value)
     for value in (low - 1, high + 1):
@@ -35,7 +35,7 @@ def test_the_range_of_each_argument(name: str, low: int, high: int) -> None:
             parsed(workflow="x", **{name: value})
 
 
-def test_defaults_of_a_call() -> None:
+def test_the_defaults_of_a_call() -> None:
     call = parsed(workflow="x")
     assert call == ToolCall("run", workflow="x")
     assert not any((call.strict, call.add_loras, call.full, call.cancel_on_timeout, call.previews))
@@ -63,14 +63,14 @@ def test_defaults_of_a_call() -> None:
         parsed(command="result", prompt_id="a", wait=86_401)
 
 
-def test_lists_are_split_at_lines_and_else_at_commas() -> None:
+def test_a_list_is_split_at_line_breaks_or_else_at_commas() -> None:
     assert parsed(workflow="x", images="a, b ,").shortcuts["images"] == ("a", "b")
     assert parsed(workflow="x", images="a,1\nb").shortcuts["images"] == ("a,1", "b")
     assert parsed(workflow="x", images="data:x,y").shortcuts["images"] == ("data:x,y",)
     assert parsed(workflow="x", images='["a,b"]').shortcuts["images"] == ("a,b",)
 
 
-def test_a_key_near_a_known_one_is_doubted_and_others_are_not() -> None:
+def test_only_keys_similar_to_a_known_one_are_reported() -> None:
     assert set(parsed(workflow="x", promt="a", negativ_prompt="b", foo="c").ignored) == {
         "promt",
         "negativ_prompt",
@@ -78,7 +78,7 @@ def test_a_key_near_a_known_one_is_doubted_and_others_are_not() -> None:
 
 
 @pytest.mark.parametrize("seed", ["-2", "1.5", str(2**64), "abc"])
-def test_no_other_seed_is_drawn_in_silence(seed: str) -> None:
+def test_an_invalid_seed_is_refused(seed: str) -> None:
     with pytest.raises(CallError, match="seed"):
         parse(json.dumps({"workflow": "x", "seed": seed}).encode())
 
@@ -87,7 +87,7 @@ def test_no_other_seed_is_drawn_in_silence(seed: str) -> None:
     ("one", "other"),
     [("image", "images"), ("workflow", "workflow_json")],
 )
-def test_two_arguments_for_the_same_thing_are_refused(one: str, other: str) -> None:
+def test_two_arguments_with_the_same_meaning_are_refused(one: str, other: str) -> None:
     values = {"image": "a.png", "images": ["b.png"], "workflow": "x", "workflow_json": {}}
     call = {"workflow": "x", one: values[one], other: values[other]}
     with pytest.raises(CallError, match=f'"{one}" and "{other}" are both given'):

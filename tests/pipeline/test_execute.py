@@ -255,7 +255,7 @@ def test_previews_are_fetched_when_nothing_was_saved_or_on_request(performed: An
 
 
 def test_limits_of_fetching_and_reporting() -> None:
-    assert collect.MAX_PARALLEL == 6
+    assert collect.MAX_PARALLEL_FETCHES == 6
     assert collect.LONG_TEXT == 2000
     assert collect.SAVED == "output"
-    assert report.MAX_OUTPUTS == 20
+    assert report.MAX_LISTED_OUTPUTS == 20

@@ -162,7 +162,7 @@ def test_a_workflow_behind_a_url_is_fetched_within_the_calls_own_limit(
 ) -> None:
     from types import SimpleNamespace
 
-    from comfyui_pipeline import load
+    from comfyui_pipeline import describe_command, load_workflow
 
     asked: list[float] = []
 
@@ -170,9 +170,9 @@ def test_a_workflow_behind_a_url_is_fetched_within_the_calls_own_limit(
         asked.append(deadline)
         raise TimeoutError
 
-    monkeypatch.setattr(load, "find", find)
+    monkeypatch.setattr(load_workflow, "find", find)
     settings: Any = SimpleNamespace(timeout=30.0)
     nothing: Any = None
     with pytest.raises(TimeoutError):
-        info.describe(nothing, settings, nothing, 100.0, nothing)
+        describe_command.describe(nothing, settings, nothing, 100.0, nothing)
     assert asked == [130.0]

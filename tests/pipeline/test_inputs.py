@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import inputs, load, settings
+from comfyui_pipeline import inputs, load_workflow, settings
 from comfyui_pipeline.call import parse
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
@@ -84,5 +84,5 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 def test_a_workflow_is_decoded_once(tmp_path: Path, decoded: list[int], workflow: str) -> None:
     call = parse(json.dumps({"workflow": workflow}).encode())
     with contextlib.suppress(WorkflowError):  # images without a workflow
-        load.find(call, settings.load(tmp_path, {}), 1e12)
+        load_workflow.find(call, settings.load(tmp_path, {}), 1e12)
     assert len(decoded) == 1

@@ -18,8 +18,8 @@ from comfyui_pipeline.errors import (
 )
 from comfyui_pipeline.media import previews
 from comfyui_pipeline.media.image_memory import ImageMemory
-from comfyui_pipeline.outcome import Outcome, ResultOutput
-from comfyui_pipeline.outputs import FetchedOutputs
+from comfyui_pipeline.outcome import Outcome
+from comfyui_pipeline.outputs import FetchedOutputs, ResultOutput
 from comfyui_pipeline.prepare import PreparedJob
 from comfyui_pipeline.workflow import graph
 from tests.conftest import png

@@ -15,7 +15,8 @@ from comfyui_pipeline.batch import batch
 from comfyui_pipeline.bounded import encoded_files, response_size, truncate
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.outcome import Outcome, ResultOutput
+from comfyui_pipeline.outcome import Outcome
+from comfyui_pipeline.outputs import ResultOutput
 from comfyui_pipeline.report import build_result
 from tests.conftest import png
 from tests.pipeline.test_after_queueing import scripted

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from comfyui_pipeline import inputs
 from comfyui_pipeline.process import threads
+from comfyui_pipeline.process.parallel import run_parallel
 
 
 def test_waiting_ends_when_all_are_done_when_one_fails_and_at_its_limit() -> None:
@@ -34,6 +34,6 @@ def test_the_first_failure_ends_the_work_side_by_side() -> None:
         return number
 
     with pytest.raises(KeyError):
-        inputs.in_parallel(bring, [0, 1, 2])
+        run_parallel(bring, [0, 1, 2], 3)
     leave.set()
-    assert inputs.in_parallel(lambda n: n * 2, [1, 2, 3]) == [2, 4, 6]
+    assert run_parallel(lambda n: n * 2, [1, 2, 3], 2) == [2, 4, 6]

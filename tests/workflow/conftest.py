@@ -1,4 +1,4 @@
-"""Schemas as ComfyUI 0.3.64 gives them, reduced to what roles and patches read."""
+"""Schemas as returned by ComfyUI 0.3.64, reduced to what roles and patches read."""
 
 from __future__ import annotations
 

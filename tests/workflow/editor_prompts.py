@@ -32,29 +32,29 @@ def prompt_of(name: str) -> Prompt:
     return json.loads(json.dumps(convert(document, EDITOR_SCHEMAS).prompt))
 
 
-def editor_base() -> Prompt:
+def editor_prompt() -> Prompt:
     """Loader 1, texts 2 and 3, latent 4, sampler 5, decoder 6, saver 7."""
     return prompt_of("syn-base")
 
 
-def planned(nodes: Prompt, call: ToolCall, schemas: Any = None, **more: Any) -> patch.Plan:
+def plan_editor(nodes: Prompt, call: ToolCall, schemas: Any = None, **more: Any) -> patch.Plan:
     found = graph.build(nodes, schemas or EDITOR_SCHEMAS)
     return patch.plan(found, call, call.shortcuts, random_seed=99, **more)
 
 
-def patched_editor(nodes: Prompt, call: ToolCall, schemas: Any = None, **more: Any) -> Prompt:
-    return patch.apply(nodes, planned(nodes, call, schemas, **more).changes)
+def patch_editor(nodes: Prompt, call: ToolCall, schemas: Any = None, **more: Any) -> Prompt:
+    return patch.apply(nodes, plan_editor(nodes, call, schemas, **more).changes)
 
 
 def with_choices(node: str, name: str, choices: list[str]) -> dict[str, Any]:
-    """The schemas with these files at the server."""
+    """The schemas with these choices of an input."""
     schemas = copy.deepcopy(dict(EDITOR_SCHEMAS))
     schemas[node]["input"]["required"][name] = [choices]
     return schemas
 
 
 def titled(**titles: str) -> Prompt:
-    nodes = editor_base()
+    nodes = editor_prompt()
     for node_id, title in titles.items():
         nodes[node_id.removeprefix("n")]["_meta"]["title"] = title
     return nodes

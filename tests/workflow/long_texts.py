@@ -45,7 +45,7 @@ UNITS = {
     "placeholders": "{{PROMPT}}",
     "open placeholders": "{{ A",
     "choices": "{a|",
-    "whole choices": "{a|b}",
+    "complete choices": "{a|b}",
     "parentheses": "(a|b",
     "brackets": "[",
     "objects": '{"a":',
@@ -57,14 +57,14 @@ UNITS = {
     "line comments": "//",
     "comments": "/*",
     "letters in comments": "/*a",
-    "whole comments": "/*a*/",
+    "complete comments": "/*a*/",
     "ends of comments": "*/",
     "LoRA tags": "<lora:",
     "open LoRA tags": "<lora:a:1",
-    "whole LoRA tags": "<lora:a:1>",
+    "complete LoRA tags": "<lora:a:1>",
     "percent": "%",
     "dates": "%date",
-    "whole dates": "%date:yyyy%",
+    "complete dates": "%date:yyyy%",
     "names": "%a.b%",
     "escaped": "%41",
     "schemes": "data:",
@@ -82,17 +82,17 @@ UNITS = {
     "mixed": "a \n{|}%/*<lora:\\\"',:[",
 }
 BEGINNINGS = ("", "http://", "data:image/png;base64,", "/", "C:", "file:///", "a\n", "{", "[", '"')
-"""What decides how an argument is read."""
+"""Prefixes that decide how an argument is parsed."""
 
 
 def texts(characters: int) -> Iterator[tuple[str, str]]:
-    """One text of each kind; an end that fits nothing makes a pattern try again from elsewhere."""
+    """One text of each kind; its last character fits no pattern, which causes backtracking."""
     for name, unit in UNITS.items():
         yield f"{name}!", unit * (characters // len(unit)) + "!"
 
 
 def arguments(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A call for each argument that holds the text, known or not."""
+    """A call for each known and unknown argument, with the text as its value."""
     base = {"workflow_json": PROMPT, "prompt": "fox"}
     for name in sorted(set(NAMES) - {"workflow_json"}):
         if name in ("workflow", "prompt_id", "wait"):
@@ -135,68 +135,73 @@ def beginnings(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def prompt_texts(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A workflow in prompt format for each place that can hold the text."""
+    """A workflow in prompt format for each place that may contain the text."""
     changes: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "text": lambda made: made["2"]["inputs"].update(text=text),
-        "title": lambda made: made["2"]["_meta"].update(title=text),
-        "class": lambda made: made["2"].update(class_type=text),
-        "input name": lambda made: made["2"]["inputs"].update({text: 1}),
-        "file": lambda made: made["4"]["inputs"].update(image=text),
-        "choice": lambda made: made["5"]["inputs"].update(sampler_name=text, scheduler=text),
-        "model": lambda made: made["1"]["inputs"].update(ckpt_name=text),
-        "number": lambda made: made["5"]["inputs"].update(steps=text, cfg=text, seed=text),
-        "prefix": lambda made: made["7"]["inputs"].update(filename_prefix=text),
-        "node id": lambda made: made.update({text: made["3"]}),
-        "link": lambda made: made["2"]["inputs"].update(clip=[text, 1]),
-        "in a list": lambda made: made["2"]["inputs"].update(text=[text, text, text]),
+        "text": lambda prompt: prompt["2"]["inputs"].update(text=text),
+        "title": lambda prompt: prompt["2"]["_meta"].update(title=text),
+        "class": lambda prompt: prompt["2"].update(class_type=text),
+        "input name": lambda prompt: prompt["2"]["inputs"].update({text: 1}),
+        "file": lambda prompt: prompt["4"]["inputs"].update(image=text),
+        "choice": lambda prompt: prompt["5"]["inputs"].update(sampler_name=text, scheduler=text),
+        "model": lambda prompt: prompt["1"]["inputs"].update(ckpt_name=text),
+        "number": lambda prompt: prompt["5"]["inputs"].update(steps=text, cfg=text, seed=text),
+        "prefix": lambda prompt: prompt["7"]["inputs"].update(filename_prefix=text),
+        "node id": lambda prompt: prompt.update({text: prompt["3"]}),
+        "link": lambda prompt: prompt["2"]["inputs"].update(clip=[text, 1]),
+        "in a list": lambda prompt: prompt["2"]["inputs"].update(text=[text, text, text]),
     }
     for name, change in changes.items():
-        made = copy.deepcopy(PROMPT)
-        change(made)
-        yield f"{name}, run", {"workflow_json": made, "prompt": "fox"}
-        yield f"{name}, describe", {"command": "describe", "workflow_json": made, "detail": "full"}
+        prompt = copy.deepcopy(PROMPT)
+        change(prompt)
+        yield f"{name}, run", {"workflow_json": prompt, "prompt": "fox"}
+        yield (
+            f"{name}, describe",
+            {"command": "describe", "workflow_json": prompt, "detail": "full"},
+        )
 
 
 def editor_texts(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A workflow in the editor's format for each place that can hold the text."""
+    """A workflow in the editor's format for each place that may contain the text."""
     changes: dict[str, Callable[[dict[str, Any], dict[int, Any], dict[str, Any]], Any]] = {
-        "widget": lambda made, by, inner: by[5].update(widgets_values=[text]),
-        "prefix": lambda made, by, inner: by[4].update(widgets_values=[text]),
-        "named widgets": lambda made, by, inner: by[5].update(
+        "widget": lambda prompt, by, inner: by[5].update(widgets_values=[text]),
+        "prefix": lambda prompt, by, inner: by[4].update(widgets_values=[text]),
+        "named widgets": lambda prompt, by, inner: by[5].update(
             widgets_values={"text": text, text: 1}
         ),
-        "note": lambda made, by, inner: by[6].update(widgets_values=[text]),
-        "title": lambda made, by, inner: by[4].update(title=text),
-        "class": lambda made, by, inner: by[5].update(type=text),
-        "linked class": lambda made, by, inner: by[1].update(type=text),
-        "node id": lambda made, by, inner: by[5].update(id=text),
-        "group": lambda made, by, inner: made["groups"][0].update(title=text),
-        "group type": lambda made, by, inner: by[5].update(type="workflow>" + text),
-        "search name": lambda made, by, inner: by[1].update(properties={"Node name for S&R": text}),
-        "socket": lambda made, by, inner: by[4]["inputs"][0].update(name=text),
-        "socket type": lambda made, by, inner: by[4]["inputs"][0].update(type=text),
-        "output type": lambda made, by, inner: (
+        "note": lambda prompt, by, inner: by[6].update(widgets_values=[text]),
+        "title": lambda prompt, by, inner: by[4].update(title=text),
+        "class": lambda prompt, by, inner: by[5].update(type=text),
+        "linked class": lambda prompt, by, inner: by[1].update(type=text),
+        "node id": lambda prompt, by, inner: by[5].update(id=text),
+        "group": lambda prompt, by, inner: prompt["groups"][0].update(title=text),
+        "group type": lambda prompt, by, inner: by[5].update(type="workflow>" + text),
+        "search name": lambda prompt, by, inner: by[1].update(
+            properties={"Node name for S&R": text}
+        ),
+        "socket": lambda prompt, by, inner: by[4]["inputs"][0].update(name=text),
+        "socket type": lambda prompt, by, inner: by[4]["inputs"][0].update(type=text),
+        "output type": lambda prompt, by, inner: (
             by[2]["outputs"][0].update(type=text),
             by[2].update(mode=4),
             by[2]["inputs"][0].update(type=text + ",x"),
         ),
-        "subgraph": lambda made, by, inner: inner.update(name=text),
-        "subgraph id": lambda made, by, inner: (inner.update(id=text), by[3].update(type=text)),
-        "subgraph input": lambda made, by, inner: inner["inputs"][0].update(name=text),
-        "promoted": lambda made, by, inner: by[3].update(
+        "subgraph": lambda prompt, by, inner: inner.update(name=text),
+        "subgraph id": lambda prompt, by, inner: (inner.update(id=text), by[3].update(type=text)),
+        "subgraph input": lambda prompt, by, inner: inner["inputs"][0].update(name=text),
+        "promoted": lambda prompt, by, inner: by[3].update(
             properties={"proxyWidgets": [["20", text]]}
         ),
-        "promoted id": lambda made, by, inner: by[3].update(
+        "promoted id": lambda prompt, by, inner: by[3].update(
             properties={"proxyWidgets": [[text, "sigma"], [text, text, text]]}
         ),
-        "link end": lambda made, by, inner: made["links"][0].__setitem__(1, text),
-        "pack": lambda made, by, inner: by[5].update(type="Foreign", properties={"cnr_id": text}),
+        "link end": lambda prompt, by, inner: prompt["links"][0].__setitem__(1, text),
+        "pack": lambda prompt, by, inner: by[5].update(type="Foreign", properties={"cnr_id": text}),
     }
     for name, change in changes.items():
-        made = editor_document()
-        by = {one["id"]: one for one in made["nodes"]}
-        change(made, by, made["definitions"]["subgraphs"][0])
-        yield f"{name}, run", {"workflow_json": made}
+        prompt = editor_document()
+        by = {one["id"]: one for one in prompt["nodes"]}
+        change(prompt, by, prompt["definitions"]["subgraphs"][0])
+        yield f"{name}, run", {"workflow_json": prompt}
 
 
 GROUPS = {
@@ -215,16 +220,16 @@ def main(group: str, characters: int, shard: int = 0, shards: int = 1) -> None:
         for kind, text in list(texts(characters))[shard::shards]:
             for place, call in GROUPS[group](text):
                 print(f"{place} of {kind}", flush=True)
-                begun = time.process_time()
+                started = time.process_time()
                 error_of(call, chosen)
-                slowest.append((time.process_time() - begun, f"{place} of {kind}"))
+                slowest.append((time.process_time() - started, f"{place} of {kind}"))
     for seconds, case in sorted(slowest, reverse=True)[:12]:
         print(f"{seconds:.2f} s CPU: {case}")
 
 
-def one_case(wanted: str, characters: int) -> None:
+def one_case(name_of_case: str, characters: int) -> None:
     """A single case by the name that ``main`` prints."""
-    place, _, kind = wanted.partition(" of ")
+    place, _, kind = name_of_case.partition(" of ")
     text = UNITS[kind] * (characters // len(UNITS[kind])) + "!"
     with tempfile.TemporaryDirectory() as folder:
         chosen = settings_in(Path(folder))

@@ -1,4 +1,4 @@
-"""Try patterns against long texts made of their own pieces: ``python pump_patterns.py LIST``.
+"""Match patterns against long texts built from their own parts: ``long_texts_for_patterns.py LIST``.
 
 LIST holds a line for each: ``('where', 'pattern', ['search'])``. A pattern that backtracks does not end.
 """
@@ -37,9 +37,9 @@ COMMON = (
 
 
 def pieces(pattern: str) -> list[str]:
-    """Texts that the pattern may get stuck on: what it spells out, alone and beside one another."""
-    kept = re.sub(r"\\([^\w\s])", lambda found: chr(0xE000 + ord(found[1])), pattern)
-    spelled = re.sub(r"\\[wWdDsSbBAZ]|[\[\](){}|?*+^$.\\]", " ", kept)
+    """Texts on which the pattern may backtrack: its literal parts, alone and joined."""
+    escaped = re.sub(r"\\([^\w\s])", lambda found: chr(0xE000 + ord(found[1])), pattern)
+    spelled = re.sub(r"\\[wWdDsSbBAZ]|[\[\](){}|?*+^$.\\]", " ", escaped)
     words = [
         "".join(chr(ord(c) - 0xE000) if "\ue000" <= c <= "\ue0ff" else c for c in word)
         for word in spelled.split()
@@ -50,7 +50,7 @@ def pieces(pattern: str) -> list[str]:
 
 
 def texts(pattern: str) -> Iterator[str]:
-    """As the whole text, and behind the beginning of what the pattern looks for."""
+    """Each part repeated as the entire text, and after the beginning of a match."""
     units = pieces(pattern)
     for unit in units:
         body = unit * (CHARACTERS // len(unit))

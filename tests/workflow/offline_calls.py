@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import call as tool_call
-from comfyui_pipeline import info, prepare, settings
+from comfyui_pipeline import describe_command, prepare, settings
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import ToolError
@@ -35,7 +35,7 @@ def schemas() -> Mapping[str, Any]:
 
 
 class StubServer:
-    """A server that knows the classes, and takes every file."""
+    """A server that has the schemas and accepts every upload."""
 
     files: Any
 
@@ -62,7 +62,7 @@ class StubServer:
 
 
 def settings_in(folder: Path) -> settings.Settings:
-    """Settings of an installation without a file server; its cache is not shared."""
+    """Settings of an installation in ``folder`` without a file server."""
     for name in ("workflows", "attachments"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     environment = {
@@ -79,22 +79,24 @@ def context_of(call: tool_call.ToolCall, chosen: settings.Settings) -> CallConte
 
 
 def prepare_call(call: Mapping[str, Any], chosen: settings.Settings) -> Any:
-    """The job of a call. Raises ToolError."""
+    """Return the prepared job of a call. Raises ToolError."""
     read = tool_call.parse(json.dumps(call).encode())
     return prepare.prepare(context_of(read, chosen))
 
 
 def error_of(call: Mapping[str, Any], chosen: settings.Settings) -> str:
-    """Everything up to the queue, or a description; gives the error, "" when there is none."""
+    """Process a call up to queueing or describing; return its error, "" if there is none."""
     try:
         read = tool_call.parse(json.dumps(call).encode())
         for part in read.parts or (read,):
             if part.command == "describe":
-                info.describe(part, chosen, StubServer(), time.monotonic(), CallRecord())  # type: ignore[arg-type]
+                describe_command.describe(
+                    part, chosen, StubServer(), time.monotonic(), CallRecord()
+                )  # type: ignore[arg-type]
             elif part.command == "run":
                 prepare.prepare(context_of(part, chosen))
     except ToolError as error:
-        return str(error) or "an error without words"
+        return str(error) or "an error without text"
     return ""
 
 
@@ -137,7 +139,7 @@ PROMPT: dict[str, Any] = {
 
 
 def editor_document() -> dict[str, Any]:
-    """A small file of the editor's with everything that holds a text."""
+    """A small editor document with every kind of text."""
     image = {"name": "IMAGE", "type": "IMAGE"}
     inner = {
         "id": "inner",

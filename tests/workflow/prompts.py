@@ -19,11 +19,11 @@ def build_graph(nodes: dict[str, Any], schemas: Any = None) -> graph.Graph:
     return graph.build(nodes, schemas or SCHEMAS)
 
 
-def positions(targets: list[graph.Target]) -> list[tuple[str, str]]:
+def ids_and_inputs(targets: list[graph.Target]) -> list[tuple[str, str]]:
     return [(target.node.id, target.name) for target in targets]
 
 
-def patched(nodes: dict[str, Any], call: ToolCall, **more: Any) -> dict[str, Any]:
+def patch_default(nodes: dict[str, Any], call: ToolCall, **more: Any) -> dict[str, Any]:
     plan = patch.plan(build_graph(nodes), call, call.shortcuts, random_seed=99, **more)
     return patch.apply(nodes, plan.changes)
 
@@ -39,8 +39,8 @@ WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 Schemas = Mapping[str, Any]
 
 
-def swapped_titles() -> dict[str, Any]:
-    """Titles that lie: the node called "Positive Prompt" feeds the negative input."""
+def prompt_with_swapped_titles() -> dict[str, Any]:
+    """The titles are swapped: the node titled "Positive Prompt" feeds the negative input."""
     return {
         "1": node("CheckpointLoaderSimple", ckpt_name="a.safetensors"),
         "2": node("CLIPTextEncode", "Positive Prompt", text="bad", clip=["1", 1]),
@@ -64,7 +64,7 @@ def swapped_titles() -> dict[str, Any]:
     }
 
 
-def patched_with(
+def patch_prompt(
     nodes: Mapping[str, Any], schemas: Schemas, call: ToolCall, prefix: str = ""
 ) -> Any:
     found = graph.build(nodes, schemas)

@@ -1,4 +1,4 @@
-"""Numbers that are none, and any JSON as a workflow or as arguments: a result or a ToolError."""
+"""Invalid numbers, and any JSON as a workflow or as arguments: a result or a ToolError."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ODD = (
 @pytest.mark.parametrize(
     "name", ["seed", "width", "steps", "cfg", "denoise", "strength", "max_side", "batch_size"]
 )
-def test_an_argument_that_is_no_finite_number_names_itself(name: str, odd: str) -> None:
+def test_an_argument_that_is_not_a_finite_number_is_named_in_the_error(name: str, odd: str) -> None:
     for written in (odd, f'"{odd}"'):
         with pytest.raises(CallError, match=f'"{name}"') as message:
             parse(f'{{"workflow": "x", "{name}": {written}}}'.encode())
@@ -59,10 +59,10 @@ def test_an_argument_that_is_no_finite_number_names_itself(name: str, odd: str) 
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_wait_and_params_refuse_them_too(odd: str) -> None:
+def test_wait_and_params_refuse_numbers_that_are_not_finite(odd: str) -> None:
     with pytest.raises(CallError, match='"wait"'):
         parse(f'{{"command": "result", "prompt_id": "a", "wait": {odd}}}'.encode())
-    if odd != ODD[5]:  # a whole number that Python can hold is for the input to judge
+    if odd != ODD[5]:  # a valid Python integer is checked by the input
         raw = f'[{{"node_id": "5", "inputs": {{"seed": [{odd}]}}}}]'
         for params in (raw, json.dumps(raw)):
             with pytest.raises(CallError, match='"params" contains'):
@@ -70,13 +70,13 @@ def test_wait_and_params_refuse_them_too(odd: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["512", "512.0", 512, 512.0, "+512", " 512 ", "５１２"])
-def test_numbers_as_people_write_them_are_taken(value: Any) -> None:
+def test_numbers_in_common_notations_are_accepted(value: Any) -> None:
     call = {"workflow": "x", "width": value}
     assert parse(json.dumps(call).encode()).shortcuts["width"] == 512
 
 
 @pytest.mark.parametrize("value", ["²", "٣", "1_0", "0x10", "1e3", "--5", "+-5", "5-", "", ".5"])
-def test_what_is_no_plain_number_is_not(value: str) -> None:
+def test_texts_that_are_not_plain_numbers_are_refused(value: str) -> None:
     assert parse_integer(value) is None
 
 
@@ -89,12 +89,12 @@ def test_a_number_in_a_text(text: str, number: float | None) -> None:
 
 
 @pytest.mark.parametrize(("digits", "infinite"), [(1000, False), (1001, True), (4301, True)])
-def test_whole_numbers_beyond_a_thousand_digits_are_infinite(digits: int, infinite: bool) -> None:
+def test_integers_of_more_than_a_thousand_digits_are_infinite(digits: int, infinite: bool) -> None:
     assert (json_text.read("9" * digits) == math.inf) == infinite
 
 
 def with_number(odd: str, node_id: str, name: str) -> str:
-    """The prompt with one input written so."""
+    """The prompt as JSON text with ``odd`` as the value of one input."""
     nodes = copy.deepcopy(offline_calls.PROMPT)
     nodes["2"]["inputs"]["text"] = "fox"
     nodes[node_id]["inputs"][name] = "MARK"
@@ -112,7 +112,7 @@ def image_with(**texts: str) -> bytes:
 
 @pytest.mark.parametrize("odd", [one for one in ODD if one != ODD[5]])
 @pytest.mark.parametrize("name", ["cfg", "steps", "sampler_name", "unknown"])
-def test_an_odd_number_in_a_prompt_is_named_with_node_and_input(
+def test_a_number_that_is_not_finite_in_a_prompt_is_named_with_node_and_input(
     odd: str, name: str, tmp_path: Path
 ) -> None:
     text = with_number(odd, "5", name)
@@ -142,7 +142,7 @@ def test_a_number_too_large_for_an_input_is_named_with_its_range(tmp_path: Path)
     assert len(message) < 1000
 
 
-def test_a_node_that_leads_nowhere_may_hold_nan(tmp_path: Path) -> None:
+def test_a_node_without_output_may_contain_nan(tmp_path: Path) -> None:
     nodes = json.loads(with_number("2", "5", "steps"))
     nodes["11"]["inputs"]["width"] = math.nan
     assert (
@@ -154,7 +154,7 @@ def test_a_node_that_leads_nowhere_may_hold_nan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_numbers_where_nothing_reads_them_are_let_through_and_not_sent(
+def test_numbers_that_are_not_finite_outside_the_prompt_are_ignored(
     odd: str, tmp_path: Path
 ) -> None:
     document = offline_calls.editor_document()
@@ -214,7 +214,7 @@ ODD_VALUES: list[Any] = [
 
 @cache
 def originals() -> list[Any]:
-    """Workflows of both formats, with subgraphs, reroutes, groups and primitives among them."""
+    """Workflows of both formats, including subgraphs, reroutes, groups and primitives."""
     small = json.loads((offline_calls.DATA / "small_workflows.json").read_text("utf-8"))
     shipped = [
         json.loads(p.read_text("utf-8"))
@@ -244,7 +244,7 @@ def nested_groups() -> dict[str, Any]:
 
 
 def places(document: Any) -> list[tuple[Any, Any]]:
-    """Every holder and key in a document."""
+    """Every container in a document with each of its keys."""
     found: list[tuple[Any, Any]] = []
     waiting = [document]
     while waiting:
@@ -257,8 +257,8 @@ def places(document: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-def spoiled(number: int) -> Any:
-    """One of the originals with a few values replaced, taken out, doubled or exchanged."""
+def mutated(number: int) -> Any:
+    """One of the originals with a few values replaced, removed, duplicated or swapped."""
     dice = random.Random(number)
     document = copy.deepcopy(dice.choice(originals()))
     for _ in range(dice.randint(1, 6)):
@@ -281,8 +281,8 @@ def spoiled(number: int) -> Any:
     return document
 
 
-def survives(document: Any, chosen: Any) -> None:
-    """Whatever it is, the calls end in a job, a description, or a ToolError."""
+def check_no_crash(document: Any, chosen: Any) -> None:
+    """Run and describe the document; anything but a result or a ToolError fails the test."""
     for more in ({"prompt": "fox", "seed": 3}, {"command": "describe", "detail": "full"}):
         offline_calls.error_of({"workflow_json": document, **more}, chosen)
     try:
@@ -298,10 +298,10 @@ def survives(document: Any, chosen: Any) -> None:
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_a_spoiled_workflow_ends_in_a_result_or_an_error(part: int, tmp_path: Path) -> None:
+def test_a_mutated_workflow_gives_a_result_or_a_tool_error(part: int, tmp_path: Path) -> None:
     chosen = offline_calls.settings_in(tmp_path)
     for number in range(part * 60, part * 60 + 60):
-        survives(spoiled(number), chosen)
+        check_no_crash(mutated(number), chosen)
 
 
 NAMES = [
@@ -345,11 +345,15 @@ ANY = st.recursive(
 
 @BOUNDED
 @given(value=ANY)
-def test_any_json_as_a_workflow_ends_in_a_result_or_an_error(value: Any, tmp_path: Path) -> None:
+def test_any_json_as_a_workflow_gives_a_result_or_a_tool_error(value: Any, tmp_path: Path) -> None:
     chosen = offline_calls.settings_in(tmp_path)
-    survives(value, chosen)
-    survives({"nodes": [value], "links": [value], "definitions": {"subgraphs": [value]}}, chosen)
-    survives({"1": {"class_type": "KSampler", "inputs": {"model": value, "seed": value}}}, chosen)
+    check_no_crash(value, chosen)
+    check_no_crash(
+        {"nodes": [value], "links": [value], "definitions": {"subgraphs": [value]}}, chosen
+    )
+    check_no_crash(
+        {"1": {"class_type": "KSampler", "inputs": {"model": value, "seed": value}}}, chosen
+    )
 
 
 @BOUNDED
@@ -361,7 +365,7 @@ def test_any_json_as_a_workflow_ends_in_a_result_or_an_error(value: Any, tmp_pat
         max_size=6,
     )
 )
-def test_any_json_as_arguments_ends_in_a_result_or_an_error(call: Any, tmp_path: Path) -> None:
+def test_any_json_as_arguments_gives_a_result_or_a_tool_error(call: Any, tmp_path: Path) -> None:
     chosen = offline_calls.settings_in(tmp_path)
     offline_calls.error_of(call, chosen)
     offline_calls.error_of(
@@ -374,7 +378,7 @@ def test_any_json_as_arguments_ends_in_a_result_or_an_error(call: Any, tmp_path:
     raw=st.binary(max_size=80)
     | st.text(max_size=80).map(lambda text: text.encode("utf-8", "replace"))
 )
-def test_any_bytes_as_a_call_or_a_workflow_end_in_an_error(raw: bytes) -> None:
+def test_any_bytes_as_a_call_or_a_workflow_give_a_tool_error(raw: bytes) -> None:
     with pytest.raises(ToolError):
         parse(raw)
     for beginning in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP"):

@@ -19,6 +19,7 @@ from comfyui_pipeline.arguments import ARGUMENTS, SHORTCUTS, Argument
 from comfyui_pipeline.call import READERS, ToolCall, parse
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.workflow import placeholders, roles
+from devtools import manifest
 from input_server.light_dataclasses import fields
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,16 +57,59 @@ def test_every_shortcut_argument_has_a_placeholder() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_argument_question_and_command_is_documented(document: str) -> None:
     text = (PROJECT / document).read_text("utf-8")
-    hidden = {"showbase64", "workflow_json", "all", "lora_nodes"}  # not for the AI
+    hidden = {argument.name for argument in ARGUMENTS if argument.hidden} - {"command"}
+    assert hidden == {"showbase64", "workflow_json", "all", "lora_nodes"}
     skipped = hidden if document.endswith(".json") else set()
     names = {*(argument.name for argument in ARGUMENTS), *info.QUESTIONS, *COMMANDS}
     assert [n for n in sorted(names - skipped) if not re.search(rf"\b{n}\b", text)] == []
 
 
 def test_the_manifest_lists_the_commands_of_the_table() -> None:
-    manifest = json.loads((PROJECT / "plugin-manifest.json").read_text("utf-8"))
-    listed = [entry["command"] for entry in manifest["capabilities"]["invocationCommands"]]
+    document = json.loads((PROJECT / "plugin-manifest.json").read_text("utf-8"))
+    listed = [entry["command"] for entry in document["capabilities"]["invocationCommands"]]
     assert set(listed) == {name for name, command in COMMANDS.items() if not command.question}
+
+
+def test_the_groups_of_commands_in_the_table_of_arguments_are_those_of_the_table() -> None:
+    assert sorted(arguments.EVERY) == sorted(COMMANDS)
+    by_id = {name for name, row in COMMANDS.items() if "prompt_id" in row.example}
+    assert set(arguments.JOB) == by_id
+    with_workflow = {name for name, row in COMMANDS.items() if '"workflow": ' in row.example}
+    assert set(arguments.WORKFLOW) == with_workflow
+
+
+def test_the_manifest_names_exactly_the_bundled_workflows() -> None:
+    bundled = {path.stem for path in (PROJECT / "workflows").glob("*.json")}
+    named = set(re.findall(r"\b[a-z]\w*_\w+\b", arguments.BY_NAME["workflow"].note))
+    assert named == bundled
+
+
+def test_the_manifest_describes_each_argument_of_run_on_one_line() -> None:
+    lines = manifest.descriptions()["run"].splitlines()
+    listed = [line.split()[1] for line in lines if line.startswith("- ")]
+    assert sorted(listed) == sorted(
+        argument.name
+        for argument in ARGUMENTS
+        if "run" in argument.commands and not argument.hidden
+    )
+    steps = "- steps (可选, 1–10000): sampling steps; 采样步数"
+    assert steps in lines
+    assert all("必需" in line for line in lines if line.startswith("- workflow "))
+
+
+def test_the_manifest_refers_to_run_for_the_arguments_that_other_commands_share_with_it() -> None:
+    texts = manifest.descriptions()
+    assert "- " not in texts["submit"]
+    assert "- workflow (必需), seed (可选): as for run" in texts["describe"]
+    assert "- return_image (可选), previews (可选): as for run" in texts["result"]
+    assert all(f"{question} " in texts["info"] for question in info.QUESTIONS)
+
+
+def test_an_alias_is_in_the_manifest() -> None:
+    row = Argument(
+        "fps", arguments.NUMBER, "frames", "帧率", aliases=("frame_rate",), low=0.5, high=9
+    )
+    assert manifest.line(row) == "- fps (可选, or 或 frame_rate, 0.5–9): frames; 帧率"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -76,7 +120,7 @@ def test_every_command_has_a_function_and_a_correct_example(name: str) -> None:
     assert call.command == ("info" if COMMANDS[name].question else name)
 
 
-def test_every_question_is_read_from_disk_or_asked_of_the_server() -> None:
+def test_every_info_question_is_answered_from_disk_or_by_the_server() -> None:
     for question in info.QUESTIONS.values():
         assert (question.ask_server is None) != (question.read_folder is None)
     assert not parse(b'{"info": "workflows"}').needs_server
@@ -116,8 +160,8 @@ found = graph.build(nodes, schemas)
 results = []
 for key in ("fps", "frame_rate"):
     call = parse(json.dumps({"workflow": "x", key: "24"}).encode())
-    made = patch.apply(nodes, patch.plan(found, call, call.shortcuts).changes)
-    results.append([made[i]["inputs"]["fps"] for i in nodes])
+    patched = patch.apply(nodes, patch.plan(found, call, call.shortcuts).changes)
+    results.append([patched[i]["inputs"]["fps"] for i in nodes])
 text, _ = describe.describe(found, "x", (), (), full=False)
 print(json.dumps({"results": results, "described": "- fps = 8" in text}))
 """
@@ -158,19 +202,19 @@ def test_a_key_with_the_number_of_a_part_is_that_parts_argument_only() -> None:
     assert "prompt1" not in {**first.extras, **second.extras}
 
 
-def test_an_authors_parameter_that_ends_in_a_number_is_shared_unless_a_part_has_its_own() -> None:
+def test_a_workflow_parameter_that_ends_in_a_number_is_shared_unless_a_part_has_its_own() -> None:
     assert [part.extras["lora_1"] for part in parts(lora_1="ink")] == ["ink", "ink"]
     assert [part.extras["lora_1"] for part in parts(lora_1="ink", lora_12="fox")] == ["ink", "fox"]
     own = parts(lora_11="ink", lora_12="fox")
     assert [part.extras["lora_1"] for part in own] == ["ink", "fox"]
 
 
-def test_an_authors_parameter_without_a_number_still_has_one_value_per_part() -> None:
+def test_a_workflow_parameter_without_a_number_has_one_value_per_part() -> None:
     assert [part.extras["style"] for part in parts(style1="ink", style2="oil")] == ["ink", "oil"]
     assert [part.extras["style"] for part in parts(style="ink", style2="oil")] == ["ink", "oil"]
 
 
-def test_a_number_above_nine_is_not_taken_for_part_one() -> None:
+def test_a_number_above_nine_is_not_parsed_as_part_one() -> None:
     keys = {f"workflow{number}": "x" for number in range(1, 12)}
     batch = parse(json.dumps({**keys, "prompt11": "last"}).encode()).parts
     assert [dict(part.shortcuts) for part in batch] == [{}] * 10 + [{"prompt": "last"}]
@@ -192,7 +236,7 @@ def test_an_argument_of_another_command_is_reported() -> None:
     assert parse(b'{"workflow": "x", "prompt": "a"}').ignored == {}
 
 
-def test_names_of_the_table_are_the_keys_that_are_ours() -> None:
+def test_the_names_of_the_table_are_the_known_keys() -> None:
     assert arguments.role_of("mask") == "mask"
     assert arguments.role_of("maid") == ""
     assert "maid" not in arguments.NAMES

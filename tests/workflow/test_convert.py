@@ -1,4 +1,4 @@
-"""The editor's format becomes the prompt that the editor itself would send.
+"""Converting the editor's format to the prompt that the editor itself would send.
 
 ``tests/data/conversion`` holds what frontend 1.58.1 exported: a digest for each official template
 (the files come from a package) and for each small workflow that shows one rule.
@@ -61,7 +61,7 @@ def is_link(value: Any) -> bool:
 
 
 def digest(prompt: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """Of the nodes whose class is known, without inputs that only the editor's own widgets add."""
+    """A digest of the nodes of known type, without inputs that only widgets of the editor add."""
     nodes = {}
     for node_id, node in prompt.items():
         if spec := schema.get(node["class_type"]):
@@ -77,7 +77,7 @@ def digest(prompt: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
 
 
 def as_javascript(value: Any) -> Any:
-    """``1.0`` is ``1`` there."""
+    """JavaScript writes ``1.0`` as ``1``."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
@@ -91,13 +91,13 @@ RECORDED = [(corpus, name) for corpus, names in data("digests.json").items() for
 
 
 @pytest.mark.parametrize(("corpus", "name"), RECORDED)
-def test_it_is_what_the_editor_itself_exports(corpus: str, name: str) -> None:
+def test_the_prompt_equals_the_editors_own_export(corpus: str, name: str) -> None:
     result = convert(document(corpus, name), classes(corpus))
     assert digest(result.prompt, classes(corpus)) == data("digests.json")[corpus][name]
 
 
 @pytest.mark.parametrize(("corpus", "name"), RECORDED[::5])
-def test_a_converted_prompt_is_read_as_a_prompt_unchanged_and_patched_by_nothing(
+def test_a_converted_prompt_loads_unchanged_and_an_empty_patch_changes_nothing(
     corpus: str, name: str
 ) -> None:
     prompt = convert(document(corpus, name), classes(corpus)).prompt
@@ -125,7 +125,7 @@ def converted(result: Document, **how: Any) -> Converted:
     return convert(result, classes(BASE[0]), **how)
 
 
-def test_values_without_the_control_slot_of_newer_files_do_not_shift() -> None:
+def test_values_saved_without_control_after_generate_are_not_shifted() -> None:
     old = base()
     node(old, 5)["widgets_values"] = [7, 9, 3.5, "euler", "normal", 1]
     result = converted(old)
@@ -146,7 +146,7 @@ def test_values_without_the_control_slot_of_newer_files_do_not_shift() -> None:
         ("3d_hunyuan3d_image_to_model", "91", {"steps": 20, "cfg": 8, "resolution": 3072}),
     ],
 )
-def test_what_an_instance_shows_keeps_its_place_when_an_inner_widget_is_missing(
+def test_promoted_values_keep_their_position_when_an_inner_widget_is_missing(
     name: str, host: str, expected: dict[str, Any]
 ) -> None:
     result = converted(document("templates-0.8.0", name))
@@ -156,14 +156,14 @@ def test_what_an_instance_shows_keeps_its_place_when_an_inner_widget_is_missing(
     assert any("sampling" in note for note in result.notes)
 
 
-def test_a_widget_that_its_class_has_moved_finds_its_value() -> None:
+def test_a_widget_moved_by_its_node_type_gets_its_value() -> None:
     moved = {"input": {"required": {"flag": ["BOOLEAN"], "seed": ["INT"], "kind": [["a", "b"]]}}}
     document = {"nodes": [{"id": 1, "type": "Moved", "widgets_values": [0, "fixed", "b", False]}]}
     result = convert(document, {"Moved": {**moved, "output": []}})
     assert result.prompt["1"]["inputs"] == {"flag": False, "seed": 0, "kind": "b"}
 
 
-def test_a_link_to_nothing_is_an_error_where_the_node_needs_it_and_a_note_elsewhere() -> None:
+def test_a_dangling_link_is_an_error_at_a_required_input_and_a_note_elsewhere() -> None:
     broken = base()
     broken["links"] = [link for link in broken["links"] if link[0] != 9]
     with pytest.raises(WorkflowError, match=r"Node 7 \(SaveImage\).*'images'.*link 9"):
@@ -184,7 +184,7 @@ def test_a_link_from_a_missing_node_is_reported() -> None:
         converted(broken)
 
 
-def test_values_saved_by_name_are_taken_by_name() -> None:
+def test_values_saved_by_name_are_assigned_by_name() -> None:
     named = base()
     node(named, 5)["widgets_values"] = {"steps": 9, "scheduler": "normal", "seed": 3}
     inputs = converted(named).prompt["5"]["inputs"]
@@ -192,7 +192,7 @@ def test_values_saved_by_name_are_taken_by_name() -> None:
     assert inputs["cfg"] == 8.0
 
 
-def test_a_setter_and_a_getter_of_one_name_are_a_link() -> None:
+def test_set_and_get_nodes_of_the_same_name_are_linked() -> None:
     shared = base()
     node(shared, 7)["inputs"][0]["link"] = 91
     shared["links"] = [link for link in shared["links"] if link[0] != 9]
@@ -215,7 +215,7 @@ def test_a_setter_and_a_getter_of_one_name_are_a_link() -> None:
 
 @pytest.mark.parametrize("mode", [2, 4])
 @pytest.mark.parametrize("name", ["syn-sub-nested-3", "syn-sub-nested"])
-def test_the_inside_of_a_muted_or_bypassed_instance_does_not_run(name: str, mode: int) -> None:
+def test_the_inner_nodes_of_a_muted_or_bypassed_subgraph_do_not_run(name: str, mode: int) -> None:
     nested = document("synthetic-0.8.0", name)
     keys = {one["id"] for one in nested["definitions"]["subgraphs"]}
     holders = [nested, *nested["definitions"]["subgraphs"]]
@@ -226,7 +226,7 @@ def test_the_inside_of_a_muted_or_bypassed_instance_does_not_run(name: str, mode
     assert not any(":" in node_id for node_id in converted(nested).prompt)
 
 
-def test_an_instance_muted_inside_another_is_left_out_with_its_inside() -> None:
+def test_a_muted_nested_subgraph_is_left_out_with_its_inner_nodes() -> None:
     nested = document("synthetic-0.8.0", "syn-sub-nested-3")
     keys = {one["id"] for one in nested["definitions"]["subgraphs"]}
     before = convert(nested, classes(BASE[0])).prompt
@@ -273,26 +273,26 @@ def test_an_old_group_node_becomes_its_inner_nodes(spelling: str) -> None:
     assert result["7"]["inputs"]["images"] == ["40:1", 0]
 
 
-def test_nothing_but_nulls_means_the_defaults() -> None:
+def test_values_that_are_all_null_mean_the_defaults() -> None:
     empty = base()
     node(empty, 5)["widgets_values"] = [None] * 7
     inputs = converted(empty).prompt["5"]["inputs"]
     assert (inputs["seed"], inputs["steps"], inputs["sampler_name"]) == (0, 20, "euler")
 
 
-def test_a_class_that_was_renamed_since_is_called_by_its_new_name() -> None:
+def test_a_renamed_node_type_gets_its_new_name() -> None:
     old = base()
     old["nodes"].append({"id": 9, "type": "ConditioningAverage ", "widgets_values": [0.3]})
     assert converted(old).prompt["9"]["class_type"] == "ConditioningAverage"
 
 
-def test_a_seed_beyond_what_javascript_can_count_stays_exact() -> None:
+def test_a_seed_above_2_to_the_53_stays_exact() -> None:
     big = base()
     node(big, 5)["widgets_values"][0] = 2**64 - 1
     assert converted(big).prompt["5"]["inputs"]["seed"] == 2**64 - 1
 
 
-def test_an_address_in_a_text_is_no_comment() -> None:
+def test_a_url_in_a_text_is_not_a_comment() -> None:
     text = base()
     node(text, 2)["widgets_values"] = ["see https://a.b/c // not this\nbut /* nor this */ that"]
     assert converted(text).prompt["2"]["inputs"]["text"] == "see https://a.b/c \nbut  that"
@@ -303,15 +303,15 @@ def test_random_choices_depend_on_the_seed_and_are_reported() -> None:
     node(text, 2)["widgets_values"] = [r"a {red|blue|{light|dark} green} \{cat\}"]
     first, again = converted(text, seed=4), converted(text, seed=4)
     assert first == again
-    drawn = first.prompt["2"]["inputs"]["text"]
-    assert drawn.endswith("{cat}")
-    assert "|" not in drawn
+    chosen = first.prompt["2"]["inputs"]["text"]
+    assert chosen.endswith("{cat}")
+    assert "|" not in chosen
     assert "chosen at random" in first.notes[0]
     assert len({converted(text, seed=s).prompt["2"]["inputs"]["text"] for s in range(40)}) == 4
 
 
 def with_text_inside(text: str) -> Document:
-    """The positive text stands in a subgraph, and its instance shows it."""
+    """The positive text is inside a subgraph, promoted to its instance."""
     result = base()
     result["nodes"] = [one for one in result["nodes"] if one["id"] != 2]
     result["nodes"].append(
@@ -355,7 +355,7 @@ def with_text_inside(text: str) -> Document:
     return result
 
 
-def test_a_text_shown_by_an_instance_has_random_choices_unless_it_is_json() -> None:
+def test_a_promoted_text_has_random_choices_unless_it_is_json() -> None:
     result = converted(with_text_inside("a {red|blue} fox // note"))
     assert result.prompt["2:20"]["inputs"]["text"] in ("a red fox ", "a blue fox ")
     assert result.prompt["5"]["inputs"]["positive"] == ["2:20", 0]
@@ -363,14 +363,14 @@ def test_a_text_shown_by_an_instance_has_random_choices_unless_it_is_json() -> N
     assert converted(with_text_inside(as_json)).prompt["2:20"]["inputs"]["text"] == as_json
 
 
-def test_a_date_is_the_callers_own() -> None:
+def test_a_date_pattern_uses_the_given_time() -> None:
     dated = base()
     node(dated, 7)["widgets_values"] = ["%date:yyyy-MM-dd_hhmmss% %width% %KSampler.steps%"]
     result = converted(dated, now=datetime(2026, 3, 4, 5, 6, 7))
     assert result.prompt["7"]["inputs"]["filename_prefix"] == "2026-03-04_050607 %width% 7"
 
 
-def test_what_only_a_browser_can_do_is_refused_when_it_is_needed() -> None:
+def test_a_value_that_only_a_browser_can_compute_is_refused_where_needed() -> None:
     camera = {"input": {"required": {"image": ["WEBCAM", {}]}}, "output": ["IMAGE"]}
     with_camera = base()
     with_camera["nodes"].append({"id": 8, "type": "Camera", "outputs": [{"type": "IMAGE"}]})
@@ -382,7 +382,7 @@ def test_what_only_a_browser_can_do_is_refused_when_it_is_needed() -> None:
         convert(with_camera, {**classes(BASE[0]), "Camera": camera})
 
 
-def test_an_unknown_class_is_named_with_its_title() -> None:
+def test_an_unknown_node_type_is_named_with_its_title() -> None:
     strange = base()
     strange["nodes"].append(
         {
@@ -404,7 +404,7 @@ ODD: tuple[Any, ...] = (None, -1, 0, 1.5, "", "x", True, [], {}, [None], {"a": 1
 
 
 def places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Every container with each of its keys."""
+    """Every container in a document with each of its keys."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in pairs:
         found.append((value, key))
@@ -447,7 +447,7 @@ MANGLED = (
     st.integers(0, 2**32),
     st.sampled_from(MANGLED),
 )
-def test_a_mangled_file_is_converted_or_refused_and_never_crashes(number: int, name: str) -> None:
+def test_a_mangled_file_is_converted_or_raises_a_tool_error(number: int, name: str) -> None:
     result = document("synthetic-0.8.0", name)
     mangle(result, random.Random(number))
     if not files.is_editor_document(result):

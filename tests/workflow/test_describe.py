@@ -7,15 +7,15 @@ from tests.workflow.editor_prompts import EDITOR_SCHEMAS, titled
 from tests.workflow.prompts import SCHEMAS, build_graph, node
 
 
-def test_describe_tells_arguments_values_and_what_is_missing() -> None:
+def test_a_description_lists_arguments_values_and_missing_models() -> None:
     found = graph.build(titled(n2="$prompt.text!"), EDITOR_SCHEMAS)
     wrong = validate.problems(found, EDITOR_SCHEMAS)
-    text, fields = describe.describe(found, "base", wrong, ("put right",), full=False)
+    text, fields = describe.describe(found, "base", wrong, ("repaired",), full=False)
     assert "- prompt (required) =" in text
     assert "- steps = 7" in text
     assert "'my model.safetensors' (ckpt_name) is missing in models/checkpoints" in text
-    assert "put right" in text
-    assert {told["argument"] for told in fields["arguments"]} >= {"seed", "width", "checkpoint"}
+    assert "repaired" in text
+    assert {entry["argument"] for entry in fields["arguments"]} >= {"seed", "width", "checkpoint"}
     full, _ = describe.describe(found, "base", wrong, (), full=True)
     assert "sampler_name (choice) = " in full
     assert len(full) > len(text)

@@ -11,7 +11,7 @@ from comfyui_pipeline.workflow.convert import dynamic_text
 
 
 @pytest.mark.parametrize(
-    ("text", "made"),
+    ("text", "expected"),
     [
         ("a // b\nc", "a \nc"),
         ("http://x /* y */z", "http://x z"),
@@ -23,11 +23,11 @@ from comfyui_pipeline.workflow.convert import dynamic_text
         ("{{x}}", "x"),
     ],
 )
-def test_texts_without_a_choice(text: str, made: str) -> None:
-    assert dynamic_text.choose(text, random.Random(1), []) == made
+def test_comments_escapes_and_single_choices(text: str, expected: str) -> None:
+    assert dynamic_text.choose(text, random.Random(1), []) == expected
 
 
-def test_file_names_with_dates_and_widgets() -> None:
+def test_dates_and_widget_values_in_file_names() -> None:
     now = datetime(2026, 3, 4, 5, 6, 7)
 
     def value_of(name: str, widget: str) -> object:
@@ -42,12 +42,12 @@ def test_file_names_with_dates_and_widgets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "made"),
+    ("text", "expected"),
     [
         ("see https://example.com/a now", "see https://example.com/a now"),
         ("a // b", "a "),
         ("a /* b */ c", "a  c"),
     ],
 )
-def test_an_address_in_a_prompt_is_no_comment(text: str, made: str) -> None:
-    assert dynamic_text.choose(text, random.Random(1), []) == made
+def test_a_url_in_a_prompt_is_not_a_comment(text: str, expected: str) -> None:
+    assert dynamic_text.choose(text, random.Random(1), []) == expected

@@ -16,7 +16,7 @@ PROMPT = {"1": {"class_type": "SaveImage", "inputs": {}}}
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
 @pytest.mark.parametrize("name", ["out", "out.json", "folder/secret", "folder/secret.json"])
-def test_no_link_leads_out_of_the_workflows_folder(tmp_path: Path, name: str) -> None:
+def test_a_symlink_out_of_the_workflows_folder_is_not_followed(tmp_path: Path, name: str) -> None:
     inside, outside = tmp_path / "workflows", tmp_path / "outside"
     for folder in (inside, outside):
         folder.mkdir()

@@ -32,7 +32,7 @@ def chosen(tmp_path: Path) -> settings.Settings:
 
 
 def chain(count: int) -> dict[str, Any]:
-    """A picture that is inverted again and again, and saved."""
+    """An image that is inverted ``count`` times and saved."""
     nodes = {"0": offline_calls.node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
     for number in range(1, count):
         nodes[str(number)] = offline_calls.node("ImageInvert", image=[str(number - 1), 0])
@@ -41,7 +41,7 @@ def chain(count: int) -> dict[str, Any]:
 
 
 def conditioned(count: int) -> dict[str, Any]:
-    """A sampler whose positive text comes through a long chain, as do its seed and its picture."""
+    """A sampler with its positive text, seed and image each linked through a long chain."""
     nodes = copy.deepcopy(offline_calls.PROMPT)
     for number in range(count):
         below = ["2", 0] if not number else [f"g{number - 1}", 0]
@@ -53,9 +53,7 @@ def conditioned(count: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("make", [chain, conditioned])
-def test_a_chain_of_ten_thousand_nodes_is_read_changed_and_described(
-    make: Any, chosen: Any
-) -> None:
+def test_a_chain_of_ten_thousand_nodes_is_patched_and_described(make: Any, chosen: Any) -> None:
     nodes = make(MANY if make is chain else MANY // 2)
     call = {"workflow_json": nodes}
     if make is conditioned:
@@ -70,7 +68,7 @@ def test_a_chain_of_ten_thousand_nodes_is_read_changed_and_described(
         assert offline_calls.error_of({**call, "prompt": "fox", "seed": 4}, chosen) == ""
 
 
-def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
+def test_many_samplers_and_savers_behind_a_chain_take_linear_time() -> None:
     nodes = conditioned(4000)
     for number in range(4000):
         nodes[f"s{number}"] = copy.deepcopy(nodes["5"])
@@ -85,11 +83,11 @@ def test_many_samplers_and_savers_behind_one_chain_are_linear_too() -> None:
     wrong = validate.problems(found, SCHEMAS)
     assert (
         len(validate.check(found, nodes, wrong).prompt) == len(nodes) - 4001
-    )  # the pictures, and a latent
+    )  # the images, and a latent
     describe.describe(found, "x", wrong, (), full=True)
 
 
-def test_ten_thousand_nodes_that_the_server_does_not_have_are_reported_briefly() -> None:
+def test_ten_thousand_missing_node_types_are_reported_briefly() -> None:
     nodes = {str(n): offline_calls.node("Foreign", x=[str(n - 1), 0]) for n in range(1, MANY)}
     nodes["0"] = offline_calls.node("CheckpointLoaderSimple", ckpt_name="none.safetensors")
     nodes |= {
@@ -102,7 +100,7 @@ def test_ten_thousand_nodes_that_the_server_does_not_have_are_reported_briefly()
     assert len(str(message.value)) < 6000
 
 
-def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
+def test_a_cycle_of_ten_thousand_nodes_is_reported_once() -> None:
     nodes = chain(MANY)
     nodes["0"] = offline_calls.node("ImageInvert", image=[str(MANY - 1), 0])
     found = graph.build(nodes, SCHEMAS)
@@ -111,14 +109,14 @@ def test_a_circle_of_ten_thousand_nodes_is_named_once() -> None:
         validate.check(found, nodes, wrong)
 
 
-def test_two_thousand_loras_are_added_one_behind_the_other() -> None:
+def test_two_thousand_lora_loaders_are_chained() -> None:
     wanted = loras.from_list([f"l:{n / 1000}" for n in range(2000)])
     nodes = copy.deepcopy(offline_calls.PROMPT)
     before = graph.build(nodes, SCHEMAS)
     catalog = {"LoraLoader": SCHEMAS["LoraLoader"]}
-    made = loras.add_loaders(nodes, before, len(wanted) - 1, catalog)
-    assert len(made) == len(nodes) + 1999
-    after = graph.build(made, SCHEMAS)
+    added = loras.add_loaders(nodes, before, len(wanted) - 1, catalog)
+    assert len(added) == len(nodes) + 1999
+    after = graph.build(added, SCHEMAS)
     loaders = roles.lora_loaders(after)
     assert len(loaders) == 2000
     above, feeds = after.nodes["5"], []
@@ -128,7 +126,7 @@ def test_two_thousand_loras_are_added_one_behind_the_other() -> None:
         assert above.inputs["clip"][0] == above.inputs["model"][0]
     assert len(feeds) == 2000
     assert feeds[-1] == "9"
-    assert made["2"]["inputs"]["clip"] == [feeds[0], 1]
+    assert added["2"]["inputs"]["clip"] == [feeds[0], 1]
     assert nodes == offline_calls.PROMPT
 
 
@@ -154,9 +152,9 @@ def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
     nodes = copy.deepcopy(offline_calls.PROMPT)
     wanted = loras.from_list([f"Style_{n}" for n in range(2000)])
     catalog = {"LoraLoader": schemas["LoraLoader"]}
-    made = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
+    added = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
     call = ToolCall("run")
-    plan = patch.plan(graph.build(made, schemas), call, {}, requested_loras=wanted)
+    plan = patch.plan(graph.build(added, schemas), call, {}, requested_loras=wanted)
     assert {c.value for c in plan.changes if c.target.name == "lora_name"} == set(files)
 
 
@@ -180,7 +178,7 @@ def test_five_thousand_params_on_ten_thousand_nodes(chosen: Any) -> None:
     assert offline_calls.error_of({"workflow_json": nodes, "params": by_id}, chosen) == ""
 
 
-def test_titles_that_nothing_has_are_looked_for_within_a_limit(chosen: Any) -> None:
+def test_matching_of_unknown_titles_is_limited(chosen: Any) -> None:
     nodes = chain(5000)
     for number in range(1, 5000):
         nodes[str(number)]["_meta"]["title"] = f"Stepping {number:05}"
@@ -205,7 +203,7 @@ def test_lists_longer_than_the_limit_are_refused(name: str, entry: Any) -> None:
 @pytest.mark.parametrize(
     ("count", "message"), [(17, "17 parts"), (1000, "1000 parts"), (99, "99 parts")]
 )
-def test_more_parts_than_sixteen_are_refused(count: int, message: str) -> None:
+def test_more_than_sixteen_parts_are_refused(count: int, message: str) -> None:
     call = {f"workflow{n}": "x" for n in range(1, count + 1)}
     with pytest.raises(CallError, match=f"{message}; at most 16"):
         parse(json.dumps(call).encode())
@@ -219,7 +217,7 @@ IMAGE = {"name": "IMAGE", "type": "IMAGE"}
 
 
 def editor_chain(kind: str, count: int, **more: Any) -> dict[str, Any]:
-    """A picture that goes through ``count`` nodes of one kind, and is saved."""
+    """An image that passes through ``count`` nodes of one type and is saved."""
     nodes: list[dict[str, Any]] = [
         {"id": 1, "type": "EmptyImage", "outputs": [IMAGE], "widgets_values": [8, 8, 1, 0]}
     ]
@@ -245,7 +243,7 @@ def editor_chain(kind: str, count: int, **more: Any) -> dict[str, Any]:
     [("ImageInvert", {}, MANY + 2), ("ImageInvert", {"mode": 4}, 2), ("Reroute", {}, 2)],
     ids=["nodes", "bypassed", "reroutes"],
 )
-def test_ten_thousand_nodes_of_the_editor_in_a_row(kind: str, more: Any, left: int) -> None:
+def test_a_chain_of_ten_thousand_editor_nodes_is_converted(kind: str, more: Any, left: int) -> None:
     document = editor_chain(kind, MANY, **more)
     if kind == "Reroute":
         for one in document["nodes"][1:-1]:
@@ -256,7 +254,7 @@ def test_ten_thousand_nodes_of_the_editor_in_a_row(kind: str, more: Any, left: i
 
 
 def nested(depth: int, copies: int = 1) -> dict[str, Any]:
-    """Subgraphs that each hold ``copies`` instances of the next; the innermost one inverts."""
+    """Nested subgraphs, each with ``copies`` instances of the next; the innermost inverts an image."""
     inner = []
     for level in range(depth):
         last = level == depth - 1
@@ -286,7 +284,7 @@ def nested(depth: int, copies: int = 1) -> dict[str, Any]:
     return {**editor_chain("s0", 1), "definitions": {"subgraphs": inner}}
 
 
-def test_a_thousand_subgraphs_in_one_another_are_followed() -> None:
+def test_a_thousand_nested_subgraphs_are_converted() -> None:
     prompt = convert(nested(1000), SCHEMAS).prompt
     assert len(prompt) == 3
     (inverter,) = (i for i, one in prompt.items() if one["class_type"] == "ImageInvert")
@@ -304,12 +302,12 @@ def test_a_thousand_subgraphs_in_one_another_are_followed() -> None:
     ],
     ids=["too many", "two to the thirtieth", "too large"],
 )
-def test_what_would_become_too_large_is_refused(document: Any, message: str) -> None:
+def test_a_workflow_that_expands_too_far_is_refused(document: Any, message: str) -> None:
     with pytest.raises(WorkflowError, match=message):
         convert(document, SCHEMAS)
 
 
-def test_a_subgraph_with_thousands_of_promoted_widgets() -> None:
+def test_a_subgraph_with_thousands_of_promoted_widgets_is_converted() -> None:
     document = offline_calls.editor_document()
     (inner,) = document["definitions"]["subgraphs"]
     inner["nodes"] += [
@@ -322,7 +320,7 @@ def test_a_subgraph_with_thousands_of_promoted_widgets() -> None:
     assert prompt["3:5099"]["inputs"]["text"] == "value 5099"
 
 
-def test_thousands_of_unknown_nodes_and_primitives() -> None:
+def test_thousands_of_unknown_nodes_and_primitives_are_handled() -> None:
     document = editor_chain("ImageInvert", 5000)
     for n in range(20_000, 25_000):
         document["nodes"].append({"id": n, "type": f"Foreign{n % 9}", "outputs": [IMAGE]})
@@ -342,7 +340,7 @@ DEEP = ("is nested deeper than 200 levels",)
 
 
 @pytest.mark.parametrize("levels", [250, 900, 5000, 200_000])
-def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
+def test_json_nested_too_deeply_is_reported_with_its_place(
     levels: int, chosen: Any, tmp_path: Path
 ) -> None:
     inside = deep(levels)
@@ -362,7 +360,7 @@ def test_json_that_is_nested_too_deeply_is_named_where_it_stands(
     assert error.startswith("The workflow 'deep' is nested deeper than 200 levels.")
 
 
-def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
+def test_an_image_whose_workflow_is_nested_too_deeply_is_reported() -> None:
     import io
 
     from PIL import Image, PngImagePlugin
@@ -376,7 +374,7 @@ def test_a_picture_with_a_workflow_that_is_nested_too_deeply_is_named() -> None:
 
 
 @pytest.mark.parametrize("levels", [199, 200, 201])
-def test_two_hundred_levels_are_taken(levels: int) -> None:
+def test_two_hundred_levels_of_nesting_are_accepted(levels: int) -> None:
     if levels > 200:
         with pytest.raises(json_text.InvalidJson):
             json_text.read(deep(levels))
@@ -389,11 +387,11 @@ def texts_with_choices() -> Iterator[str]:
     yield "{" * 800 + "}" * 800
 
 
-def test_choices_inside_choices_have_a_limit_that_names_the_node() -> None:
+def test_nested_choices_over_the_limit_are_an_error_naming_the_node() -> None:
     document = offline_calls.editor_document()
     text = next(one for one in document["nodes"] if one["id"] == 5)
-    for made in texts_with_choices():
-        text["widgets_values"] = [made]
+    for content in texts_with_choices():
+        text["widgets_values"] = [content]
         convert(document, SCHEMAS)
     text["widgets_values"] = ["{" * 200_000]
     with pytest.raises(WorkflowError, match=r"Node 5 .*nested too deeply"):
@@ -407,7 +405,7 @@ def test_a_template_that_multiplies_a_long_text_is_refused(chosen: Any) -> None:
     assert "exceed 33554432 characters" in message
 
 
-def test_errors_stay_readable_whatever_they_repeat(chosen: Any) -> None:
+def test_errors_that_quote_long_values_are_truncated(chosen: Any) -> None:
     long = "x" * 100_000
     for call in (
         {"workflow": long},
@@ -428,5 +426,5 @@ def test_errors_stay_readable_whatever_they_repeat(chosen: Any) -> None:
         assert len(message) < 5000
 
 
-def test_no_tool_error_is_lost() -> None:
+def test_error_of_returns_the_tool_error() -> None:
     assert issubclass(PatchError, ToolError)

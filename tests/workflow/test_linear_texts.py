@@ -1,7 +1,7 @@
-"""No text that a caller or a workflow holds may take the square of its length.
+"""No text of a call or a workflow may take quadratic time.
 
-Each group of cases runs in a process of its own: a pattern that goes back and forth would hold the
-interpreter for minutes, and the limit of the test ends it. The last line names the case.
+Each group of cases runs in a separate process: a pattern that backtracks would hold the interpreter
+for minutes, and the limit of the test ends it. The last line of the output names the case.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("comfyui_pipeline", "input_server", "embedded_comfyui")
 CPU_SECONDS = 40
-"""What a test program may use; it needs a few seconds, and one that backtracks minutes."""
+"""The limit of a test program; it needs a few seconds, and minutes if a pattern backtracks."""
 LIMITED = """
 import runpy, sys
 try:
@@ -32,18 +32,18 @@ pytestmark = pytest.mark.timeout(300)  # on a busy machine; the processor time i
 
 
 def run(program: str, *arguments: str, cpu: int = CPU_SECONDS) -> tuple[bool, str]:
-    """Whether a test program came to its end within its processor time, and what it said."""
+    """Return whether a test program ended within its CPU time, and the end of its output."""
     command = [sys.executable, "-c", LIMITED, str(cpu), program, *arguments]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, check=False)
-    said = done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")[-2000:]
-    return done.returncode == 0, said[-3000:]
+    output = done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")[-2000:]
+    return done.returncode == 0, output[-3000:]
 
 
 @pytest.mark.parametrize("shard", range(2))
 @pytest.mark.parametrize("group", ["arguments", "beginnings", "prompt texts", "editor texts"])
 def test_long_texts_are_read_in_linear_time(group: str, shard: int) -> None:
-    ended, said = run("tests/workflow/long_texts.py", group, "40000", str(shard), "2")
-    assert ended, said
+    ended, output = run("tests/workflow/long_texts.py", group, "40000", str(shard), "2")
+    assert ended, output
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_long_texts_are_read_in_linear_time(group: str, shard: int) -> None:
         "prompt of marks",
     ],
 )
-def test_a_million_characters_of_the_worst_kinds_get_an_answer(case: str) -> None:
-    ended, said = run("tests/workflow/long_texts.py", "--one", case, "1000000")
-    assert ended, said
+def test_a_million_characters_of_the_worst_kinds_are_processed(case: str) -> None:
+    ended, output = run("tests/workflow/long_texts.py", "--one", case, "1000000")
+    assert ended, output
 
 
 # -- patterns --------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ FUNCTIONS = {
 
 
 def patterns() -> Iterator[tuple[str, str, list[str]]]:
-    """Where each literal pattern of the product stands, the pattern, and how it is matched."""
+    """The location of each literal pattern of the product, the pattern, and how it is matched."""
     paths = [path for package in PACKAGES for path in sorted((PROJECT / package).rglob("*.py"))]
     trees = {path: ast.parse(path.read_text("utf-8")) for path in paths}
     used: dict[tuple[Path | None, str], set[str]] = {}  # without a path: `module.NAME.search(…)`
@@ -129,7 +129,7 @@ def _calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def _constants(tree: ast.AST) -> dict[str, str]:
-    """The texts, and f-strings of such, that a module gives names, in the order they stand in."""
+    """The named strings and f-strings of a module, in source order."""
     constants: dict[str, str] = {}
     for one in ast.iter_child_nodes(tree):
         if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
@@ -140,7 +140,7 @@ def _constants(tree: ast.AST) -> dict[str, str]:
 
 
 def _text(value: ast.expr, constants: dict[str, str]) -> str | None:
-    """What a literal or an f-string of constants spells; None for anything else."""
+    """The value of a literal or an f-string of constants; None for anything else."""
     if isinstance(value, ast.Constant):
         spelled = value.value
         return spelled.decode("latin-1") if isinstance(spelled, bytes) else _str(spelled)
@@ -160,7 +160,7 @@ def _str(value: object) -> str | None:
 
 
 def _table(tree: ast.AST, name: str) -> Iterator[tuple[int, str]]:
-    """The texts that a comprehension gives a name: ``for pattern, advice in ((…, …), …)``."""
+    """The strings that a comprehension names: ``for pattern, advice in ((…, …), …)``."""
     for one in ast.walk(tree):
         if isinstance(one, ast.comprehension) and isinstance(one.target, ast.Tuple):
             names = [part.id for part in one.target.elts if isinstance(part, ast.Name)]
@@ -171,28 +171,28 @@ def _table(tree: ast.AST, name: str) -> Iterator[tuple[int, str]]:
                         yield row.lineno, text
 
 
-def test_no_pattern_of_the_product_goes_back_and_forth(tmp_path: Path) -> None:
-    """Every literal pattern against long texts made of its own pieces, in every way of matching."""
+def test_no_pattern_of_the_product_backtracks(tmp_path: Path) -> None:
+    """Match every literal pattern against long texts built from its own parts."""
     found = list(patterns())
     assert len(found) > 40
     listed = tmp_path / "patterns.txt"
     listed.write_text("\n".join(repr(one) for one in found), "utf-8")
-    ended, said = run("tests/workflow/long_texts_for_patterns.py", str(listed))
-    assert ended, said
+    ended, output = run("tests/workflow/long_texts_for_patterns.py", str(listed))
+    assert ended, output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of processor time")
 @pytest.mark.parametrize(
     "careless", [r"[A-Za-z0-9\s]+={0,2}\s*", r"/\*.*?\*/", r"[a:]*:[a:]*:[a:]*", r"(a+)+b"]
 )
-def test_a_careless_pattern_would_be_found(careless: str, tmp_path: Path) -> None:
+def test_a_backtracking_pattern_is_detected(careless: str, tmp_path: Path) -> None:
     listed = tmp_path / "patterns.txt"
     listed.write_text(repr(("here", careless, ["search", "fullmatch"])), "utf-8")
     ended, _ = run("tests/workflow/long_texts_for_patterns.py", str(listed), cpu=2)
     assert not ended
 
 
-def test_every_pattern_is_a_literal_that_the_test_above_can_see() -> None:
+def test_every_pattern_is_a_literal() -> None:
     """A pattern built at run time would not be tested."""
     seen = {where for where, _, _ in patterns()}
     unseen = set()

@@ -9,8 +9,8 @@ import pytest
 from comfyui_pipeline.call import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
-from tests.workflow.editor_prompts import editor_base, patched_editor, planned, with_choices
-from tests.workflow.prompts import base, patched
+from tests.workflow.editor_prompts import editor_prompt, patch_editor, plan_editor, with_choices
+from tests.workflow.prompts import base, patch_default
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from tests.workflow.prompts import base, patched
         ("x" * 501, ["x" * 501], ("x" * 501,)),
     ],
 )
-def test_the_name_that_is_meant(wanted: str, names: list[str], meant: tuple[str, ...]) -> None:
+def test_which_name_matches(wanted: str, names: list[str], meant: tuple[str, ...]) -> None:
     assert matching.find(wanted, names, strict=False).names == meant
 
 
-def test_thresholds_of_guessing() -> None:
-    """84 of 100 takes a name, 55 suggests it, and a lead of 4 is clear."""
+def test_the_thresholds_of_fuzzy_matching() -> None:
+    """A score of 84 of 100 matches, 55 suggests; a lead of 4 makes a match unambiguous."""
     from rapidfuzz import fuzz
 
     def score(one: str, other: str) -> float:
@@ -68,7 +68,7 @@ def test_thresholds_of_guessing() -> None:
         ("noise-seed", "seed"),
     ],
 )
-def test_other_words_for_an_input(wanted: str, meant: str) -> None:
+def test_aliases_of_inputs(wanted: str, meant: str) -> None:
     known = ["seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"]
     found = matching.find_input(wanted, known, strict=False)
     assert found.names == (meant,)
@@ -91,33 +91,33 @@ MODELS = ["SD1.5/dreamshaper_8.safetensors", "sdxl/juggernautXL.safetensors", "v
         ("V1-5", MODELS[2]),
     ],
 )
-def test_a_model_is_found_as_people_write_it(wanted: str, meant: str) -> None:
+def test_a_model_is_found_by_other_spellings_of_its_file_name(wanted: str, meant: str) -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", MODELS)
-    plan = planned(editor_base(), ToolCall("run", shortcuts={"checkpoint": wanted}), schemas)
+    plan = plan_editor(editor_prompt(), ToolCall("run", shortcuts={"checkpoint": wanted}), schemas)
     assert {c.target.name: c.value for c in plan.changes}["ckpt_name"] == meant
     assert (wanted == meant) or any(repr(meant) in guess for guess in plan.guesses)
 
 
 @pytest.mark.parametrize("wanted", ["cat", "sdxl base", "flux1-dev.safetensors"])
-def test_a_model_that_is_not_there_is_never_replaced_by_another(wanted: str) -> None:
+def test_a_missing_model_is_never_replaced_by_another(wanted: str) -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", MODELS)
     with pytest.raises(PatchError, match="dreamshaper_8"):
-        planned(editor_base(), ToolCall("run", shortcuts={"checkpoint": wanted}), schemas)
+        plan_editor(editor_prompt(), ToolCall("run", shortcuts={"checkpoint": wanted}), schemas)
 
 
-def test_two_that_are_equally_near_are_both_named() -> None:
+def test_an_ambiguous_match_names_both_candidates() -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", ["fox_v1.ckpt", "fox_v2.ckpt"])
     with pytest.raises(PatchError, match=r"fox_v1.ckpt and fox_v2.ckpt"):
-        planned(editor_base(), ToolCall("run", shortcuts={"checkpoint": "fox"}), schemas)
+        plan_editor(editor_prompt(), ToolCall("run", shortcuts={"checkpoint": "fox"}), schemas)
 
 
 @pytest.mark.parametrize(
     ("wanted", "meant"),
     [("DPM++ 2M", "dpmpp_2m"), ("Euler a", "euler_ancestral"), ("EULER", "euler")],
 )
-def test_samplers_are_known_by_their_other_names(wanted: str, meant: str) -> None:
-    made = patched_editor(editor_base(), ToolCall("run", shortcuts={"sampler": wanted}))
-    assert made["5"]["inputs"]["sampler_name"] == meant
+def test_samplers_are_matched_by_alias(wanted: str, meant: str) -> None:
+    prompt = patch_editor(editor_prompt(), ToolCall("run", shortcuts={"sampler": wanted}))
+    assert prompt["5"]["inputs"]["sampler_name"] == meant
 
 
 @pytest.mark.parametrize(
@@ -128,34 +128,34 @@ def test_samplers_are_known_by_their_other_names(wanted: str, meant: str) -> Non
         Param({"cfg": "6"}, node_title="k sampler"),
     ],
 )
-def test_nodes_and_inputs_are_found_by_role_class_likeness_and_other_words(param: Param) -> None:
+def test_nodes_and_inputs_match_by_role_node_type_similarity_and_alias(param: Param) -> None:
     assert (
-        patched_editor(editor_base(), ToolCall("run", params=(param,)))["5"]["inputs"]["cfg"] == 6.0
+        patch_editor(editor_prompt(), ToolCall("run", params=(param,)))["5"]["inputs"]["cfg"] == 6.0
     )
 
 
-def test_strict_turns_every_guess_off() -> None:
+def test_strict_turns_fuzzy_matching_off() -> None:
     for param in (
         Param({"cfg": "6"}, node_title="k sampler"),
         Param({"cfg_scale": "6"}, node_id="5"),
         Param({"sampler_name": "DPM++ 2M"}, node_id="5"),
         Param({"width": "513"}, node_id="4"),
     ):
-        assert patched_editor(editor_base(), ToolCall("run", params=(param,)))
+        assert patch_editor(editor_prompt(), ToolCall("run", params=(param,)))
         with pytest.raises(PatchError):
-            planned(editor_base(), ToolCall("run", params=(param,), strict=True))
+            plan_editor(editor_prompt(), ToolCall("run", params=(param,), strict=True))
 
 
-def test_a_size_between_two_steps_is_moved_and_said() -> None:
-    plan = planned(editor_base(), ToolCall("run", shortcuts={"width": 515}))
+def test_a_size_between_two_steps_is_rounded_and_reported() -> None:
+    plan = plan_editor(editor_prompt(), ToolCall("run", shortcuts={"width": 515}))
     assert next(c.value for c in plan.changes if c.target.name == "width") == 512
     assert "515 → 512" in plan.guesses[0]
 
 
-def test_a_title_with_a_typo_is_found_and_said() -> None:
-    nodes = editor_base()
+def test_a_title_with_a_typo_is_matched_and_reported() -> None:
+    nodes = editor_prompt()
     nodes["2"]["_meta"]["title"] = "Main Description"
-    plan = planned(
+    plan = plan_editor(
         nodes, ToolCall("run", params=(Param({"text": "x"}, node_title="main descripton"),))
     )
     assert any(c.target.node.id == "2" for c in plan.changes)
@@ -163,24 +163,24 @@ def test_a_title_with_a_typo_is_found_and_said() -> None:
 
 
 @pytest.mark.parametrize("words", ["", "…", "+", "🦊", "a" * 300])
-def test_finding_names_takes_any_words(words: str) -> None:
+def test_matching_accepts_any_text(words: str) -> None:
     assert matching.find(words, ["one", "two"], strict=False).names == ()
     assert matching.nearest(words, []) == []
 
 
-def test_titles_mean_nodes_by_spelling_role_class_and_likeness() -> None:
+def test_node_titles_match_by_spelling_role_node_type_and_similarity() -> None:
     def touched(title: str, **inputs: Any) -> list[str]:
         call = ToolCall("run", params=(Param(inputs or {"text": "new"}, node_title=title),))
         nodes = base()
-        made = patched(nodes, call)
+        prompt = patch_default(nodes, call)
         return [
             i
-            for i in made
-            if made[i]["inputs"].get("text") == "new" or made[i]["inputs"].get("steps") == 7
+            for i in prompt
+            if prompt[i]["inputs"].get("text") == "new" or prompt[i]["inputs"].get("steps") == 7
         ]
 
     size = ToolCall("run", params=(Param({"width": 128}, node_title="size"),))
-    assert patched(base(), size)["11"]["inputs"]["width"] == 128
+    assert patch_default(base(), size)["11"]["inputs"]["width"] == 128
     assert touched("positive prompt") == ["2"]
     assert touched("negative") == ["3"]
     assert touched("Negtive Prompt") == ["3"]
@@ -192,6 +192,6 @@ def test_titles_mean_nodes_by_spelling_role_class_and_likeness() -> None:
         "run", strict=True, params=(Param({"text": "x"}, node_title="positive prompt"),)
     )
     with pytest.raises(PatchError, match="no node titled"):
-        patched(base(), strict)
+        patch_default(base(), strict)
     every = ToolCall("run", params=(Param({"text": "all"}, node_title="CLIPTextEncode", all=True),))
-    assert [patched(base(), every)[i]["inputs"]["text"] for i in ("2", "3")] == ["all", "all"]
+    assert [patch_default(base(), every)[i]["inputs"]["text"] for i in ("2", "3")] == ["all", "all"]

@@ -12,20 +12,20 @@ from comfyui_pipeline import prepare
 from comfyui_pipeline.call import Param, ToolCall, parse
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph, patch
-from tests.workflow.editor_prompts import editor_base, patched_editor, planned, prompt_of
+from tests.workflow.editor_prompts import editor_prompt, patch_editor, plan_editor, prompt_of
 from tests.workflow.prompts import (
     SCHEMAS,
     Schemas,
     base,
     build_graph,
     node,
-    patched,
-    patched_with,
-    swapped_titles,
+    patch_default,
+    patch_prompt,
+    prompt_with_swapped_titles,
 )
 
 
-def test_every_short_argument_changes_what_it_means() -> None:
+def test_every_shortcut_argument_changes_its_input() -> None:
     short = {
         "prompt": "fox",
         "negative_prompt": "blur",
@@ -38,12 +38,12 @@ def test_every_short_argument_changes_what_it_means() -> None:
         "height": 768,
         "batch_size": 3,
     }
-    made = patched_editor(editor_base(), ToolCall("run", shortcuts=short, seed=5))
-    assert made["2"]["inputs"]["text"] == "fox"
-    assert made["3"]["inputs"]["text"] == "blur"
-    assert made["4"]["inputs"] == {"width": 512, "height": 768, "batch_size": 3}
-    told = {k: v for k, v in made["5"]["inputs"].items() if not isinstance(v, list)}
-    assert told == {
+    prompt = patch_editor(editor_prompt(), ToolCall("run", shortcuts=short, seed=5))
+    assert prompt["2"]["inputs"]["text"] == "fox"
+    assert prompt["3"]["inputs"]["text"] == "blur"
+    assert prompt["4"]["inputs"] == {"width": 512, "height": 768, "batch_size": 3}
+    inputs = {k: v for k, v in prompt["5"]["inputs"].items() if not isinstance(v, list)}
+    assert inputs == {
         "seed": 5,
         "steps": 30,
         "cfg": 6.5,
@@ -53,57 +53,57 @@ def test_every_short_argument_changes_what_it_means() -> None:
     }
 
 
-def test_an_argument_without_a_role_is_an_error_that_names_those_there_are() -> None:
+def test_an_argument_without_target_is_an_error_listing_the_available_ones() -> None:
     with pytest.raises(PatchError, match=r'no input for "strength".*prompt, negative_prompt'):
-        planned(editor_base(), ToolCall("run", shortcuts={"strength": 0.5}))
+        plan_editor(editor_prompt(), ToolCall("run", shortcuts={"strength": 0.5}))
 
 
-def test_several_nodes_of_one_title_all_change_when_asked() -> None:
-    nodes = editor_base()
+def test_all_nodes_of_a_title_change_only_with_all() -> None:
+    nodes = editor_prompt()
     for node_id in ("2", "3"):
         nodes[node_id]["_meta"]["title"] = "Text"
     one = Param({"text": "x"}, node_title="Text")
     with pytest.raises(PatchError, match='"all": true'):
-        planned(nodes, ToolCall("run", params=(one,)))
+        plan_editor(nodes, ToolCall("run", params=(one,)))
     every = Param({"text": "x"}, node_title="Text", all=True)
-    made = patched_editor(nodes, ToolCall("run", params=(every,)))
-    assert [made[i]["inputs"]["text"] for i in ("2", "3")] == ["x", "x"]
+    prompt = patch_editor(nodes, ToolCall("run", params=(every,)))
+    assert [prompt[i]["inputs"]["text"] for i in ("2", "3")] == ["x", "x"]
 
 
-def test_a_node_inside_a_subgraph_has_an_id_and_a_title() -> None:
+def test_a_node_inside_a_subgraph_is_addressed_by_its_id() -> None:
     nodes = prompt_of("syn-sub-nested-3")
     inner = next(i for i in nodes if i.count(":") > 1 and nodes[i]["class_type"] == "KSampler")
-    made = patched_editor(nodes, ToolCall("run", params=(Param({"steps": 3}, node_id=inner),)))
-    assert made[inner]["inputs"]["steps"] == 3
+    prompt = patch_editor(nodes, ToolCall("run", params=(Param({"steps": 3}, node_id=inner),)))
+    assert prompt[inner]["inputs"]["steps"] == 3
 
 
-def test_a_link_may_be_replaced_by_a_value() -> None:
-    nodes = editor_base()
+def test_params_may_replace_a_link_by_a_value() -> None:
+    nodes = editor_prompt()
     nodes["20"] = {"class_type": "PrimitiveInt", "inputs": {"value": 4}}
     nodes["5"]["inputs"]["steps"] = ["20", 0]
-    plan = planned(nodes, ToolCall("run", params=(Param({"steps": 9}, node_id="5"),)))
+    plan = plan_editor(nodes, ToolCall("run", params=(Param({"steps": 9}, node_id="5"),)))
     change = next(c for c in plan.changes if c.target.name == "steps")
     assert (change.value, change.replaced_link) == (9, True)
 
 
-def test_one_value_cannot_mean_several_different_things() -> None:
+def test_an_argument_with_several_different_targets_is_an_error() -> None:
     nodes = base()
     nodes["1b"] = node("CheckpointLoaderSimple", ckpt_name="b/c.ckpt")
     with pytest.raises(PatchError, match="2 inputs"):
-        patched(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
+        patch_default(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
     nodes["1b"]["inputs"]["ckpt_name"] = "a.safetensors"
-    made = patched(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
-    assert made["1"]["inputs"]["ckpt_name"] == made["1b"]["inputs"]["ckpt_name"] == "b/c.ckpt"
+    prompt = patch_default(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
+    assert prompt["1"]["inputs"]["ckpt_name"] == prompt["1b"]["inputs"]["ckpt_name"] == "b/c.ckpt"
     nodes["4b"] = node("LoadImage", image="example.png")
     with pytest.raises(PatchError, match='Or pass them as "images"'):
-        patched(nodes, ToolCall("run", shortcuts={"image": "x.png"}))
-    made = patched(nodes, ToolCall("run", shortcuts={"images": ("x.png", "y.png")}))
-    assert [made[i]["inputs"]["image"] for i in ("4", "4b")] == ["x.png", "y.png"]
+        patch_default(nodes, ToolCall("run", shortcuts={"image": "x.png"}))
+    prompt = patch_default(nodes, ToolCall("run", shortcuts={"images": ("x.png", "y.png")}))
+    assert [prompt[i]["inputs"]["image"] for i in ("4", "4b")] == ["x.png", "y.png"]
     with pytest.raises(PatchError, match="3 images were given, but this workflow takes 2"):
-        patched(nodes, ToolCall("run", shortcuts={"images": ("x", "y", "z")}))
+        patch_default(nodes, ToolCall("run", shortcuts={"images": ("x", "y", "z")}))
 
 
-def test_a_drawn_seed_is_brought_into_the_range_and_a_given_one_is_not() -> None:
+def test_a_random_seed_is_fitted_into_the_range_and_a_given_one_is_not() -> None:
     schemas = copy.deepcopy(dict(SCHEMAS))
     schemas["KSampler"]["input"]["required"]["seed"] = ["INT", {"min": 0, "max": 49}]
     found = build_graph(base(), schemas)
@@ -113,55 +113,66 @@ def test_a_drawn_seed_is_brought_into_the_range_and_a_given_one_is_not() -> None
         patch.plan(found, ToolCall("run", seed=99), {}, random_seed=1)
     nodes = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
     with pytest.raises(PatchError, match="has no seed input"):
-        patched(nodes, ToolCall("run", seed=1))
+        patch_default(nodes, ToolCall("run", seed=1))
 
 
-def test_file_names_keep_the_workflows_folder() -> None:
+def test_the_folder_of_filename_prefix_is_preserved() -> None:
     nodes = base()
     nodes["7"]["inputs"]["filename_prefix"] = "a/b/ComfyUI"
     assert (
-        patched(nodes, ToolCall("run"), prefix="fox")["7"]["inputs"]["filename_prefix"] == "a/b/fox"
+        patch_default(nodes, ToolCall("run"), prefix="fox")["7"]["inputs"]["filename_prefix"]
+        == "a/b/fox"
     )
 
 
-def test_the_callers_seed_is_kept_and_otherwise_a_new_one_is_drawn(schemas: Schemas) -> None:
+def test_a_given_seed_is_used_and_otherwise_a_random_one(schemas: Schemas) -> None:
     assert (
-        patched_with(swapped_titles(), schemas, ToolCall("run", seed=5))["5"]["inputs"]["seed"] == 5
+        patch_prompt(prompt_with_swapped_titles(), schemas, ToolCall("run", seed=5))["5"]["inputs"][
+            "seed"
+        ]
+        == 5
     )
-    assert patched_with(swapped_titles(), schemas, ToolCall("run"))["5"]["inputs"]["seed"] == 99
+    assert (
+        patch_prompt(prompt_with_swapped_titles(), schemas, ToolCall("run"))["5"]["inputs"]["seed"]
+        == 99
+    )
     own = ToolCall("run", params=(Param({"seed": "123"}, node_id="5"),))
-    assert patched_with(swapped_titles(), schemas, own)["5"]["inputs"]["seed"] == 123
+    assert patch_prompt(prompt_with_swapped_titles(), schemas, own)["5"]["inputs"]["seed"] == 123
 
 
-def test_the_file_name_is_the_prompts_unless_the_caller_set_one(schemas: Schemas) -> None:
+def test_filename_prefix_comes_from_the_prompt_text_unless_given(schemas: Schemas) -> None:
     call = ToolCall("run", shortcuts={"prompt": "fox"})
     assert (
-        patched_with(swapped_titles(), schemas, call, "fox")["7"]["inputs"]["filename_prefix"]
+        patch_prompt(prompt_with_swapped_titles(), schemas, call, "fox")["7"]["inputs"][
+            "filename_prefix"
+        ]
         == "fox"
     )
     own = ToolCall(
         "run", shortcuts={"prompt": "fox"}, params=(Param({"filename_prefix": "me"}, node_id="7"),)
     )
     assert (
-        patched_with(swapped_titles(), schemas, own, "fox")["7"]["inputs"]["filename_prefix"]
+        patch_prompt(prompt_with_swapped_titles(), schemas, own, "fox")["7"]["inputs"][
+            "filename_prefix"
+        ]
         == "me"
     )
-    without = patched_with(swapped_titles(), schemas, ToolCall("run"), "")
+    without = patch_prompt(prompt_with_swapped_titles(), schemas, ToolCall("run"), "")
     assert without["7"]["inputs"]["filename_prefix"] == "ComfyUI"
 
 
-def test_two_nodes_of_one_title_are_told_apart_by_an_error(schemas: Schemas) -> None:
-    nodes = swapped_titles()
+def test_a_title_that_two_nodes_have_is_an_error(schemas: Schemas) -> None:
+    nodes = prompt_with_swapped_titles()
     nodes["3"]["_meta"]["title"] = "Positive Prompt"
     call = ToolCall("run", params=(Param({"text": "x"}, node_title="Positive Prompt"),))
     with pytest.raises(PatchError, match="2 nodes match"):
-        patched_with(nodes, schemas, call)
+        patch_prompt(nodes, schemas, call)
 
 
-def test_one_input_set_twice_is_an_error(schemas: Schemas) -> None:
+def test_setting_an_input_twice_is_an_error(schemas: Schemas) -> None:
     call = ToolCall("run", shortcuts={"prompt": "a"}, params=(Param({"text": "b"}, node_id="3"),))
     with pytest.raises(PatchError, match='"prompt" and "params"'):
-        patched_with(swapped_titles(), schemas, call)
+        patch_prompt(prompt_with_swapped_titles(), schemas, call)
 
 
 @pytest.mark.parametrize(
@@ -176,18 +187,18 @@ def test_one_input_set_twice_is_an_error(schemas: Schemas) -> None:
         ("KSampler", "seed", str(2**64 - 1), 2**64 - 1),
     ],
 )
-def test_a_value_takes_the_type_that_the_schema_names(
+def test_a_value_is_converted_to_the_type_in_the_schema(
     schemas: Schemas, kind: str, name: str, given: Any, taken: Any
 ) -> None:
     call = ToolCall("run", params=(Param({name: given}, node_id="1"),))
-    value = patched_with({"1": node(kind)}, schemas, call)["1"]["inputs"][name]
+    value = patch_prompt({"1": node(kind)}, schemas, call)["1"]["inputs"][name]
     assert value == taken
     assert type(value) is type(taken)
 
 
-def test_a_patch_never_alters_what_it_was_given(schemas: Schemas) -> None:
-    nodes, before = swapped_titles(), swapped_titles()
-    patched_with(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}, seed=3), "fox")
+def test_patching_does_not_modify_its_input(schemas: Schemas) -> None:
+    nodes, before = prompt_with_swapped_titles(), prompt_with_swapped_titles()
+    patch_prompt(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}, seed=3), "fox")
     assert nodes == before
 
 
@@ -231,7 +242,7 @@ def sampling(negative: str) -> dict[str, Any]:
     }
 
 
-def test_a_negative_prompt_never_takes_the_place_of_the_positive_one() -> None:
+def test_negative_prompt_never_changes_the_positive_text() -> None:
     wanted = ToolCall("run", shortcuts={"negative_prompt": "x"}, seed=5)
     assert changes(sampling("n"), wanted) == {"n.text": "x", "s.seed": 5}
     for shared in ("t", "z"):
@@ -241,7 +252,7 @@ def test_a_negative_prompt_never_takes_the_place_of_the_positive_one() -> None:
         assert changes(sampling(shared), both) == {"t.text": "y", "s.seed": 5}
 
 
-def test_a_drawn_seed_is_spread_over_a_small_range() -> None:
+def test_a_random_seed_is_taken_modulo_a_small_range() -> None:
     small = {**SAMPLER, "input": {"required": {**SAMPLER["input"]["required"]}}}  # type: ignore[index]
     small["input"]["required"]["seed"] = ["INT", {"min": 0, "max": 9}]
     found = changes(sampling("n"), ToolCall("run"), {**SAMPLING_SCHEMAS, "Sampler": small})
@@ -249,19 +260,19 @@ def test_a_drawn_seed_is_spread_over_a_small_range() -> None:
 
 
 @pytest.mark.parametrize("seed", ["-1", -1, "random", " Random ", None, "－1"])
-def test_a_seed_of_minus_one_is_drawn(seed: Any) -> None:
+def test_a_seed_of_minus_one_is_random(seed: Any) -> None:
     call = parse(json.dumps({"workflow": "x", "seed": seed}).encode())
     assert call.seed is None
     assert changes(sampling("n"), call) == {"s.seed": 99}
 
 
-def test_an_empty_negative_prompt_empties_the_text_and_other_empty_arguments_are_none() -> None:
+def test_an_empty_negative_prompt_clears_the_text_and_other_empty_arguments_are_ignored() -> None:
     call = parse(b'{"workflow": "x", "seed": 5, "negative_prompt": "", "prompt": "", "cfg": ""}')
     assert dict(call.shortcuts) == {"negative_prompt": ""}
     assert changes(sampling("n"), call) == {"n.text": "", "s.seed": 5}
 
 
-def test_all_of_a_call_counts_for_each_of_its_params() -> None:
+def test_all_of_the_call_applies_to_each_params_entry() -> None:
     entry = {"node_title": "Text", "inputs": {"text": "x"}}
     nodes = sampling("n")
     call = {"workflow": "x", "seed": 5, "params": [entry]}
@@ -273,7 +284,7 @@ def test_all_of_a_call_counts_for_each_of_its_params() -> None:
     assert changes(nodes, parse(json.dumps(each).encode())) == expected
 
 
-def test_width_is_that_of_the_latent_and_not_of_every_node_that_has_one() -> None:
+def test_width_changes_the_latent_and_not_other_nodes() -> None:
     sized = {"required": {"width": ["INT", {}], "height": ["INT", {}]}}
     schemas = {
         "Latent": {"input": sized, "output": ["LATENT"]},
@@ -286,5 +297,5 @@ def test_width_is_that_of_the_latent_and_not_of_every_node_that_has_one() -> Non
     assert changes(nodes, ToolCall("run", shortcuts={"width": 640}), schemas) == {"l.width": 640}
 
 
-def test_a_drawn_seed_stays_exact_in_javascript() -> None:
+def test_a_random_seed_is_exact_in_javascript() -> None:
     assert float(prepare.MAX_RANDOM_SEED) == prepare.MAX_RANDOM_SEED == 2**53 - 1

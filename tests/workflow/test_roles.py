@@ -10,8 +10,8 @@ from comfyui_pipeline.workflow import files, graph, patch, roles
 from tests.workflow.editor_prompts import (
     EDITOR_SCHEMAS,
     SMALL,
-    editor_base,
-    patched_editor,
+    editor_prompt,
+    patch_editor,
     prompt_of,
 )
 from tests.workflow.prompts import (
@@ -19,36 +19,36 @@ from tests.workflow.prompts import (
     Schemas,
     base,
     build_graph,
+    ids_and_inputs,
     node,
-    patched,
-    patched_with,
-    positions,
-    swapped_titles,
+    patch_default,
+    patch_prompt,
+    prompt_with_swapped_titles,
 )
 
 
-def test_the_negative_text_never_comes_from_a_title_beside_a_positive_one_by_links() -> None:
-    """A node that is called "Negative Prompt" but feeds nothing is not it."""
+def test_a_title_does_not_give_the_negative_text_when_links_give_the_positive_one() -> None:
+    """A node titled "Negative Prompt" that feeds no sampler is not the negative text."""
     nodes = base()
     nodes["5"]["inputs"]["negative"] = ["z", 0]
     nodes["z"] = node("ConditioningZeroOut", conditioning=["2", 0])
     assert roles.texts(build_graph(nodes), "negative") == []
     with pytest.raises(PatchError, match='no input for "negative_prompt"'):
-        patched(nodes, ToolCall("run", shortcuts={"negative_prompt": "x"}))
+        patch_default(nodes, ToolCall("run", shortcuts={"negative_prompt": "x"}))
 
 
-def test_without_a_sampler_titles_count_and_then_names() -> None:
+def test_without_a_sampler_the_texts_are_found_by_title_then_by_input_name() -> None:
     nodes = {
         "1": node("CLIPTextEncode", " Negative Prompt ", text="a"),
         "2": node("CLIPTextEncode", "positive prompt", text="b"),
         "3": node("CLIPTextEncode", "x", text="c"),
     }
     found = build_graph(nodes)
-    assert positions(roles.texts(found, "negative")) == [("1", "text")]
-    assert positions(roles.texts(found, "positive")) == [("2", "text")]
+    assert ids_and_inputs(roles.texts(found, "negative")) == [("1", "text")]
+    assert ids_and_inputs(roles.texts(found, "positive")) == [("2", "text")]
     nodes["1"]["_meta"] = nodes["2"]["_meta"] = {"title": "other"}
     found = build_graph(nodes)
-    assert positions(roles.texts(found, "positive")) == [
+    assert ids_and_inputs(roles.texts(found, "positive")) == [
         ("1", "text"),
         ("2", "text"),
         ("3", "text"),
@@ -56,65 +56,65 @@ def test_without_a_sampler_titles_count_and_then_names() -> None:
     assert roles.texts(found, "negative") == []
 
 
-def test_sizes_are_the_latents_and_else_what_has_both() -> None:
+def test_width_and_height_are_those_of_the_latent_or_of_a_node_with_both() -> None:
     nodes = base()
-    assert positions(roles.find_targets(build_graph(nodes), "width")) == [("11", "width")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "width")) == [("11", "width")]
     del nodes["11"]
     nodes["12"] = node("ImageScale", image=["4", 0], width=8, height=8)
-    assert positions(roles.find_targets(build_graph(nodes), "height")) == [("12", "height")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "height")) == [("12", "height")]
 
 
-def test_steps_are_the_samplers_and_else_those_of_any_node() -> None:
+def test_steps_are_those_of_the_sampler_or_of_any_node() -> None:
     nodes = base()
     nodes["12"] = node("BasicScheduler", steps=9, scheduler="normal", denoise=1.0)
-    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("5", "steps")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("5", "steps")]
     del nodes["5"]
-    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("12", "steps")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("12", "steps")]
 
 
-def test_guidance_counts_where_no_sampler_has_cfg() -> None:
+def test_cfg_sets_guidance_where_no_sampler_has_cfg() -> None:
     nodes = base()
     nodes["12"] = node("FluxGuidance", conditioning=["2", 0], guidance=3.5)
-    assert positions(roles.find_targets(build_graph(nodes), "cfg")) == [("5", "cfg")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "cfg")) == [("5", "cfg")]
     del nodes["5"]
-    assert positions(roles.find_targets(build_graph(nodes), "cfg")) == [("12", "guidance")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "cfg")) == [("12", "guidance")]
 
 
-def test_pictures_and_masks_are_told_apart() -> None:
+def test_image_and_mask_inputs_are_distinguished() -> None:
     nodes = base()
-    assert positions(roles.find_targets(build_graph(nodes), "image")) == [("4", "image")]
-    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("10", "image")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "image")) == [("4", "image")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "mask")) == [("10", "image")]
     nodes["n"] = node("LoadImage", image="other.png")
     nodes["i"] = node("InvertMask", mask=["n", 1])
-    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("10", "image")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "mask")) == [("10", "image")]
     del nodes["n"], nodes["i"]
     nodes["8"]["inputs"]["mask"] = ["m", 1]
     nodes["m"] = node("LoadImage", image="mask.png")
     del nodes["10"]
-    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("m", "image")]
-    assert positions(roles.find_targets(build_graph(nodes), "image")) == [("4", "image")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "mask")) == [("m", "image")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "image")) == [("4", "image")]
     nodes["8"]["inputs"]["mask"] = ["4", 1]
     del nodes["m"]
-    assert positions(roles.find_targets(build_graph(nodes), "mask")) == [("4", "image")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "mask")) == [("4", "image")]
     plan = patch.plan(build_graph(nodes), ToolCall("run"), {"mask": "m.png"}, random_seed=1)
     assert [(c.mask, c.value) for c in plan.changes if c.source == "mask"] == [
         ("m.png", "example.png")
     ]
 
 
-def test_a_switch_leads_to_the_side_that_is_on() -> None:
+def test_a_switch_is_followed_to_its_active_input() -> None:
     nodes = base()
     nodes |= {"a": node("PrimitiveInt", value=1), "b": node("PrimitiveInt", value=2)}
     nodes["s"] = node("ComfySwitchNode", switch=True, on_false=["a", 0], on_true=["b", 0])
     nodes["5"]["inputs"]["steps"] = ["s", 0]
-    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("b", "value")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("b", "value")]
     nodes["s"]["inputs"]["switch"] = False
-    assert positions(roles.find_targets(build_graph(nodes), "steps")) == [("a", "value")]
+    assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("a", "value")]
 
 
-def test_links_tell_the_positive_text_and_titles_do_not(schemas: Schemas) -> None:
-    prompt = patched_with(
-        swapped_titles(),
+def test_links_and_not_titles_decide_which_text_is_positive(schemas: Schemas) -> None:
+    prompt = patch_prompt(
+        prompt_with_swapped_titles(),
         schemas,
         ToolCall("run", shortcuts={"prompt": "fox", "negative_prompt": "blur"}),
     )
@@ -122,38 +122,38 @@ def test_links_tell_the_positive_text_and_titles_do_not(schemas: Schemas) -> Non
     assert prompt["2"]["inputs"]["text"] == "blur"
 
 
-def test_a_title_serves_where_no_sampler_tells(schemas: Schemas) -> None:
+def test_without_a_sampler_the_title_decides(schemas: Schemas) -> None:
     nodes = {
         "1": node("CLIPTextEncode", "positive prompt", text="x", clip=["9", 1]),
         "9": node("CheckpointLoaderSimple", ckpt_name="a"),
     }
-    prompt = patched_with(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
+    prompt = patch_prompt(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
     assert prompt["1"]["inputs"]["text"] == "fox"
 
 
-def test_a_zeroed_negative_does_not_take_the_positive_text(schemas: Schemas) -> None:
-    nodes = swapped_titles()
+def test_a_zeroed_negative_conditioning_has_no_text(schemas: Schemas) -> None:
+    nodes = prompt_with_swapped_titles()
     nodes["2"] = node("ConditioningZeroOut", conditioning=["3", 0])
     with pytest.raises(PatchError, match='no input for "negative_prompt"'):
-        patched_with(nodes, schemas, ToolCall("run", shortcuts={"negative_prompt": "blur"}))
+        patch_prompt(nodes, schemas, ToolCall("run", shortcuts={"negative_prompt": "blur"}))
 
 
-def test_text_that_comes_through_a_link_is_changed_at_its_source(schemas: Schemas) -> None:
-    nodes = swapped_titles()
+def test_a_linked_text_is_changed_at_its_source(schemas: Schemas) -> None:
+    nodes = prompt_with_swapped_titles()
     nodes["8"] = node("PrimitiveString", value="old")
     nodes["3"]["inputs"]["text"] = ["8", 0]
-    prompt = patched_with(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
+    prompt = patch_prompt(nodes, schemas, ToolCall("run", shortcuts={"prompt": "fox"}))
     assert prompt["8"]["inputs"]["value"] == "fox"
     assert prompt["3"]["inputs"]["text"] == ["8", 0]
 
 
-def test_controlnet_keeps_its_two_roads_apart(schemas: Schemas) -> None:
+def test_controlnet_passes_positive_and_negative_separately(schemas: Schemas) -> None:
     found = graph.build(files.load(WORKFLOWS, "controlnet_canny_api").nodes or {}, schemas)
     assert [t.node.title for t in roles.texts(found, "positive")] == ["Positive Prompt"]
     assert [t.node.title for t in roles.texts(found, "negative")] == ["Negative Prompt"]
 
 
-def test_a_guider_that_knows_only_one_conditioning_makes_it_the_positive_one(
+def test_the_only_conditioning_of_a_guider_is_positive(
     schemas: Schemas,
 ) -> None:
     nodes = {
@@ -166,7 +166,7 @@ def test_a_guider_that_knows_only_one_conditioning_makes_it_the_positive_one(
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_positive_text_of_every_small_workflow_with_a_sampler_is_found(name: str) -> None:
+def test_every_synthetic_workflow_with_a_sampler_has_a_positive_text(name: str) -> None:
     found = graph.build(prompt_of(name), EDITOR_SCHEMAS)
     if roles.samplers(found):
         texts = roles.find_targets(found, "prompt")
@@ -174,8 +174,8 @@ def test_the_positive_text_of_every_small_workflow_with_a_sampler_is_found(name:
         assert all(isinstance(t.node.inputs[t.name], str) for t in texts)
 
 
-def test_a_number_that_comes_through_a_switch_is_changed_where_it_stands() -> None:
-    nodes = editor_base()
+def test_a_number_linked_through_a_switch_is_changed_at_its_source() -> None:
+    nodes = editor_prompt()
     nodes["20"] = {"class_type": "PrimitiveInt", "inputs": {"value": 4}}
     nodes["21"] = {"class_type": "PrimitiveInt", "inputs": {"value": 20}}
     nodes["22"] = {"class_type": "PrimitiveBoolean", "inputs": {"value": False}}
@@ -184,7 +184,7 @@ def test_a_number_that_comes_through_a_switch_is_changed_where_it_stands() -> No
         "inputs": {"switch": ["22", 0], "on_false": ["21", 0], "on_true": ["20", 0]},
     }
     nodes["5"]["inputs"]["steps"] = ["23", 0]
-    made = patched_editor(nodes, ToolCall("run", shortcuts={"steps": 33}))
-    assert made["21"]["inputs"]["value"] == 33
-    assert made["20"]["inputs"]["value"] == 4
-    assert made["5"]["inputs"]["steps"] == ["23", 0]
+    prompt = patch_editor(nodes, ToolCall("run", shortcuts={"steps": 33}))
+    assert prompt["21"]["inputs"]["value"] == 33
+    assert prompt["20"]["inputs"]["value"] == 4
+    assert prompt["5"]["inputs"]["steps"] == ["23", 0]

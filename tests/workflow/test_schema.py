@@ -28,7 +28,7 @@ def test_an_input_of_unknown_shape_accepts_any_type(raw: Any) -> None:
 
 
 @pytest.mark.parametrize("raw", [{}, {"input": []}, {"input": {"required": 5}, "output": "X"}])
-def test_parts_of_the_wrong_kind_count_as_absent(raw: Any) -> None:
+def test_parts_of_the_wrong_type_count_as_absent(raw: Any) -> None:
     found = schema.read(raw)
     assert (found.inputs, found.outputs, found.is_output_node) == ((), (), False)
 
@@ -52,7 +52,7 @@ def test_a_dynamic_combo_adds_the_inputs_of_its_choice() -> None:
     assert next(found.inputs_of({})).choices == ("x", "y")
 
 
-def test_an_autogrow_input_has_the_members_that_the_node_has() -> None:
+def test_an_autogrow_input_has_the_members_of_the_node() -> None:
     template = {"input": {"required": {"image": ["IMAGE"]}}, "prefix": "image", "min": 1}
     raw = {"input": {"required": {"g": [schema.AUTOGROW, {"template": template}]}}}
     found = list(schema.read(raw).inputs_of({"g.image0": ["1", 0], "other": 1}))
@@ -74,5 +74,5 @@ def test_an_autogrow_input_has_the_members_that_the_node_has() -> None:
         ("A,*", "C", True),
     ],
 )
-def test_types_that_may_be_linked(first: str, second: str, linkable: bool) -> None:
+def test_which_types_may_be_linked(first: str, second: str, linkable: bool) -> None:
     assert schema.types_match(first, second) == linkable

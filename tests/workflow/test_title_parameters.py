@@ -7,37 +7,37 @@ import pytest
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph, title_parameters
-from tests.workflow.editor_prompts import EDITOR_SCHEMAS, patched_editor, planned, titled
-from tests.workflow.prompts import build_graph, node, patched
+from tests.workflow.editor_prompts import EDITOR_SCHEMAS, patch_editor, plan_editor, titled
+from tests.workflow.prompts import build_graph, node, patch_default
 
 
-def test_parameters_named_in_titles_come_first() -> None:
+def test_parameters_in_titles_take_precedence_over_roles() -> None:
     nodes = titled(n2="$prompt.text!", n3="Style $style.text", n5="$steps, $power.cfg")
     call = ToolCall(
         "run", shortcuts={"prompt": "fox", "steps": 7}, extras={"style": "ink", "power": "3"}
     )
-    made = patched_editor(nodes, call)
-    assert made["2"]["inputs"]["text"] == "fox"
-    assert made["3"]["inputs"]["text"] == "ink"
-    assert (made["5"]["inputs"]["steps"], made["5"]["inputs"]["cfg"]) == (7, 3.0)
+    prompt = patch_editor(nodes, call)
+    assert prompt["2"]["inputs"]["text"] == "fox"
+    assert prompt["3"]["inputs"]["text"] == "ink"
+    assert (prompt["5"]["inputs"]["steps"], prompt["5"]["inputs"]["cfg"]) == (7, 3.0)
     with pytest.raises(PatchError, match='requires "prompt"'):
-        planned(nodes, ToolCall("run"))
+        plan_editor(nodes, ToolCall("run"))
 
 
-def test_a_title_that_names_no_input_says_which_there_are() -> None:
+def test_a_title_parameter_must_name_an_existing_input() -> None:
     with pytest.raises(PatchError, match="does not say which input is meant"):
         title_parameters.find(graph.build(titled(n4="$size"), EDITOR_SCHEMAS))
     with pytest.raises(PatchError, match="has no input 'words'"):
         title_parameters.find(graph.build(titled(n2="$prompt.words"), EDITOR_SCHEMAS))
 
 
-def test_a_price_in_a_title_is_no_parameter() -> None:
+def test_a_price_in_a_title_is_not_a_parameter() -> None:
     assert not title_parameters.find(
         graph.build(titled(n2="costs $5", n3="US$ text"), EDITOR_SCHEMAS)
     )
 
 
-def test_title_parameters() -> None:
+def test_title_parameters_are_parsed_with_their_marks() -> None:
     nodes = {
         "1": node("CLIPTextEncode", "$words.text! and $~pic", text="a", clip=["9", 0]),
         "2": node("LoadImage", "$~pic", image="a.png"),
@@ -50,7 +50,7 @@ def test_title_parameters() -> None:
         "pic": (True, False, 1),
     }
     with pytest.raises(PatchError, match='requires "words"'):
-        patched(nodes, ToolCall("run"))
+        patch_default(nodes, ToolCall("run"))
     nodes["1"]["_meta"]["title"] = "$words.nothing"
     with pytest.raises(PatchError, match="has no input 'nothing'"):
         title_parameters.find(build_graph(nodes))

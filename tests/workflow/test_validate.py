@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline.workflow import files, graph, validate
-from tests.workflow.editor_prompts import EDITOR_SCHEMAS, editor_base, with_choices
+from tests.workflow.editor_prompts import EDITOR_SCHEMAS, editor_prompt, with_choices
 from tests.workflow.prompts import SCHEMAS, WORKFLOWS, Schemas, base, build_graph, node
 
 UI = {
@@ -26,7 +26,7 @@ UI = {
 
 
 @pytest.mark.parametrize(
-    ("node", "change", "told"),
+    ("node", "change", "expected"),
     [
         ("5", {"class_type": "Foreign"}, "'some-pack'"),
         ("1", {"inputs": {"ckpt_name": "a.ckpt"}}, "https://x/a.ckpt"),
@@ -39,29 +39,29 @@ UI = {
         ("5", {"positive": ["88", 0]}, "node 88, which is missing"),
     ],
 )
-def test_what_keeps_a_prompt_from_running_is_told_before(
-    node: str, change: dict[str, Any], told: str
+def test_problems_are_found_before_queueing(
+    node: str, change: dict[str, Any], expected: str
 ) -> None:
-    nodes = editor_base()
+    nodes = editor_prompt()
     if "class_type" in change or "inputs" in change:
         nodes[node] |= change
     else:
         nodes[node]["inputs"] |= change
     found = graph.build(nodes, EDITOR_SCHEMAS)
     wrong = validate.problems(found, EDITOR_SCHEMAS, validate.origin_of(UI))
-    assert any(told in str(problem) for problem in wrong), [str(problem) for problem in wrong]
+    assert any(expected in str(problem) for problem in wrong), [str(problem) for problem in wrong]
 
 
-def test_a_missing_required_input_is_told() -> None:
-    nodes = editor_base()
+def test_a_missing_required_input_is_a_problem() -> None:
+    nodes = editor_prompt()
     del nodes["6"]["inputs"]["vae"]
     wrong = validate.problems(graph.build(nodes, EDITOR_SCHEMAS), EDITOR_SCHEMAS)
     assert any("'vae' (VAE) has neither link nor value" in str(problem) for problem in wrong)
 
 
-def test_a_branch_that_cannot_run_does_not_stop_the_others() -> None:
+def test_a_branch_that_cannot_run_is_skipped() -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", ["my model.safetensors"])
-    nodes = editor_base()
+    nodes = editor_prompt()
     nodes["20"] = {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8}}
     nodes["21"] = {"class_type": "PreviewImage", "inputs": {"images": ["20", 0]}}
     nodes["22"] = {"class_type": "InvertMask", "inputs": {}}
@@ -71,7 +71,7 @@ def test_a_branch_that_cannot_run_does_not_stop_the_others() -> None:
     assert "'batch_size'" in checked.skipped_outputs["21 (PreviewImage)"]
 
 
-def test_what_is_wrong_is_told_for_the_output_that_needs_it() -> None:
+def test_problems_are_reported_for_the_output_that_needs_the_node() -> None:
     nodes = base()
     nodes["p"] = node("PreviewImage", images=["4", 0])
     nodes["5"]["inputs"].update(steps=0, cfg=1000, denoise=5, sampler_name="none")
@@ -81,12 +81,12 @@ def test_what_is_wrong_is_told_for_the_output_that_needs_it() -> None:
     assert set(checked.prompt) == {"4", "p"}
     (why,) = checked.skipped_outputs.values()
     assert why.count("node 5") == 3
-    for told in ("'steps' is 0", "'sampler_name' is 'none'", "'cfg' is 1000"):
-        assert told in why
+    for part in ("'steps' is 0", "'sampler_name' is 'none'", "'cfg' is 1000"):
+        assert part in why
     assert len(wrong) == 4
 
 
-def test_a_model_that_is_missing_is_told_with_its_folder_and_the_nearest() -> None:
+def test_a_missing_model_is_reported_with_its_folder_and_the_nearest_name() -> None:
     nodes = base()
     nodes["1"]["inputs"]["ckpt_name"] = "aa.safetensors"
     (problem,) = validate.problems(build_graph(nodes), SCHEMAS)
@@ -96,7 +96,7 @@ def test_a_model_that_is_missing_is_told_with_its_folder_and_the_nearest() -> No
     assert not problem.missing_type
 
 
-def test_choices_that_the_server_fetches_are_not_judged_here() -> None:
+def test_remote_choices_are_not_validated() -> None:
     def wrong(**options: Any) -> list[str]:
         spec = [["a"], options]
         schemas = {"X": {"input": {"required": {"n": spec}}, "output": [], "output_node": True}}
@@ -108,7 +108,7 @@ def test_choices_that_the_server_fetches_are_not_judged_here() -> None:
 
 
 @pytest.mark.parametrize("name", files.names(WORKFLOWS))
-def test_every_shipped_workflow_fits_the_servers_schema(schemas: Schemas, name: str) -> None:
+def test_every_shipped_workflow_fits_the_schemas(schemas: Schemas, name: str) -> None:
     nodes = files.load(WORKFLOWS, name).nodes
     assert nodes is not None
     found = graph.build(nodes, schemas)

@@ -9,13 +9,13 @@ import pytest
 from comfyui_pipeline.call import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph, values
-from tests.workflow.prompts import base, node, patched
+from tests.workflow.prompts import base, node, patch_default
 
 
 def one_input(
     kind: str = "INT", name: str = "n", required: bool = True, **options: Any
 ) -> dict[str, Any]:
-    """The schema of a class of one input."""
+    """The schema of a node type with one input."""
     spec: list[Any] = [options.pop("choices", kind), options]
     group = "required" if required else "optional"
     return {"K": {"input": {group: {name: spec}}, "output": ["X"], "output_name": ["X"]}}
@@ -49,7 +49,9 @@ def coerce(
         (10**30 + 1, 10**30, {"step": 10, "min": 0}),
     ],
 )
-def test_a_whole_number_is_kept_or_moved_to_its_step(given: Any, taken: int, options: Any) -> None:
+def test_an_integer_is_unchanged_or_rounded_to_the_step(
+    given: Any, taken: int, options: Any
+) -> None:
     found = coerce(given, **options)
     assert found.value == taken
     assert type(found.value) is int
@@ -57,12 +59,12 @@ def test_a_whole_number_is_kept_or_moved_to_its_step(given: Any, taken: int, opt
 
 
 @pytest.mark.parametrize("given", [4, 10, "4", 1.5, "x", "", None, [1], {}, "9" * 50, 10**400])
-def test_a_whole_number_outside_is_refused_with_the_range(given: Any) -> None:
+def test_an_integer_out_of_range_is_refused_with_the_range(given: Any) -> None:
     with pytest.raises(PatchError, match=r"from 5 to 9|type INT"):
         coerce(given, min=5, max=9)
 
 
-def test_strict_moves_and_guesses_nothing() -> None:
+def test_strict_neither_rounds_nor_matches_fuzzily() -> None:
     with pytest.raises(PatchError, match="a multiple of 8 plus 1"):
         coerce(16, strict=True, step=8, min=1)
     with pytest.raises(PatchError, match="a multiple of 8"):
@@ -73,7 +75,7 @@ def test_strict_moves_and_guesses_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         ({}, ""),
         ({"min": 1}, " of at least 1"),
@@ -81,9 +83,9 @@ def test_strict_moves_and_guesses_nothing() -> None:
         ({"min": 0, "max": 2}, " from 0 to 2"),
     ],
 )
-def test_a_range_is_told_as_far_as_it_is_known(options: Any, told: str) -> None:
+def test_the_text_of_a_range_has_only_the_known_bounds(options: Any, expected: str) -> None:
     spec = graph.build({"1": node("K")}, one_input(**options)).nodes["1"].specs["n"]
-    assert values.range_of(spec) == told
+    assert values.range_of(spec) == expected
 
 
 @pytest.mark.parametrize(
@@ -104,12 +106,12 @@ def test_words_for_true_and_false(given: Any, taken: bool) -> None:
 
 
 @pytest.mark.parametrize("given", ["maybe", "", "2", 0.5])
-def test_other_words_are_neither(given: Any) -> None:
+def test_other_words_are_not_booleans(given: Any) -> None:
     with pytest.raises(PatchError, match="true or false"):
         coerce(given, "BOOLEAN")
 
 
-def test_texts_floats_and_choices_of_other_types() -> None:
+def test_values_are_converted_to_strings_floats_and_choices() -> None:
     assert coerce(5, "STRING").value == "5"
     assert coerce("0.25", "FLOAT").value == 0.25
     assert coerce("2", choices=[1, 2]).value == 2
@@ -122,26 +124,26 @@ def test_texts_floats_and_choices_of_other_types() -> None:
         coerce("nan", "FLOAT", min=0)
 
 
-def test_a_link_has_to_lead_somewhere() -> None:
+def test_a_link_must_lead_to_an_existing_output() -> None:
     nodes = base()
-    for link, told in (
+    for link, expected in (
         (["99", 0], "link to a node"),
         (["1", 3], "has 3 outputs"),
         (["1", -1], "outputs"),
     ):
         call = ToolCall("run", params=(Param({"model": link}, node_id="5"),))
-        with pytest.raises(PatchError, match=told):
-            patched(nodes, call)
+        with pytest.raises(PatchError, match=expected):
+            patch_default(nodes, call)
     call = ToolCall("run", params=(Param({"model": ["1", 0]}, node_id="5"),))
-    assert patched(nodes, call)["5"]["inputs"]["model"] == ["1", 0]
+    assert patch_default(nodes, call)["5"]["inputs"]["model"] == ["1", 0]
     call = ToolCall("run", params=(Param({"model": "a.safetensors"}, node_id="5"),))
     with pytest.raises(PatchError, match="link"):
-        patched(nodes, call)
+        patch_default(nodes, call)
 
 
-def test_twelve_choices_are_listed_the_nearest_first() -> None:
+def test_at_most_twelve_choices_are_listed_with_the_nearest_first() -> None:
     choices = tuple(f"name{n:02}" for n in range(20))
-    told = values.listed(choices)
-    assert told == ", ".join(choices[:12]) + " and 8 more"
+    expected = values.listed(choices)
+    assert expected == ", ".join(choices[:12]) + " and 8 more"
     assert values.listed(choices, "name17").startswith("name17")
     assert values.listed(choices[:12]) == ", ".join(choices[:12])

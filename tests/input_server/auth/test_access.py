@@ -22,8 +22,8 @@ from input_server.auth.lockout import LockoutPolicy, LockoutTracker
 from input_server.auth.networks import client_address, in_networks, parse_networks
 from input_server.errors import ConfigError
 from input_server.urls import Resource, Route, build_target, parse, redact_target
-from tests.apart import project
 from tests.input_server.running import KEY, Running
+from tests.project_copy import project
 from tests.waiting import TIMEOUT
 
 SECRET = "signing secret"
@@ -66,14 +66,16 @@ def signed(
         ("bob-has-another", 404),
         ("only-from-afar", 401),
         ("two-factors-here", 401),
-        ("nobody-has-this", 401),
+        ("unknown-key-here", 401),
         ("", 401),
         (KEY[:-1], 401),
         (KEY + "x", 401),
         (KEY.upper(), 401),
     ],
 )
-def test_a_key_opens_what_it_is_for(running: Running, key: str, status: int) -> None:
+def test_a_key_gives_access_to_its_mounts_and_networks_only(
+    running: Running, key: str, status: int
+) -> None:
     assert running.get(f"/comfyui_server/pw={key}/files/m/{PATH}").status_code == status
     bearer = running.get(f"/comfyui_server/files/m/{PATH}", Authorization=f"Bearer {key}")
     assert bearer.status_code == status
@@ -81,35 +83,35 @@ def test_a_key_opens_what_it_is_for(running: Running, key: str, status: int) -> 
     assert gate.status_code == status
 
 
-def test_a_second_secret_is_asked_for_where_it_is_wanted(running: Running) -> None:
-    address = f"/comfyui_server/pw=two-factors-here/files/m/{PATH}"
-    assert running.get(f"{address}?{signed('second')}").status_code == 200
-    assert running.get(f"{address}?{signed(SECRET)}").status_code == 401
-    assert running.get(f"{address}?{signed('second', seconds=-1)}").status_code == 401
+def test_a_key_with_a_second_factor_requires_a_valid_signature(running: Running) -> None:
+    url = f"/comfyui_server/pw=two-factors-here/files/m/{PATH}"
+    assert running.get(f"{url}?{signed('second')}").status_code == 200
+    assert running.get(f"{url}?{signed(SECRET)}").status_code == 401
+    assert running.get(f"{url}?{signed('second', seconds=-1)}").status_code == 401
 
 
-def test_a_signed_address_opens_that_file_until_it_ends(running: Running) -> None:
-    address = f"/comfyui_server/files/m/{PATH}"
-    assert running.get(f"{address}?{signed()}").text == "hello"
-    assert running.get(f"{address}?{signed()}&download=1").status_code == 200
+def test_a_signed_link_gives_access_to_its_file(running: Running) -> None:
+    url = f"/comfyui_server/files/m/{PATH}"
+    assert running.get(f"{url}?{signed()}").text == "hello"
+    assert running.get(f"{url}?{signed()}&download=1").status_code == 200
     assert running.get(f"/pw=signed/files/comfyui/m/{PATH}?{signed()}").status_code == 200
 
 
 WRONG = {
-    "ended": lambda: signed(seconds=-1),
-    "ends too late": lambda: signed(seconds=400 * 24 * 3600),
+    "expired": lambda: signed(seconds=-1),
+    "expires too late": lambda: signed(seconds=400 * 24 * 3600),
     "another secret": lambda: signed("another secret"),
     "another mount": lambda: signed(alias="other"),
     "another file": lambda: signed(names=("a b.txt",)),
-    "parts run together": lambda: signed(names=("图 sub/a b.txt",)),
+    "parts joined": lambda: signed(names=("图 sub/a b.txt",)),
     "for the gallery": lambda: signed(resource="gallery"),
-    "another end": lambda: signed().replace("exp=", "exp=1"),
+    "another expiry": lambda: signed().replace("exp=", "exp=1"),
     "cut off": lambda: signed()[:-3],
     "no signature": lambda: "exp=9999999999&sig=",
-    "no end": lambda: "sig=x",
+    "no expiry": lambda: "sig=x",
     "no number": lambda: "exp=x&sig=y",
-    "a number too long": lambda: "exp=99999999999999999999&sig=y",
-    "a digit of another kind": lambda: "exp=²&sig=y",
+    "too many digits": lambda: "exp=99999999999999999999&sig=y",
+    "a non-ASCII digit": lambda: "exp=²&sig=y",
     "nothing": lambda: "",
 }
 
@@ -119,7 +121,7 @@ def test_a_signature_is_valid_for_its_url_only(running: Running, query: Callable
     assert running.get(f"/comfyui_server/files/m/{PATH}?{query()}").status_code == 401
 
 
-def test_a_mount_may_be_called_as_the_gate_is(tmp_path: Path) -> None:
+def test_a_mount_may_have_the_alias_comfyui(tmp_path: Path) -> None:
     with Running(tmp_path / "m", COMFYUI_MOUNTS=f"comfyui:{tmp_path / 'm'}") as server:
         (server.folder / "a.txt").write_text("x", "utf-8")
         query = signing.query(KEY, "files", "comfyui", ("a.txt",), int(time.time()) + 60)
@@ -133,17 +135,17 @@ def test_a_signature_does_not_help_a_wrong_key(running: Running) -> None:
     assert running.get(f"/comfyui_server/pw=wrong/files/m/{PATH}?{signed()}").status_code == 401
 
 
-def test_without_the_key_every_answer_is_the_same(running: Running) -> None:
-    texts = {
-        (answer.status_code, answer.text)
+def test_without_a_valid_key_all_responses_are_identical(running: Running) -> None:
+    responses = {
+        (response.status_code, response.text)
         for path in (PATH, "absent.txt", "", "../x", ".hidden", "%00")
         for alias in ("m", "nomount")
-        for answer in [running.get(f"/comfyui_server/pw=wrong/files/{alias}/{path}")]
+        for response in [running.get(f"/comfyui_server/pw=wrong/files/{alias}/{path}")]
     }
-    assert texts == {(401, "Unauthorized.")}
+    assert responses == {(401, "Unauthorized.")}
 
 
-def test_the_command_makes_addresses_that_open(running: Running) -> None:
+def test_the_link_command_prints_a_working_link(running: Running) -> None:
     done = running.command("link", "m", "图 sub/a b.txt", "--base", running.url)
     assert requests.get(done.stdout.strip(), timeout=TIMEOUT).text == "hello"
     assert KEY not in done.stdout
@@ -170,13 +172,13 @@ def test_a_link_has_the_form_of_result_urls(running: Running) -> None:
 
 @pytest.mark.parametrize("gate", [False, True])
 @pytest.mark.parametrize("key", ["pass/wörd %", None])
-@pytest.mark.parametrize("what", ["files", "gallery"])
-def test_a_target_that_is_written_is_read_as_it_was_meant(
-    what: Resource, key: str | None, gate: bool
+@pytest.mark.parametrize("resource", ["files", "gallery"])
+def test_parse_is_the_inverse_of_build_target(
+    resource: Resource, key: str | None, gate: bool
 ) -> None:
-    meant = Route(what, key, "图", ("a b", "c%#?.png"), gate)
-    read = parse(build_target(meant))
-    assert read == (replace(meant, key="signed") if gate and key is None else meant)
+    route = Route(resource, key, "图", ("a b", "c%#?.png"), gate)
+    parsed = parse(build_target(route))
+    assert parsed == (replace(route, key="signed") if gate and key is None else route)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_a_target_that_is_written_is_read_as_it_was_meant(
         (("m", "--key", "alice"), "no key 'alice'"),
     ],
 )
-def test_links_that_could_never_work_are_refused(
+def test_the_link_command_refuses_invalid_arguments(
     running: Running, arguments: tuple[str, ...], expected: str
 ) -> None:
     done = running.command("link", *arguments)
@@ -198,27 +200,27 @@ def test_links_that_could_never_work_are_refused(
     assert expected in done.stderr
 
 
-def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: Path) -> None:
+def test_keys_do_not_appear_in_logs_reprs_or_metrics(running: Running, tmp_path: Path) -> None:
     with Running(tmp_path / "m", INPUT_SERVER_ACCESS_LOG="true") as logged:
         logged.get("absent.txt")
         logged.get(f"/comfyui_server/pw%3D{KEY}/files/m/x")
-        for odd in ("%70w=", "p%77%3d", "PW=", "%50%57=", "pw%253D", "Pw:"):
-            told_to = f"/comfyui_server/{odd}{KEY}/files/m/x"
+        for prefix in ("%70w=", "p%77%3d", "PW=", "%50%57=", "pw%253D", "Pw:"):
+            target = f"/comfyui_server/{prefix}{KEY}/files/m/x"
             with logged.connect() as wire:
                 wire.sendall(
-                    f"GET {told_to} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+                    f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
                 )
                 while wire.recv(4096):
                     pass
         logged.get(f"/%70w={KEY}/files/comfyui/m/x?a=1&s%69g={KEY}")
         logged.get("/comfyui_server/files/m/x", Authorization=f"Bearer {KEY}")
         logged.get(f"/comfyui_server/files/m/x?{signed()}")
-        figures = logged.get(f"/comfyui_server/pw={KEY}/metrics").text
-        assert 'why="missing"' in figures
+        metrics = logged.get(f"/comfyui_server/pw={KEY}/metrics").text
+        assert 'why="missing"' in metrics
         logged.stop()
         log_text = "".join(logged.log)
         assert log_text.count("/files/m/") == 10
-        assert KEY not in log_text + figures
+        assert KEY not in log_text + metrics
         assert "sig=…" in log_text
     (key,) = parse_keys('[{"name": "a", "key": "12345678", "signature": "geheim"}]', tmp_path)
     assert "12345678" not in repr(key)
@@ -231,7 +233,7 @@ def test_keys_are_in_no_log_no_repr_and_no_figures(running: Running, tmp_path: P
 # -- networks ------------------------------------------------------------------------------------
 
 
-def test_a_deny_list_is_read_again_when_it_changes(
+def test_a_deny_list_is_reread_when_its_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("input_server.auth.deny_list.CHECK_SECONDS", 0.0)
@@ -250,14 +252,14 @@ def test_a_deny_list_is_read_again_when_it_changes(
     assert not deny.contains("198.51.100.1")
     file.write_text("203.0.113.0/24\nnonsense\n", "utf-8")
     os.utime(file, ns=(1, 1))
-    assert deny.contains("2001:db8::9"), "a slip of the pen opens nothing"
+    assert deny.contains("2001:db8::9"), "an invalid file allows nothing"
     assert deny.contains("2001:db8::9")
     assert [("nonsense" in text, "stays in force" in text) for text in lines] == [(True, True)]
     file.unlink()
-    assert deny.contains("2001:db8::9"), "nor does losing it"
+    assert deny.contains("2001:db8::9"), "nor does a missing one"
     assert len(lines) == 2
     DenyList(None, print).contains("2001:db8::9")
-    access = Access((Key("k", KEY),), "", LockoutTracker(LockoutPolicy()), deny)
+    access = Access((Key("k", KEY),), "", LockoutTracker(LockoutPolicy(10, 600)), deny)
     with pytest.raises(Denied) as denied:
         access.authenticate(Route("files", KEY, "m", ("x",)), {}, Client("203.0.113.5", {}))
     assert denied.value.status == 403
@@ -283,14 +285,14 @@ def test_a_deny_list_is_read_again_when_it_changes(
         ("fe80::1%eth0", "203.0.113.7", "fe80::1"),
     ],
 )
-def test_behind_a_trusted_proxy_the_right_address_counts(
+def test_the_client_address_behind_a_trusted_proxy_is_the_forwarded_one(
     peer: str, forwarded: str, client: str
 ) -> None:
     trusted = parse_networks("10.0.0.0/8", "x")
     assert client_address(peer, {"x-forwarded-for": forwarded}, trusted) == client
 
 
-def test_networks_are_read_or_refused_by_name() -> None:
+def test_invalid_networks_are_reported_with_their_setting() -> None:
     assert in_networks("192.168.1.9", parse_networks("192.168.1.0/24; ::1", "x"))
     assert in_networks("::ffff:192.168.1.9", parse_networks("192.168.1.0/24", "x"))
     assert in_networks("192.168.1.9", parse_networks("::ffff:192.168.1.0/120", "x"))
@@ -302,7 +304,7 @@ def test_networks_are_read_or_refused_by_name() -> None:
         parse_networks("nonsense", "THE_SETTING")
 
 
-# -- how it starts ---------------------------------------------------------------------------------
+# -- starting the server ---------------------------------------------------------------------------------
 
 
 def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -338,7 +340,7 @@ def starting(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
         ({"COMFYUI_ACCESS_KEY": "a-good-long-key", "INPUT_SERVER_ACCESS_LOG": "x"}, "ACCESS_LOG"),
     ],
 )
-def test_it_does_not_start_with_what_is_not_safe_or_not_clear(
+def test_the_server_does_not_start_with_unsafe_or_invalid_settings(
     tmp_path: Path, environment: dict[str, str], expected: str
 ) -> None:
     done = starting(tmp_path, "--host", "0.0.0.0", **environment)
@@ -347,7 +349,7 @@ def test_it_does_not_start_with_what_is_not_safe_or_not_clear(
     assert "Traceback" not in done.stderr
 
 
-def test_an_example_key_is_good_enough_for_this_machine_alone(tmp_path: Path) -> None:
+def test_an_example_key_is_accepted_on_loopback_only(tmp_path: Path) -> None:
     with Running(tmp_path, "--host", "127.0.0.1", COMFYUI_ACCESS_KEY="123456") as server:
         assert server.get("/healthz").text == "ok"
         assert server.stop() == 0

@@ -15,13 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from input_server import register_routes
-from input_server.auth import lockout as guards
-from input_server.auth import signing
+from input_server.auth import lockout, signing
 from input_server.auth.access import Access, Client, Denied
 from input_server.auth.deny_list import DenyList
 from input_server.auth.keys import Key
 from input_server.auth.lockout import LockoutPolicy, LockoutTracker
-from input_server.auth.networks import parse_networks
+from input_server.auth.networks import Network, parse_networks
 from input_server.urls import Route
 from tests.input_server.hosts import Host, needs_node
 from tests.input_server.registry import Registry, hosted
@@ -29,7 +28,7 @@ from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT, wait_until
 
 SECRET = "signing secret"
-GUARDED = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1"}
+PROXIED = {"INPUT_SERVER_LOCK_EXEMPT": "none", "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1"}
 CLIENT, OTHER = "203.0.113.7", "203.0.113.8"
 bounded = settings(
     max_examples=60,
@@ -58,7 +57,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     (tmp_path / "m" / "a.txt").write_text("x", "utf-8")
     keys = json.dumps([{"name": "two", "key": "two-factors-here", "signature": "second"}])
     settings = {"INPUT_SERVER_SIGNING_KEY": SECRET, "COMFYUI_KEYS": keys}
-    with Running(tmp_path / "m", **GUARDED, **settings, INPUT_SERVER_LOCK_AFTER="6") as server:
+    with Running(tmp_path / "m", **PROXIED, **settings, INPUT_SERVER_LOCK_AFTER="6") as server:
         yield server
 
 
@@ -80,7 +79,9 @@ def test_the_configured_number_of_wrong_keys_locks_out_this_client_only(
     assert running.get("a.txt", X_Forwarded_For=f"{OTHER}, {CLIENT}").status_code == 429
     assert running.get("a.txt", X_Forwarded_For=f"::ffff:{CLIENT}").status_code == 429
     assert running.get("a.txt", X_Forwarded_For=OTHER).status_code == 200
-    assert running.get(signed(), X_Forwarded_For=CLIENT).text == "x", "this cannot be guessed"
+    assert running.get(signed(), X_Forwarded_For=CLIENT).text == "x", (
+        "a signature cannot be guessed"
+    )
     assert running.get(signed("wrong"), X_Forwarded_For=CLIENT).status_code == 429
     running.stop()
     lines = [line for line in running.log if "locked out" in line]
@@ -93,8 +94,8 @@ def test_the_configured_number_of_wrong_keys_locks_out_this_client_only(
 def test_repeated_old_links_cause_no_lockout(running: Running) -> None:
     (running.folder / "b 图.png").write_bytes(b"x")
     for number in range(15):
-        ended = running.get(signed(seconds=-60), X_Forwarded_For=CLIENT)
-        assert (ended.status_code, ended.text) == (401, "Link expired.")
+        expired = running.get(signed(seconds=-60), X_Forwarded_For=CLIENT)
+        assert (expired.status_code, expired.text) == (401, "Link expired.")
         last_years = signed("the signing key of last year", name=f"{number}.png")
         assert running.get(last_years, X_Forwarded_For=CLIENT).status_code == 401
         gate = last_years.replace("/comfyui_server/files/", "/pw=signed/files/comfyui/")
@@ -115,7 +116,7 @@ def test_repeated_old_links_cause_no_lockout(running: Running) -> None:
     assert running.get(signed(), X_Forwarded_For=CLIENT).status_code == 200
 
 
-def test_keys_are_counted_wherever_they_stand(running: Running) -> None:
+def test_wrong_keys_count_in_every_kind_of_url_and_header(running: Running) -> None:
     wrong = [
         "/comfyui_server/pw=one/files/m/a.txt",
         "/pw=two/files/comfyui/m/a.txt",
@@ -147,7 +148,7 @@ def test_a_dual_stack_socket_identifies_ipv4_clients_by_their_ipv4_addresses(
         (server.folder / "a.txt").write_text("x", "utf-8")
         server.url = f"http://127.0.0.1:{server.port}"
         server.files = f"{server.url}/comfyui_server/pw={KEY}/files/m"
-        assert server.get("/metrics").status_code == 200, "figures are for this machine"
+        assert server.get("/metrics").status_code == 200, "metrics need no key on this machine"
         for number in range(5):
             assert server.get(f"/comfyui_server/pw=no{number}/files/m/a.txt").status_code == 401
         assert server.get("a.txt").text == "x", "exempt"
@@ -156,7 +157,7 @@ def test_a_dual_stack_socket_identifies_ipv4_clients_by_their_ipv4_addresses(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no Unix sockets in Python")
-def test_behind_a_unix_socket_the_address_is_what_the_front_says(tmp_path: Path) -> None:
+def test_behind_a_unix_socket_the_forwarded_address_is_used(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     env = {"INPUT_SERVER_LOCK_AFTER": "1", "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1"}
 
@@ -175,8 +176,8 @@ def test_behind_a_unix_socket_the_address_is_what_the_front_says(tmp_path: Path)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-@pytest.mark.parametrize("raw", [True, False], ids=["as it was sent", "decoded by the host"])
-def test_in_a_python_host_the_client_that_guesses_is_locked_out(
+@pytest.mark.parametrize("raw", [True, False], ids=["raw target", "decoded by the host"])
+def test_a_client_that_guesses_is_locked_out_in_a_python_host(
     tmp_path: Path, raw: bool, trusted: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m").mkdir()
@@ -213,7 +214,7 @@ def test_in_a_python_host_the_client_that_guesses_is_locked_out(
 
 @needs_node
 @pytest.mark.parametrize("trusted", [True, False])
-def test_through_the_bridge_the_client_that_guesses_is_locked_out(
+def test_a_client_that_guesses_is_locked_out_behind_the_bridge(
     tmp_path: Path, trusted: bool
 ) -> None:
     (tmp_path / "m").mkdir()
@@ -246,79 +247,82 @@ def test_through_the_bridge_the_client_that_guesses_is_locked_out(
 # -- the score -------------------------------------------------------------------------------------
 
 
-def locked(guard: LockoutTracker, address: str) -> bool:
-    return guard.locked_out_for(address) > 0
+def policy(limit: float, seconds: float = 600, exempt: tuple[Network, ...] = ()) -> LockoutPolicy:
+    return LockoutPolicy(limit, seconds, exempt)
+
+
+def is_locked_out(tracker: LockoutTracker, address: str) -> bool:
+    return tracker.locked_out_for(address) > 0
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 40])
-def test_so_many_wrong_keys_are_enough_and_one_fewer_is_not(limit: int) -> None:
-    guard = LockoutTracker(LockoutPolicy(limit), clock=Clock())
+def test_exactly_limit_wrong_keys_lock_a_client_out(limit: int) -> None:
+    tracker = LockoutTracker(policy(limit), clock=Clock())
     for number in range(limit):
-        assert not locked(guard, CLIENT), number
-        guard.record_failure(CLIENT, f"k{number}")
-    assert guard.locked_out_for(CLIENT) == 600
+        assert not is_locked_out(tracker, CLIENT), number
+        tracker.record_failure(CLIENT, f"k{number}")
+    assert tracker.locked_out_for(CLIENT) == 600
 
 
-def test_the_defaults_are_what_the_settings_promise() -> None:
-    assert LockoutPolicy() == LockoutPolicy(limit=10, seconds=600, exempt=())
-    assert (guards.MAX_TRACKED, guards.MAX_LOCKOUTS, guards.MAX_KEYS_PER_CLIENT) == (
+def test_limits_of_memory_and_networks() -> None:
+    assert (lockout.MAX_TRACKED, lockout.MAX_LOCKOUTS, lockout.MAX_KEYS_PER_CLIENT) == (
         10_000,
         10_000,
         32,
     )
-    assert (guards.HALF_LIFE, guards.SITE_PREFIX, guards.SITE_FACTOR) == (300, 48, 4)
+    assert (lockout.HALF_LIFE, lockout.SITE_PREFIX, lockout.SITE_FACTOR) == (300, 48, 4)
 
 
-def test_a_score_halves_in_five_minutes() -> None:
+def test_a_score_drops_by_half_in_five_minutes() -> None:
     clock = Clock()
-    guard = LockoutTracker(LockoutPolicy(limit=3), clock=clock)
+    tracker = LockoutTracker(policy(limit=3), clock=clock)
     for number in range(2):
-        guard.record_failure(CLIENT, f"k{number}")
+        tracker.record_failure(CLIENT, f"k{number}")
     clock.now += 300
-    guard.record_failure(CLIENT, "k2")  # 1 + 1
-    assert not locked(guard, CLIENT)
-    guard.record_failure(CLIENT, "k3")
-    assert locked(guard, CLIENT)
-    slow = LockoutTracker(LockoutPolicy(limit=3), clock=clock)
+    tracker.record_failure(CLIENT, "k2")  # 1 + 1
+    assert not is_locked_out(tracker, CLIENT)
+    tracker.record_failure(CLIENT, "k3")
+    assert is_locked_out(tracker, CLIENT)
+    slow = LockoutTracker(policy(limit=3), clock=clock)
     for number in range(3):
         slow.record_failure(CLIENT, f"k{number}")
-        clock.now += 20  # as a person may need to type them
-    assert locked(slow, CLIENT)
+        clock.now += 20  # about the time to type a key
+    assert is_locked_out(slow, CLIENT)
 
 
 def test_a_lockout_ends_on_its_second_and_the_count_restarts() -> None:
     clock = Clock()
-    guard = LockoutTracker(LockoutPolicy(limit=2, seconds=100), clock=clock)
-    guard.record_failure(CLIENT, "a")
-    guard.record_failure(CLIENT, "b")
+    tracker = LockoutTracker(policy(limit=2, seconds=100), clock=clock)
+    tracker.record_failure(CLIENT, "a")
+    tracker.record_failure(CLIENT, "b")
     clock.now += 99.5
-    assert guard.locked_out_for(CLIENT) == 0.5
+    assert tracker.locked_out_for(CLIENT) == 0.5
     clock.now += 0.5
-    assert not locked(guard, CLIENT)
-    guard.record_failure(CLIENT, "a")
-    guard.record_failure(CLIENT, "b")
-    guard.record_failure(CLIENT, "c")
-    assert not locked(guard, CLIENT), "two of them were known"
-    guard.record_failure(CLIENT, "d")
-    assert locked(guard, CLIENT)
+    assert not is_locked_out(tracker, CLIENT)
+    tracker.record_failure(CLIENT, "a")
+    tracker.record_failure(CLIENT, "b")
+    tracker.record_failure(CLIENT, "c")
+    assert not is_locked_out(tracker, CLIENT), "two of them are repeated"
+    tracker.record_failure(CLIENT, "d")
+    assert is_locked_out(tracker, CLIENT)
 
 
-def test_answers_wait_longer_and_longer_but_never_beyond_two_seconds() -> None:
-    guard = LockoutTracker(LockoutPolicy(limit=100), clock=Clock())
-    waits = [guard.record_failure(CLIENT, f"k{number}") for number in range(12)]
-    assert waits[:4] == [0.1, 0.2, 0.4, 0.8]
-    assert waits[6:] == [2.0] * 6
-    assert guard.record_failure(OTHER, "k") == 0.1
-    assert guard.record_failure(OTHER, "k") == 0.1, "a repeated one waits, but no longer"
+def test_responses_to_wrong_keys_are_delayed_progressively_up_to_two_seconds() -> None:
+    tracker = LockoutTracker(policy(limit=100), clock=Clock())
+    delays = [tracker.record_failure(CLIENT, f"k{number}") for number in range(12)]
+    assert delays[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert delays[6:] == [2.0] * 6
+    assert tracker.record_failure(OTHER, "k") == 0.1
+    assert tracker.record_failure(OTHER, "k") == 0.1, "a repeated key does not increase the delay"
 
 
-def test_without_a_limit_and_in_exempt_networks_no_client_is_locked_out() -> None:
-    spared = LockoutTracker(LockoutPolicy(limit=1, exempt=parse_networks("127.0.0.0/8", "x")))
-    assert spared.record_failure("::ffff:127.0.0.9", "a") == 0
-    assert not locked(spared, "127.0.0.9")
-    never = LockoutTracker(LockoutPolicy(limit=0))
+def test_no_client_is_locked_out_in_exempt_networks_or_with_limit_zero() -> None:
+    exempt = LockoutTracker(policy(limit=1, exempt=parse_networks("127.0.0.0/8", "x")))
+    assert exempt.record_failure("::ffff:127.0.0.9", "a") == 0
+    assert not is_locked_out(exempt, "127.0.0.9")
+    never = LockoutTracker(policy(limit=0))
     assert never.record_failure(CLIENT, "a") == 0
-    assert not locked(never, CLIENT)
+    assert not is_locked_out(never, CLIENT)
 
 
 @pytest.mark.parametrize(
@@ -329,68 +333,70 @@ def test_without_a_limit_and_in_exempt_networks_no_client_is_locked_out() -> Non
         ("::ffff:cb00:7107", "203.0.113.7", "203.0.114.7"),
         ("2001:db8::1", "2001:db8::ffff:1:2:3", "2001:db8:0:1::1"),
         ("fe80::1%eth0", "fe80::2%eth1", "fe80:0:0:1::1"),
-        ("what a proxy says", "what a proxy says", "what another says"),
+        ("text from a proxy", "text from a proxy", "other text"),
     ],
 )
-def test_a_client_is_an_ipv4_address_or_a_64(address: str, same: str, other: str) -> None:
-    guard = LockoutTracker(LockoutPolicy(limit=1))
-    guard.record_failure(address, "a")
-    assert locked(guard, same)
-    assert not locked(guard, other)
+def test_a_client_is_an_ipv4_address_or_an_ipv6_64(address: str, same: str, other: str) -> None:
+    tracker = LockoutTracker(policy(limit=1))
+    tracker.record_failure(address, "a")
+    assert is_locked_out(tracker, same)
+    assert not is_locked_out(tracker, other)
 
 
-def test_a_site_has_four_times_the_limit() -> None:
-    guard = LockoutTracker(LockoutPolicy(limit=3), clock=Clock())
+def test_the_limit_of_an_ipv6_site_is_four_times_that_of_a_client() -> None:
+    tracker = LockoutTracker(policy(limit=3), clock=Clock())
     for number in range(11):
-        guard.record_failure(f"2001:db8:0:{number}::1", f"k{number}")
-    assert not locked(guard, "2001:db8:0:99::1")
-    guard.record_failure("2001:db8:0:11::1", "k11")
-    assert locked(guard, "2001:db8:0:99::1")
-    assert not locked(guard, "2001:db8:1::1")
-    one_key = LockoutTracker(LockoutPolicy(limit=3), clock=Clock())
+        tracker.record_failure(f"2001:db8:0:{number}::1", f"k{number}")
+    assert not is_locked_out(tracker, "2001:db8:0:99::1")
+    tracker.record_failure("2001:db8:0:11::1", "k11")
+    assert is_locked_out(tracker, "2001:db8:0:99::1")
+    assert not is_locked_out(tracker, "2001:db8:1::1")
+    same_key = LockoutTracker(policy(limit=3), clock=Clock())
     for number in range(200):
-        one_key.record_failure(f"2001:db8:0:{number:x}::1", "the old one")
-    assert not locked(one_key, "2001:db8::1"), "a site with one old key"
+        same_key.record_failure(f"2001:db8:0:{number:x}::1", "the old one")
+    assert not is_locked_out(same_key, "2001:db8::1"), "a site that repeats one old key"
 
 
 def test_clients_of_a_site_that_repeat_their_own_wrong_key_do_not_lock_it_out() -> None:
-    guard = LockoutTracker(LockoutPolicy(limit=10), clock=Clock())  # a site may have 40
+    tracker = LockoutTracker(policy(limit=10), clock=Clock())  # a site may have 40
     for _ in range(5):
-        for number in range(guards.MAX_KEYS_PER_CLIENT + 4):
-            guard.record_failure(f"2001:db8:0:{number:x}::1", f"key {number}")
-    assert not locked(guard, "2001:db8::1")
+        for number in range(lockout.MAX_KEYS_PER_CLIENT + 4):
+            tracker.record_failure(f"2001:db8:0:{number:x}::1", f"key {number}")
+    assert not is_locked_out(tracker, "2001:db8::1")
 
 
 def test_an_active_lockout_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("input_server.auth.lockout.MAX_TRACKED", 10)
     monkeypatch.setattr("input_server.auth.lockout.MAX_LOCKOUTS", 5)
     clock, log = Clock(), []
-    guard = LockoutTracker(LockoutPolicy(limit=2, seconds=100), log.append, clock)
+    tracker = LockoutTracker(policy(limit=2, seconds=100), log.append, clock)
     for key in "ab":
-        guard.record_failure(CLIENT, key)
+        tracker.record_failure(CLIENT, key)
     for number in range(200):
-        guard.record_failure(f"10.{number}.0.1", "a")
-    assert len(guard._scores) == 10
+        tracker.record_failure(f"10.{number}.0.1", "a")
+    assert len(tracker._scores) == 10
     for number in range(4):
         for key in "ab":
-            guard.record_failure(f"10.0.0.{number}", key)
+            tracker.record_failure(f"10.0.0.{number}", key)
     clock.now += 50
     for number in range(400):
         for key in "ab":
-            guard.record_failure(f"10.{number % 200}.{number % 250}.1", key)
-    assert guard.locked_out_for(CLIENT) == 50
-    assert all(locked(guard, f"10.0.0.{number}") for number in range(4))
-    assert all(locked(guard, f"10.{number % 200}.{number % 250}.1") for number in range(400))
-    assert locked(guard, "10.0.77.1"), "the table was full, so its /16 is locked out"
-    assert locked(guard, "10.250.0.1"), "and then its /8"
-    assert not locked(guard, "11.0.0.1")
-    assert len(guard._lockouts) <= 11
-    assert len(log) == len(guard._lockouts)
+            tracker.record_failure(f"10.{number % 200}.{number % 250}.1", key)
+    assert tracker.locked_out_for(CLIENT) == 50
+    assert all(is_locked_out(tracker, f"10.0.0.{number}") for number in range(4))
+    assert all(
+        is_locked_out(tracker, f"10.{number % 200}.{number % 250}.1") for number in range(400)
+    )
+    assert is_locked_out(tracker, "10.0.77.1"), "the table was full, so its /16 is locked out"
+    assert is_locked_out(tracker, "10.250.0.1"), "and then its /8"
+    assert not is_locked_out(tracker, "11.0.0.1")
+    assert len(tracker._lockouts) <= 11
+    assert len(log) == len(tracker._lockouts)
     clock.now += 100
     for key in "cd":
-        guard.record_failure(OTHER, key)
-    assert len(guard._lockouts) == 1, "what has ended makes room"
-    assert not locked(guard, "203.0.113.9")
+        tracker.record_failure(OTHER, key)
+    assert len(tracker._lockouts) == 1, "ended lockouts are removed"
+    assert not is_locked_out(tracker, "203.0.113.9")
 
 
 @bounded
@@ -403,12 +409,12 @@ def test_an_active_lockout_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -
         max_size=120,
     )
 )
-def test_whatever_comes_only_guessers_are_locked_out_and_for_all_of_their_time(
+def test_only_guessers_are_locked_out_and_for_the_full_time(
     events: list[tuple[str, int]],
 ) -> None:
     clock = Clock()
-    guard = LockoutTracker(LockoutPolicy(limit=4, seconds=100), clock=clock)
-    access = Access((Key("k", KEY),), SECRET, guard, DenyList(None, print))
+    tracker = LockoutTracker(policy(limit=4, seconds=100), clock=clock)
+    access = Access((Key("k", KEY),), SECRET, tracker, DenyList(None, print))
     until: dict[str, float] = {}
     distinct: set[int] = set()
 
@@ -435,16 +441,16 @@ def test_whatever_comes_only_guessers_are_locked_out_and_for_all_of_their_time(
             ask(f"guess{number}", f"2001:db8:{number % 7}:{number}::1")
             ask("guess", f"10.{number}.0.1")
         else:
-            free = clock.now >= until.get(CLIENT, 0.0)
-            assert ask(f"guess{number}", CLIENT) == (401 if free else 429)
-            if free and number not in distinct:
+            is_free = clock.now >= until.get(CLIENT, 0.0)
+            assert ask(f"guess{number}", CLIENT) == (401 if is_free else 429)
+            if is_free and number not in distinct:
                 distinct.add(number)
-            if free and guard.locked_out_for(CLIENT) > 0:
+            if is_free and tracker.locked_out_for(CLIENT) > 0:
                 until[CLIENT] = clock.now + 100
         left = until.get(CLIENT, 0.0) - clock.now
-        assert guard.locked_out_for(CLIENT) == pytest.approx(max(0.0, left))
+        assert tracker.locked_out_for(CLIENT) == pytest.approx(max(0.0, left))
     before = clock.now
     if before >= until.get(CLIENT, 0.0):
         for number in range(4):
             ask(f"new{number}", CLIENT)
-    assert guard.locked_out_for(CLIENT) > 0, "four different keys at once are guessing"
+    assert tracker.locked_out_for(CLIENT) > 0, "four different keys at once are guessing"

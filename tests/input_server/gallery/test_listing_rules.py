@@ -15,57 +15,53 @@ from input_server.images.variant_request import (
 )
 from input_server.mounts import cleanup, retention, table
 from input_server.mounts.disk_usage import Entry
-from input_server.settings import Config, read
 from input_server.urls import parse_query
 from tests.input_server.gallery_harness import KEY, GalleryHarness, png
 
 PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
-NAMES = ("a", "b.png")
 
 
-def configured(**settings: str) -> Config:
-    return read({"COMFYUI_ACCESS_KEY": "a-long-enough-key", **settings})
-
-
-def test_a_list_has_sixty_files_or_up_to_two_hundred(shown: GalleryHarness) -> None:
+def test_a_page_of_the_list_has_60_files_by_default_and_at_most_200(
+    harness: GalleryHarness,
+) -> None:
     for number in range(201):
-        (shown.folder / f"{number}.txt").write_text("x", "utf-8")
-    assert len(shown.names()) == 60
-    assert len(shown.names("list?n=200")) == 200
-    assert len(shown.names("list?n=1")) == 1
+        (harness.folder / f"{number}.txt").write_text("x", "utf-8")
+    assert len(harness.names()) == 60
+    assert len(harness.names("list?n=200")) == 200
+    assert len(harness.names("list?n=1")) == 1
     for wrong in ("0", "201", "1000", "x"):
-        assert shown.ask(f"{PAGE}list?n={wrong}").status == 400
-    assert shown.ask(f"{PAGE}list?q={'a' * 200}").status == 200
-    assert shown.ask(f"{PAGE}list?q={'a' * 201}").status == 400
-    assert shown.json("list?n=1")["expires_in"] is None
+        assert harness.ask(f"{PAGE}list?n={wrong}").status == 400
+    assert harness.ask(f"{PAGE}list?q={'a' * 200}").status == 200
+    assert harness.ask(f"{PAGE}list?q={'a' * 201}").status == 400
+    assert harness.json("list?n=1")["expires_in"] is None
 
 
-def test_files_of_one_moment_come_by_their_names_backwards(shown: GalleryHarness) -> None:
+def test_files_with_the_same_time_are_listed_by_descending_name(harness: GalleryHarness) -> None:
     for name in ("b.png", "a.png", "c.png"):
-        png(shown.folder / name, when=1000)
-    png(shown.folder / "newer.png", when=1001)
-    assert shown.names() == ["newer.png", "c.png", "b.png", "a.png"]
+        png(harness.folder / name, when=1000)
+    png(harness.folder / "newer.png", when=1001)
+    assert harness.names() == ["newer.png", "c.png", "b.png", "a.png"]
 
 
-def test_what_the_gallery_asks_for_stands_among_the_steps() -> None:
-    for address in (routes.THUMBNAIL, routes.BROWSER_VIEW):
-        wish = parse_variant_request(parse_query(f"/x?{address}"))
-        assert wish is not None
-        assert wish.rounded == wish
+def test_the_thumbnails_of_the_gallery_have_sizes_allowed_for_signed_links() -> None:
+    for query in (routes.THUMBNAIL, routes.BROWSER_VIEW):
+        request = parse_variant_request(parse_query(f"/x?{query}"))
+        assert request is not None
+        assert request.rounded == request
     assert routes.THUMBNAIL == "w=320&fmt=webp&q=auto"
     assert routes.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
 
 
-def test_a_cursor_that_is_gone_gives_its_moment_again() -> None:
+def test_a_cursor_of_a_deleted_file_repeats_files_with_the_same_time() -> None:
     files = [Entry((name,), 1, moment, 1) for name, moment in (("c", 3), ("b", 2), ("a", 2))]
     assert position_after(files, make_cursor(files[0])) == 1
     assert position_after(files, make_cursor(files[1])) == 2
     assert position_after(files, make_cursor(files[2])) == 3
-    gone = Entry(("gone",), 1, 2, 1)
-    assert position_after(files, make_cursor(gone)) == 1
+    deleted = Entry(("deleted",), 1, 2, 1)
+    assert position_after(files, make_cursor(deleted)) == 1
 
 
-def test_what_is_shown_as_what() -> None:
+def test_media_kinds_by_suffix() -> None:
     kinds = {
         "a.PNG": "image",
         "a.mp4": "video",
@@ -80,7 +76,7 @@ def test_what_is_shown_as_what() -> None:
     assert {name: media_kind(name) for name in kinds} == kinds
 
 
-def test_the_bounds_of_what_is_remembered() -> None:
+def test_limits_of_caches_and_intervals() -> None:
     assert (listing.MIN_CACHE_SECONDS, listing.MAX_FOLDERS, listing.SEARCH_SECONDS) == (1.0, 8, 0.5)
     assert (listing.MAX_TEXTS, listing.MAX_CHARACTERS, listing.MAX_TEXT_CHARS) == (
         20_000,

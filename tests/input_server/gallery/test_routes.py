@@ -88,15 +88,15 @@ def test_page_list_and_images_over_http_have_their_headers(
 
 @pytest.mark.parametrize("ending", ["", "/"])
 def test_the_page_is_the_same_with_and_without_a_final_slash(
-    shown: GalleryHarness, ending: str
+    harness: GalleryHarness, ending: str
 ) -> None:
-    reply = shown.ask(PAGE.rstrip("/") + ending)
+    reply = harness.ask(PAGE.rstrip("/") + ending)
     assert reply.status == 200
     assert reply.body.startswith(b"<!doctype html>")
 
 
-def test_the_policy_allows_only_the_inline_style_and_script(shown: GalleryHarness) -> None:
-    reply = shown.ask(PAGE)
+def test_the_policy_allows_only_the_inline_style_and_script(harness: GalleryHarness) -> None:
+    reply = harness.ask(PAGE)
     policy = dict(
         part.strip().partition(" ")[::2]
         for part in reply.headers["Content-Security-Policy"].split(";")
@@ -114,31 +114,31 @@ def test_the_policy_allows_only_the_inline_style_and_script(shown: GalleryHarnes
 
 
 @pytest.mark.parametrize("below", ["nothing", "list/", "info/x.png", "/", "list/../list"])
-def test_other_paths_below_the_page_are_not_found(shown: GalleryHarness, below: str) -> None:
-    png(shown.folder / "x.png")
-    assert shown.ask(PAGE + below).status == 404
+def test_other_paths_below_the_page_are_not_found(harness: GalleryHarness, below: str) -> None:
+    png(harness.folder / "x.png")
+    assert harness.ask(PAGE + below).status == 404
 
 
 def test_an_unknown_mount_is_not_found_and_a_missing_folder_has_an_empty_list(
-    shown: GalleryHarness,
+    harness: GalleryHarness,
 ) -> None:
-    assert shown.ask(PAGE.replace("/m/", "/nomount/")).status == 404
-    response = shown.json("list", PAGE.replace("/m/", "/other/"))
+    assert harness.ask(PAGE.replace("/m/", "/nomount/")).status == 404
+    response = harness.json("list", PAGE.replace("/m/", "/other/"))
     assert response == {"items": [], "next": None, "partial": False, "total": 0, "expires_in": None}
 
 
 # The list
 
 
-def test_files_are_listed_newest_first_with_kind_size_and_time(shown: GalleryHarness) -> None:
+def test_files_are_listed_newest_first_with_kind_size_and_time(harness: GalleryHarness) -> None:
     for number, name in enumerate(
         ["a.png", "sub/b.MP4", "c.flac", "d.glb", "e.txt", "f.json", "g.pdf", "h.tiff"]
     ):
-        path = shown.folder / name
+        path = harness.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x" * number)
         os.utime(path, (1000 + number, 1000 + number))
-    items = shown.json("list")["items"]
+    items = harness.json("list")["items"]
     assert [(i["name"], i["kind"]) for i in items] == [
         ("h.tiff", "image"),
         ("g.pdf", "document"),
@@ -154,44 +154,44 @@ def test_files_are_listed_newest_first_with_kind_size_and_time(shown: GalleryHar
     assert [i["name"] for i in items if i["view"]] == ["h.tiff"]
 
 
-def test_hidden_invalid_and_unknown_files_are_not_listed(shown: GalleryHarness) -> None:
+def test_hidden_invalid_and_unknown_files_are_not_listed(harness: GalleryHarness) -> None:
     for name in ("ok.png", ".hidden.png", ".git/x.png", "NUL.png", "x.latent", "noext", "x.py"):
-        (shown.folder / name).parent.mkdir(exist_ok=True)
-        (shown.folder / name).write_bytes(b"")
+        (harness.folder / name).parent.mkdir(exist_ok=True)
+        (harness.folder / name).write_bytes(b"")
     if sys.platform != "win32":
-        (shown.folder / "tr|ap.png").write_bytes(b"")
-        (shown.folder / "link.png").symlink_to("ok.png")
-        Path(os.fsdecode(os.fsencode(shown.folder) + b"/\xff.png")).write_bytes(b"")
-    assert shown.names() == ["ok.png"]
+        (harness.folder / "tr|ap.png").write_bytes(b"")
+        (harness.folder / "link.png").symlink_to("ok.png")
+        Path(os.fsdecode(os.fsencode(harness.folder) + b"/\xff.png")).write_bytes(b"")
+    assert harness.names() == ["ok.png"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not take these names")
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_urls_of_unusual_names_work(shown: GalleryHarness, name: str) -> None:
-    png(shown.folder / name)
-    (item,) = shown.json("list")["items"]
+def test_urls_of_unusual_names_work(harness: GalleryHarness, name: str) -> None:
+    png(harness.folder / name)
+    (item,) = harness.json("list")["items"]
     assert item["name"] == name
     assert item["url"].startswith("../../files/m/")
     assert KEY not in json.dumps(item)
     for relative in (item["url"], item["thumb"]):
-        assert shown.ask(resolved(PAGE, relative)).status == 200
-    assert shown.json(f"info?path={quote(name)}")["width"] == 24
+        assert harness.ask(resolved(PAGE, relative)).status == 200
+    assert harness.json(f"info?path={quote(name)}")["width"] == 24
 
 
-def every_page(shown: GalleryHarness, most: int) -> list[list[str]]:
+def every_page(harness: GalleryHarness, most: int) -> list[list[str]]:
     pages, after = [], ""
     while after is not None:
-        response = shown.json(f"list?n={most}" + (f"&after={after}" if after else ""))
+        response = harness.json(f"list?n={most}" + (f"&after={after}" if after else ""))
         pages.append([item["name"] for item in response["items"]])
         after = response["next"]
     return pages
 
 
-def test_each_file_is_on_exactly_one_page(shown: GalleryHarness) -> None:
+def test_each_file_is_on_exactly_one_page(harness: GalleryHarness) -> None:
     for number in range(23):  # some of the same moment
-        (shown.folder / f"{number:02}.txt").write_bytes(b"")
-        os.utime(shown.folder / f"{number:02}.txt", (1000 + number // 5, 1000 + number // 5))
-    pages = every_page(shown, 4)
+        (harness.folder / f"{number:02}.txt").write_bytes(b"")
+        os.utime(harness.folder / f"{number:02}.txt", (1000 + number // 5, 1000 + number // 5))
+    pages = every_page(harness, 4)
     assert [len(page) for page in pages] == [4, 4, 4, 4, 4, 3]
     assert [name for page in pages for name in page] == [
         f"{number:02}.txt" for number in reversed(range(23))
@@ -239,22 +239,24 @@ def test_a_cursor_works_among_tens_of_thousands_of_files() -> None:
         f"q={'x' * 201}",
     ],
 )
-def test_invalid_parameters_get_a_plain_text_error(shown: GalleryHarness, query: str) -> None:
-    reply = shown.ask(f"{PAGE}list?{query}")
+def test_invalid_parameters_get_a_plain_text_error(harness: GalleryHarness, query: str) -> None:
+    reply = harness.ask(f"{PAGE}list?{query}")
     assert reply.status == 400
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert reply.body.startswith((b"n must", b"after must", b"q must"))
 
 
-def test_a_new_file_is_listed_once_the_cache_expires(shown: GalleryHarness) -> None:
-    png(shown.folder / "old.png", when=1000)
-    assert shown.names() == ["old.png"]
-    png(shown.folder / "new.png", when=2000)
-    wait_until(lambda: shown.names() == ["new.png", "old.png"])  # a listing is cached for a second
+def test_a_new_file_is_listed_once_the_cache_expires(harness: GalleryHarness) -> None:
+    png(harness.folder / "old.png", when=1000)
+    assert harness.names() == ["old.png"]
+    png(harness.folder / "new.png", when=2000)
+    wait_until(
+        lambda: harness.names() == ["new.png", "old.png"]
+    )  # a listing is cached for a second
 
 
 def test_concurrent_requests_walk_a_folder_once(
-    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
+    harness: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walks = []
 
@@ -266,7 +268,7 @@ def test_concurrent_requests_walk_a_folder_once(
     monkeypatch.setattr(listing, "walk", walk)
     known = FolderListings()
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda _: known.files(shown.folder), range(64)))
+        answers = list(pool.map(lambda _: known.files(harness.folder), range(64)))
     assert len(walks) == 1
     assert all(answer == [entry("a.png", 1)] for answer in answers)
 
@@ -274,64 +276,66 @@ def test_concurrent_requests_walk_a_folder_once(
 # Signed links
 
 
-def test_a_signed_link_gives_access_to_its_mount_until_it_expires(shown: GalleryHarness) -> None:
-    png(shown.folder / "sub" / "a b.png", prompt())
+def test_a_signed_link_gives_access_to_its_mount_until_it_expires(harness: GalleryHarness) -> None:
+    png(harness.folder / "sub" / "a b.png", prompt())
     end = int(time.time()) + 60
     page, _, query = signed("", end).partition("?")
-    assert shown.ask(f"{page}?{query}").status == 200
-    response = shown.json(f"list?{query}", page)
+    assert harness.ask(f"{page}?{query}").status == 200
+    response = harness.json(f"list?{query}", page)
     assert 0 < response["expires_in"] <= 60
     (item,) = response["items"]
     assert f"exp={end}&" in item["url"]
     for relative in (item["url"], item["thumb"]):
-        assert shown.ask(resolved(page, relative)).status == 200
-    assert shown.json(f"info?{query}&path=sub/a%20b.png", page)["seeds"] == ["1234"]
+        assert harness.ask(resolved(page, relative)).status == 200
+    assert harness.json(f"info?{query}&path=sub/a%20b.png", page)["seeds"] == ["1234"]
     assert KEY not in json.dumps(response)
-    assert shown.ask(f"{page}list").status == 401
-    assert shown.ask(f"{page}list?{query}x").status == 401
-    assert shown.ask(f"{page.replace('/m/', '/other/')}list?{query}").status == 401
-    assert shown.ask(resolved(page, item["url"]).replace("a%20b", "c")).status == 401
+    assert harness.ask(f"{page}list").status == 401
+    assert harness.ask(f"{page}list?{query}x").status == 401
+    assert harness.ask(f"{page.replace('/m/', '/other/')}list?{query}").status == 401
+    assert harness.ask(resolved(page, item["url"]).replace("a%20b", "c")).status == 401
     ended = signed("", time.time() - 1).partition("?")[2]
-    assert shown.ask(f"{page}list?{ended}").status == 401
+    assert harness.ask(f"{page}list?{ended}").status == 401
 
 
-def test_urls_work_behind_the_gate_of_a_host(shown: GalleryHarness) -> None:
-    png(shown.folder / "sub" / "a.png")
+def test_urls_work_behind_the_gate_of_a_host(harness: GalleryHarness) -> None:
+    png(harness.folder / "sub" / "a.png")
     for key, query in ((KEY, ""), ("signed", signed("", time.time() + 60).partition("?")[2])):
         page = f"/pw={key}/files/comfyui/gallery/m/"
-        (item,) = shown.json(f"list?{query}", page)["items"]
+        (item,) = harness.json(f"list?{query}", page)["items"]
         address = resolved(page, item["url"])
         assert address.startswith(f"/pw={key}/files/comfyui/m/sub/a.png")
-        assert shown.ask(address).status == 200
-        assert shown.ask(resolved(page, item["thumb"])).status == 200
+        assert harness.ask(address).status == 200
+        assert harness.ask(resolved(page, item["thumb"])).status == 200
 
 
 def test_a_key_that_requires_a_signature_gets_signed_urls(tmp_path: Path) -> None:
     second = "second secret"
-    shown = GalleryHarness(
+    harness = GalleryHarness(
         tmp_path, Key("guest", "key-of-a-guest", signature=second), cache=tmp_path / "c"
     )
     png(tmp_path / "a.png")
     query = signing.query(second, "gallery", "m", (), int(time.time()) + 60)
     page = "/comfyui_server/pw=key-of-a-guest/gallery/m/"
-    assert shown.ask(page + "list").status == 401
-    (item,) = shown.json(f"list?{query}", page)["items"]
-    assert shown.ask(resolved(page, item["url"])).status == 200
+    assert harness.ask(page + "list").status == 401
+    (item,) = harness.json(f"list?{query}", page)["items"]
+    assert harness.ask(resolved(page, item["url"])).status == 200
     forged = signing.query(SIGNING_KEY, "files", "m", ("a.png",), int(time.time()) + 60)
-    assert shown.ask(resolved(page, f"../../files/m/a.png?{forged}")).status == 401
+    assert harness.ask(resolved(page, f"../../files/m/a.png?{forged}")).status == 401
 
 
 # The search
 
 
 @pytest.fixture
-def searched(shown: GalleryHarness) -> GalleryHarness:
-    png(shown.folder / "one.png", prompt("A Lighthouse, dawn", seed=4711), when=3000)
-    png(shown.folder / "two.png", prompt("a fox", "watermark", model="Juggernaut.ckpt"), when=2000)
-    png(shown.folder / "foxes" / "three.png", prompt("杭州的清晨，薄雾"), when=1000)
-    (shown.folder / "fox.txt").write_text("nothing about lighthouses", "utf-8")
-    os.utime(shown.folder / "fox.txt", (500, 500))
-    return shown
+def searched(harness: GalleryHarness) -> GalleryHarness:
+    png(harness.folder / "one.png", prompt("A Lighthouse, dawn", seed=4711), when=3000)
+    png(
+        harness.folder / "two.png", prompt("a fox", "watermark", model="Juggernaut.ckpt"), when=2000
+    )
+    png(harness.folder / "foxes" / "three.png", prompt("杭州的清晨，薄雾"), when=1000)
+    (harness.folder / "fox.txt").write_text("nothing about lighthouses", "utf-8")
+    os.utime(harness.folder / "fox.txt", (500, 500))
+    return harness
 
 
 @pytest.mark.parametrize(
@@ -355,9 +359,9 @@ def test_each_search_word_must_match_the_path_or_the_embedded_text(
     assert searched.names(f"list?q={query}") == found
 
 
-def test_a_seed_is_searchable_with_a_prompt_of_any_length(shown: GalleryHarness) -> None:
-    png(shown.folder / "a.png", prompt("very " * 5000, seed=4711))
-    assert shown.names("list?q=4711+sd15+very") == ["a.png"]
+def test_a_seed_is_searchable_with_a_prompt_of_any_length(harness: GalleryHarness) -> None:
+    png(harness.folder / "a.png", prompt("very " * 5000, seed=4711))
+    assert harness.names("list?q=4711+sd15+very") == ["a.png"]
 
 
 def test_a_search_over_the_time_limit_returns_partial_results_with_a_cursor(
@@ -432,22 +436,22 @@ def failing_scandir(number: int) -> Any:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_list(
-    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch, number: int
+    harness: GalleryHarness, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    png(shown.folder / "a.png", prompt())
+    png(harness.folder / "a.png", prompt())
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
     with monkeypatch.context() as patch:
         patch.setattr("input_server.mounts.disk_usage.os.scandir", failing_scandir(number))
-        reply = shown.ask(f"{page}list")
+        reply = harness.ask(f"{page}list")
         assert (reply.status, reply.headers["Retry-After"]) == (503, "5")
-        assert shown.ask(f"{page}list").status == 503, "the failure is not cached"
-    assert shown.names() == ["a.png"]
+        assert harness.ask(f"{page}list").status == 503, "the failure is not cached"
+    assert harness.names() == ["a.png"]
 
 
 def test_a_search_that_cannot_open_an_image_is_an_error_and_not_cached(
-    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
+    harness: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    png(shown.folder / "a.png", prompt("a lighthouse"))
+    png(harness.folder / "a.png", prompt("a lighthouse"))
 
     def short(*_: object, **__: object) -> Any:
         raise Exhausted(errno.EMFILE, "Too many open files")
@@ -455,9 +459,9 @@ def test_a_search_that_cannot_open_an_image_is_an_error_and_not_cached(
     page = f"/comfyui_server/pw={KEY}/gallery/m/"
     with monkeypatch.context() as patch:
         patch.setattr("input_server.gallery.routes.open_file", short)
-        assert shown.ask(f"{page}list?q=lighthouse").status == 503
-        assert shown.ask(f"{page}info?path=a.png").status == 503
-    assert shown.names("list?q=lighthouse") == ["a.png"]
+        assert harness.ask(f"{page}list?q=lighthouse").status == 503
+        assert harness.ask(f"{page}info?path=a.png").status == 503
+    assert harness.names("list?q=lighthouse") == ["a.png"]
 
 
 def test_usage_is_unchanged_when_a_mount_cannot_be_measured(
@@ -465,11 +469,11 @@ def test_usage_is_unchanged_when_a_mount_cannot_be_measured(
 ) -> None:
     png(tmp_path / "m" / "a.png")
     table = MountTable((Mount("m", tmp_path / "m"),), tmp_path / "absent.json", print)
-    figures = cached_usage(table, seconds=0)
-    before = figures()
+    usage = cached_usage(table, seconds=0)
+    before = usage()
     assert before["m"][0] == 1
     with monkeypatch.context() as patch:
         patch.setattr("input_server.mounts.disk_usage.os.scandir", failing_scandir(errno.EMFILE))
-        assert figures() == before
+        assert usage() == before
     png(tmp_path / "m" / "b.png")
-    assert figures()["m"][0] == 2
+    assert usage()["m"][0] == 2

@@ -1,4 +1,4 @@
-"""Slow, greedy and many clients: none blocks the server, and nothing of them stays in memory."""
+"""Slow, idle and many clients: none blocks the server or leaves memory or files behind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def closed_after(wire: socket.socket) -> float:
-    """Seconds until the other side closes."""
+    """Return the seconds until the other side closes the connection."""
     begun = time.monotonic()
     wire.settimeout(TIMEOUT)
     with contextlib.suppress(ConnectionError):
@@ -57,7 +57,7 @@ def closed_after(wire: socket.socket) -> float:
 
 
 def test_a_connection_without_a_complete_head_after_ten_seconds_is_closed(running: Running) -> None:
-    """Silent, dripping a byte every half second, half a line, and idle after an answer."""
+    """Silent, one byte every half second, an incomplete head, and idle after a response."""
     spent: dict[str, float] = {}
 
     def silent() -> None:
@@ -70,7 +70,7 @@ def test_a_connection_without_a_complete_head_after_ten_seconds_is_closed(runnin
             spent["half"] = closed_after(wire)
 
     def drip() -> None:
-        """Its head has more letters than there are half seconds until anything gives up."""
+        """The head is long enough that sending it takes longer than any timeout."""
         with running.connect() as wire:
             begun = time.monotonic()
             wire.settimeout(0.5)
@@ -99,14 +99,14 @@ def test_a_connection_without_a_complete_head_after_ten_seconds_is_closed(runnin
     for thread in threads:
         thread.join()
     assert sorted(spent) == ["drip", "half", "idle", "silent"]
-    assert all(seconds >= 9 for seconds in spent.values()), f"cut off before its time: {spent}"
+    assert all(seconds >= 9 for seconds in spent.values()), f"closed too early: {spent}"
 
 
 @pytest.mark.skipif(
     not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux ends such connections by itself"
 )
 def test_a_body_that_the_client_does_not_read_is_aborted(running: Running) -> None:
-    """Here after 3 s; by default after 60. One takes nothing, one a byte now and then."""
+    """After 3 s here (60 by default). One client reads nothing, one a byte now and then."""
     before = len(established(running.port))
     wires = []
     for _ in range(2):
@@ -117,19 +117,19 @@ def test_a_body_that_the_client_does_not_read_is_aborted(running: Running) -> No
         wires.append(wire)
     wires[1].settimeout(0.2)
 
-    def given_up() -> bool:
+    def closed() -> bool:
         with contextlib.suppress(OSError):
             wires[1].recv(1)
         return len(established(running.port)) <= before
 
-    wait_until(given_up, "the server still holds the connections")
+    wait_until(closed, "the server still holds the connections")
     for wire in wires:
         wire.close()
     assert running.get("small.txt").text == "small"
 
 
 def established(port: int) -> list[str]:
-    """The server's ends of connections that the system has open (proc(5), tcp: state 01)."""
+    """Return the established connections of the server (proc(5), tcp: state 01)."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     ours = f":{port:04X}"
     return [ln for ln in lines if ln.split()[1].endswith(ours) and ln.split()[3] == "01"]
@@ -168,7 +168,7 @@ def test_a_request_body_that_never_arrives_blocks_no_other_client(running: Runni
     ],
     ids=lambda sent: repr(sent[:24]),
 )
-def test_what_is_oversized_or_no_http_is_refused_soon(
+def test_oversized_and_malformed_requests_are_refused(
     running: Running, request_bytes: bytes
 ) -> None:
     with running.connect() as wire:
@@ -186,7 +186,7 @@ def test_what_is_oversized_or_no_http_is_refused_soon(
 
 
 @LINUX
-def test_pipes_sockets_and_loops_in_a_mount_cost_nothing(running: Running) -> None:
+def test_pipes_sockets_and_symlink_loops_are_missing_and_leak_nothing(running: Running) -> None:
     pids = processes(running.process.pid)
     running.get("small.txt")
     before = open_files(pids)
@@ -203,14 +203,14 @@ def threads_of(pids: list[int]) -> int:
     return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids)
 
 
-# -- many at once ----------------------------------------------------------------------------------
+# -- many connections ----------------------------------------------------------------------------------
 
 CONNECTIONS, REQUESTS = 200, 5_000
 SIZES = (900, 40_000, 300_000)
 
 
 def version(number: int, size: int) -> bytes:
-    """A file that says which version it is, and whose every byte depends on it."""
+    """Return file content that begins with its version and depends on it in every byte."""
     seed = hashlib.sha256(f"{number} {size}".encode()).digest()
     return (f"{number:08}".encode() + seed * (size // 32 + 1))[:size]
 
@@ -220,7 +220,7 @@ def is_complete_file(body: bytes, size: int) -> bool:
 
 
 class Replacing(threading.Thread):
-    """Replaces the files again and again, as a program that saves does."""
+    """Replaces the files continuously."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -240,7 +240,7 @@ class Replacing(threading.Thread):
 
 
 async def ask(port: int, many: int, seen: set[bytes]) -> int:
-    """Send ``many`` requests on one connection; returns how many bodies were incomplete."""
+    """Send ``many`` requests on one connection. Returns the number of incomplete bodies."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     wrong = 0
     for number in range(many):
@@ -264,7 +264,7 @@ async def ask_all(port: int, requests: int) -> tuple[int, int]:
 
 @LINUX
 def test_thousands_of_requests_get_complete_files_of_one_version_each(tmp_path: Path) -> None:
-    """And afterwards as many files are open, and as much memory is taken, as before."""
+    """Open files and memory do not grow."""
     with Running(tmp_path / "m", INPUT_SERVER_STALL_SECONDS="8") as server:
         replacing = Replacing(server.folder)
         asyncio.run(ask_all(server.port, 2000))
@@ -276,20 +276,20 @@ def test_thousands_of_requests_get_complete_files_of_one_version_each(tmp_path: 
         replacing.ended.set()
         replacing.join(TIMEOUT)
         assert wrong == 0
-        assert versions > 10, "the files were not replaced while they were asked for"
+        assert versions > 10, "the files were not replaced during the requests"
         # replaced files stay open for a few seconds more
         wait_until(lambda: open_files(pids) <= files + 8)
         assert memory(pids) < taken + 24 * 2**20
         assert server.stop() == 0
 
 
-def settled(figure: object) -> None:
-    """Wait until a figure stays the same for a while."""
+def settled(number: object) -> None:
+    """Wait until a number stays the same for a while."""
     last, since = None, time.monotonic()
 
     def still() -> bool:
         nonlocal last, since
-        now = figure()  # type: ignore[operator]
+        now = number()  # type: ignore[operator]
         if now != last:
             last, since = now, time.monotonic()
         return time.monotonic() - since > 3
@@ -306,9 +306,9 @@ def test_all_processes_end_on_request_and_when_the_parent_is_killed(tmp_path: Pa
         assert len(pids) == 1 + int(workers)
         assert server.stop() == 0
         assert not [pid for pid in pids if alive(pid)]
-        leavings = tmp_path / f"leavings of {workers}"
-        leavings.mkdir()
-        killed = Running(tmp_path / workers, INPUT_SERVER_WORKERS=workers, TMPDIR=str(leavings))
+        leftovers = tmp_path / f"leftovers of {workers}"
+        leftovers.mkdir()
+        killed = Running(tmp_path / workers, INPUT_SERVER_WORKERS=workers, TMPDIR=str(leftovers))
         pids = processes(killed.process.pid)
         killed.process.kill()
         assert killed.process.stdin is not None
@@ -316,7 +316,7 @@ def test_all_processes_end_on_request_and_when_the_parent_is_killed(tmp_path: Pa
         for pid in pids:
             wait_until(lambda pid=pid: not alive(pid), "a worker outlives the server")
         assert killed.wait() == -signal.SIGKILL
-        assert not list(leavings.iterdir())
+        assert not list(leftovers.iterdir())
 
 
 def alive(pid: int) -> bool:
@@ -336,10 +336,12 @@ def test_many_idle_connections_block_no_other_client(tmp_path: Path) -> None:
         for _ in range(1500):
             idle.enter_context(server.connect())
         assert server.get("/healthz").text == "ok"
-        assert len(established(server.port)) > 50, "it had to wait until those were given up"
+        assert len(established(server.port)) > 50, (
+            "the request had to wait until idle connections were closed"
+        )
 
 
-def test_a_file_in_use_is_not_closed_before_it_is_given_back(
+def test_a_file_in_use_is_not_closed_before_it_is_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("input_server.mounts.open_files.IDLE_SECONDS", -1.0)
@@ -362,7 +364,7 @@ def test_a_file_in_use_is_not_closed_before_it_is_given_back(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path) -> None:
+def test_a_symlink_created_after_the_check_is_not_followed(tmp_path: Path) -> None:
     inside, outside = tmp_path / "m" / "sub", tmp_path / "out"
     for folder in (inside, outside):
         folder.mkdir(parents=True)
@@ -376,11 +378,9 @@ def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path) -> N
         pass
 
 
-def test_a_file_from_a_far_future_is_a_file(tmp_path: Path) -> None:
-    memory_of_linux = Path("/dev/shm")  # its files may be of any year
-    with tempfile.TemporaryDirectory(
-        dir=memory_of_linux if memory_of_linux.is_dir() else tmp_path
-    ) as place:
+def test_a_file_with_a_time_in_the_far_future_is_served(tmp_path: Path) -> None:
+    tmpfs = Path("/dev/shm")  # tmpfs stores any year
+    with tempfile.TemporaryDirectory(dir=tmpfs if tmpfs.is_dir() else tmp_path) as place:
         (Path(place) / "a.txt").write_text("x", "utf-8")
         os.utime(Path(place) / "a.txt", (10**12, 10**12))
         with Running(tmp_path / "m", COMFYUI_MOUNTS=f"m:{place}") as server:
@@ -388,16 +388,16 @@ def test_a_file_from_a_far_future_is_a_file(tmp_path: Path) -> None:
 
 
 class Spawning(Running):
-    """Its workers begin as they do on Windows, and on Linux from Python 3.14 on: with nothing."""
+    """Starts workers with ``spawn``, the default on Windows and macOS: they inherit no memory."""
 
     program = (
         "-c",
-        "import multiprocessing, sys; from input_server.__main__ import main; "
+        "import multiprocessing, sys; from input_server.cli import main; "
         "multiprocessing.set_start_method('spawn'); sys.exit(main(sys.argv[1:]))",
     )
 
 
-def test_workers_need_nothing_of_the_process_that_began_them(tmp_path: Path) -> None:
+def test_workers_start_with_the_spawn_method(tmp_path: Path) -> None:
     with Spawning(tmp_path / "m", INPUT_SERVER_WORKERS="2") as server:
         (server.folder / "a.txt").write_text("text", "utf-8")
         assert server.get("a.txt").text == "text"
@@ -405,7 +405,7 @@ def test_workers_need_nothing_of_the_process_that_began_them(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("platform", "wanted"),
+    ("platform", "expected"),
     [
         ("win32", (7,)),
         ("darwin", (7, False)),
@@ -413,10 +413,10 @@ def test_workers_need_nothing_of_the_process_that_began_them(tmp_path: Path) -> 
         ("freebsd14", (7, False, BACKLOG)),
     ],
 )
-def test_granian_is_given_the_socket_as_it_wants_it_on_each_system(
-    platform: str, wanted: tuple[int, ...]
+def test_arguments_of_granians_socket_holder_by_platform(
+    platform: str, expected: tuple[int, ...]
 ) -> None:
-    assert holder_arguments(platform, 7, unix=False) == wanted
+    assert holder_arguments(platform, 7, unix=False) == expected
 
 
 @LINUX
@@ -424,7 +424,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     with Running(tmp_path / "m") as server:
         main, worker = processes(server.process.pid)
         os.kill(worker, 9)
-        wait_until(lambda: answers(server), "no other worker took its place")
+        wait_until(lambda: answers(server), "no worker replaced it")
         assert processes(server.process.pid)[0] == main
 
 

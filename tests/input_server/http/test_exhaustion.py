@@ -1,4 +1,4 @@
-"""When descriptors or memory run out: an answer that says so, never that a file is missing."""
+"""Exhausted descriptors or memory are 503, never 404."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def status(server: FileServer, name: str = "a.bin") -> tuple[int, str | None]:
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("call", ["open", "fstat", "read"])
-def test_want_of_something_is_503_wherever_it_shows(
+def test_exhausted_resources_are_503_in_every_system_call(
     server: FileServer, monkeypatch: pytest.MonkeyPatch, code: int, call: str
 ) -> None:
     assert status(server) == (200, None)
@@ -72,7 +72,7 @@ def test_want_of_something_is_503_wherever_it_shows(
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_look_that_fails_for_want_of_memory_is_503(
+def test_exhausted_resources_are_503_when_resolving_a_path(
     server: FileServer, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     with monkeypatch.context() as patch:
@@ -84,7 +84,7 @@ def test_a_look_that_fails_for_want_of_memory_is_503(
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.ENOENT, errno.EIO, errno.ELOOP])
-def test_anything_else_is_a_missing_file(
+def test_other_errors_are_404(
     server: FileServer, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     with monkeypatch.context() as patch:
@@ -92,9 +92,7 @@ def test_anything_else_is_a_missing_file(
         assert status(server) == (404, None)
 
 
-def test_want_of_memory_while_answering_is_503(
-    server: FileServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_memory_error_is_503(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> Any:
         raise MemoryError
 
@@ -106,7 +104,7 @@ def test_want_of_memory_while_answering_is_503(
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_walk_leaves_nothing_out_for_want_of_descriptors(
+def test_a_walk_without_descriptors_raises_instead_of_skipping_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     (tmp_path / "a.bin").write_bytes(b"a")
@@ -133,14 +131,14 @@ def test_locating_and_opening_distinguish_missing_from_exhausted(
         open_located_file(path, root)
 
 
-def test_windows_has_codes_of_its_own_for_it() -> None:
+def test_windows_error_codes_of_exhausted_resources() -> None:
     problem = OSError(errno.EINVAL, "Insufficient system resources")
     assert not is_exhausted(problem)
     problem.winerror = 1450  # type: ignore[attr-defined,unused-ignore]
     assert is_exhausted(problem)
 
 
-# -- a real process whose limit is lowered ---------------------------------------------------------
+# -- a process with a lowered limit ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +147,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder.mkdir()
     (folder / "known.bin").write_bytes(bytes(300_000))
     (folder / "new.bin").write_bytes(b"new")
-    Image.new("RGB", (50, 50)).save(folder / "picture.png")
+    Image.new("RGB", (50, 50)).save(folder / "image.png")
     with Running(folder) as server:
         yield server
 
 
 @LINUX
-def test_a_worker_without_descriptors_says_so_and_recovers(running: Running) -> None:
+def test_a_worker_without_descriptors_responds_503_and_recovers(running: Running) -> None:
     import resource
 
     worker = processes(running.process.pid)[-1]
@@ -170,14 +168,14 @@ def test_a_worker_without_descriptors_says_so_and_recovers(running: Running) -> 
     before = resource.prlimit(worker, resource.RLIMIT_NOFILE)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, before[1]))
     try:
-        for path in ("files/m/new.bin", "files/m/picture.png?w=10", "gallery/m/list"):
+        for path in ("files/m/new.bin", "files/m/image.png?w=10", "gallery/m/list"):
             assert ask(path)[:2] == (503, "5"), path
-        assert ask("files/m/known.bin") == (200, None, bytes(300_000)), "it is open already"
+        assert ask("files/m/known.bin") == (200, None, bytes(300_000)), "it is cached"
         assert ask("files/m/absent.bin")[0] == 404
     finally:
         resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
     assert ask("files/m/new.bin") == (200, None, b"new")
-    assert ask("files/m/picture.png?w=10")[0] == 200
+    assert ask("files/m/image.png?w=10")[0] == 200
     assert ask("gallery/m/list")[0] == 200
     wire.close()
 
@@ -199,7 +197,7 @@ def is_open(descriptor: int) -> bool:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows no file is held open")
-def test_replaced_files_are_bounded_and_the_newest_are_no_longer_held(tmp_path: Path) -> None:
+def test_the_number_of_open_replaced_files_is_limited(tmp_path: Path) -> None:
     files, mount = OpenFileCache(max_cached=4, most=10), Mount("m", tmp_path)
     held = []
     for number in range(40):
@@ -215,7 +213,7 @@ def test_replaced_files_are_bounded_and_the_newest_are_no_longer_held(tmp_path: 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows no file is held open")
-def test_the_oldest_replaced_files_make_room(
+def test_the_oldest_replaced_files_are_closed_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_files, "PINNED_SECONDS", -1.0)
@@ -227,7 +225,7 @@ def test_the_oldest_replaced_files_make_room(
         if number:
             files.release(found[-1])
     assert files.count <= 4
-    assert found[0].read(0, 9) == b"0", "it is in use"
+    assert found[0].read(0, 9) == b"0", "it is still in use"
     assert found[-1].cached
     assert not is_open(found[1].descriptor) or found[1].descriptor == found[-1].descriptor
     files.release(found[0])
@@ -235,13 +233,13 @@ def test_the_oldest_replaced_files_make_room(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows no file is held open")
-def test_a_replaced_file_stays_open_for_a_minute_and_in_want_five_seconds(
+def test_a_replaced_file_stays_open_for_60_seconds_or_5_when_descriptors_are_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    for room, seconds in ((100, 60.0), (1, 5.0)):
-        files, mount = OpenFileCache(max_cached=2, most=max(2, room)), Mount("m", tmp_path)
+    for most, seconds in ((100, 60.0), (1, 5.0)):
+        files, mount = OpenFileCache(max_cached=2, most=max(2, most)), Mount("m", tmp_path)
         replace(tmp_path, 1)
         first = files.acquire(mount, ("a.bin",))
         files.release(first)
@@ -249,17 +247,17 @@ def test_a_replaced_file_stays_open_for_a_minute_and_in_want_five_seconds(
             replace(tmp_path, number)
             files.release(files.acquire(mount, ("a.bin",)))
         stamp = os.fstat(first.descriptor).st_ino
-        for passed, stays in ((seconds - 0.5, True), (1.0, False)):
+        for passed, open_ in ((seconds - 0.5, True), (1.0, False)):
             now[0] += passed
             replace(tmp_path, 4)
             files.release(files.acquire(mount, ("a.bin",)))
             files.sweep()
             is_same = is_open(first.descriptor) and os.fstat(first.descriptor).st_ino == stamp
-            assert is_same is stays
+            assert is_same is open_
         files.close()
 
 
-def test_a_quarter_of_the_descriptors_is_for_files_that_are_held(
+def test_a_quarter_of_the_descriptors_is_for_cached_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(open_files, "descriptor_limit", lambda: 40)
@@ -271,7 +269,7 @@ def test_a_quarter_of_the_descriptors_is_for_files_that_are_held(
     files.close()
 
 
-def test_the_limit_is_the_systems() -> None:
+def test_the_descriptor_limit_is_the_systems() -> None:
     try:
         import resource
     except ImportError:

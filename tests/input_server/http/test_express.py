@@ -1,4 +1,4 @@
-"""The handler in a Python host: the same answers, and the same refusals."""
+"""The handler in a Python host responds as the server does."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.waiting import TIMEOUT
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the corpus holds POSIX links and pipes")
-@pytest.mark.parametrize("raw", [True, False], ids=["as it was sent", "decoded by the host"])
-def test_no_hostile_request_gets_what_it_wants(tmp_path: Path, raw: bool) -> None:
+@pytest.mark.parametrize("raw", [True, False], ids=["raw target", "decoded by the host"])
+def test_hostile_requests_are_refused(tmp_path: Path, raw: bool) -> None:
     app = Registry()
     config = {"COMFYUI_MOUNTS": f"m:{folder(tmp_path)}", "COMFYUI_ACCESS_KEY": KEY}
     register_routes(app, config, str(tmp_path))
@@ -27,8 +27,8 @@ def test_no_hostile_request_gets_what_it_wants(tmp_path: Path, raw: bool) -> Non
         assert replay(port, ROUTE, first["ETag"], first["Last-Modified"]) == []
 
 
-@pytest.mark.parametrize("raw", [True, False], ids=["as it was sent", "decoded by the host"])
-def test_every_route_answers_in_a_python_host(tmp_path: Path, raw: bool) -> None:
+@pytest.mark.parametrize("raw", [True, False], ids=["raw target", "decoded by the host"])
+def test_every_route_works_in_a_python_host(tmp_path: Path, raw: bool) -> None:
     app = Registry()
     config = {"COMFYUI_MOUNTS": f"m:{folder(tmp_path)}", "COMFYUI_ACCESS_KEY": KEY}
     register_routes(app, config, str(tmp_path))
@@ -36,8 +36,8 @@ def test_every_route_answers_in_a_python_host(tmp_path: Path, raw: bool) -> None
         base = f"http://127.0.0.1:{port}"
         assert requests.get(f"{base}{ROUTE}/m/name.txt", timeout=TIMEOUT).text == "tobi"
         bearer = {"Authorization": f"Bearer {KEY}"}
-        address = f"{base}/comfyui_server/files/m/name.txt"
-        assert requests.get(address, headers=bearer, timeout=TIMEOUT).text == "tobi"
+        url = f"{base}/comfyui_server/files/m/name.txt"
+        assert requests.get(url, headers=bearer, timeout=TIMEOUT).text == "tobi"
         assert (
             requests.get(f"{base}/pw={KEY}/files/comfyui/m/name.txt", timeout=TIMEOUT).text
             == "tobi"
@@ -57,13 +57,15 @@ def test_every_route_answers_in_a_python_host(tmp_path: Path, raw: bool) -> None
         ).json()
         assert listed["total"] > 3
         signed = signing.query(KEY, "files", "m", ("name.txt",), int(time.time()) + 60)
-        address = f"{base}/pw=signed/files/comfyui/m/name.txt?{signed}"
-        assert requests.get(address, timeout=TIMEOUT).text == "tobi"
-        assert requests.get(f"{base}/metrics", timeout=TIMEOUT).text == "", "that is the host's own"
+        url = f"{base}/pw=signed/files/comfyui/m/name.txt?{signed}"
+        assert requests.get(url, timeout=TIMEOUT).text == "tobi"
+        assert requests.get(f"{base}/metrics", timeout=TIMEOUT).text == "", (
+            "this URL belongs to the host"
+        )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_python_host_keeps_no_file_open(tmp_path: Path) -> None:
+def test_a_python_host_leaves_no_file_open(tmp_path: Path) -> None:
     app = Registry()
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a.txt").write_text("text", "utf-8")

@@ -58,7 +58,7 @@ def link(name: str) -> str:
 
 
 def folder(base: Path) -> Path:
-    """A picture that takes a while as AVIF, and a small one."""
+    """Create a large image that takes a while to render, and a small one."""
     path = base / "m"
     path.mkdir()
     Image.effect_noise((900, 900), 90).convert("RGB").save(path / "large.png")
@@ -74,8 +74,8 @@ VARIANTS = [
 ][:16]
 
 
-def check_the_other_is_first(url: str) -> None:
-    """While a client has many copies rendered by one link, another gets one at once."""
+def check_fairness(url: str) -> None:
+    """While one client requests many variants by one link, another client gets one at once."""
 
     def get(path: str, client: str) -> requests.Response:
         return requests.get(url + path, headers={"X-Forwarded-For": client}, timeout=TIMEOUT)
@@ -85,16 +85,16 @@ def check_the_other_is_first(url: str) -> None:
         flood = [pool.submit(get, flood_link + variant, FLOODER) for variant in VARIANTS]
         others = [get(own_link + "&w=160", OTHER), get(flood_link + "&w=160", OTHER)]
         assert [one.status_code for one in others] == [200, 200]
-        assert sum(not one.done() for one in flood) > SLOTS, "the others had to wait"
+        assert sum(not one.done() for one in flood) > SLOTS, "the other requests had to wait"
         assert {one.result().status_code for one in flood} == {200}
 
 
 def test_one_link_that_requests_many_thumbnails_delays_no_other_client(tmp_path: Path) -> None:
     with Running(folder(tmp_path), INPUT_SERVER_TRUSTED_PROXIES="127.0.0.1") as server:
-        check_the_other_is_first(server.url)
+        check_fairness(server.url)
 
 
-def test_nor_does_it_in_a_python_host(tmp_path: Path) -> None:
+def test_many_thumbnails_delay_no_other_client_in_a_python_host(tmp_path: Path) -> None:
     app = Registry()
     config = {
         "COMFYUI_MOUNTS": f"m:{folder(tmp_path)}",
@@ -104,21 +104,21 @@ def test_nor_does_it_in_a_python_host(tmp_path: Path) -> None:
     }
     register_routes(app, config, str(tmp_path))
     with hosted(app, raw=True) as port:
-        check_the_other_is_first(f"http://127.0.0.1:{port}")
+        check_fairness(f"http://127.0.0.1:{port}")
 
 
 @needs_node
-def test_nor_does_it_behind_the_bridge(tmp_path: Path) -> None:
+def test_many_thumbnails_delay_no_other_client_behind_the_bridge(tmp_path: Path) -> None:
     config = {
         "COMFYUI_MOUNTS": f"m:{folder(tmp_path)}",
         "COMFYUI_ACCESS_KEY": KEY,
         "INPUT_SERVER_TRUSTED_PROXIES": "127.0.0.1",
     }
     with Host(tmp_path, config) as host:
-        check_the_other_is_first(host.url)
+        check_fairness(host.url)
 
 
-# -- refusals --------------------------------------------------------------------------------------
+# -- refused requests --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def fill(queue: RenderQueue, client: str) -> list[Ticket]:
 PATH = f"/comfyui_server/pw={KEY}/files/m/small.png?w=20"
 
 
-def test_only_the_client_that_has_too_many_waiting_is_refused(server: FileServer) -> None:
+def test_only_a_client_with_too_many_waiting_requests_is_refused(server: FileServer) -> None:
     app = Registry()
     register(app, server)
     tickets = fill(server.renders, FLOODER)
@@ -155,14 +155,16 @@ def test_only_the_client_that_has_too_many_waiting_is_refused(server: FileServer
         refused = get(FLOODER)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
         assert get(OTHER).status_code == 200
-        assert get(FLOODER).status_code == 200, "the copy is there now"
+        assert get(FLOODER).status_code == 200, "the variant is cached now"
         for ticket in tickets:
             server.renders.leave(ticket)
         assert get(FLOODER, PATH.replace("20", "21")).status_code == 200
     server.close()
 
 
-def test_so_it_is_under_asgi(server: FileServer) -> None:
+def test_only_a_client_with_too_many_waiting_requests_is_refused_under_asgi(
+    server: FileServer,
+) -> None:
     app = App(server, Metrics(dict), ResponseSender(ChunkedBodies(), None, 60.0))
 
     async def get(client: str, query: str = "w=20") -> int:
@@ -213,7 +215,7 @@ def running(tickets: list[Ticket]) -> list[int]:
     return [at for at, ticket in enumerate(tickets) if ticket.turn.done()]
 
 
-def test_one_client_has_two_of_four_slots_and_one_link_three() -> None:
+def test_slots_per_client_and_per_link() -> None:
     assert (SLOTS, SLOTS_PER_CLIENT, SLOTS_PER_CREDENTIAL, MAX_WAITING_PER_CLIENT, MAX_WAITING) == (
         4,
         2,
@@ -232,19 +234,19 @@ def test_one_client_has_two_of_four_slots_and_one_link_three() -> None:
     assert (running(flood), running(same_link), running(other_link)) == ([0, 1], [0], [0, 1])
 
 
-def test_of_those_that_wait_the_one_with_the_fewest_slots_is_next() -> None:
+def test_the_waiting_client_with_the_fewest_slots_is_next() -> None:
     queue = RenderQueue()
     first = [queue.enter(Requester(name, name)) for name in "abcd"]
     waiting = [queue.enter(Requester(name, name)) for name in "aabbe"]
     queue.leave(first[3])
-    assert running(waiting) == [4], "e has none yet"
+    assert running(waiting) == [4], "e has no slot yet"
     queue.leave(first[0])
-    assert running(waiting) == [0, 4], "a has none now"
+    assert running(waiting) == [0, 4], "a has no slot any more"
     queue.leave(first[2])
     assert running(waiting) == [0, 2, 4], "b had its turn before a"
 
 
-def test_one_address_with_two_links_serves_them_in_turn() -> None:
+def test_two_links_of_one_client_take_turns() -> None:
     queue = RenderQueue()
     one = [queue.enter(Requester("a", "link 1")) for _ in range(MAX_WAITING_PER_CLIENT + 2)]
     two = queue.enter(Requester("a", "link 2"))
@@ -256,7 +258,7 @@ def test_one_address_with_two_links_serves_them_in_turn() -> None:
         queue.enter(Requester("a", "link 1")), queue.enter(Requester("a", "link 1"))
 
 
-def test_where_too_many_wait_in_all_those_with_the_most_lose_their_newest() -> None:
+def test_a_full_queue_drops_the_newest_requests_of_the_busiest_clients() -> None:
     queue = RenderQueue()
     tickets = [
         queue.enter(Requester(f"client {n % 9}", "key"))
@@ -264,7 +266,7 @@ def test_where_too_many_wait_in_all_those_with_the_most_lose_their_newest() -> N
     ]
     greedy = next(ticket for ticket in reversed(tickets) if ticket.requester.client == "client 3")
     late = queue.enter(Requester("late", "another key"))
-    assert late.turn.done(), "a slot is left for another key"
+    assert late.turn.done(), "one slot is reserved for another key"
     more = [queue.enter(Requester("late", "another key")) for _ in range(3)]
     dropped = [ticket for ticket in tickets if ticket.turn.done() and ticket.turn.exception()]
     assert len(dropped) == 3
@@ -301,24 +303,24 @@ def test_slots_are_bounded_and_no_request_starves(
                 sum(o.requester.credential == one.requester.credential for o in active)
                 <= SLOTS_PER_CREDENTIAL
             )
-        fresh = Requester("somebody else", "another link")
+        fresh = Requester("other client", "another link")
         if len(active) < SLOTS:
             ticket = queue.enter(fresh)
-            assert ticket.turn.done(), "a free slot is for whoever asks"
+            assert ticket.turn.done(), "a free slot was not given away"
             queue.leave(ticket)
     while tickets:
         done = [t for t in tickets if t.turn.done()]
-        assert done, "somebody waits for ever"
+        assert done, "a request waits forever"
         for ticket in done:
             tickets.remove(ticket)
             queue.leave(ticket)
 
 
-# -- steps -----------------------------------------------------------------------------------------
+# -- rounding -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"),
+    ("query", "expected"),
     [
         ({"w": "1"}, VariantRequest(160)),
         ({"w": "239"}, VariantRequest(160)),
@@ -338,21 +340,21 @@ def test_slots_are_bounded_and_no_request_starves(
         ({"w": "0"}, VariantRequest(error="w and h must be from 1 to 8192.")),
     ],
 )
-def test_an_address_that_ends_gives_sizes_and_qualities_in_steps(
-    asked: dict[str, str], given: VariantRequest
+def test_signed_links_round_sizes_and_qualities(
+    query: dict[str, str], expected: VariantRequest
 ) -> None:
-    wish = parse_variant_request(asked)
-    assert wish is not None
-    assert wish.rounded == given
+    request = parse_variant_request(query)
+    assert request is not None
+    assert request.rounded == expected
 
 
-def test_links_have_few_copies_and_keys_the_exact_ones(tmp_path: Path) -> None:
+def test_signed_links_get_rounded_sizes_and_keys_exact_ones(tmp_path: Path) -> None:
     path = folder(tmp_path)
     with Running(path) as server:
 
-        def width(address: str) -> int:
-            answer = server.get(address)
-            (path / "got.webp").write_bytes(answer.content)
+        def width(url: str) -> int:
+            response = server.get(url)
+            (path / "got.webp").write_bytes(response.content)
             with Image.open(path / "got.webp") as got:
                 return got.width
 
@@ -370,7 +372,7 @@ def test_links_have_few_copies_and_keys_the_exact_ones(tmp_path: Path) -> None:
 # -- memory ----------------------------------------------------------------------------------------
 
 
-def test_memory_is_given_out_up_to_its_total_and_waited_for() -> None:
+def test_a_reservation_waits_for_free_memory() -> None:
     memory = MemoryBudget(100)
     with pytest.raises(OverBudget), memory.reserve(101):
         pass
@@ -388,7 +390,7 @@ def hold(memory: MemoryBudget, size: int) -> None:
         pass
 
 
-def test_small_ones_pass_a_large_one_but_not_for_ever() -> None:
+def test_small_reservations_overtake_a_large_one_a_limited_number_of_times() -> None:
     memory = MemoryBudget(100)
     order: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Further requests that mean harm: the other addresses, queries, heads; none gets what it wants."""
+"""More hostile requests: other URLs, queries and headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from tests.input_server.hostile import CANARY, KEY, exchange, folder
 from tests.input_server.running import Running
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the folder holds POSIX traps")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="the folder contains symlinks and pipes"
+)
 
 BASE = f"/comfyui_server/pw={KEY}"
 OUT = (
@@ -88,7 +90,7 @@ TARGETS = [
     "http://other.example/comfyui_server/pw=KEY/files/m/.hidden.txt",
     "*",
 ]
-HEADS: list[dict[str, str]] = [
+HEADERS: list[dict[str, str]] = [
     {"Authorization": "Bearer"},
     {"Authorization": "Bearer " + "x" * 5000},
     {"Authorization": "Basic S0VZOktFWQ=="},
@@ -119,44 +121,44 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield server
 
 
-def fault(answer: bytes) -> str:
-    """What is wrong with an answer; "" when nothing is."""
-    if not answer:
+def find_problem(response: bytes) -> str:
+    """Return what is wrong with a response, "" if it is correct."""
+    if not response:
         return ""  # the connection was closed at once
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = response.partition(b"\r\n\r\n")
     status = int(head.split()[1])
-    wrongs = {
+    checks = {
         "leak": CANARY.encode() in body or b"root:x:" in body,
         "trace": any(mark in body for mark in (b"Traceback", b"/data-secret", b'File "')),
-        "fault of the server": status >= 500,
+        "server error": status >= 500,
         "key": KEY.encode() in head,
         "sniffing": status == 200 and b"nosniff" not in head.lower(),
     }
-    return ", ".join(name for name, wrong in wrongs.items() if wrong) and f"{status} {wrongs}"
+    return ", ".join(name for name, wrong in checks.items() if wrong) and f"{status} {checks}"
 
 
-def test_there_are_enough_of_them() -> None:
-    assert len(TARGETS) + len(HEADS) >= 200
+def test_the_corpus_has_at_least_200_requests() -> None:
+    assert len(TARGETS) + len(HEADERS) >= 200
 
 
-def test_no_other_address_is_a_way_in(running: Running) -> None:
-    faults = {}
+def test_no_hostile_url_gives_access(running: Running) -> None:
+    problems = {}
     for target in TARGETS:
         sent = "".join(c if ord(c) < 128 else "?" for c in target)
         for method in ("GET", "HEAD"):
-            answer = exchange(running.port, method, sent, {})
-            served = method == "GET" and answer[9:12] == b"200" and b'"total"' not in answer
-            if problem := fault(answer) or ("served" if served else ""):
-                faults[f"{method} {target[:80]}"] = problem
+            response = exchange(running.port, method, sent, {})
+            served = method == "GET" and response[9:12] == b"200" and b'"total"' not in response
+            if problem := find_problem(response) or ("served" if served else ""):
+                problems[f"{method} {target[:80]}"] = problem
     allowed = {f"GET {BASE}/gallery/m/list?q=" + "x" * 40}
-    assert {k: v for k, v in faults.items() if k[:60] not in {a[:60] for a in allowed}} == {}
+    assert {k: v for k, v in problems.items() if k[:60] not in {a[:60] for a in allowed}} == {}
 
 
-def test_no_header_is_a_way_in_or_a_burden(running: Running) -> None:
-    for headers in HEADS:
+def test_no_hostile_header_gives_access_or_causes_an_error(running: Running) -> None:
+    for headers in HEADERS:
         for path in (f"{BASE}/files/m/nums.txt", "/comfyui_server/files/m/nums.txt"):
-            answer = exchange(running.port, "GET", path, headers)
-            assert fault(answer) == "", headers
-            if answer and path.startswith("/comfyui_server/files"):
-                assert answer.split()[1] in (b"401", b"400", b"431"), headers
+            response = exchange(running.port, "GET", path, headers)
+            assert find_problem(response) == "", headers
+            if response and path.startswith("/comfyui_server/files"):
+                assert response.split()[1] in (b"401", b"400", b"431"), headers
     assert running.get("/healthz").text == "ok"

@@ -1,6 +1,4 @@
-"""A worker that is killed during a transfer: its client sees a body that is cut, never a short one
-that looks complete.
-"""
+"""A client of a worker that is killed during a transfer can see that the body is truncated."""
 
 from __future__ import annotations
 
@@ -24,17 +22,17 @@ from tests.input_server.running import KEY, Running, processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
 needs_nginx = pytest.mark.skipif(
-    shutil.which("nginx") is None, reason="nginx is not here; `.ci/run` installs it on Debian"
+    shutil.which("nginx") is None, reason="nginx is not installed; `.ci/run` installs it on Debian"
 )
 ROUTE = f"/comfyui_server/pw={KEY}"
 LARGE = 30 * 2**20
-WHOLE = f"{ROUTE}/files/m/large.bin"
+COMPLETE = f"{ROUTE}/files/m/large.bin"
 PARTS = f"Range: bytes=0-{LARGE // 3},{LARGE // 2}-{LARGE - 9}\r\n"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mount whose files, thumbnails and compressed texts are too large for any buffer."""
+    """Create a mount with files, thumbnails and texts that exceed all buffers."""
     base = tmp_path_factory.mktemp("killed")
     base.chmod(0o755)
     folder = base / "m"
@@ -42,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "large.bin").open("wb") as file:
         file.truncate(LARGE)
     (folder / "text.txt").write_text(os.urandom(6 * 2**20).hex(), "utf-8")
-    Image.frombytes("RGB", (1800, 1800), os.urandom(1800 * 1800 * 3)).save(folder / "picture.png")
+    Image.frombytes("RGB", (1800, 1800), os.urandom(1800 * 1800 * 3)).save(folder / "image.png")
     for number in range(200):
         (folder / f"{number}{'x' * 200}.txt").write_text("x", "utf-8")
     return folder
@@ -50,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a client had received when the connection ended."""
+    """What a client has received when the connection ends."""
 
     length: int | None
     chunked: bool
@@ -58,15 +56,15 @@ class Transfer:
     reset: bool
 
     @property
-    def is_cut(self) -> bool:
-        """Whether HTTP/1.1 lets a client see that something is lacking (RFC 9112, 8)."""
+    def is_truncated(self) -> bool:
+        """Whether an HTTP/1.1 client can see that the body is incomplete (RFC 9112, 8)."""
         if self.chunked:
             return not self.body.endswith(b"0\r\n\r\n")
         return self.reset or (self.length is not None and len(self.body) < self.length)
 
 
-def asked(port: int, target: str, field: str = "") -> tuple[socket.socket, bytes]:
-    """A connection that has received its first bytes and no more."""
+def start_request(port: int, target: str, field: str = "") -> tuple[socket.socket, bytes]:
+    """Send a request and read only the beginning of the response."""
     wire = socket.socket()
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     wire.settimeout(50)
@@ -80,7 +78,7 @@ def asked(port: int, target: str, field: str = "") -> tuple[socket.socket, bytes
 
 
 def rest(wire: socket.socket, received: bytes) -> Transfer:
-    """Read on until the other side ends the connection."""
+    """Read until the other side closes the connection."""
     reset = False
     parts = [received]
     try:
@@ -97,37 +95,37 @@ def rest(wire: socket.socket, received: bytes) -> Transfer:
     return Transfer(None if length is None else int(length), chunked, body, reset)
 
 
-WAYS = {
-    "a complete file": (WHOLE, ""),
-    "a part": (WHOLE, "Range: bytes=1-\r\n"),
-    "several parts": (WHOLE, PARTS),
+REQUESTS = {
+    "a complete file": (COMPLETE, ""),
+    "a part": (COMPLETE, "Range: bytes=1-\r\n"),
+    "several parts": (COMPLETE, PARTS),
     "a compressed text": (f"{ROUTE}/files/m/text.txt", "Accept-Encoding: gzip\r\n"),
-    "a thumbnail": (f"{ROUTE}/files/m/picture.png?w=1700&fmt=png", ""),
+    "a thumbnail": (f"{ROUTE}/files/m/image.png?w=1700&fmt=png", ""),
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_what_a_killed_worker_was_sending_is_cut(folder: Path, way: str) -> None:
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_a_killed_worker_leaves_a_truncated_body(folder: Path, kind: str) -> None:
     with Running(folder) as server:
-        wire, received = asked(server.port, *WAYS[way])
+        wire, received = start_request(server.port, *REQUESTS[kind])
         os.kill(processes(server.process.pid)[-1], signal.SIGKILL)
         transfer = rest(wire, received)
-        assert transfer.is_cut
+        assert transfer.is_truncated
         assert not transfer.chunked
         assert transfer.length is not None
         assert len(transfer.body) < transfer.length
 
 
-def test_every_answer_says_its_length(folder: Path) -> None:
-    """So that no end of a connection can be taken for the end of a body."""
+def test_every_response_has_a_content_length(folder: Path) -> None:
+    """Otherwise the end of a connection could be mistaken for the end of a body."""
     others = {
         "the gallery": (f"{ROUTE}/gallery/m/", ""),
         "its list": (f"{ROUTE}/gallery/m/list?n=200", ""),
-        "figures": (f"{ROUTE}/metrics", ""),
+        "metrics": (f"{ROUTE}/metrics", ""),
     }
     with Running(folder) as server:
-        for target, field in {**WAYS, **others}.values():
-            wire, received = asked(server.port, target, f"{field}Connection: close\r\n")
+        for target, field in {**REQUESTS, **others}.values():
+            wire, received = start_request(server.port, target, f"{field}Connection: close\r\n")
             transfer = rest(wire, received)
             assert not transfer.chunked
             assert transfer.length == len(transfer.body)
@@ -138,26 +136,26 @@ def test_every_answer_says_its_length(folder: Path) -> None:
 
 
 @needs_node
-@pytest.mark.parametrize("way", WAYS)
-def test_a_node_host_never_shows_a_short_body_as_complete(
-    folder: Path, tmp_path: Path, way: str
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_a_node_host_never_ends_a_truncated_body_as_complete(
+    folder: Path, tmp_path: Path, kind: str
 ) -> None:
-    """It sends single ranges itself, so those arrive complete; what the worker sent is cut."""
+    """The host sends single ranges itself, so they are complete; others are truncated."""
     settings = {"COMFYUI_MOUNTS": f"m:{folder}", "COMFYUI_ACCESS_KEY": KEY}
     with Host(tmp_path, settings) as host:
         assert host.get(f"{ROUTE}/files/m/large.bin", Range="bytes=0-0").status_code == 206
-        wire, received = asked(host.port, *WAYS[way])
+        wire, received = start_request(host.port, *REQUESTS[kind])
         for pid in reversed(host.servers()):
             os.kill(pid, signal.SIGKILL)
         wire.sendall(b"")
         transfer = rest_of_keep_alive(wire, received)
         assert transfer.length is not None
-        assert transfer.is_cut is (way == "several parts")
+        assert transfer.is_truncated is (kind == "several parts")
         assert host.get(f"{ROUTE}/files/m/large.bin", Range="bytes=0-0").status_code == 206
 
 
 def rest_of_keep_alive(wire: socket.socket, received: bytes) -> Transfer:
-    """The same for a server that may keep the connection open after a complete body."""
+    """Like ``rest``, for a server that may not close the connection after a complete body."""
     head, _, body = received.partition(b"\r\n\r\n")
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
     length, parts, count = int(fields[b"content-length"]), [body], len(body)
@@ -177,13 +175,13 @@ def rest_of_keep_alive(wire: socket.socket, received: bytes) -> Transfer:
 
 
 @needs_node
-def test_a_killed_node_host_leaves_a_cut_body(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_node_host_leaves_a_truncated_body(folder: Path, tmp_path: Path) -> None:
     settings = {"COMFYUI_MOUNTS": f"m:{folder}", "COMFYUI_ACCESS_KEY": KEY}
     with Host(tmp_path, settings) as host:
         assert host.get(f"{ROUTE}/files/m/large.bin", Range="bytes=0-0").status_code == 206
-        wire, received = asked(host.port, WHOLE)
+        wire, received = start_request(host.port, COMPLETE)
         host.process.kill()
-        assert rest(wire, received).is_cut
+        assert rest(wire, received).is_truncated
 
 
 @pytest.fixture(scope="module", params=[8388608, 0], ids=["from Python", "by X-Accel-Redirect"])
@@ -201,9 +199,9 @@ def front(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[int, R
 
 
 @needs_nginx
-def test_nginx_never_shows_a_short_body_as_complete(front: tuple[int, Running, bool]) -> None:
+def test_nginx_never_ends_a_truncated_body_as_complete(front: tuple[int, Running, bool]) -> None:
     port, server, _ = front
-    wire, received = asked(port, *WAYS["a compressed text"])
+    wire, received = start_request(port, *REQUESTS["a compressed text"])
     os.kill(processes(server.process.pid)[-1], signal.SIGKILL)
     transfer = rest_of_keep_alive(wire, received)
-    assert transfer.is_cut or gzip.decompress(transfer.body)
+    assert transfer.is_truncated or gzip.decompress(transfer.body)

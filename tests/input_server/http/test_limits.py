@@ -1,4 +1,4 @@
-"""Each limit and default of the transport, by what it decides."""
+"""Limits and defaults of the transport."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def config(base: Path, **more: str) -> Config:
     )
 
 
-# -- what granian is started with ------------------------------------------------------------------
+# -- arguments of granian ------------------------------------------------------------------
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], dict[str, Any]]:
-    """Starts a server that does nothing, and gives what it was started with."""
+    """Start a server that does nothing, and return the arguments of granian."""
 
     def start(settings: Config) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], dict[str, Any
     return start
 
 
-def test_a_server_is_started_with_these_limits(
+def test_limits_passed_to_granian(
     tmp_path: Path, started: Callable[[Config], dict[str, Any]]
 ) -> None:
     found = started(config(tmp_path))
@@ -87,7 +87,7 @@ def test_a_server_is_started_with_these_limits(
     assert found["http1_settings"].pipeline_flush is False
 
 
-def test_settings_reach_the_server(
+def test_settings_are_passed_to_granian(
     tmp_path: Path, started: Callable[[Config], dict[str, Any]]
 ) -> None:
     settings = {"INPUT_SERVER_HEAD_SECONDS": "7", "INPUT_SERVER_WORKERS": "3"}
@@ -96,7 +96,7 @@ def test_settings_reach_the_server(
     assert found["workers"] == 3
 
 
-def test_defaults_of_the_settings(tmp_path: Path) -> None:
+def test_defaults_of_transport_settings(tmp_path: Path) -> None:
     found = config(tmp_path)
     assert (found.head_seconds, found.stall_seconds) == (10, 60)
     assert (found.workers, found.cache_mb, found.access_log) == (1, 256, False)
@@ -120,7 +120,7 @@ def test_a_number_in_a_setting_is_plain_digits_within_bounds(tmp_path: Path, tex
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such limit")
-def test_half_of_the_descriptors_are_for_connections(
+def test_half_of_the_descriptors_is_for_connections(
     tmp_path: Path,
     started: Callable[[Config], dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
@@ -142,7 +142,7 @@ def test_half_of_the_descriptors_are_for_connections(
     ("descriptors", "workers", "limit"),
     [(1023, 1, None), (1024, 1, 96), (1024, 2, 48), (1024, 16, 8)],
 )
-def test_native_code_sends_few_files_and_none_where_descriptors_are_few(
+def test_limit_of_natively_sent_files_by_descriptors_and_workers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     descriptors: int,
@@ -160,15 +160,15 @@ def test_native_code_sends_few_files_and_none_where_descriptors_are_few(
         assert [bodies.admit() for _ in range(limit + 1)] == [True] * limit + [False]
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone has it")
-def test_the_system_ends_connections_that_take_nothing() -> None:
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+def test_the_system_ends_stalled_connections() -> None:
     with listen("127.0.0.1", 0, 7) as listener:
         level = socket.IPPROTO_TCP
         assert listener.getsockopt(level, socket.TCP_USER_TIMEOUT) == 7000
         assert listener.getsockopt(level, socket.TCP_NODELAY) == 1
 
 
-# -- what waits ------------------------------------------------------------------------------------
+# -- delays ------------------------------------------------------------------------------------
 
 
 def application(base: Path, answer: Callable[..., HttpResponse], **more: str) -> App:
@@ -200,13 +200,13 @@ def test_at_most_sixty_four_responses_are_delayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = application(tmp_path, lambda _asked, **_: text_response(401, "no", "wrong key", 1.5))
-    asked: list[float] = []
+    delays: list[float] = []
 
-    async def all_of_them() -> None:
+    async def send_all() -> None:
         go = asyncio.Event()
 
         async def sleep(seconds: float) -> None:
-            asked.append(seconds)
+            delays.append(seconds)
             await go.wait()
 
         monkeypatch.setattr(asgi.asyncio, "sleep", sleep)
@@ -216,8 +216,8 @@ def test_at_most_sixty_four_responses_are_delayed(
         go.set()
         await asyncio.gather(*waiting)
 
-    asyncio.run(all_of_them())
-    assert asked == [1.5] * 64
+    asyncio.run(send_all())
+    assert delays == [1.5] * 64
 
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows no file is held open")
@@ -244,7 +244,7 @@ def test_a_file_idle_for_twenty_seconds_is_closed_a_minute_later(
     files.close()
 
 
-def test_a_server_waits_as_long_as_a_client_may_stall_before_it_closes_a_file(
+def test_a_replaced_file_stays_open_for_the_stall_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
@@ -254,7 +254,7 @@ def test_a_server_waits_as_long_as_a_client_may_stall_before_it_closes_a_file(
     FileServer(settings)
     assert given[0][1] == given[1][1] == 90
     assert given[0][0] == (256 if os.name == "posix" else 0)
-    assert given[1][0] == 0, "a host opens files itself"
+    assert given[1][0] == 0, "in a host, the host opens the files"
 
 
 # -- offloading to a proxy -------------------------------------------------------------------------
@@ -276,16 +276,16 @@ def headers(
 
 
 @pytest.mark.parametrize(
-    ("keeps", "by_name"),
+    ("max_cached", "redirected"),
     [("1000", False), ("999", True), ("", True), ("²", True), ("-1", True), ("9" * 30, False)],
 )
-def test_a_front_server_gets_the_place_of_what_it_does_not_keep(
-    tmp_path: Path, keeps: str, by_name: bool
+def test_a_proxy_sends_files_above_its_cache_limit_itself(
+    tmp_path: Path, max_cached: str, redirected: bool
 ) -> None:
-    _, found = headers(tmp_path, {"x-offload-keeps": keeps}, **OFFLOAD)
-    assert ("X-Accel-Redirect" in found) is by_name
-    assert ("ETag" in found) is not by_name
-    assert found.get("X-Accel-Expires") == (None if by_name else "5")
+    _, found = headers(tmp_path, {"x-offload-keeps": max_cached}, **OFFLOAD)
+    assert ("X-Accel-Redirect" in found) is redirected
+    assert ("ETag" in found) is not redirected
+    assert found.get("X-Accel-Expires") == (None if redirected else "5")
 
 
 def test_a_range_is_not_cached_by_a_proxy(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.input_server.running import KEY, Running
 from tests.waiting import TIMEOUT
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("nginx") is None, reason="nginx is not here; `.ci/run` installs it on Debian"
+    shutil.which("nginx") is None, reason="nginx is not installed; `.ci/run` installs it on Debian"
 )
 
 
@@ -33,7 +33,7 @@ BEHIND = {
 
 @dataclass(frozen=True)
 class Front:
-    """nginx before a running server, as the sample configures it."""
+    """nginx in front of a running server, configured as in the sample."""
 
     url: str
 
@@ -47,20 +47,20 @@ class Front:
         self, method: str, path: str, key: str, headers: Mapping[str, str]
     ) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        address = f"{self.url}/comfyui_server/pw={key}/files/m/{path}"
-        return requests.request(method, address, headers=named, timeout=TIMEOUT)
+        url = f"{self.url}/comfyui_server/pw={key}/files/m/{path}"
+        return requests.request(method, url, headers=named, timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module", params=[MAX_CACHED, 0], ids=["cached", "by X-Accel-Redirect"])
 def front(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Front]:
-    """The sample as it is, and as it would be if everything were large."""
+    """The sample, and a variant in which no file is small enough for the cache."""
     base = tmp_path_factory.mktemp("nginx")
     base.chmod(0o755)
     folder = base / "m"
     (folder / "图 sub").mkdir(parents=True)
-    (folder / "图 sub" / "a #1 b.png").write_bytes(picture())
+    (folder / "图 sub" / "a #1 b.png").write_bytes(image_bytes())
     (folder / "large.bin").write_bytes(os.urandom(3 * 2**20))
     (folder / "text.txt").write_text("a line\n" * 1000, "utf-8")
     (folder / "page.html").write_text("<script>alert(1)</script>", "utf-8")
@@ -73,7 +73,7 @@ def front(
         yield Front(url)
 
 
-def picture() -> bytes:
+def image_bytes() -> bytes:
     buffer = io.BytesIO()
     Image.effect_noise((200, 100), 80).save(buffer, "PNG")
     return buffer.getvalue()
@@ -96,7 +96,7 @@ def test_a_file_is_sent_complete_with_its_security_headers(front: Front) -> None
     assert front.get("page.html").headers["Content-Disposition"].startswith("attachment")
 
 
-def test_nginx_itself_does_parts_and_conditions(front: Front) -> None:
+def test_nginx_handles_ranges_and_conditions(front: Front) -> None:
     for _ in range(3):
         complete = front.get("large.bin")
         assert len(complete.content) == 3 * 2**20
@@ -108,19 +108,19 @@ def test_nginx_itself_does_parts_and_conditions(front: Front) -> None:
 
 @pytest.mark.parametrize("name", ["large.bin", ODD])
 @pytest.mark.parametrize("field", ["bytes=0-9", "bytes=99999999-", "lines=1"])
-def test_for_a_head_a_range_means_nothing(front: Front, name: str, field: str) -> None:
+def test_head_ignores_the_range_header(front: Front, name: str, field: str) -> None:
     """RFC 9110, 14.2."""
     size = len(front.get(name).content)
-    wanted = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
+    expected = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
     for _ in range(3):
         answer = front.head(name, Range=field)
         assert (answer.status_code, answer.headers.get("Content-Range")) == (200, None)
-        assert {field: answer.headers[field] for field in wanted} == wanted
+        assert {field: answer.headers[field] for field in expected} == expected
         assert answer.headers["Last-Modified"] == front.get(name).headers["Last-Modified"]
     assert front.head(name, key="wrong", Range=field).status_code == 401
 
 
-def test_copies_and_compressed_texts_come_from_their_own_folder(front: Front) -> None:
+def test_variants_and_compressed_texts_are_sent_from_the_cache_folder(front: Front) -> None:
     small = front.get(f"{ODD}?w=50&fmt=webp")
     assert Image.open(io.BytesIO(small.content)).size == (50, 25)
     assert small.headers["Content-Type"] == "image/webp"
@@ -135,7 +135,7 @@ def test_copies_and_compressed_texts_come_from_their_own_folder(front: Front) ->
     assert front.get("text.txt", Accept_Encoding="identity").content == b"a line\n" * 1000
 
 
-def test_cached_access_is_for_the_same_key_only_and_errors_are_pythons(front: Front) -> None:
+def test_cached_responses_are_per_key_and_errors_come_from_python(front: Front) -> None:
     assert front.get(ODD).status_code == 200
     wrong = front.get(ODD, key="wrong")
     assert (wrong.status_code, wrong.text) == (401, "Unauthorized.")
@@ -152,34 +152,34 @@ def test_internal_locations_are_not_accessible(front: Front, path: str) -> None:
     assert requests.get(front.url + path, timeout=TIMEOUT).status_code == 404
 
 
-def test_a_client_does_not_say_what_nginx_keeps(front: Front) -> None:
+def test_a_client_cannot_set_the_offload_headers(front: Front) -> None:
     answer = front.get("large.bin", X_Offload_Keeps="1")
     assert len(answer.content) == 3 * 2**20
     assert not {name for name in answer.headers if name.startswith("X-Accel")}
 
 
 @pytest.mark.parametrize(
-    ("what", "cached"),
+    ("case", "cached"),
     [
         ("a file", True),
-        ("a file that browsers may not keep", False),
+        ("a file that browsers may not cache", False),
         ("a private mount", False),
-        ("denied addresses", False),
+        ("a deny list", False),
     ],
 )
-def test_what_nginx_keeps(
-    tmp_path_factory: pytest.TempPathFactory, what: str, cached: bool
+def test_which_responses_nginx_caches(
+    tmp_path_factory: pytest.TempPathFactory, case: str, cached: bool
 ) -> None:
-    base = tmp_path_factory.mktemp("keeping")
+    base = tmp_path_factory.mktemp("caching")
     base.chmod(0o755)
     settings = dict(BEHIND)
-    if what == "denied addresses":
+    if case == "a deny list":
         (base / "deny.txt").write_text("192.0.2.0/24", "utf-8")
         settings["INPUT_SERVER_DENY_FILE"] = str(base / "deny.txt")
-    elif what == "a file that browsers may not keep":
+    elif case == "a file that browsers may not cache":
         mount = {"alias": "m", "folder": str(base / "m"), "cache_seconds": 0}
         (base / "mounts.json").write_text(json.dumps({"mounts": [mount]}), "utf-8")
-    elif what == "a private mount":
+    elif case == "a private mount":
         mount = {"alias": "m", "folder": str(base / "m"), "public": False}
         (base / "mounts.json").write_text(json.dumps({"mounts": [mount]}), "utf-8")
     with (
@@ -188,15 +188,15 @@ def test_what_nginx_keeps(
     ):
         (server.folder / "a.txt").write_text("text", "utf-8")
         assert [Front(url).get("a.txt").text for _ in range(6)] == ["text"] * 6
-        asked = sum(
+        requested = sum(
             float(line.split()[-1])
             for line in server.get("/metrics").text.splitlines()
             if line.startswith("comfyui_files_requests_total")
         )
-        assert asked == (2.0 if cached else 6.0)
+        assert requested == (2.0 if cached else 6.0)
 
 
-def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
+def test_a_wrong_key_behind_nginx_counts_once_for_the_real_client(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     base = tmp_path_factory.mktemp("guessing")
@@ -220,8 +220,8 @@ def test_a_wrong_key_counts_once_and_shuts_out_the_right_address(
         assert Front(url).get("a").status_code == 429
 
 
-def test_one_client_does_not_take_every_connection(front: Front) -> None:
-    """Behind one address: 200 downloads at once, and one more that is asked to come back."""
+def test_nginx_limits_the_connections_of_a_client(front: Front) -> None:
+    """One address may have 200 downloads at once; the next one gets 503."""
     port = int(front.url.rpartition(":")[2])
     request = f"GET /comfyui_server/pw={KEY}/files/m/large.bin HTTP/1.1\r\nHost: x\r\n\r\n"
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What a file is answered with: types, parts, conditions, downloads; and the figures of it all."""
+"""Responses with files: types, ranges, conditions, downloads; and metrics."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (folder / "page.html").write_text("<script>alert(1)</script>", "utf-8")
     (folder / "quo;te's 图.txt").write_text("x", "utf-8")
     (folder / "long.txt").write_text("a line\n" * 1000, "utf-8")
-    (folder / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
-    Image.effect_noise((80, 80), 70).save(folder / "picture.png")
+    (folder / "audio.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
+    Image.effect_noise((80, 80), 70).save(folder / "image.png")
     with Running(folder) as server:
         yield server
 
 
 def parts_of(answer: requests.Response) -> list[tuple[str, bytes]]:
-    """The parts of a multipart body, as a mail program reads them."""
+    """Return range and content of each part of a multipart body."""
     head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
     message = message_from_bytes(head + answer.content)
     boundary = message.get_boundary()
@@ -53,7 +53,7 @@ def parts_of(answer: requests.Response) -> list[tuple[str, bytes]]:
     return found
 
 
-def test_several_parts_come_as_one_answer(running: Running) -> None:
+def test_several_ranges_are_one_multipart_response(running: Running) -> None:
     answer = running.get("data.bin", Range="bytes=0-9, 700000-700299, -5")
     assert answer.status_code == 206
     assert int(answer.headers["Content-Length"]) == len(answer.content)
@@ -98,7 +98,7 @@ def test_an_empty_file_is_sent_complete_and_has_no_ranges(running: Running) -> N
     assert (head.headers["Content-Length"], head.content) == (str(len(CONTENT)), b"")
 
 
-def test_the_type_is_what_the_bytes_say(running: Running) -> None:
+def test_the_content_type_is_detected_from_the_bytes(running: Running) -> None:
     false = running.get("false.png").headers
     assert false["Content-Type"] == "application/octet-stream"
     assert false["Content-Disposition"].startswith("attachment")
@@ -128,7 +128,7 @@ def test_types_by_name_and_bytes(name: str, head: bytes, kind: str) -> None:
     assert detect_type(name, head) == kind
 
 
-def test_a_download_is_an_attachment_with_any_scripts_name(running: Running) -> None:
+def test_a_download_is_an_attachment_with_an_encoded_name(running: Running) -> None:
     name = "quo;te's 图.txt"
     plain = running.get("quo%3Bte's%20%E5%9B%BE.txt").headers["Content-Disposition"]
     assert plain.startswith("inline;")
@@ -144,25 +144,25 @@ def test_a_download_is_an_attachment_with_any_scripts_name(running: Running) -> 
     [
         "long.txt?download=1",
         "long.txt?q=auto&download=1",
-        "picture.png?download=1",
-        "picture.png?q=auto&download=1",
-        "picture.png?w=20&download=1",
+        "image.png?download=1",
+        "image.png?q=auto&download=1",
+        "image.png?w=20&download=1",
     ],
 )
-def test_a_download_is_one_whatever_else_is_asked_for(running: Running, path: str) -> None:
+def test_download_1_works_with_other_parameters(running: Running, path: str) -> None:
     answer = running.get(path, Accept_Encoding="gzip")
     assert answer.status_code == 200
     assert answer.headers["Content-Disposition"].startswith("attachment;")
 
 
-def test_a_film_may_be_played_and_nothing_else_may_load(running: Running) -> None:
-    policy = running.get("sound.wav").headers["Content-Security-Policy"]
+def test_the_policy_of_audio_and_video_allows_only_media(running: Running) -> None:
+    policy = running.get("audio.wav").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "media-src 'self'" in policy
     assert "script" not in policy
 
 
-def test_a_file_that_changes_has_another_tag_at_once(running: Running) -> None:
+def test_a_replaced_file_has_another_etag_at_once(running: Running) -> None:
     path = running.folder / "changing.txt"
     tags = set()
     for text in ("one", "two", "six"):
@@ -173,13 +173,11 @@ def test_a_file_that_changes_has_another_tag_at_once(running: Running) -> None:
         answer = running.get("changing.txt")
         assert answer.text == text
         tags.add(answer.headers["ETag"])
-    assert len(tags) == 3, "same size and same time, and yet another file"
+    assert len(tags) == 3, "files of the same size and time must have different ETags"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-def test_a_link_that_is_turned_elsewhere_is_followed_at_once(
-    running: Running, tmp_path: Path
-) -> None:
+def test_a_changed_symlink_is_followed_at_once(running: Running, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (running.folder / f"{name}.txt").write_text(name, "utf-8")
     link = running.folder / "link.txt"
@@ -194,29 +192,30 @@ def test_a_link_that_is_turned_elsewhere_is_followed_at_once(
     assert running.get("link.txt").status_code == 403
 
 
-# -- figures ---------------------------------------------------------------------------------------
+# -- metrics ---------------------------------------------------------------------------------------
 
 
-def figure(text: str, name: str) -> float:
+def metric(text: str, name: str) -> float:
     found = re.search(rf"^{re.escape(name)} ([0-9.e+]+)$", text, re.MULTILINE)
     assert found is not None, f"{name} is not in\n{text}"
     return float(found[1])
 
 
-def figures_after(server: Running, answers: int) -> tuple[str, int]:
-    """The figures once so many answers are in them, and how often they had been asked for by then (which
-    counts as well). An answer is noted after it went out, and another worker may be asked.
+def metrics_after(server: Running, responses: int) -> tuple[str, int]:
+    """Return the metrics once they include so many responses, and the number of requests for them.
+
+    Those are counted, too. A response is counted after it was sent, maybe by another worker.
     """
     for asked in range(12):
         text = server.get("/metrics").text
-        if figure(text, "comfyui_files_seconds_count") == answers + asked:
+        if metric(text, "comfyui_files_seconds_count") == responses + asked:
             return text, asked
-        time.sleep(0.02 * 2**asked)  # asking counts as well, so it becomes rarer
-    raise AssertionError(f"these are not the figures of {answers} answers:\n{text}")
+        time.sleep(0.02 * 2**asked)  # backoff, because each request counts
+    raise AssertionError(f"the metrics do not have {responses} responses:\n{text}")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_figures_count_what_happened_for_all_workers(tmp_path: Path, workers: str) -> None:
+def test_metrics_cover_all_workers(tmp_path: Path, workers: str) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a.txt").write_text("12345", "utf-8")
     Image.new("RGB", (40, 40)).save(tmp_path / "m" / "a.png")
@@ -226,18 +225,18 @@ def test_figures_count_what_happened_for_all_workers(tmp_path: Path, workers: st
         server.get("absent.txt")
         server.get("/comfyui_server/pw=wrong/files/m/a.txt")
         for width in range(1, 13):
-            address = f"{server.files}/a.png?w={width}"
-            assert requests.get(address, headers={"Connection": "close"}, timeout=TIMEOUT).ok
-        text, asked = figures_after(server, 6 + 2 + 12)
-        assert figure(text, 'comfyui_files_copies_total{how="made"}') == 12
-        assert figure(text, 'comfyui_files_requests_total{method="GET",status="200"}') == 18 + asked
-        assert figure(text, "comfyui_files_sent_bytes_total") > 30
-        assert figure(text, 'comfyui_files_failures_total{why="missing"}') == 1
-        assert figure(text, 'comfyui_files_failures_total{why="wrong key"}') == 1
-        assert figure(text, 'comfyui_files_mount_files{mount="m"}') == 2
+            url = f"{server.files}/a.png?w={width}"
+            assert requests.get(url, headers={"Connection": "close"}, timeout=TIMEOUT).ok
+        text, asked = metrics_after(server, 6 + 2 + 12)
+        assert metric(text, 'comfyui_files_copies_total{how="made"}') == 12
+        assert metric(text, 'comfyui_files_requests_total{method="GET",status="200"}') == 18 + asked
+        assert metric(text, "comfyui_files_sent_bytes_total") > 30
+        assert metric(text, 'comfyui_files_failures_total{why="missing"}') == 1
+        assert metric(text, 'comfyui_files_failures_total{why="wrong key"}') == 1
+        assert metric(text, 'comfyui_files_mount_files{mount="m"}') == 2
 
 
-def test_figures_are_for_this_machine_or_a_key(running: Running) -> None:
+def test_metrics_need_a_key_except_on_this_machine(running: Running) -> None:
     assert running.get("/metrics").status_code == 200
     proxied = running.get("/metrics", X_Forwarded_For="203.0.113.1")
     assert proxied.status_code == 401

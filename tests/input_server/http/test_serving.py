@@ -1,4 +1,4 @@
-"""The file server on real sockets: what it gives, and the requests that mean harm."""
+"""The file server on real sockets: responses, hostile requests, logs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import requests
 from input_server import register_routes
 from input_server.errors import ConfigError
 from input_server.mounts.mounts_setting import parse_mounts
-from tests.apart import project
 from tests.input_server.hostile import KEY, ROUTE, exchange, folder, replay
+from tests.project_copy import project
 from tests.waiting import TIMEOUT
 
 
@@ -49,8 +49,8 @@ class Served:
 
     def get(self, path: str, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        address = f"{self.url}/comfyui_server/pw={KEY}/files/m/{path}"
-        return requests.get(address, headers=named, timeout=TIMEOUT)
+        url = f"{self.url}/comfyui_server/pw={KEY}/files/m/{path}"
+        return requests.get(url, headers=named, timeout=TIMEOUT)
 
     def stop(self) -> int:
         assert self.process.stdin is not None
@@ -75,13 +75,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the corpus holds POSIX links and pipes")
-def test_no_hostile_request_gets_what_it_wants(served: Served) -> None:
+def test_hostile_requests_are_refused(served: Served) -> None:
     first = served.get("nums.txt").headers
     problems = replay(served.port, ROUTE, first["ETag"], first["Last-Modified"])
     assert problems == []
 
 
-def test_a_file_goes_out_with_its_type_and_guards(served: Served) -> None:
+def test_a_file_is_sent_with_its_type_and_security_headers(served: Served) -> None:
     answer = served.get("name.txt")
     assert answer.text == "tobi"
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
@@ -93,12 +93,12 @@ def test_a_file_goes_out_with_its_type_and_guards(served: Served) -> None:
     assert "filename*=UTF-8''%D9%85%D9%84%D9%81.txt" in named
 
 
-def test_parts_conditions_and_heads_follow_the_rfc(served: Served) -> None:
+def test_ranges_conditions_and_head(served: Served) -> None:
     part = served.get("nums.txt", Range="bytes=2-4")
     assert (part.status_code, part.text) == (206, "345")
     assert part.headers["Content-Range"] == "bytes 2-4/9"
-    beyond = served.get("nums.txt", Range="bytes=99-")
-    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */9")
+    unsatisfiable = served.get("nums.txt", Range="bytes=99-")
+    assert (unsatisfiable.status_code, unsatisfiable.headers["Content-Range"]) == (416, "bytes */9")
     assert served.get("nums.txt", If_None_Match=part.headers["ETag"]).status_code == 304
     url = f"{served.url}/comfyui_server/pw={KEY}/files/m/nums.txt"
     head = requests.head(url, timeout=TIMEOUT)
@@ -106,7 +106,7 @@ def test_parts_conditions_and_heads_follow_the_rfc(served: Served) -> None:
     assert requests.post(url, timeout=TIMEOUT).headers["Allow"] == "GET, HEAD"
 
 
-def test_a_changed_file_has_another_tag(served: Served) -> None:
+def test_a_changed_file_has_another_etag(served: Served) -> None:
     path = served.folder / "changing.txt"
     path.write_text("one", "utf-8")
     first = served.get("changing.txt").headers["ETag"]
@@ -132,11 +132,11 @@ def test_a_changed_file_has_another_tag(served: Served) -> None:
         ("/", 404),
     ],
 )
-def test_refusals_keep_the_statuses_that_users_know(served: Served, path: str, status: int) -> None:
+def test_statuses_of_refused_requests(served: Served, path: str, status: int) -> None:
     assert exchange(served.port, "GET", path, {}).split()[1] == str(status).encode()
 
 
-def test_the_key_is_in_no_log(tmp_path: Path) -> None:
+def test_the_log_contains_no_key(tmp_path: Path) -> None:
     server = Served(tmp_path, COMFYUI_ACCESS_KEY="verysecret")
     for attempt in ("pw=verysecret", "pw%3Dverysecret"):
         requests.get(f"{server.url}/comfyui_server/{attempt}/files/m/name.txt", timeout=TIMEOUT)
@@ -145,7 +145,7 @@ def test_the_key_is_in_no_log(tmp_path: Path) -> None:
     assert "verysecret" not in "".join(server.log)
 
 
-def test_it_does_not_start_without_a_key() -> None:
+def test_the_server_does_not_start_without_a_key() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "input_server", "--port", "0"],
         cwd=project(),
@@ -168,7 +168,7 @@ def test_mounts_are_split_at_the_first_colon(tmp_path: Path) -> None:
 
 
 class Registry:
-    """The smallest thing with Express's shape."""
+    """A minimal registry with Express's interface."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Any] = {}
@@ -189,7 +189,7 @@ class Registry:
         return sent
 
 
-def test_any_registry_of_that_shape_gets_the_same_handler(tmp_path: Path) -> None:
+def test_routes_are_registered_on_an_express_like_registry(tmp_path: Path) -> None:
     app, inside = Registry(), folder(tmp_path)
     config = {"COMFYUI_MOUNTS": "m:data", "COMFYUI_ACCESS_KEY": "密钥"}
     register_routes(app, config, str(tmp_path))

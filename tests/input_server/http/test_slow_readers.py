@@ -71,7 +71,7 @@ def request(name: str, field: str = "") -> bytes:
 
 
 def reader(port: int, sent: bytes) -> socket.socket:
-    """A connection that asks and takes as little as the system allows."""
+    """Send a request on a connection whose receive buffer is as small as the system allows."""
     wire = socket.socket()
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     wire.settimeout(50)
@@ -107,7 +107,7 @@ def test_six_hundred_slow_readers_take_little_memory_and_delay_no_other_client(
         for wire in wires:
             assert wire.recv(1000).split()[1] in (b"200", b"206")
         most = 0
-        for _ in range(3):  # and a drop now and then
+        for _ in range(3):  # read a little now and then
             most = max(most, settled_memory(pids))
             assert running.get("small.txt").text == "small"
             for wire in wires:
@@ -117,7 +117,7 @@ def test_six_hundred_slow_readers_take_little_memory_and_delay_no_other_client(
 
 
 def settled_memory(pids: list[int]) -> int:
-    """The memory once it has not grown for half a second."""
+    """Return the memory once it has not grown for half a second."""
     most, since = 0, time.monotonic()
     while time.monotonic() - since < 0.5:
         now = memory(pids)
@@ -134,8 +134,8 @@ def test_a_slow_reader_gets_every_byte(running: Running) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(80):  # more than native code sends at once
             stack.enter_context(reader(running.port, request("200.bin")))
-        wanted = {"": content, PART: content[1:]}
-        for field, body in wanted.items():
+        expected = {"": content, PART: content[1:]}
+        for field, body in expected.items():
             wire = stack.enter_context(reader(running.port, request("random.bin", field)))
             received = b""
             while b"\r\n\r\n" not in received or len(received) < len(body):
@@ -147,7 +147,7 @@ def test_a_slow_reader_gets_every_byte(running: Running) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="not on Windows")
-def test_the_system_takes_a_bounded_amount_for_a_client_that_does_not_read() -> None:
+def test_the_socket_limits_unsent_bytes() -> None:
     with listen("127.0.0.1", 0, 60) as listener, socket.create_connection(listener.getsockname()):
         listener.setblocking(True)
         accepted, _ = listener.accept()
@@ -156,7 +156,7 @@ def test_the_system_takes_a_bounded_amount_for_a_client_that_does_not_read() -> 
             assert unsent == UNSENT_BYTES == 512 * 1024
 
 
-# -- how large chunks are --------------------------------------------------------------------------
+# -- chunk sizes --------------------------------------------------------------------------
 
 
 def test_chunks_begin_small_and_grow_while_the_client_keeps_up() -> None:
@@ -168,12 +168,12 @@ def test_chunks_begin_small_and_grow_while_the_client_keeps_up() -> None:
             stream.adapt(0.01)
         assert sizes == [16, 32, 64, 128, 256, 256, 256]
         stream.adapt(0.2)
-        assert stream.next_size() == 256 * 1024, "neither prompt nor slow"
+        assert stream.next_size() == 256 * 1024, "neither fast nor slow"
         stream.adapt(1.5)
         assert stream.next_size() == 4 * 1024
 
 
-def test_a_chunk_that_only_waits_in_the_queue_says_nothing_about_the_client() -> None:
+def test_a_chunk_that_was_queued_at_once_does_not_change_the_size() -> None:
     places = ChunkedBodies()
     with places.admit("a") as stream:
         for _ in range(5):
@@ -181,7 +181,7 @@ def test_a_chunk_that_only_waits_in_the_queue_says_nothing_about_the_client() ->
         assert stream.next_size() == 16 * 1024
 
 
-def test_beyond_the_budget_everybody_gets_the_smallest_chunks() -> None:
+def test_beyond_the_budget_all_clients_get_the_smallest_chunks() -> None:
     places = ChunkedBodies()
     with contextlib.ExitStack() as stack:
         fast = [stack.enter_context(places.admit(f"{n}")) for n in range(100)]
@@ -194,14 +194,12 @@ def test_beyond_the_budget_everybody_gets_the_smallest_chunks() -> None:
         assert sum(stream.reserved for stream in fast) <= send_limits.BUDGET + 100 * smallest
     with places.admit("a") as stream:
         stream.size = send_limits.MAX_CHUNK
-        assert stream.next_size() == send_limits.MAX_CHUNK, (
-            "what had been reserved was not given back"
-        )
+        assert stream.next_size() == send_limits.MAX_CHUNK, "reserved memory was not released"
 
 
 @BOUNDED
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.0, 0.01, 0.3, 2.0])), max_size=300))
-def test_the_budget_holds_whatever_the_clients_do(steps: list[tuple[int, float]]) -> None:
+def test_reserved_memory_never_exceeds_the_budget(steps: list[tuple[int, float]]) -> None:
     places = ChunkedBodies(workers=8)
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(places.admit("a")) for _ in range(10)]
@@ -218,7 +216,7 @@ def test_the_budget_holds_whatever_the_clients_do(steps: list[tuple[int, float]]
 @pytest.mark.parametrize(
     ("workers", "limit", "mine"), [(1, 1024, 768), (2, 1024, 768), (4, 512, 384)]
 )
-def test_places_are_limited_in_all_and_for_each_client(workers: int, limit: int, mine: int) -> None:
+def test_bodies_are_limited_in_total_and_per_client(workers: int, limit: int, mine: int) -> None:
     places = ChunkedBodies(workers)
     with contextlib.ExitStack() as stack:
         for _ in range(mine):
@@ -233,11 +231,11 @@ def test_places_are_limited_in_all_and_for_each_client(workers: int, limit: int,
         pass
 
 
-# -- what native code sends ------------------------------------------------------------------------
+# -- native bodies ------------------------------------------------------------------------
 
 
 @LINUX
-def test_native_bodies_are_limited_by_the_files_that_are_open(tmp_path: Path) -> None:
+def test_native_bodies_are_limited_by_the_open_files(tmp_path: Path) -> None:
     before = open_regular_files()
     bodies = NativeBodies(3, lambda: before)
     (tmp_path / "a").write_bytes(b"a")
@@ -247,11 +245,11 @@ def test_native_bodies_are_limited_by_the_files_that_are_open(tmp_path: Path) ->
             stack.enter_context((tmp_path / "a").open("rb"))
         assert not bodies.admit()
     end = time.monotonic() + 30
-    while not bodies.admit():  # counting again is put off for a moment
+    while not bodies.admit():  # descriptors are counted again after a moment
         assert time.monotonic() < end
 
 
-def test_nothing_is_sent_natively_where_descriptors_cannot_be_counted(
+def test_nothing_is_sent_natively_if_descriptors_cannot_be_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_path: str) -> list[str]:
@@ -263,7 +261,7 @@ def test_nothing_is_sent_natively_where_descriptors_cannot_be_counted(
     assert not bodies.admit()
 
 
-# -- over the interface ----------------------------------------------------------------------------
+# -- over the ASGI interface ----------------------------------------------------------------------------
 
 
 def application(
@@ -306,7 +304,7 @@ def ask(app: App, name: str, client: str = "192.0.2.1") -> list[dict[str, Any]]:
     return sent
 
 
-def test_beyond_the_limit_a_client_is_asked_to_come_back(tmp_path: Path) -> None:
+def test_a_client_with_too_many_downloads_gets_503_with_retry_after(tmp_path: Path) -> None:
     places = ChunkedBodies()
     app, folder = application(tmp_path, places)
     (folder / "a.bin").write_bytes(bytes(100_000))
@@ -319,11 +317,11 @@ def test_beyond_the_limit_a_client_is_asked_to_come_back(tmp_path: Path) -> None
         assert dict(start["headers"])[b"retry-after"] == b"5"
         assert body["body"] == b"Too many downloads at the same time. Try again later."
         assert ask(app, "a.bin", "192.0.2.2")[0]["status"] == 200
-        assert ask(app, "small.bin")[0]["status"] == 200, "small ones need no place"
+        assert ask(app, "small.bin")[0]["status"] == 200, "small files are not limited"
     assert ask(app, "a.bin")[0]["status"] == 200
 
 
-def test_small_files_are_one_message_and_others_several(tmp_path: Path) -> None:
+def test_small_files_are_sent_in_one_message(tmp_path: Path) -> None:
     app, folder = application(tmp_path, ChunkedBodies())
     for size in (65_536, 65_537):
         (folder / "a.bin").write_bytes(os.urandom(size))
@@ -337,7 +335,7 @@ def test_small_files_are_one_message_and_others_several(tmp_path: Path) -> None:
 def test_without_a_free_descriptor_a_file_is_sent_in_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Native code opens the file once more, and answers with 404 where it cannot."""
+    """Native code opens the file once more, and responds 404 if it cannot."""
     app, folder = application(tmp_path, ChunkedBodies(), NativeBodies(8, lambda: 0))
     content = os.urandom(100_000)
     (folder / "a.bin").write_bytes(content)
@@ -359,7 +357,7 @@ def open_test_file(folder: Path, content: bytes) -> OpenFile:
 
 
 async def nothing() -> Any:
-    """The client stays."""
+    """Never disconnect."""
     await asyncio.Event().wait()
 
 
@@ -373,7 +371,7 @@ def send_all(
         os.close(file.descriptor)
 
 
-def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
+def test_a_client_that_reads_nothing_is_cut_off(tmp_path: Path) -> None:
     async def never(_message: Any) -> None:
         await asyncio.Event().wait()
 
@@ -381,7 +379,7 @@ def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
         send_all(open_test_file(tmp_path, bytes(99_999)), never, 0.1)
 
 
-def test_a_client_that_takes_a_chunk_in_time_is_not_cut_off(tmp_path: Path) -> None:
+def test_a_client_that_reads_each_chunk_in_time_is_not_cut_off(tmp_path: Path) -> None:
     taken = []
 
     async def slow(message: Any) -> None:
@@ -389,18 +387,18 @@ def test_a_client_that_takes_a_chunk_in_time_is_not_cut_off(tmp_path: Path) -> N
         taken.append(message["body"])
 
     send_all(open_test_file(tmp_path, bytes(160_000)), slow, 2.0)
-    assert len(taken) > 10, "it took longer than the limit in all"
+    assert len(taken) > 10, "there were too few chunks to exceed the limit in total"
     assert b"".join(taken) == bytes(160_000)
 
 
-def test_a_file_that_shrinks_is_cut_off(tmp_path: Path) -> None:
+def test_the_body_of_a_file_that_shrinks_is_cut_off(tmp_path: Path) -> None:
     async def take(_message: Any) -> None: ...
 
     with pytest.raises(BodyAborted, match="shorter"):
         send_all(open_test_file(tmp_path, bytes(99)), take, 5.0, length=100)
 
 
-def test_nothing_more_is_read_once_the_client_has_left(tmp_path: Path) -> None:
+def test_reading_stops_when_the_client_disconnects(tmp_path: Path) -> None:
     messages = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
     sent = []
 
@@ -414,7 +412,7 @@ def test_nothing_more_is_read_once_the_client_has_left(tmp_path: Path) -> None:
     assert len(sent) < 10
 
 
-def test_a_body_whose_client_keeps_up_gives_others_a_turn(tmp_path: Path) -> None:
+def test_sending_to_a_fast_client_yields_to_other_tasks(tmp_path: Path) -> None:
     async def take(_message: Any) -> None: ...
 
     async def both() -> int:
@@ -434,8 +432,8 @@ def test_a_body_whose_client_keeps_up_gives_others_a_turn(tmp_path: Path) -> Non
 
 
 @LINUX
-def test_a_loaded_worker_hears_that_it_should_stop(tmp_path: Path) -> None:
-    """It ends by itself, and is not killed for not having heard the signal."""
+def test_a_worker_under_load_stops_on_request(tmp_path: Path) -> None:
+    """It stops gracefully rather than being killed after missing the signal."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Running(tmp_path / "m"))
         (server.folder / "small.txt").write_text("small", "utf-8")
@@ -447,8 +445,8 @@ def test_a_loaded_worker_hears_that_it_should_stop(tmp_path: Path) -> None:
 
 
 @LINUX
-def test_clients_that_leave_cost_nothing_more(running: Running) -> None:
-    """The server does not read on for them: 200 times 200 MB would take far longer than this may."""
+def test_bodies_of_disconnected_clients_are_not_read_further(running: Running) -> None:
+    """Reading 200 times 200 MB would take far longer than the timeout of a test."""
     wires = [reader(running.port, request("200.bin", PART)) for _ in range(200)]
     for wire in wires:
         assert wire.recv(1000).split()[1] == b"206"
@@ -457,7 +455,7 @@ def test_clients_that_leave_cost_nothing_more(running: Running) -> None:
         assert running.get("small.txt").text == "small"
 
 
-def test_the_body_ends_only_when_its_chunks_have_left_the_queue(tmp_path: Path) -> None:
+def test_a_body_ends_after_its_chunks_have_left_the_channel(tmp_path: Path) -> None:
     messages = []
 
     async def take(message: Any) -> None:

@@ -80,10 +80,10 @@ def save_with_prompt(path: Path, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["WEBP", "JPEG", "lossless", "zTXt", "iTXt", "comf"])
 def test_the_prompt_is_read_from_every_place_programs_store_it(
-    shown: GalleryHarness, way: str
+    harness: GalleryHarness, way: str
 ) -> None:
-    save_with_prompt(shown.folder / "a.png", way)
-    info = shown.json("info?path=a.png")
+    save_with_prompt(harness.folder / "a.png", way)
+    info = harness.json("info?path=a.png")
     assert info.pop("width") in (24, 31)
     assert info.pop("height") in (16, 17)
     assert info == {
@@ -202,15 +202,15 @@ GRAPHS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("which", GRAPHS)
-def test_texts_are_found_by_what_feeds_the_inputs(shown: GalleryHarness, which: str) -> None:
+def test_texts_are_found_by_what_feeds_the_inputs(harness: GalleryHarness, which: str) -> None:
     graph, positive, negative = GRAPHS[which]
-    png(shown.folder / "a.png", graph)
-    info = shown.json("info?path=a.png")
+    png(harness.folder / "a.png", graph)
+    info = harness.json("info?path=a.png")
     assert (info["positive"], info["negative"]) == (positive, negative)
 
 
 def test_numbers_and_models_are_found_by_input_name_and_through_links(
-    shown: GalleryHarness,
+    harness: GalleryHarness,
 ) -> None:
     graph = {
         "1": node("RandomNoise", noise_seed=["2", 0]),
@@ -224,8 +224,8 @@ def test_numbers_and_models_are_found_by_input_name_and_through_links(
         "9": node("Upscale", model="4x.pth", image="x.png", filename_prefix="ComfyUI"),
         "10": node("KSampler", seed=7, steps=True, cfg=float("nan")),
     }
-    png(shown.folder / "a.png", graph)
-    info = shown.json("info?path=a.png")
+    png(harness.folder / "a.png", graph)
+    info = harness.json("info?path=a.png")
     assert info["seeds"] == [str(2**64 - 1), "7"]
     assert (info["steps"], info["cfg"], info["samplers"]) == ([12], [3.5], ["euler"])
     assert info["models"] == ["sd15", "v.pt", "c", "4x.pth"]
@@ -260,16 +260,16 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("which", HOSTILE)
-def test_hostile_texts_are_ignored(shown: GalleryHarness, which: str) -> None:
-    with_chunks(shown.folder / "a.png", *HOSTILE[which])
-    info = shown.json("info?path=a.png")
+def test_hostile_texts_are_ignored(harness: GalleryHarness, which: str) -> None:
+    with_chunks(harness.folder / "a.png", *HOSTILE[which])
+    info = harness.json("info?path=a.png")
     assert (info.pop("width"), info.pop("height")) == (24, 16)
     assert info == NOTHING
-    assert shown.names("list?q=lighthouse") == []
+    assert harness.names("list?q=lighthouse") == []
 
 
 def test_a_repeated_text_is_decompressed_once(
-    shown: GalleryHarness, monkeypatch: pytest.MonkeyPatch
+    harness: GalleryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decompressed: list[int] = []
     unpack = embedded_texts.PNG_TEXTS[b"zTXt"]
@@ -279,45 +279,45 @@ def test_a_repeated_text_is_decompressed_once(
     }
     monkeypatch.setattr(embedded_texts, "PNG_TEXTS", counting)
     text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"{}"))
-    with_chunks(shown.folder / "a.png", *[text] * 500)
-    shown.json("info?path=a.png")
+    with_chunks(harness.folder / "a.png", *[text] * 500)
+    harness.json("info?path=a.png")
     assert decompressed == [1]
 
 
 @pytest.mark.parametrize("form", ["png", "webp", "jpg"])
-def test_an_image_cut_off_anywhere_is_handled(shown: GalleryHarness, form: str) -> None:
-    path = shown.folder / "complete.bin"
+def test_an_image_cut_off_anywhere_is_handled(harness: GalleryHarness, form: str) -> None:
+    path = harness.folder / "complete.bin"
     save_with_prompt(path, {"png": "comf", "webp": "WEBP", "jpg": "JPEG"}[form])
     content = path.read_bytes()
     for end in {*range(64), *range(64, len(content), 41)}:
-        (shown.folder / f"a.{form}").write_bytes(content[:end])
-        assert shown.json(f"info?path=a.{form}").keys() == {"width", "height", *NOTHING}
+        (harness.folder / f"a.{form}").write_bytes(content[:end])
+        assert harness.json(f"info?path=a.{form}").keys() == {"width", "height", *NOTHING}
 
 
 @pytest.mark.parametrize("entries", [1, 5000])
-def test_cyclic_exif_directories_terminate(shown: GalleryHarness, entries: int) -> None:
+def test_cyclic_exif_directories_terminate(harness: GalleryHarness, entries: int) -> None:
     to_itself = struct.pack("<HHII", 0x8769, 4, 1, 8)
     to_all = struct.pack("<HHII", 0x010F, 2, 60_000, 0)
     content = b"II*\0" + struct.pack("<IH", 8, entries) + to_itself + to_all * (entries - 1)
     segment = b"Exif\0\0" + content
     head = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
     size = b"\xff\xc0" + struct.pack(">HBHH", 8, 8, 480, 640)
-    (shown.folder / "a.jpg").write_bytes(head + size + b"\xff\xda")
-    assert shown.json("info?path=a.jpg") == {"width": 640, "height": 480, **NOTHING}
+    (harness.folder / "a.jpg").write_bytes(head + size + b"\xff\xda")
+    assert harness.json("info?path=a.jpg") == {"width": 640, "height": 480, **NOTHING}
 
 
-def test_the_number_of_followed_links_is_limited(shown: GalleryHarness) -> None:
+def test_the_number_of_followed_links_is_limited(harness: GalleryHarness) -> None:
     graph = {
         str(n): node("A", seed=[str(n + 1), 0], positive=[str(n + 1), 0]) for n in range(30_000)
     }
     graph["0"]["inputs"] |= {f"seed{n}": ["0", 0] for n in range(30_000)}
-    png(shown.folder / "a.png", graph)
-    assert shown.json("info?path=a.png")["seeds"] == []
+    png(harness.folder / "a.png", graph)
+    assert harness.json("info?path=a.png")["seeds"] == []
 
 
-def test_other_files_have_no_info(shown: GalleryHarness) -> None:
-    (shown.folder / "a.txt").write_text(json.dumps(prompt()), "utf-8")
-    assert shown.json("info?path=a.txt") == {"width": None, "height": None, **NOTHING}
+def test_other_files_have_no_info(harness: GalleryHarness) -> None:
+    (harness.folder / "a.txt").write_text(json.dumps(prompt()), "utf-8")
+    assert harness.json("info?path=a.txt") == {"width": None, "height": None, **NOTHING}
 
 
 @pytest.mark.parametrize(
@@ -339,24 +339,24 @@ def test_other_files_have_no_info(shown: GalleryHarness) -> None:
     ],
 )
 def test_the_path_is_checked_like_any_file_path(
-    shown: GalleryHarness, path: str, status: int
+    harness: GalleryHarness, path: str, status: int
 ) -> None:
     if sys.platform == "win32" and status == 403 and path in ("link.png", "folder/secret.png"):
         pytest.skip("links need a privilege there")
-    png(shown.folder.parent / "secret.png", prompt())
+    png(harness.folder.parent / "secret.png", prompt())
     for name in ("a.png", "sub/a.png", ".hidden.png"):
-        png(shown.folder / name, prompt())
+        png(harness.folder / name, prompt())
     if sys.platform != "win32":
-        (shown.folder / "link.png").symlink_to("../secret.png")
-        (shown.folder / "folder").symlink_to("..")
-    assert shown.ask(f"{PAGE}info?path={path}").status == status
+        (harness.folder / "link.png").symlink_to("../secret.png")
+        (harness.folder / "folder").symlink_to("..")
+    assert harness.ask(f"{PAGE}info?path={path}").status == status
 
 
-def test_invalid_paths_with_a_valid_key_do_not_cause_a_lockout(shown: GalleryHarness) -> None:
+def test_invalid_paths_with_a_valid_key_do_not_cause_a_lockout(harness: GalleryHarness) -> None:
     target = f"{PAGE}info?path=../secret.png"
-    answers = {shown.ask(target, peer="203.0.113.9").status for _ in range(200)}
+    answers = {harness.ask(target, peer="203.0.113.9").status for _ in range(200)}
     assert answers == {403}, "a client with the key is not guessing it"
-    assert shown.ask(f"{PAGE}list", peer="203.0.113.9").status == 200
+    assert harness.ask(f"{PAGE}list", peer="203.0.113.9").status == 200
 
 
 # Expensive texts
@@ -377,24 +377,24 @@ BOMBS = {
 @pytest.mark.parametrize("which", BOMBS)
 @pytest.mark.parametrize("compressed", [False, True])
 def test_expensive_prompts_are_limited_in_time_and_size(
-    shown: GalleryHarness, which: str, compressed: bool
+    harness: GalleryHarness, which: str, compressed: bool
 ) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", BOMBS[which], zip=compressed)
-    Image.new("RGB", (20, 10)).save(shown.folder / "a.png", pnginfo=info)
-    info = shown.json("info?path=a.png")
+    Image.new("RGB", (20, 10)).save(harness.folder / "a.png", pnginfo=info)
+    info = harness.json("info?path=a.png")
     assert (info["width"], info["height"]) == (20, 10)
     assert len(json.dumps(info)) < 100_000
-    assert shown.names("list?q=nowhere") == []
+    assert harness.names("list?q=nowhere") == []
 
 
-def test_a_number_of_many_digits_does_not_hide_other_values(shown: GalleryHarness) -> None:
+def test_a_number_of_many_digits_does_not_hide_other_values(harness: GalleryHarness) -> None:
     inputs = {"seed": 12, "text": "a lighthouse"}
     text = json.dumps({"1": {"inputs": inputs}}).replace("12", "12, " + '"noise": ' + "9" * 6000)
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", text)
-    Image.new("RGB", (20, 10)).save(shown.folder / "a.png", pnginfo=info)
-    assert shown.json("info?path=a.png")["seeds"] == ["12"]
+    Image.new("RGB", (20, 10)).save(harness.folder / "a.png", pnginfo=info)
+    assert harness.json("info?path=a.png")["seeds"] == ["12"]
 
 
 def test_long_prompts_share_the_memory_budget_of_images(tmp_path: Path) -> None:

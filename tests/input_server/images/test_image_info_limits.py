@@ -1,4 +1,4 @@
-"""Limits of what is read from the metadata of images."""
+"""Limits for metadata read from images."""
 
 from __future__ import annotations
 
@@ -7,38 +7,30 @@ from typing import Any
 from input_server.images import (
     image_info,
 )
-from input_server.settings import Config, read
-from tests.input_server.gallery_harness import KEY, GalleryHarness, node, png, prompt
-
-PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
-NAMES = ("a", "b.png")
+from tests.input_server.gallery_harness import GalleryHarness, node, png, prompt
 
 
-def configured(**settings: str) -> Config:
-    return read({"COMFYUI_ACCESS_KEY": "a-long-enough-key", **settings})
+def save_and_read(harness: GalleryHarness, generated: dict[str, Any]) -> Any:
+    png(harness.folder / "a.png", generated)
+    return harness.json("info?path=a.png")
 
 
-def told(shown: GalleryHarness, made: dict[str, Any]) -> Any:
-    png(shown.folder / "a.png", made)
-    return shown.json("info?path=a.png")
-
-
-def test_what_is_told_is_bounded(shown: GalleryHarness) -> None:
+def test_returned_metadata_is_limited(harness: GalleryHarness) -> None:
     samplers = {
         str(number): node("KSampler", seed=number, positive="x" * 1500 + str(number))
         for number in range(30)
     }
-    found = told(shown, samplers)
+    found = save_and_read(harness, samplers)
     assert found["seeds"] == [str(number) for number in range(16)]
     assert len(found["positive"]) == 20_000
-    made = prompt(model="m" * 400 + ".safetensors")
-    assert [len(name) for name in told(shown, made)["models"]] == [300]
+    long_name = prompt(model="m" * 400 + ".safetensors")
+    assert [len(name) for name in save_and_read(harness, long_name)["models"]] == [300]
     assert (image_info.MAX_NODES, image_info.MAX_INPUTS) == (5000, 128)
 
 
-def test_numbers_are_those_that_a_machine_makes(shown: GalleryHarness) -> None:
+def test_seeds_and_cfg_are_limited_to_plausible_numbers(harness: GalleryHarness) -> None:
     def numbers(**inputs: Any) -> Any:
-        return told(shown, {"1": node("X", **inputs)})
+        return save_and_read(harness, {"1": node("X", **inputs)})
 
     assert numbers(seed=2**64 - 1)["seeds"] == [str(2**64 - 1)]
     assert numbers(seed=2**64)["seeds"] == []

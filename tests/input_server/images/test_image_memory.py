@@ -114,8 +114,8 @@ def test_a_worker_stays_below_300_mb_whatever_it_renders(running: Running) -> No
         answers = dict(zip(asked, pool.map(running.get, asked), strict=True))
     assert {answer.status_code for answer in answers.values()} == {200, 413}
     for name in HOSTILE:
-        lighter = answers[f"{name}?q=70"]
-        assert lighter.status_code == 200, "falls back to the original"
+        smaller = answers[f"{name}?q=70"]
+        assert smaller.status_code == 200, "falls back to the original"
     assert max(map(peak, processes(running.process.pid))) < 300 * 2**20
     assert running.get("usual.png?w=100").status_code == 200
 

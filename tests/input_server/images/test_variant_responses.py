@@ -17,22 +17,22 @@ from input_server.images.variants import VariantCache
 from tests.input_server.gallery_harness import KEY
 
 
-def shown(reply: HttpResponse) -> Image.Image:
+def image_of(reply: HttpResponse) -> Image.Image:
     assert reply.status == 200, reply.body
     assert reply.file is not None
     return Image.open(io.BytesIO(reply.file.path.read_bytes()))
 
 
-def test_a_signed_address_has_copies_of_few_sizes_and_a_key_any(decided: Any) -> None:
-    ask = decided()
+def test_a_signed_link_gets_rounded_sizes_and_a_key_exact_ones(make_served: Any) -> None:
+    ask = make_served()
     Image.effect_noise((900, 900), 50).save(ask.folder / "a.png")
     query = signing.query(KEY, "files", "m", ("a.png",), int(time.time()) + 60)
-    assert shown(ask(f"/comfyui_server/files/m/a.png?{query}&w=301")).width == 320
-    assert shown(ask("a.png?w=301")).width == 301
+    assert image_of(ask(f"/comfyui_server/files/m/a.png?{query}&w=301")).width == 320
+    assert image_of(ask("a.png?w=301")).width == 301
 
 
-def test_a_copy_is_never_larger_than_its_picture(decided: Any) -> None:
-    ask = decided()
+def test_a_variant_is_never_larger_than_the_image(make_served: Any) -> None:
+    ask = make_served()
     Image.effect_noise((40, 30), 50).save(ask.folder / "a.png")
     for query, size in (
         ("w=400", (40, 30)),
@@ -40,19 +40,21 @@ def test_a_copy_is_never_larger_than_its_picture(decided: Any) -> None:
         ("w=400&h=400", (40, 30)),
         ("w=20&h=4000", (20, 15)),
     ):
-        assert shown(ask(f"a.png?{query}&fmt=png")).size == size
+        assert image_of(ask(f"a.png?{query}&fmt=png")).size == size
 
 
-def test_what_is_see_through_becomes_white_in_a_jpeg(decided: Any) -> None:
-    ask = decided()
+def test_transparent_pixels_become_white_in_a_jpeg(make_served: Any) -> None:
+    ask = make_served()
     Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(ask.folder / "a.png")
-    low, _ = shown(ask("a.png?fmt=jpeg")).convert("L").getextrema()
+    low, _ = image_of(ask("a.png?fmt=jpeg")).convert("L").getextrema()
     assert isinstance(low, int)
     assert low > 250
 
 
-def test_a_lighter_copy_that_is_heavier_is_the_file_itself(decided: Any, tmp_path: Path) -> None:
-    ask = decided()
+def test_the_file_is_sent_if_its_compressed_variant_is_larger(
+    make_served: Any, tmp_path: Path
+) -> None:
+    ask = make_served()
     path = ask.folder / "a.jpg"
     Image.effect_noise((200, 200), 90).convert("RGB").save(path, "JPEG", quality=5)
     reply = ask("a.jpg?q=100")
@@ -66,7 +68,7 @@ def test_a_lighter_copy_that_is_heavier_is_the_file_itself(decided: Any, tmp_pat
     assert VariantRequest(lossy=True).quality_only
 
 
-def test_a_head_counts_no_bytes() -> None:
+def test_head_adds_no_bytes_to_the_metrics() -> None:
     metrics = Metrics(dict)
     sent = HttpResponse(200, {}, b"12345")
     for method in ("HEAD", "GET"):

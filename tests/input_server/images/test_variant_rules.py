@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from input_server.images import (
-    encode,
     render_cost,
     variants,
 )
 from input_server.images.memory import MemoryBudget
 from input_server.images.render import render
 from input_server.images.variant_request import (
+    DEFAULT_QUALITY,
     VariantError,
     VariantRequest,
     choose_format,
@@ -27,20 +27,11 @@ from input_server.images.variant_request import (
 from input_server.images.variants import VariantCache
 from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFile, OpenFileCache
-from input_server.settings import Config, read
-from tests.input_server.gallery_harness import KEY
 from tests.input_server.images.test_image_memory import flat_png
-
-PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
-NAMES = ("a", "b.png")
-
-
-def configured(**settings: str) -> Config:
-    return read({"COMFYUI_ACCESS_KEY": "a-long-enough-key", **settings})
 
 
 @pytest.mark.parametrize(
-    ("asked", "wish"),
+    ("query", "expected"),
     [
         ({"w": "8192"}, VariantRequest(8192)),
         ({"w": "8193"}, VariantRequest(error="w and h must be from 1 to 8192.")),
@@ -54,11 +45,11 @@ def configured(**settings: str) -> Config:
         ({"w": ""}, VariantRequest()),
     ],
 )
-def test_what_is_asked_for(asked: dict[str, str], wish: VariantRequest) -> None:
-    assert parse_variant_request(asked) == wish
+def test_parsed_variant_requests(query: dict[str, str], expected: VariantRequest) -> None:
+    assert parse_variant_request(query) == expected
 
 
-def test_the_format_that_fits() -> None:
+def test_the_output_format_depends_on_the_source() -> None:
     kinds = ("image/jpeg", "image/webp", "image/avif", "image/png", "image/gif", "image/heic")
     assert [choose_format(kind, VariantRequest(10)) for kind in kinds] == [
         "jpeg",
@@ -68,8 +59,8 @@ def test_the_format_that_fits() -> None:
         "png",
         "jpeg",
     ]
-    lighter = VariantRequest(10, lossy=True)
-    assert [choose_format(kind, lighter) for kind in kinds] == [
+    smaller = VariantRequest(10, lossy=True)
+    assert [choose_format(kind, smaller) for kind in kinds] == [
         "jpeg",
         "webp",
         "avif",
@@ -79,7 +70,7 @@ def test_the_format_that_fits() -> None:
     ]
     assert choose_format("image/png", VariantRequest(format="jpg")) == "jpeg"
     assert [
-        lighter.quality_only,
+        smaller.quality_only,
         VariantRequest(lossy=True).quality_only,
         VariantRequest().quality_only,
     ] == [
@@ -89,7 +80,7 @@ def test_the_format_that_fits() -> None:
     ]
 
 
-def opened(folder: Path, name: str, content: bytes) -> OpenFile:
+def open_file(folder: Path, name: str, content: bytes) -> OpenFile:
     (folder / name).write_bytes(content)
     return OpenFileCache(0).acquire(Mount("m", folder), (name,))
 
@@ -101,18 +92,18 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
     budget = MemoryBudget(2**28)
     buffer = io.BytesIO()
     Image.effect_noise((481, 300), 60).save(buffer, "PNG")
-    file = opened(tmp_path, "a.png", buffer.getvalue())
+    file = open_file(tmp_path, "a.png", buffer.getvalue())
     try:
         for width, quality in ((480, small), (481, large)):
             auto = render(file, form, VariantRequest(width), budget)
             assert auto == render(file, form, VariantRequest(width, quality=quality), budget)
     finally:
         os.close(file.descriptor)
-    assert encode.AUTO_QUALITY["AVIF"] == (50, 62)
+    assert DEFAULT_QUALITY["AVIF"] == (50, 62)
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "wish", "fits"),
+    ("width", "height", "variant", "accepted"),
     [
         (8000, 8000, VariantRequest(10), True),
         (8001, 8000, VariantRequest(10), False),
@@ -120,22 +111,22 @@ def test_thumbnails_up_to_480_have_the_lower_quality(
         (4097, 4096, VariantRequest(), False),
     ],
 )
-def test_most_pixels(
-    tmp_path: Path, width: int, height: int, wish: VariantRequest, fits: bool
+def test_the_number_of_pixels_is_limited(
+    tmp_path: Path, width: int, height: int, variant: VariantRequest, accepted: bool
 ) -> None:
-    file = opened(tmp_path, "a.png", flat_png(width, height, 1, 0))
+    file = open_file(tmp_path, "a.png", flat_png(width, height, 1, 0))
     try:
-        if fits:
-            render_cost.estimate(file, "JPEG", wish)
+        if accepted:
+            render_cost.estimate(file, "JPEG", variant)
         else:
             with pytest.raises(VariantError, match="too large"):
-                render_cost.estimate(file, "JPEG", wish)
+                render_cost.estimate(file, "JPEG", variant)
     finally:
         os.close(file.descriptor)
 
 
-def test_a_file_of_more_than_64_mb_is_not_opened(tmp_path: Path) -> None:
-    file = opened(tmp_path, "a.png", flat_png(10, 10, 8, 0))
+def test_a_file_above_64_mb_is_not_rendered(tmp_path: Path) -> None:
+    file = open_file(tmp_path, "a.png", flat_png(10, 10, 8, 0))
     os.truncate(tmp_path / "a.png", 64 * 2**20 + 1)
     try:
         assert render(replace(file, size=64 * 2**20), "PNG", VariantRequest(5), MemoryBudget(2**28))
@@ -147,8 +138,8 @@ def test_a_file_of_more_than_64_mb_is_not_opened(tmp_path: Path) -> None:
         os.close(file.descriptor)
 
 
-def test_which_texts_are_compressed(tmp_path: Path) -> None:
-    file = opened(tmp_path, "a.txt", b"x")
+def test_texts_are_compressed_by_size_and_type(tmp_path: Path) -> None:
+    file = open_file(tmp_path, "a.txt", b"x")
     os.close(file.descriptor)
     copies = VariantCache(tmp_path / "copies", 1)
     sizes = [1023, 1024, 16 * 2**20, 16 * 2**20 + 1]
@@ -162,7 +153,7 @@ def test_which_texts_are_compressed(tmp_path: Path) -> None:
     assert (variants.MIN_TEXT_BYTES, variants.MAX_TEXT_BYTES) == (1024, 16 * 2**20)
 
 
-def test_copies_of_the_last_seconds_and_those_that_fit_stay(tmp_path: Path) -> None:
+def test_recent_variants_and_those_within_the_limit_are_not_evicted(tmp_path: Path) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
     now = time.time()
@@ -175,9 +166,9 @@ def test_copies_of_the_last_seconds_and_those_that_fit_stay(tmp_path: Path) -> N
     cache._evict(2**20 // 20 - 1)
     (copies / "4.png").write_bytes(bytes(2**20))
     os.utime(copies / "4.png", (now - 70, now - 70))
-    assert len(list(copies.iterdir())) == 3, "it does not look each time"
+    assert len(list(copies.iterdir())) == 3, "the folder is not scanned each time"
     cache._evict(1)
     assert sorted(path.name for path in copies.iterdir()) == ["3.png"]
     (copies / "5.png").write_bytes(bytes(2 * 2**20))
     cache._evict(2**20)
-    assert (copies / "5.png").exists(), "it has just been asked for"
+    assert (copies / "5.png").exists(), "it was requested just now"

@@ -1,4 +1,4 @@
-"""Variants of images and texts: what is returned, rendered once, and evicted above the limit."""
+"""Variants of images and texts: responses, concurrent requests, and eviction."""
 
 from __future__ import annotations
 
@@ -199,8 +199,8 @@ def test_a_modified_original_gets_new_variants_and_old_ones_are_evicted(tmp_path
         )
         tags.add(result.etag)
         files.release(result)
-        for kept in (tmp_path / "copies").iterdir():
-            os.utime(kept, (kept.stat().st_atime - 60, kept.stat().st_mtime - 60))
+        for variant in (tmp_path / "copies").iterdir():
+            os.utime(variant, (variant.stat().st_atime - 60, variant.stat().st_mtime - 60))
     files.close()
     assert len(tags) == 30
     total = sum(path.stat().st_size for path in (tmp_path / "copies").iterdir())
@@ -208,14 +208,14 @@ def test_a_modified_original_gets_new_variants_and_old_ones_are_evicted(tmp_path
 
 
 def test_slow_renders_do_not_delay_other_requests(running: Running) -> None:
-    kept = running.get("big.png?w=77").content
+    expected = running.get("big.png?w=77").content
     with ThreadPoolExecutor(8) as pool:
         large = [
             pool.submit(running.get, f"noise.png?fmt=avif&q=90&w={700 - number}")
             for number in range(8)
         ]
         wait_until(lambda: any(one.running() for one in large))
-        assert running.get("big.png?w=77").content == kept
+        assert running.get("big.png?w=77").content == expected
         gallery = f"/comfyui_server/pw={KEY}/gallery/m/list"
         assert running.get(gallery).json()["total"] > 5
         assert not all(one.done() for one in large), "the others had to wait"

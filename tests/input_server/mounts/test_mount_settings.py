@@ -10,24 +10,15 @@ import pytest
 from input_server.errors import ConfigError
 from input_server.mounts.mount import CleanRules, Mount
 from input_server.mounts.mounts_file import mount_to_json, parse_mount
-from input_server.settings import Config, read
-from tests.input_server.gallery_harness import KEY
-
-PAGE = f"/comfyui_server/pw={KEY}/gallery/m/"
-NAMES = ("a", "b.png")
 
 
-def configured(**settings: str) -> Config:
-    return read({"COMFYUI_ACCESS_KEY": "a-long-enough-key", **settings})
-
-
-def test_how_long_browsers_may_keep_a_file() -> None:
+def test_cache_control_of_a_mount() -> None:
     assert Mount("a", Path()).cache_control == "public, max-age=3600"
     assert Mount("a", Path(), 60, public=False).cache_control == "private, max-age=60"
     assert Mount("a", Path(), 0).cache_control == "no-cache"
 
 
-def test_the_least_that_a_setting_may_be(tmp_path: Path) -> None:
+def test_numbers_in_mounts_json_are_at_least_zero(tmp_path: Path) -> None:
     base = {"alias": "a", "folder": "x"}
     for name in ("cache_seconds", "quota_mb"):
         assert getattr(parse_mount({**base, name: 0}, tmp_path / "f"), name) == 0

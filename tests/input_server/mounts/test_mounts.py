@@ -1,4 +1,4 @@
-"""Mounts that come, go and look after themselves."""
+"""Mounts that are added and removed at run time, and their cleanup."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
     more.mkdir()
     (more / "a.txt").write_text("more", "utf-8")
     with Running(tmp_path / "m") as server:
-        address = server.files.replace("/files/m", "/files/more") + "/a.txt"
-        path = address.removeprefix(server.url)
+        url = server.files.replace("/files/m", "/files/more") + "/a.txt"
+        path = url.removeprefix(server.url)
         assert server.get(path).status_code == 404
         added = server.command(
             "mounts", "add", "more", str(more), "--private", "--keep-newest", "3"
@@ -55,7 +55,7 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
         assert server.command("mounts", "list").returncode == 0
 
 
-def test_a_broken_file_leaves_the_mounts_as_they_were(
+def test_an_invalid_mounts_file_leaves_the_mounts_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("input_server.mounts.table.CHECK_SECONDS", 0.0)
@@ -72,7 +72,7 @@ def test_a_broken_file_leaves_the_mounts_as_they_were(
     assert [mount.alias for mount in table] == ["a"]
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_mounts_are_read_as_written(tmp_path: Path) -> None:
     clean = CleanRules(older_than_days=2.5, total_mb=10, most_files=7, keep_newest=3)
     mounts = (
         Mount("图", tmp_path / "一 二"),
@@ -98,7 +98,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ({"alias": "a", "folder": "x", "cache_seconds": float("nan")}, "cache_seconds"),
         ({"alias": "a", "folder": "x", "quota_mb": float("inf")}, "quota_mb"),
         ({"alias": "a", "folder": "x", "public": 1}, "public"),
-        ({"alias": "a", "folder": "~nobody-is-called-so/x"}, "no such user"),
+        ({"alias": "a", "folder": "~no-such-user/x"}, "no such user"),
         ({"alias": "a", "folder": "x", "clean": {"size": 1}}, "clean"),
         ({"alias": "a", "folder": "x", "clean": {"most_files": True}}, "most_files"),
         ("a:x", "alias"),
@@ -131,7 +131,7 @@ FILES = (aged("new", 0.01), aged("a", 1), aged("b", 5), aged("c", 20), aged("d",
 
 
 @pytest.mark.parametrize(
-    ("clean", "removed"),
+    ("clean", "deleted"),
     [
         (CleanRules(), ""),
         (CleanRules(older_than_days=10), "dc"),
@@ -144,12 +144,14 @@ FILES = (aged("new", 0.01), aged("a", 1), aged("b", 5), aged("c", 20), aged("d",
         (CleanRules(older_than_days=30, most_files=3), "dc"),
     ],
 )
-def test_a_plan_follows_the_rules_and_spares_the_young(clean: CleanRules, removed: str) -> None:
-    assert list(planned(clean, *FILES)) == list(removed)
+def test_a_plan_follows_the_rules_and_excludes_recent_files(
+    clean: CleanRules, deleted: str
+) -> None:
+    assert list(planned(clean, *FILES)) == list(deleted)
     assert planned(clean, *FILES, read_only=True) == {}
 
 
-def test_a_plan_says_why_and_how_much() -> None:
+def test_a_plan_has_reasons_and_its_size() -> None:
     assert planned(CleanRules(older_than_days=10), *FILES)["d"] == "older than 10 days"
     assert planned(CleanRules(most_files=4), *FILES)["d"] == "more than 4 files"
     assert planned(CleanRules(total_mb=4.5), *FILES)["d"] == "more than 4.5 MB"
@@ -164,7 +166,7 @@ def old_file(path: Path, text: str = "old", age: float = 3 * DAY) -> Path:
     return path
 
 
-def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None:
+def test_a_cleanup_deletes_the_planned_files_and_logs_it(tmp_path: Path) -> None:
     mount = Mount("m", tmp_path / "in", clean=CleanRules(older_than_days=1))
     expired = old_file(tmp_path / "in" / "子 sub" / "expired.txt")
     changed = old_file(tmp_path / "in" / "changed.txt")
@@ -175,8 +177,8 @@ def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None
     if os.name == "posix":
         (tmp_path / "in" / "link.txt").symlink_to(outside)
         (tmp_path / "in" / "linked").symlink_to(tmp_path / "out")
-    todo = plan(mount, time.time())
-    assert sorted(r.entry.path for r in todo.removals) == [
+    found = plan(mount, time.time())
+    assert sorted(r.entry.path for r in found.removals) == [
         "changed.txt",
         "written.txt",
         "子 sub/expired.txt",
@@ -184,12 +186,12 @@ def test_a_clean_up_removes_what_was_planned_and_logs_it(tmp_path: Path) -> None
     old_file(changed, "another", age=2 * DAY)
     log: list[str] = []
     with written.open("a", encoding="utf-8"):
-        files, freed = apply_plan(todo, log.append)
+        files, freed = apply_plan(found, log.append)
     assert (files, freed) == (1, 3)
     assert not expired.exists()
     for left in (changed, young, hidden, outside, written):
         assert left.exists()
-    assert "removed m/子 sub/expired.txt (3 bytes): older than 1 days" in log
+    assert "deleted m/子 sub/expired.txt (3 bytes): older than 1 days" in log
     assert any("changed.txt" in line and "changed since" in line for line in log)
     assert any("written.txt" in line and "being written" in line for line in log)
     assert apply_plan(plan(mount, time.time()), log.append)[0] == 2
@@ -217,18 +219,18 @@ def test_a_cleanup_survives_processes_that_start_writing_meanwhile(tmp_path: Pat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-def test_a_folder_that_became_a_link_after_the_plan_loses_nothing(tmp_path: Path) -> None:
+def test_a_folder_replaced_by_a_symlink_after_the_plan_loses_nothing(tmp_path: Path) -> None:
     mount = Mount("m", tmp_path / "in", clean=CleanRules(older_than_days=1))
     old_file(tmp_path / "in" / "sub" / "a.txt")
-    todo = plan(mount, time.time())
+    found = plan(mount, time.time())
     (tmp_path / "in" / "sub").rename(tmp_path / "elsewhere")
     (tmp_path / "in" / "sub").symlink_to(tmp_path / "elsewhere")
     log: list[str] = []
-    assert apply_plan(todo, log.append) == (0, 0)
+    assert apply_plan(found, log.append) == (0, 0)
     assert (tmp_path / "elsewhere" / "a.txt").exists()
 
 
-def test_files_in_a_read_only_mount_are_not_removed_through_another_mount(tmp_path: Path) -> None:
+def test_files_in_a_read_only_mount_are_not_deleted_through_another_mount(tmp_path: Path) -> None:
     old_file(tmp_path / "m" / "a.txt")
     old_file(tmp_path / "m" / "keep" / "b.txt")
     old_file(tmp_path / "m" / "keeper" / "c.txt")
@@ -238,11 +240,11 @@ def test_files_in_a_read_only_mount_are_not_removed_through_another_mount(tmp_pa
         Mount("protected", tmp_path / "m" / "keep", read_only=True),
         Mount("deeper", tmp_path / "m" / "keep", clean=every),
     ]
-    going = {
+    planned_files = {
         found.mount.alias: sorted(removal.entry.path for removal in found.removals)
         for found in plans(mounts, time.time())
     }
-    assert going == {"all": ["a.txt", "keeper/c.txt"], "protected": [], "deeper": []}
+    assert planned_files == {"all": ["a.txt", "keeper/c.txt"], "protected": [], "deeper": []}
 
 
 def test_concurrent_additions_lose_no_mount(tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ def test_concurrent_additions_lose_no_mount(tmp_path: Path) -> None:
     assert sorted(usage) == ["m", *(f"m{number}" for number in range(8))]
 
 
-def test_the_command_says_what_would_go_and_does_it_only_when_asked(tmp_path: Path) -> None:
+def test_the_clean_command_has_a_dry_run(tmp_path: Path) -> None:
     with Running(tmp_path / "m") as server:
         victim = old_file(tmp_path / "m" / "a.txt")
         server.command("mounts", "add", "m", str(tmp_path / "m"), "--older-than-days", "1")
@@ -264,12 +266,12 @@ def test_the_command_says_what_would_go_and_does_it_only_when_asked(tmp_path: Pa
         assert "would delete m/a.txt: older than 1 days" in dry
         assert victim.exists()
         done = server.command("mounts", "clean", "m").stdout
-        assert "removed m/a.txt" in done
+        assert "deleted m/a.txt" in done
         assert not victim.exists()
         assert server.command("mounts", "clean", "nope").returncode == 2
 
 
-def test_a_walk_sees_only_what_could_be_served(tmp_path: Path) -> None:
+def test_a_walk_lists_only_servable_files(tmp_path: Path) -> None:
     for name in ("a.txt", "sub/b.txt", ".hid/c.txt", ".d.txt", "sub/e. "):
         old_file(tmp_path / name)
     if os.name == "posix":

@@ -1,4 +1,4 @@
-"""Files that the cleanup must not remove."""
+"""Files that the cleanup must not delete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from input_server.mounts.mount import CleanRules, Mount
 from input_server.mounts.removal import apply_plan
 from input_server.mounts.retention import plan
 
-HOUR, DAY = 3600.0, 24 * 3600.0
+DAY = 24 * 3600.0
 
 
 def old(path: Path, text: str = "x") -> Path:
@@ -26,16 +26,16 @@ def old(path: Path, text: str = "x") -> Path:
 def test_a_read_only_mount_inside_a_cleaned_one_keeps_its_files(tmp_path: Path) -> None:
     protected, expired = old(tmp_path / "keep" / "a.txt"), old(tmp_path / "a.txt")
     cleaned = Mount("all", tmp_path, clean=CleanRules(most_files=0))
-    beside = Mount("keep", tmp_path / "keep", read_only=True)
-    (planned,) = retention.plans([cleaned], time.time(), [beside])
+    read_only = Mount("keep", tmp_path / "keep", read_only=True)
+    (planned,) = retention.plans([cleaned], time.time(), [read_only])
     assert [removal.entry.path for removal in planned.removals] == ["a.txt"]
-    cleanup.clean_all([cleaned, beside], lambda _: None)
+    cleanup.clean_all([cleaned, read_only], lambda _: None)
     assert protected.exists()
     assert not expired.exists()
 
 
 @pytest.mark.parametrize("change", ["newer", "longer", "another"])
-def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: str) -> None:
+def test_a_file_changed_after_the_plan_is_not_deleted(tmp_path: Path, change: str) -> None:
     path = old(tmp_path / "a.txt")
     mount = Mount("m", tmp_path, clean=CleanRules(most_files=0))
     planned = plan(mount, time.time())
@@ -58,7 +58,7 @@ def test_a_file_that_has_changed_since_the_plan_stays(tmp_path: Path, change: st
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
-def test_a_file_behind_a_new_symlink_is_not_removed(tmp_path: Path) -> None:
+def test_a_file_behind_a_new_symlink_is_not_deleted(tmp_path: Path) -> None:
     protected = old(tmp_path / "m" / "sub" / "a.txt")
     mount = Mount("m", tmp_path / "m", clean=CleanRules(most_files=0))
     planned = plan(mount, time.time())

@@ -1,4 +1,4 @@
-"""Retention rules: their edges, and that nothing is lost while files come, change and go meanwhile."""
+"""Retention rules: boundary values, and concurrent changes during a cleanup."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def aged(name: str, seconds: float, size: int = 2**20) -> Entry:
     return Entry((name,), size, int((NOW - seconds) * 1e9), 1)
 
 
-def going(clean: CleanRules, *entries: Entry) -> list[str]:
+def planned(clean: CleanRules, *entries: Entry) -> list[str]:
     found = plan(Mount("m", Path("nowhere"), clean=clean), NOW, entries)
     return [removal.entry.path for removal in found.removals]
 
@@ -42,40 +42,40 @@ def old_file(path: Path, text: str = "old", age: float = 3 * DAY) -> Path:
     return path
 
 
-# -- edges -----------------------------------------------------------------------------------------
+# -- boundary values -----------------------------------------------------------------------------------------
 
 
-def test_what_is_exactly_as_old_as_the_rule_says_stays() -> None:
+def test_a_file_exactly_at_the_age_limit_is_not_deleted() -> None:
     rule = CleanRules(older_than_days=2)
-    assert going(rule, aged("a", 2 * DAY)) == []
-    assert going(rule, aged("a", 2 * DAY + 0.001)) == ["a"]
+    assert planned(rule, aged("a", 2 * DAY)) == []
+    assert planned(rule, aged("a", 2 * DAY + 0.001)) == ["a"]
 
 
-def test_exactly_as_many_files_or_bytes_as_the_rule_says_stay() -> None:
+def test_files_exactly_at_the_count_or_size_limit_are_not_deleted() -> None:
     files = [aged(name, days * DAY) for days, name in enumerate("abc", 1)]
-    assert going(CleanRules(most_files=3), *files) == []
-    assert going(CleanRules(most_files=2), *files) == ["c"]
-    assert going(CleanRules(total_mb=3), *files) == []
-    assert going(CleanRules(total_mb=3 - 2**-20), *files) == ["c"]
-    assert going(CleanRules(total_mb=0), *files) == ["c", "b", "a"]
+    assert planned(CleanRules(most_files=3), *files) == []
+    assert planned(CleanRules(most_files=2), *files) == ["c"]
+    assert planned(CleanRules(total_mb=3), *files) == []
+    assert planned(CleanRules(total_mb=3 - 2**-20), *files) == ["c"]
+    assert planned(CleanRules(total_mb=0), *files) == ["c", "b", "a"]
 
 
-def test_a_file_is_spared_for_its_first_hour() -> None:
-    assert going(CleanRules(most_files=0), aged("a", HOUR)) == ["a"]
-    assert going(CleanRules(most_files=0), aged("a", HOUR - 0.001)) == []
-    assert going(CleanRules(most_files=0), aged("a", -DAY)) == [], "from the future"
+def test_a_file_is_not_deleted_in_its_first_hour() -> None:
+    assert planned(CleanRules(most_files=0), aged("a", HOUR)) == ["a"]
+    assert planned(CleanRules(most_files=0), aged("a", HOUR - 0.001)) == []
+    assert planned(CleanRules(most_files=0), aged("a", -DAY)) == [], "from the future"
     young = [aged("a", HOUR / 2), aged("b", 2 * DAY), aged("c", 3 * DAY)]
-    assert going(CleanRules(most_files=2), *young) == ["c"], "the young one counts"
+    assert planned(CleanRules(most_files=2), *young) == ["c"], "a recent file counts"
 
 
-def test_of_the_same_age_the_last_by_name_is_removed_first() -> None:
+def test_files_of_the_same_age_are_deleted_by_descending_name() -> None:
     same = [aged(name, DAY) for name in "bca"]
-    assert going(CleanRules(most_files=1), *same) == ["c", "b"]
-    assert going(CleanRules(most_files=0, keep_newest=1), *same) == ["c", "b"]
-    assert going(CleanRules(most_files=0, keep_newest=3), *same) == []
+    assert planned(CleanRules(most_files=1), *same) == ["c", "b"]
+    assert planned(CleanRules(most_files=0, keep_newest=1), *same) == ["c", "b"]
+    assert planned(CleanRules(most_files=0, keep_newest=3), *same) == []
 
 
-def test_the_reason_is_the_first_rule_that_fits() -> None:
+def test_the_reason_is_the_first_matching_rule() -> None:
     files = [aged("a", 9 * DAY), aged("b", 8 * DAY)]
     mount = Mount("m", Path("x"), clean=CleanRules(older_than_days=8.5, total_mb=0.5, most_files=5))
     assert [r.reason for r in plan(mount, NOW, files).removals] == [
@@ -86,8 +86,8 @@ def test_the_reason_is_the_first_rule_that_fits() -> None:
     assert plan(both, NOW, files).removals[0].reason == "more than 1 files"
 
 
-def test_a_rule_is_needed_for_anything_to_go() -> None:
-    assert going(CleanRules(keep_newest=0), aged("a", 999 * DAY)) == []
+def test_without_a_rule_nothing_is_deleted() -> None:
+    assert planned(CleanRules(keep_newest=0), aged("a", 999 * DAY)) == []
     assert not CleanRules(keep_newest=5)
     assert CleanRules(older_than_days=0)
     assert CleanRules(total_mb=0)
@@ -110,7 +110,7 @@ def test_the_newest_files_stay_and_the_limits_hold_for_all_rules(
     keep: int,
 ) -> None:
     files = [aged(f"f{number}", age) for number, age in enumerate(ages)]
-    deleted = set(going(CleanRules(older, total, most, keep), *files))
+    deleted = set(planned(CleanRules(older, total, most, keep), *files))
     by_age = sorted(files, key=lambda entry: (-entry.mtime_ns, entry.path))
     left = [entry for entry in by_age if entry.path not in deleted]
     removable = [e for e in by_age[keep:] if NOW - e.mtime_ns / 1e9 >= HOUR]
@@ -137,7 +137,7 @@ protected = Mount("protected", folder / "protected", read_only=True)
 log = []
 while not done.exists():
     clean_all([mount, protected], log.append)
-print(sum(line.startswith("removed") for line in log), sum("not cleaned" in line for line in log))
+print(sum(line.startswith("deleted") for line in log), sum("not cleaned" in line for line in log))
 """
 REPLACER = """
 import os, sys, time
@@ -183,7 +183,7 @@ def child(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 @POSIX
-def test_two_that_clean_lose_nothing_that_is_replaced_moved_or_outside(tmp_path: Path) -> None:
+def test_two_concurrent_cleanups_lose_no_replaced_moved_or_outside_file(tmp_path: Path) -> None:
     folder, outside, done = tmp_path / "m", tmp_path / "outside", tmp_path / "done"
     protected = [old_file(folder / "protected" / f"{number}.txt") for number in range(5)]
     precious = [old_file(outside / f"{number}.txt") for number in range(40)]
@@ -198,16 +198,16 @@ def test_two_that_clean_lose_nothing_that_is_replaced_moved_or_outside(tmp_path:
     done.touch()
     counts = [process.communicate(timeout=TIMEOUT)[0].split() for process in (*cleaners, swapper)]
     assert [process.returncode for process in (*cleaners, swapper)] == [0, 0, 0]
-    assert sum(int(count[0]) for count in counts[:2]) > 0, "they did clean"
+    assert sum(int(count[0]) for count in counts[:2]) > 0, "nothing was cleaned"
     assert [count[1] for count in counts[:2]] == ["0", "0"]
     lost = [n for n in range(2000) if not (folder / f"{n % 40}" / f"{n}.txt").exists()]
     assert lost == []
     assert {path.read_text() for path in (*protected, *precious)} == {"old"}
-    assert list(folder.glob(".*")) == [], "nothing is left over"
+    assert list(folder.glob(".*")) == [], "temp files were left"
 
 
 @POSIX
-def test_a_file_that_takes_the_name_at_the_last_moment_stays(
+def test_a_file_replaced_at_the_last_moment_is_not_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = Mount("m", tmp_path / "in", clean=CleanRules(older_than_days=1))
@@ -229,7 +229,7 @@ def test_a_file_that_takes_the_name_at_the_last_moment_stays(
 
 
 @POSIX
-def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
+def test_a_restored_file_does_not_replace_a_newer_one(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     newer = old_file(folder / "a.b.txt", "newer")
     aside = old_file(folder / f"{removal.TEMP_PREFIX}1", "moved aside")
@@ -247,7 +247,7 @@ def test_an_even_newer_one_keeps_the_name_and_both_stay(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_killed_process_had_moved_aside_is_removed_an_hour_later(tmp_path: Path) -> None:
+def test_files_renamed_by_a_killed_process_are_deleted_after_an_hour(tmp_path: Path) -> None:
     mount = Mount("m", tmp_path, clean=CleanRules(older_than_days=1))
     left = old_file(tmp_path / f"{removal.TEMP_PREFIX}1")
     in_use = old_file(tmp_path / f"{removal.TEMP_PREFIX}2", age=HOUR / 2)
@@ -256,7 +256,7 @@ def test_what_a_killed_process_had_moved_aside_is_removed_an_hour_later(tmp_path
     assert (left.exists(), in_use.exists(), other.exists()) == (False, True, True)
 
 
-def test_what_goes_wrong_with_one_mount_hinders_no_other(
+def test_an_error_in_one_mount_does_not_prevent_cleaning_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rule = CleanRules(older_than_days=1)
@@ -277,20 +277,22 @@ def test_what_goes_wrong_with_one_mount_hinders_no_other(
     assert "Too many open files" in log[0]
 
 
-def test_all_mounts_know_what_is_read_only(tmp_path: Path) -> None:
-    spared = old_file(tmp_path / "m" / "keep" / "a.txt")
+def test_clean_all_respects_read_only_mounts(tmp_path: Path) -> None:
+    protected = old_file(tmp_path / "m" / "keep" / "a.txt")
     mounts = [
         Mount("all", tmp_path / "m", clean=CleanRules(most_files=0)),
         Mount("protected", tmp_path / "m" / "keep", read_only=True),
     ]
     clean_all(mounts, print)
-    assert spared.exists()
+    assert protected.exists()
 
 
-# -- figures and walks -----------------------------------------------------------------------------
+# -- usage and walks -----------------------------------------------------------------------------
 
 
-def test_a_walk_ends_at_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_walk_is_limited_in_files_and_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (disk_usage.MAX_FILES, disk_usage.MAX_DEPTH) == (200_000, 24)
     for number in range(5):
         old_file(tmp_path / f"{number}.txt")
@@ -312,7 +314,7 @@ def test_a_walk_ends_at_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(sizes=st.lists(st.integers(0, 3000), max_size=8))
-def test_usage_counts_every_file_and_byte(tmp_path: Path, sizes: list[int]) -> None:
+def test_usage_counts_all_files_and_bytes(tmp_path: Path, sizes: list[int]) -> None:
     folder = tmp_path / f"{time.monotonic_ns()}"
     folder.mkdir()
     for number, size in enumerate(sizes):

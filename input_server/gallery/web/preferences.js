@@ -1,10 +1,6 @@
 "use strict";
 
-/* Helpers for elements, and the reader's choice of language and theme. */
-
-const SVG = "http://www.w3.org/2000/svg";
-
-const $ = (id) => document.getElementById(id);
+/* The language and theme that the reader chose, stored by the browser. */
 
 const storage = {
   get(name) {
@@ -27,44 +23,10 @@ const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 let language = initialLanguage();
 let texts = TEXTS[language];
 
-function createElement(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
-function createIcon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
-}
-
 function initialLanguage() {
   const chosen = storage.get("language");
   if (chosen in TEXTS) return chosen;
   return /^zh\b/i.test(navigator.language) ? "zh" : "en";
-}
-
-function formatNumber(value) {
-  return new Intl.NumberFormat(language).format(value);
-}
-
-function formatTime(seconds) {
-  const locale = language === "zh" ? "zh-CN" : navigator.language;
-  const format = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
-  return format.format(new Date(seconds * 1000));
-}
-
-function formatBytes(count) {
-  if (count < 1000) return `${count} B`;
-  const [unit, name] = count < 1e6 ? [1e3, "kB"] : count < 1e9 ? [1e6, "MB"] : [1e9, "GB"];
-  const value = count / unit;
-  const digits = { maximumFractionDigits: value < 10 ? 1 : 0 };
-  return `${new Intl.NumberFormat(language, digits).format(value)} ${name}`;
 }
 
 function applyLanguage() {

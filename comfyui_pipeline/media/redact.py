@@ -1,4 +1,4 @@
-"""Callers' values as errors and logs show them: short, and without their secrets."""
+"""Callers' values as errors and logs show them: shortened, and without secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TAIL = 29  # characters of the end, which holds a file's extension
 _LONG = 4 * _MAX_CHARACTERS
 
 
-def shorten(text: str) -> str:
+def shown_value(text: str) -> str:
     """A name or path, shortened in the middle. Of a long text only the size: it may be a file's
     content.
     """

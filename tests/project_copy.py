@@ -8,5 +8,5 @@ from input_server import settings
 
 
 def project() -> Path:
-    """A copy of the project in which nothing has been set; conftest.py has put it there."""
+    """Return the copy of the project without settings, which ``conftest.py`` has created."""
     return settings.PACKAGE.parent

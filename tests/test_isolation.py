@@ -1,4 +1,4 @@
-"""The tests give the same results whatever their developer has set."""
+"""Tests give the same results with any settings of the developer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SET = {
     "DebugMode": "true",
 }
 ONE_OF_EACH_KIND = (
-    "test_a_file_goes_out_with_its_type_and_guards",
-    "test_it_does_not_start_without_a_key",
-    "test_an_example_key_is_good_enough_for_this_machine_alone",
-    "test_the_command_makes_addresses_that_open",
-    "test_every_route_answers_in_a_python_host",
+    "test_a_file_is_sent_with_its_type_and_security_headers",
+    "test_the_server_does_not_start_without_a_key",
+    "test_an_example_key_is_accepted_on_loopback_only",
+    "test_the_link_command_prints_a_working_link",
+    "test_every_route_works_in_a_python_host",
     "test_page_list_and_images_over_http_have_their_headers",
     "test_a_request_waits_for_a_starting_server",
-    "test_the_defaults_are_what_the_example_says",
+    "test_default_settings",
     "test_the_pipeline_and_the_file_server_mean_the_same_mounts",
 )
 """Tests that start a server, call the plugin or read settings, each in a different way."""
@@ -41,7 +41,7 @@ def test_the_chosen_tests_exist() -> None:
     assert [name for name in ONE_OF_EACH_KIND if f"def {name}(" not in code] == []
 
 
-@pytest.mark.timeout(600)  # a run of the suite within the suite
+@pytest.mark.timeout(600)  # runs tests in a copy of the suite
 def test_no_test_reads_the_settings_of_its_developer(tmp_path: Path) -> None:
     checkout = isolated.copy_project(tmp_path / "checkout")
     ignore = shutil.ignore_patterns("__pycache__", "node_modules")
