@@ -166,7 +166,7 @@ CASES = [
     ),
     Case(
         "interrupted by somebody",
-        "Someone pressed cancel",
+        "another program cancelled it",
         set={
             "frames": [END],
             "history": history("execution_interrupted", outputs={}, status="error"),
@@ -189,7 +189,7 @@ CASES = [
     ),
     Case(
         "a success that is none",
-        "ended at ComfyUI as success without",
+        "ended at ComfyUI with the status success",
         set={"frames": [END], "history": history("execution_start", outputs={})},
     ),
     Case(
@@ -263,7 +263,7 @@ CASES = [
     ),
     Case("no JSON for the prompt", "is not ComfyUI", set={"post": lambda n, b: (200, b"<html>")}),
     Case("an invalid value", "'width'", set={"post": rejected("bad", INVALID)}),
-    Case("a refusal without a reason", "it gave no reason", set={"post": lambda n, b: (400, {})}),
+    Case("a refusal without a reason", "no reason given", set={"post": lambda n, b: (400, {})}),
     Case(
         "a refusal with a message",
         "Prompt has no outputs",

@@ -57,7 +57,7 @@ def test_only_the_run_that_is_meant_is_cancelled(server: Server, plugin: Any) ->
 
 @pytest.mark.parametrize("command", ["status", "result", "cancel"])
 def test_an_id_that_the_server_does_not_know_is_told(ready: Any, command: str) -> None:
-    assert "knows no job" in ready.call({"command": command, "prompt_id": "nope"}).error
+    assert "has no job" in ready.call({"command": command, "prompt_id": "nope"}).error
     assert '"prompt_id" is missing' in ready.call({"command": command}).error
 
 

@@ -1,4 +1,4 @@
-"""What arrives on stdin, and the one object that leaves on stdout."""
+"""A call on stdin gives exactly one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-BAD_CALLS = {
+INVALID_CALLS = {
     "empty": (b"", "Nothing arrived"),
     "blank": (b" \n\t ", "Nothing arrived"),
     "not JSON": (b"draw me a fox", "not JSON"),
@@ -30,12 +30,12 @@ BAD_CALLS = {
     "unknown info": (b'{"info": "weather"}', "weather"),
     "a lone surrogate": (
         b'{"workflow": "x", "prompt": "\\ud800"}',
-        '"prompt" holds a lone surrogate',
+        '"prompt" contains a lone surrogate',
     ),
-    "a NUL": (b'{"workflow": "a\\u0000b"}', '"workflow" holds a NUL'),
+    "a NUL": (b'{"workflow": "a\\u0000b"}', '"workflow" contains a NUL'),
     "a NUL in params": (
         b'{"workflow": "x", "params": [{"node_id": "1", "inputs": {"a": "\\u0000"}}]}',
-        '"params" holds a NUL',
+        '"params" contains a NUL',
     ),
     "params as an object": (b'{"workflow": "x", "params": {"a": 1}}', '"params" is an object'),
     "params that name no node": (
@@ -46,23 +46,23 @@ BAD_CALLS = {
 }
 
 
-@pytest.mark.parametrize(("raw", "told"), BAD_CALLS.values(), ids=BAD_CALLS)
-def test_a_bad_call_gets_one_clear_error_with_a_correct_call(
-    plugin: Any, raw: bytes, told: str
+@pytest.mark.parametrize(("raw", "expected"), INVALID_CALLS.values(), ids=INVALID_CALLS)
+def test_an_invalid_call_is_an_error_with_a_correct_example(
+    plugin: Any, raw: bytes, expected: str
 ) -> None:
-    answered = plugin.call(raw)
-    assert told in answered.error
-    assert "{" in answered.error
-    assert answered.status == 0
-    assert "Traceback" not in answered.error
+    response = plugin.call(raw)
+    assert expected in response.error
+    assert "{" in response.error
+    assert response.status == 0
+    assert "Traceback" not in response.error
 
 
-def test_a_call_of_50_megabytes_is_read_to_its_end_and_refused(plugin: Any) -> None:
+def test_a_call_of_50_mb_is_read_completely_and_refused(plugin: Any) -> None:
     raw = b'{"workflow": "x", "image": "' + b"A" * 50_000_000 + b'"}'
     assert "larger than" in plugin.call(raw).error
 
 
-def test_a_closed_stdin_is_an_empty_call(plugin: Any) -> None:
+def test_an_empty_stdin_is_an_error(plugin: Any) -> None:
     done = subprocess.run(
         [sys.executable, "comfyui_plugin.py"],
         cwd=plugin.folder,
@@ -74,12 +74,12 @@ def test_a_closed_stdin_is_an_empty_call(plugin: Any) -> None:
     assert done.returncode == 0
 
 
-def test_exit_code_makes_an_error_visible_to_a_shell(plugin: Any) -> None:
+def test_exit_code_sets_the_status_of_an_error(plugin: Any) -> None:
     assert plugin.call({"info": "weather"}, "--exit-code").status == 1
     assert plugin.call({"info": "workflows"}, "--exit-code").status == 0
 
 
-def test_a_byte_order_mark_and_the_hosts_own_keys_are_no_trouble(plugin: Any) -> None:
+def test_a_byte_order_mark_and_the_keys_of_the_host_are_ignored(plugin: Any) -> None:
     call = {
         "info": "workflows",
         "maid": "小克",
@@ -87,13 +87,13 @@ def test_a_byte_order_mark_and_the_hosts_own_keys_are_no_trouble(plugin: Any) ->
         "tool_password": "x",
         "vref_files": [],
     }
-    answered = plugin.call(b"\xef\xbb\xbf" + json.dumps(call).encode())
-    assert "text2img_api" in answered.text
+    response = plugin.call(b"\xef\xbb\xbf" + json.dumps(call).encode())
+    assert "text2img_api" in response.text
 
 
-def test_a_slip_of_the_pen_in_a_key_is_told(ready: Any, picture: str) -> None:
-    answered = ready.call({"workflow": "invert_image", "image": picture, "promt": "a fox"})
-    assert answered.result["warnings"] == ['"promt" was ignored; did you mean "prompt"?']
+def test_a_typo_in_a_key_is_reported(ready: Any, picture: str) -> None:
+    response = ready.call({"workflow": "invert_image", "image": picture, "promt": "a fox"})
+    assert response.result["warnings"] == ['"promt" was ignored; did you mean "prompt"?']
 
 
 NOISE = """
@@ -106,21 +106,21 @@ _sys.stdout.flush()
 """
 
 
-def test_whatever_prints_on_the_way_reaches_stderr_and_never_stdout(plugin: Any) -> None:
+def test_prints_of_libraries_go_to_stderr_and_never_to_stdout(plugin: Any) -> None:
     noisy = plugin.folder / "comfyui_pipeline" / "info.py"
     noisy.write_text(noisy.read_text("utf-8") + NOISE, "utf-8")
-    answered = plugin.call({"info": "workflows"})
-    assert answered.json["status"] == "success"
+    response = plugin.call({"info": "workflows"})
+    assert response.json["status"] == "success"
     for words in ("own words", "straight to", "a child speaks", "a warning"):
-        assert words in answered.stderr
+        assert words in response.stderr
 
 
-def test_a_fault_inside_the_tool_is_one_line_for_the_reader_and_a_traceback_on_stderr(
+def test_an_internal_error_has_a_short_message_and_a_traceback_on_stderr(
     plugin: Any,
 ) -> None:
     broken = plugin.folder / "comfyui_pipeline" / "info.py"
     broken.write_text(broken.read_text("utf-8") + "\nraise ValueError('/a/secret/path')\n", "utf-8")
-    answered = plugin.call({"info": "workflows"})
-    assert answered.json["code"] == "internal_error"
-    assert "secret" not in answered.error
-    assert "/a/secret/path" in answered.stderr
+    response = plugin.call({"info": "workflows"})
+    assert response.json["code"] == "internal_error"
+    assert "secret" not in response.error
+    assert "/a/secret/path" in response.stderr

@@ -1,4 +1,4 @@
-"""``python comfyui_plugin.py convert`` as a person calls it."""
+"""``python comfyui_plugin.py convert`` on the command line."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def convert(plugin: Any, *args: Any, isolated: bool = True) -> subprocess.Comple
     )
 
 
-def test_one_file_goes_to_stdout_and_needs_no_package(plugin: Any, saved: Path) -> None:
+def test_one_file_is_written_to_stdout_without_any_package(plugin: Any, saved: Path) -> None:
     done = convert(plugin, saved, "--object-info", CLASSES)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["5"]["class_type"] == "KSampler"
 
 
-def test_several_files_go_into_a_folder_and_a_bad_one_stops_no_other(
+def test_several_files_are_written_to_a_folder_and_an_invalid_one_is_skipped(
     plugin: Any, saved: Path, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.json"
@@ -61,7 +61,7 @@ def test_several_files_go_into_a_folder_and_a_bad_one_stops_no_other(
     assert [path.name for path in out.iterdir()] == ["my 工作流.api.json"]
 
 
-def test_the_classes_may_come_from_a_server(plugin: Any, comfyui: Any, tmp_path: Path) -> None:
+def test_the_node_types_may_come_from_a_server(plugin: Any, comfyui: Any, tmp_path: Path) -> None:
     saved = tmp_path / "a.json"
     image = {"name": "IMAGE", "type": "IMAGE"}
     nodes = [
@@ -75,28 +75,28 @@ def test_the_classes_may_come_from_a_server(plugin: Any, comfyui: Any, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "expected"),
     [
         (["no such file.json"], b"cannot be read"),
         (["a.json", "b.json"], b"--out-dir"),
         ([], b"FILE"),
     ],
 )
-def test_what_is_wrong_with_the_command_is_told(plugin: Any, args: list[str], told: bytes) -> None:
+def test_a_wrong_command_line_is_reported(plugin: Any, args: list[str], expected: bytes) -> None:
     done = convert(plugin, *args, "--object-info", CLASSES)
     assert done.returncode != 0
-    assert told in done.stderr
+    assert expected in done.stderr
     assert b"Traceback" not in done.stderr
 
 
-def test_a_file_that_is_no_object_info_is_told(plugin: Any, saved: Path) -> None:
+def test_a_file_that_is_not_object_info_is_reported(plugin: Any, saved: Path) -> None:
     done = convert(plugin, saved, "--object-info", saved)
     assert done.returncode == 1
     assert b"/object_info" in done.stderr
 
 
 def texts(*words: str) -> dict[str, Any]:
-    """A saved workflow whose text is one of these words."""
+    """A saved workflow whose text is a random choice of these words."""
     value = "{" + "|".join(words) + "}"
     clip = {"name": "CLIP", "type": "CLIP", "links": [1]}
     nodes = [
@@ -133,21 +133,21 @@ def schemas(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_seed_draws_the_same_words_and_the_default_is_nought(
+def test_a_seed_gives_the_same_random_choices_and_defaults_to_0(
     plugin: Any, schemas: Path, tmp_path: Path
 ) -> None:
-    saved = tmp_path / "draw.json"
+    saved = tmp_path / "choices.json"
     saved.write_text(json.dumps(texts(*map(str, range(1000)))), "utf-8")
 
-    def drawn(*more: str) -> str:
+    def chosen_text(*more: str) -> str:
         done = convert(plugin, saved, "--object-info", schemas, *more)
         assert done.returncode == 0, done.stderr
         return str(json.loads(done.stdout)["2"]["inputs"]["text"])
 
-    assert drawn() == drawn("--seed", "0") != drawn("--seed", "1")
+    assert chosen_text() == chosen_text("--seed", "0") != chosen_text("--seed", "1")
 
 
-def test_what_goes_out_is_readable_json_with_its_own_letters(
+def test_the_output_is_indented_json_without_escapes(
     plugin: Any, schemas: Path, tmp_path: Path
 ) -> None:
     saved = tmp_path / "图.json"
@@ -161,7 +161,7 @@ def test_what_goes_out_is_readable_json_with_its_own_letters(
     assert (tmp_path / "out" / "图.api.json").read_text("utf-8") == text
 
 
-def test_a_class_that_is_not_there_is_named_and_the_rest_converted(
+def test_an_unknown_node_type_is_named_and_the_rest_is_converted(
     plugin: Any, tmp_path: Path
 ) -> None:
     saved, schemas = tmp_path / "a.json", tmp_path / "b.json"
@@ -173,7 +173,7 @@ def test_a_class_that_is_not_there_is_named_and_the_rest_converted(
     assert b"its node type is not in --object-info" in done.stderr
 
 
-def test_a_prompt_stays_what_it_is_and_a_folder_is_no_file(
+def test_a_prompt_is_unchanged_and_a_folder_is_an_error(
     plugin: Any, schemas: Path, tmp_path: Path
 ) -> None:
     prompt = {"1": {"class_type": "A", "inputs": {"x": 1}, "_meta": {"title": "t"}}}
@@ -187,7 +187,7 @@ def test_a_prompt_stays_what_it_is_and_a_folder_is_no_file(
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"A": 1}', "[" * 100_000])
-def test_no_other_json_is_taken_for_a_servers_classes(
+def test_other_json_is_not_accepted_as_object_info(
     plugin: Any, saved: Path, tmp_path: Path, content: str
 ) -> None:
     (tmp_path / "odd.json").write_text(content, "utf-8")
@@ -196,8 +196,8 @@ def test_no_other_json_is_taken_for_a_servers_classes(
     assert b"is not the response of a server" in done.stderr
 
 
-def test_a_picture_needs_packages_and_says_so(plugin: Any, schemas: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"no picture")
+def test_an_image_needs_packages(plugin: Any, schemas: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
     done = convert(plugin, tmp_path / "a.png", "--object-info", schemas)
     assert done.returncode == 1
     assert b"lacks requests" in done.stderr
@@ -206,7 +206,7 @@ def test_a_picture_needs_packages_and_says_so(plugin: Any, schemas: Path, tmp_pa
     assert b"a.png" in with_packages.stderr
 
 
-def test_without_a_source_the_set_server_is_asked_and_its_full_address_may_be_given(
+def test_the_server_is_the_configured_one_or_a_url_of_object_info(
     plugin: Any, comfyui: Any, tmp_path: Path
 ) -> None:
     saved = tmp_path / "a.json"
