@@ -141,7 +141,7 @@ CASES = [
     ),
     Case(
         "pictures over the socket that are mere previews",
-        "gave no output",
+        "returned no output",
         set={
             "frames": [
                 {"type": "executing", "data": {"node": "1", "prompt_id": "ID"}},
@@ -194,7 +194,7 @@ CASES = [
     ),
     Case(
         "no output at all",
-        "gave no output",
+        "returned no output",
         set={
             "frames": [NODE, SUCCESS, END],
             "history": history("execution_success", outputs={}),
