@@ -250,7 +250,7 @@ def _text(given: Mapping[str, Any], key: str, *, empty: bool = False) -> str | N
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise invalid_call(f'"{key}" is {type_name(value)}; it has to be a string.')
+        raise invalid_call(f'"{key}" is {type_name(value)}; it must be a string.')
     text = str(value).strip()
     return text if text or empty else None
 
@@ -263,7 +263,7 @@ def _read_integer(given: Mapping[str, Any], argument: Argument) -> int | None:
     low, high = int(argument.low or 0), int(argument.high or arguments.MAX_SEED)
     if number is None or not low <= number <= high:
         raise invalid_call(
-            f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it has to be an integer from {low} to {high}.'
+            f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it must be an integer from {low} to {high}.'
         )
     return number
 
@@ -277,7 +277,7 @@ def _read_number(given: Mapping[str, Any], argument: Argument) -> float | None:
     if number is None or (low is not None and number < low) or (high is not None and number > high):
         between = "" if low is None or high is None else f" from {low:g} to {high:g}"
         raise invalid_call(
-            f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it has to be a number{between}.'
+            f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it must be a number{between}.'
         )
     return number
 
@@ -300,7 +300,7 @@ def _switch(given: Mapping[str, Any], key: str) -> bool:
     chosen = parse_boolean(word) if word else False
     if chosen is not None:
         return chosen
-    raise invalid_call(f'"{key}" is {word[:MAX_SHOWN]!r}; it has to be true or false.')
+    raise invalid_call(f'"{key}" is {word[:MAX_SHOWN]!r}; it must be true or false.')
 
 
 def _read_choice(given: Mapping[str, Any], argument: Argument) -> bool | str:
@@ -321,7 +321,7 @@ def _read_list(given: Mapping[str, Any], argument: Argument) -> tuple[str, ...] 
         value = value.split("\n" if "data:" in value or "\n" in value.strip() else ",")
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise invalid_call(
-            f'"{argument.name}" is {type_name(value)}; it has to be a list of strings.'
+            f'"{argument.name}" is {type_name(value)}; it must be a list of strings.'
         )
     items = tuple(item.strip() for item in value if item.strip())
     _check_count(argument.name, items)

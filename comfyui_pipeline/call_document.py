@@ -53,18 +53,18 @@ def check_value(key: str, value: Any) -> None:
     if key != "workflow_json" and (found := json_text.non_finite(value)) is not None:
         what = found if found == "NaN" else f"{found}, or a number with too many digits"
         raise invalid_call(
-            f'"{shown}" holds {what}, which no input accepts.', "Give a plain number."
+            f'"{shown}" contains {what}, which no input accepts.', "Give a plain number."
         )
 
 
 def _check_text(key: str, text: str) -> None:
     if "\0" in text:
-        raise invalid_call(f'"{key}" holds a NUL character.', "Remove it.")
+        raise invalid_call(f'"{key}" contains a NUL character.', "Remove it.")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise invalid_call(
-            f'"{key}" holds a lone surrogate, half a character.', "Remove it."
+            f'"{key}" contains a lone surrogate (half a character).', "Remove it."
         ) from None
 
 

@@ -112,7 +112,7 @@ class CallRecord:
         missing = [file for file in files if file not in text]
         if missing:
             more = f" and {len(missing) - MAX_FILES} more" if len(missing) > MAX_FILES else ""
-            texts.append(f"Stored before: {', '.join(missing[:MAX_FILES])}{more}.")
+            texts.append(f"Already stored: {', '.join(missing[:MAX_FILES])}{more}.")
         return " ".join(text for text in texts if text)
 
     def _copied_parts(self) -> list[tuple[str, CallRecord]]:

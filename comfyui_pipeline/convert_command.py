@@ -45,20 +45,25 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="JSON, or an image with its workflow inside",
+        help="JSON file, or image that contains its workflow",
     )
     parser.add_argument(
         "--object-info",
         metavar="FILE|URL",
-        help="the server's /object_info as a file, or a server's URL (default: COMFYUI_BASE_URL)",
+        help="file with a server's /object_info, or URL of a server (default: COMFYUI_BASE_URL)",
     )
     parser.add_argument(
-        "--out-dir", type=Path, metavar="DIR", help="write DIR/NAME.api.json (default: stdout)"
+        "--out-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for NAME.api.json (default: print to stdout)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="for random choices {a|b} in texts")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed for random choices {a|b} in texts"
+    )
     chosen = parser.parse_args(argv)
     if len(chosen.files) > 1 and chosen.out_dir is None:
-        parser.error("several files need --out-dir")
+        parser.error("--out-dir is required for several files")
     return chosen
 
 

@@ -63,8 +63,8 @@ def _one(
         return function(call, settings, None, started, record)  # type: ignore[no-any-return]
     if command.needs_persistent_server and settings.embedded:
         raise SettingsError(
-            f'The command "{command.name}" needs a server that outlives the call, and '
-            "COMFYUI_BASE_URL is embedded.",
+            f'The command "{command.name}" needs a ComfyUI server that keeps running after '
+            "the call, but COMFYUI_BASE_URL is embedded.",
             'Use "run", or set COMFYUI_BASE_URL to the URL of a ComfyUI server.',
         )
     with _engine(settings, started) as engine:
@@ -117,7 +117,7 @@ def _server(settings: Settings) -> Iterator[str]:
         server = serve_in_thread()
     except ImportError as error:
         raise SettingsError(
-            f"COMFYUI_BASE_URL is embedded, but its package {error.name} is not installed.",
+            f"COMFYUI_BASE_URL is embedded, but the package {error.name} is not installed.",
             "Run `python3 run.py setup` in the plugin's folder, or set the URL of a ComfyUI server.",
         ) from error
     with server:

@@ -54,7 +54,7 @@ def submit(
 def _submit_lines(ready: PreparedJob, prompt_id: str, state: JobState) -> list[str]:
     lines = [
         f"Queued the workflow {ready.name} as prompt id {prompt_id}. {_sentence(state)}",
-        f'See its state with {{"command": "status", "prompt_id": "{prompt_id}"}}, get its outputs '
+        f'Check its state with {{"command": "status", "prompt_id": "{prompt_id}"}}, get its outputs '
         'with "result", cancel it with "cancel".',
         *(f"Will not run: {label}: {why}" for label, why in ready.skipped_outputs.items()),
         *(f"Fuzzy match: {guess}" for guess in ready.guesses),
@@ -97,7 +97,7 @@ def result(
     job = engine.job(call.prompt_id)
     if job is None or (state.stage != "ended" and not call.wait):
         return text_result(
-            f'{_sentence(state)} Ask again later, or give "wait": seconds.',
+            f'{_sentence(state)} Call again later, or pass "wait" (seconds).',
             prompt_id=call.prompt_id,
             state=state.stage,
             position=state.position,
@@ -136,8 +136,8 @@ def cancel(
         text = f"Cancelled the job with prompt id {call.prompt_id}, which was {before.stage}."
         return text_result(text, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
     raise EngineError(
-        f"The job with prompt id {call.prompt_id} was asked to stop and is still running.",
-        "ComfyUI stops only between two steps; check again with the command status.",
+        f"The job with prompt id {call.prompt_id} was asked to stop but is still running.",
+        "ComfyUI stops a job only between two sampling steps; check again with the command status.",
     )
 
 
@@ -145,7 +145,7 @@ def _known_state(prompt_id: str, engine: Engine) -> JobState:
     state = engine.state(prompt_id)
     if state.stage == "unknown":
         raise JobLost(
-            f"ComfyUI knows no job with the prompt id {prompt_id!r}.",
+            f"ComfyUI has no job with the prompt id {prompt_id!r}.",
             "It was removed, ComfyUI was restarted, or the id is wrong; queue the workflow again.",
         )
     return state

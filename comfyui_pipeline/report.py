@@ -34,7 +34,7 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         ),
         "cancelled": (
             "NOT FINISHED within the time limit ({seconds} s), and cancelled as requested: workflow "
-            "{workflow} (prompt id {prompt_id}). Outputs until then:"
+            "{workflow} (prompt id {prompt_id}). Outputs so far:"
         ),
         "image": "![{alt}]({url})",
         "file": "[{alt}]({url})",
@@ -150,7 +150,7 @@ def no_output_error(outcome: Outcome) -> ToolError:
         reasons = "; ".join(f"{node}: {why}" for node, why in outcome.node_errors.items())
         return JobFailed(f"The job has no output: {reasons}.", "Correct this and call again.")
     return JobFailed(
-        "The job ended without an error but gave no output.",
+        "The job ended without an error but returned no output.",
         "The saving node may be muted or get an empty batch; check the workflow in ComfyUI.",
     )
 

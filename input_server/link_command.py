@@ -92,4 +92,4 @@ def _check_there(alias: str, names: Sequence[str], config: Config) -> None:
     except Refused:
         raise ConfigError(f"{'/'.join(names)!r} is never served, because of its name.") from None
     if not mount.folder.joinpath(*names).exists():
-        print(f"There is no {'/'.join(names) or mount.folder} yet.", file=sys.stderr)
+        print(f"Warning: {'/'.join(names) or mount.folder} does not exist yet.", file=sys.stderr)

@@ -49,8 +49,10 @@ def _add_parser(add: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how long browsers may cache a file (default %(default)s; 0: always revalidate)",
     )
-    add.add_argument("--private", action="store_true", help="forbid shared caches to store files")
-    add.add_argument("--no-compress", action="store_true", help="do not compress texts")
+    add.add_argument(
+        "--private", action="store_true", help="let browsers cache files, but not shared caches"
+    )
+    add.add_argument("--no-compress", action="store_true", help="send text files uncompressed")
     add.add_argument(
         "--quota-mb", type=float, metavar="MB", help="warning threshold of `mounts usage`"
     )

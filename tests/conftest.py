@@ -115,11 +115,11 @@ def isolate_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Hide the developer's settings: clear the environment, and run the file server from a copy of the
     checkout (tests/project_copy.py).
     """
-    kept = without_settings(os.environ)
+    remaining = without_settings(os.environ)
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ.keys() - kept.keys():
+        for name in os.environ.keys() - remaining.keys():
             patch.delenv(name)
-        copy = copy_project(tmp_path_factory.mktemp("apart"))
+        copy = copy_project(tmp_path_factory.mktemp("isolated"))
         patch.setattr(config, "PACKAGE", copy / "input_server")
         yield
 
@@ -128,8 +128,8 @@ def isolate_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def plugin(tmp_path: Path) -> Plugin:
     """A fresh installation without a configured server."""
     folder = copy_project(tmp_path / "Plugin 插件" / "comfyui")
-    kept = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "LANG")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    inherited = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "LANG")
+    environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment["FILE_SERVER_ACCESS_KEY"] = "key-of-the-test"
     environment["PYTHONWARNINGS"] = "always::ResourceWarning"  # report unclosed files
     return Plugin(folder, environment)

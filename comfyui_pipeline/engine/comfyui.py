@@ -134,7 +134,7 @@ class ComfyUI:
             if reply.status == 200 and self._http.value(reply, path, responses.is_cancelled):
                 return True
         except EngineError as error:
-            self._log(f"could not cancel at once: {error}")
+            self._log(f"/api/jobs/…/cancel failed: {error}")
         accepted = True
         for path, body in (
             ("/queue", {"delete": [prompt_id]}),
@@ -147,7 +147,7 @@ class ComfyUI:
                 accepted = accepted and reply.status < 400
             except EngineError as error:
                 accepted = False
-                self._log(f"could not cancel: {error}")
+                self._log(f"cancelling failed: {error}")
         return accepted
 
     def _connect(self, client_id: str) -> websocket.Socket:
@@ -199,7 +199,7 @@ class ComfyUI:
             if not self._http.is_late and self._is_known(job.prompt_id):
                 return {}
             problem = LostReply(
-                f"{problem.message} Whether the job was queued is not known (prompt id "
+                f"{problem.message} It is unknown whether the job was queued (prompt id "
                 f"{job.prompt_id}).",
                 problem.hint,
             )

@@ -36,7 +36,7 @@ def rejection(prompt: Prompt, rejected: Rejection) -> str:
         parts.append(
             f"(node {node}; install its custom node on the server, or use another workflow)"
         )
-    return _short(" ".join(parts)) or "it gave no reason"
+    return _short(" ".join(parts)) or "no reason given"
 
 
 def node_errors(errors: Mapping[str, NodeErrors]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def node_errors(errors: Mapping[str, NodeErrors]) -> dict[str, str]:
 
 
 def _reasons(errors: NodeErrors) -> str:
-    text = ", ".join(_reason(reason) for reason in errors.reasons) or "not valid"
+    text = ", ".join(_reason(reason) for reason in errors.reasons) or "invalid"
     if errors.dependents:
         text += f" (so node {', '.join(errors.dependents)} returned nothing)"
     return text

@@ -35,7 +35,7 @@ class ServerFiles:
             if reply.status == 404:
                 raise OutputMissing(
                     f"ComfyUI no longer has the file {output.filename!r}, which it lists as a result.",
-                    "It was deleted there; change something (a seed, a prefix) and call again.",
+                    "It was deleted there; change an input (such as seed or filename_prefix) and call again.",
                 )
             if reply.status != 200:
                 raise self._http.unexpected(reply.status, "/view")

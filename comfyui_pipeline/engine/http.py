@@ -183,7 +183,7 @@ class Http:
                 check_depth(document)
         except RecursionError:
             raise EngineError(
-                f"ComfyUI at {self.shown} answers {path} with JSON that is nested too deeply.",
+                f"ComfyUI at {self.shown} responds to {path} with JSON that is nested too deeply.",
                 "Check what runs there; a custom node or a queued workflow may be the cause.",
             ) from None
         except ValueError:
@@ -207,12 +207,12 @@ class Http:
             return Gateway(
                 f"The proxy in front of ComfyUI at {self.shown} gets no response from it ({status} "
                 f"for {path}).",
-                "Check that ComfyUI runs behind it; call again.",
+                "Check that ComfyUI is running behind it, then call again.",
             )
         if status >= 500:
             return EngineError(
                 f"ComfyUI at {self.shown} failed on {path} ({status}).",
-                "See its console for the cause.",
+                "Look for the cause in its console.",
             )
         why = f"{status} for {path}" + (f": {detail}" if detail else "")
         return ServerUnreachable(
@@ -287,7 +287,7 @@ class Http:
             ) from None
         except Exception as error:  # connection errors, bad chunks, bad gzip data
             raise LostReply(
-                f"ComfyUI at {self.shown} broke off its response to {path} "
+                f"ComfyUI at {self.shown} did not complete its response to {path} "
                 f"({type(error).__name__}).",
                 "Call again.",
             ) from error
@@ -295,7 +295,7 @@ class Http:
     def _too_large(self, path: str, limit: str) -> EngineError:
         return EngineError(
             f"The server at {self.shown} sends more than {limit} for {path}.",
-            "ComfyUI never does; check COMFYUI_BASE_URL, and what runs there.",
+            "ComfyUI never does that; check COMFYUI_BASE_URL and what runs there.",
         )
 
 

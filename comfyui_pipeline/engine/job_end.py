@@ -28,7 +28,7 @@ def check_end(prompt: Prompt, entry: HistoryEntry) -> None:
     if "execution_interrupted" in entry.events:
         raise JobFailed(
             "The job was interrupted at ComfyUI before its end.",
-            "Someone pressed cancel there, or another program did; call again if it was not you.",
+            "A user or another program cancelled it; call again if that was not intended.",
         )
     if "execution_error" in entry.events:
         from comfyui_pipeline.engine.failure_hints import hint_for  # many regular expressions
@@ -38,6 +38,6 @@ def check_end(prompt: Prompt, entry: HistoryEntry) -> None:
             hint_for(f"{entry.error.exception_type} {entry.error.message}", prompt),
         )
     raise JobFailed(
-        f"The job ended at ComfyUI as {entry.status or 'unknown'} without a reason.",
-        "See ComfyUI's console for the cause.",
+        f"The job ended at ComfyUI with the status {entry.status or 'unknown'} and no error message.",
+        "Look for the cause in ComfyUI's console.",
     )

@@ -95,7 +95,7 @@ def queue(document: Any) -> Queue:
 
 def _queue_entry(item: Any, key: str) -> QueueEntry:
     if not isinstance(item, list) or len(item) < 2:
-        raise UnexpectedShape(f"an entry of {key} is no list")
+        raise UnexpectedShape(f"an entry of {key} is not a list")
     number = finite(item[0])
     if number is None or not isinstance(item[1], str) or len(item[1]) > LONGEST_ID:
         raise UnexpectedShape(f"an entry of {key} has no number and id")
@@ -105,12 +105,12 @@ def _queue_entry(item: Any, key: str) -> QueueEntry:
 def history(document: Any, prompt_id: str) -> HistoryEntry | None:
     """The entry of one job; None when there is none."""
     if not isinstance(document, dict):
-        raise UnexpectedShape("it is no object")
+        raise UnexpectedShape("it is not an object")
     entry = document.get(prompt_id)
     if entry is None:
         return None
     if not isinstance(entry, dict):
-        raise UnexpectedShape("the entry is no object")
+        raise UnexpectedShape("the entry is not an object")
     status = as_object(entry.get("status"))
     messages = {
         message[0]: as_object(message[1])
@@ -292,7 +292,7 @@ def _input_error(error: Mapping[str, Any]) -> InputError:
         choices = options.get("options")
     return InputError(
         kind=str(error.get("type") or ""),
-        message=str(error.get("message") or error.get("type") or "not valid"),
+        message=str(error.get("message") or error.get("type") or "invalid"),
         details=str(error.get("details") or ""),
         input_name=str(extra.get("input_name") or ""),
         value=repr(extra["received_value"]) if "received_value" in extra else None,
@@ -316,14 +316,14 @@ def uploaded(document: Any) -> str:
 def names(document: Any) -> list[str]:
     """``/models/<folder>`` and ``/embeddings``: file names."""
     if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
-        raise UnexpectedShape("it is no list of names")
+        raise UnexpectedShape("it is not a list of names")
     return document
 
 
 def system(document: Any) -> dict[str, Any]:
     """``/system_stats``: its plain values; numbers are finite, long texts are truncated."""
     if not isinstance(document, dict) or not isinstance(document.get("system"), dict):
-        raise UnexpectedShape("it has no part called system")
+        raise UnexpectedShape("it has no object named system")
     devices = [_plain(device) for device in as_list(document.get("devices"))]
     return {"system": _plain(document["system"]), "devices": devices}
 
@@ -346,7 +346,7 @@ def _plain_items(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def schemas(document: Any) -> dict[str, dict[str, Any]]:
     """``/object_info`` and ``/object_info/<class>``: node type -> its schema."""
     if not isinstance(document, dict):
-        raise UnexpectedShape("it is no object")
+        raise UnexpectedShape("it is not an object")
     return {name: _schema(schema) for name, schema in document.items() if isinstance(schema, dict)}
 
 
@@ -399,6 +399,6 @@ def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
 
 def _list(document: Any, key: str) -> list[Any]:
     if not isinstance(document, dict) or not isinstance(document.get(key), list):
-        raise UnexpectedShape(f"it has no list called {key}")
+        raise UnexpectedShape(f"it has no list named {key}")
     found: list[Any] = document[key]
     return found

@@ -54,7 +54,7 @@ class Subscription:
             self.too_large = str(error)
             self._disconnected(f"the server sent {error}, which is too large")
         except WebSocketError as error:
-            self._disconnected(f"the WebSocket broke ({error})")
+            self._disconnected(f"the WebSocket was disconnected ({error})")
         return None
 
     def renew(self) -> None:
@@ -72,7 +72,7 @@ class Subscription:
 
     def _disconnected(self, why: str) -> None:
         self.close()
-        self._log(f"{why}; polling the server until it is open again")
+        self._log(f"{why}; polling the server until it reconnects")
         self._next_try = time.monotonic() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
@@ -86,15 +86,15 @@ class Subscription:
         try:
             self._socket = self._connect()
         except HandshakeRefused as error:
-            self._log(f"no WebSocket here ({error.status}); polling the server instead")
+            self._log(f"the WebSocket was refused ({error.status}); polling the server instead")
             temporary = error.status in TEMPORARY
             self._next_try = time.monotonic() + self._pause if temporary else None
         except OutOfTime:
-            self._log("no WebSocket (the server does not respond); polling the server instead")
+            self._log("the WebSocket timed out; polling the server instead")
             self._pause = LONGEST_PAUSE  # each further try would delay the polling
             self._next_try = time.monotonic() + self._pause
         except WebSocketError as error:
-            self._log(f"no WebSocket ({error}); polling the server instead")
+            self._log(f"the WebSocket failed ({error}); polling the server instead")
             self._next_try = time.monotonic() + self._pause
         else:
             self.opened_at = time.monotonic()

@@ -202,7 +202,7 @@ class QueuedJob:
             return False
         if now - self._last_busy >= self._timeouts.idle_timeout:
             idle = now - self._last_busy
-            raise self._stalled(f"has run nothing for {idle:.0f} s although jobs wait")
+            raise self._stalled(f"has run nothing for {idle:.0f} s although jobs are queued")
         listener.progress(Progress("queued", position=ahead))
         return True
 
@@ -258,7 +258,7 @@ class QueuedJob:
             return self._result(listener, listener.events.outputs, complete=True)
         if unknown or time.monotonic() >= deadline:  # another call can ask how it ended
             return self._result(listener, listener.events.outputs, complete=False)
-        raise JobLost("The job ended at ComfyUI, which has no record of how.", "Call again.")
+        raise JobLost("The job ended, but ComfyUI's history has no entry for it.", "Call again.")
 
     def _from_history(self, listener: Listener, entry: HistoryEntry) -> JobResult:
         job_end.check_end(self._job.prompt, entry)

@@ -159,7 +159,7 @@ class ConnectionGuard:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
         for *_, target in found:
             self._check(host, port, str(target[0]), shown)
-        failure: OSError = OSError("the host has no address")
+        failure: OSError = OSError("the host has no IP address")
         for family, kind, protocol, _, target in found:
             try:
                 return self._connect(family, kind, protocol, target)
@@ -175,7 +175,7 @@ class ConnectionGuard:
             return
         if not is_public(address):
             raise DownloadRefused(
-                f"{shown} was not downloaded: its host has a private address.",
+                f"{shown} was not downloaded: its host has a private IP address.",
                 _private_hint(address),
             )
         if port not in _DEFAULT_PORTS:
@@ -205,7 +205,7 @@ class ConnectionGuard:
 def _private_hint(address: Address) -> str:
     hint = "If that machine is yours, add its host to DOWNLOAD_ALLOW in config.env."
     if isinstance(address, IPv4Address) and address in _TUNNEL_PROXY:
-        hint += " A proxy answers with fake addresses here: allow the network 198.18.0.0/15."
+        hint += " A local proxy answers with fake IP addresses: add 198.18.0.0/15 to that setting."
     return hint
 
 

@@ -122,7 +122,7 @@ def _request(url: str, policy: DownloadPolicy, guard: ConnectionGuard) -> tuple[
         if response.status != 200:
             raise MediaError(
                 f"{shown} was not downloaded: its server returned status {response.status}.",
-                "Check the URL; it may have expired or need a login.",
+                "Check the URL; it may have expired or require a login.",
             )
         _check_head(response.headers, shown, policy)
         content = _body(response, shown, policy, guard)
@@ -149,11 +149,11 @@ def _parts(url: str, shown: str) -> tuple[str, int | None, str]:
         raise _invalid(shown) from None
     if "@" in parts.netloc:
         raise DownloadRefused(
-            f"{shown} was not downloaded: it contains a user name or password.", "Remove these."
+            f"{shown} was not downloaded: it contains a user name or password.", "Remove them."
         )
     if parts.scheme.lower() not in ("http", "https"):
         raise DownloadRefused(
-            f"{shown} was not downloaded: it is no http or https URL.", "Give an http(s) URL."
+            f"{shown} was not downloaded: it is not an http or https URL.", "Give an http(s) URL."
         )
     host = _host(parts.hostname or "")
     if host is None or port == 0:
@@ -264,8 +264,8 @@ def _slow(url: str, seconds: float, *, cut: bool) -> MediaError:
     shown = public_url(url)
     if cut:
         return MediaError(
-            f"{shown} was not downloaded in the {max(0.0, seconds):.1f} s that this call's time limit "
-            "left.",
+            f"{shown} was not downloaded within the {max(0.0, seconds):.1f} s left of this call's time "
+            "limit.",
             "Download the file yourself and give its path, or raise COMFYUI_TIMEOUT in config.env.",
         )
     return MediaError(

@@ -180,7 +180,7 @@ def _steps(image: Image, kind: Kind, max_side: int | None, *, first_only: bool) 
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         yield f"converted from {image.mode} to RGB"
     if bit_depth.is_deep(image) or image.mode == "F":
-        yield "converted from 16 bit or more to 8"
+        yield "converted from 16 bits or more per channel to 8"
     if exif_orientation(image) is not None:
         yield "rotated as its EXIF orientation says"
     if max_side is not None and max(kind.width or 0, kind.height or 0) > max_side:

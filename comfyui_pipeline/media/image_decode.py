@@ -106,7 +106,9 @@ def reserve(
         refuse_above(memory, needed, size, shown)
     except ImageTooLarge as error:
         if image.format == "JPEG" and max_side is None:
-            error.hint += ' A JPEG fits with "max_side", the pixels of its longest side.'
+            error.hint += (
+                ' A JPEG can be decoded smaller: pass "max_side" (pixels of its longest side).'
+            )
         raise
     return needed
 

@@ -27,7 +27,7 @@ def as_mask(image: PreparedImage, shown: str, memory: ImageMemory | None = None)
         if _transparency(frame) is not None:
             return image
     layer = mask_layer(image.content, size, shown, memory)
-    done = (*image.done, "turned into a mask of its white areas")
+    done = (*image.done, "converted to a mask of its white areas")
     return PreparedImage(layer, kind_of_png(layer), done)
 
 

@@ -77,7 +77,7 @@ def parse_source(value: str, folders: AllowedFolders) -> Source:
     """
     value = value.strip()
     if not value:
-        raise MediaError("The file's value is empty.", FORMS)
+        raise MediaError("The name of the file is empty.", FORMS)
     if is_explicit(value):
         return _explicit(value, folders)
     _reject_other_schemes(value)
@@ -175,7 +175,7 @@ def _reject_other_schemes(value: str) -> None:
     scheme = match[1].lower()
     if value.startswith("//", match.end()) or scheme in _SCHEMES_WITHOUT_SLASHES:
         shown = public_url(value) if "://" in value else shown_value(value)
-        raise MediaError(f"{shown}: {scheme}: URLs are not supported.", FORMS)
+        raise MediaError(f"{shown} has the scheme {scheme}:, which is not supported.", FORMS)
 
 
 def _server_name(value: str) -> str:

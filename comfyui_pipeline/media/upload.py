@@ -132,7 +132,7 @@ def read(
         return _read_local(source.path, source.shown)
     content = server.read_input(source.name) if server else None
     if content is None:
-        raise MediaError(f"There is no file {source.shown!r}.", FORMS)
+        raise MediaError(f"The file {source.shown!r} does not exist.", FORMS)
     return content
 
 

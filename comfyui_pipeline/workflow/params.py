@@ -62,7 +62,7 @@ class _Search:
         if len(found) > 1 and not every:
             candidates = "; ".join(node.label for node in found[:MAX_LISTED])
             raise PatchError(
-                f"{len(found)} nodes could be {title[:MAX_SHOWN]!r}: {candidates}.",
+                f"{len(found)} nodes match {title[:MAX_SHOWN]!r}: {candidates}.",
                 'Use node_id, or add "all": true to change them all.',
                 code="ambiguous",
             )
@@ -106,9 +106,9 @@ class _Search:
                 )
             return found.names[0]
         if found.names:
-            names = " or ".join(found.names)
+            names = " and ".join(found.names)
             raise PatchError(
-                f"The input {name[:MAX_SHOWN]!r} of node {node.label} could be {names}.",
+                f"The input {name[:MAX_SHOWN]!r} of node {node.label} is ambiguous; it matches {names}.",
                 "Use one of these names.",
                 code="ambiguous",
             )

@@ -97,9 +97,7 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
     name = argument.name
     found = roles.find_targets(planner.graph, name)
     if not found:
-        raise PatchError(
-            f'This workflow has nothing that "{name}" could change.', _others(planner.graph)
-        )
+        raise PatchError(f'This workflow has no input for "{name}".', _others(planner.graph))
     targets = planner.unset(found)
     if not targets:
         raise PatchError(f'"{name}" and "params" both set the same input.', "Give only one.")
@@ -115,8 +113,8 @@ def _place_each_image(planner: Planner, argument: Argument, values: Sequence[str
     targets = planner.unset(roles.images(planner.graph))
     if len(values) > len(targets):
         raise PatchError(
-            f"{len(values)} images were given, and this workflow takes {len(targets)}.",
-            "Give at most as many as it takes.",
+            f"{len(values)} images were given, but this workflow takes {len(targets)}.",
+            "Give fewer images.",
         )
     for target, value in zip(targets, values, strict=False):
         planner.set(target, value, Origin.ARGUMENT, argument.name)
@@ -146,10 +144,10 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
 
 def _several(argument: str, targets: Sequence[Target]) -> PatchError:
     inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[: params.MAX_LISTED])
-    several = ' Or give "images": a list, in this order.' if argument == "image" else ""
+    several = ' Or pass them as "images", a list in this order.' if argument == "image" else ""
     return PatchError(
-        f'{len(targets)} inputs of this workflow could be meant by "{argument}".',
-        f"Name each in params: {inputs}.{several}",
+        f'"{argument}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
+        f"Set each with params instead: {inputs}.{several}",
         code="ambiguous",
     )
 

@@ -58,7 +58,7 @@ def _input(node: Node, name: str, input_name: str, file: bool) -> str:
     values = [given for given, value in node.inputs.items() if not is_link(value)]
     if len(values) == 1:
         return values[0]
-    raise _unclear(node, name, "leaves open which input is meant", known)
+    raise _unclear(node, name, "does not say which input is meant", known)
 
 
 def _unclear(node: Node, name: str, why: str, known: list[str]) -> PatchError:

@@ -64,7 +64,7 @@ def _coerce_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
 def _wrong(target: Target, value: Any, right: str) -> PatchError:
     return PatchError(
         f"The input {target.name[:MAX_SHOWN]!r} of node {target.node.label} cannot be {show_value(value)}.",
-        f"It has to be {right}.",
+        f"It must be {right}.",
         code="invalid_value",
     )
 
@@ -167,9 +167,9 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Coerce
     found = matching.find_file(str(value), choices, strict=strict)
     if len(found.names) > 1:
         raise PatchError(
-            f"{show_value(value)} for the input {target.name!r} of node {target.node.label} could be "
-            f"{' or '.join(found.names[:MAX_LISTED])}.",
-            "Give one of these in full.",
+            f"The value {show_value(value)} of the input {target.name!r} of node {target.node.label} is "
+            f"ambiguous; it matches {' and '.join(found.names[:MAX_LISTED])}.",
+            "Give one of these names in full.",
             code="ambiguous",
         )
     if found.names:

@@ -36,7 +36,7 @@ DECAY_TOLERANCE = 0.5
 """Subtracted from the limit, so that exactly ``limit`` wrong keys lock out although the score decays."""
 FIRST_DELAY, MAX_DELAY = 0.05, 2.0
 """Seconds by which the response to a wrong key is delayed; doubles with each one."""
-NO_ADDRESS = "clients without an address"
+NO_ADDRESS = "clients without an IP address"
 MAX_ADDRESS_CHARACTERS = 64
 """Limit for what a proxy sends as client address when that is not an IP address."""
 

@@ -87,7 +87,7 @@ class ResponseSender:
                 await send(_start(response))
                 await send_chunks(response, file, body, receive, send, self._stall_seconds)
         except TooManyBodies:
-            refusal = busy_response("Too many downloads at the same time. Try again.")
+            refusal = busy_response("Too many downloads at the same time. Try again later.")
             await send_bytes(refusal, "GET", send)
             return refusal
         return response

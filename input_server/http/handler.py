@@ -103,7 +103,7 @@ class FileServer:
         except (OSError, MemoryError) as error:
             if not is_exhausted(error):
                 raise
-            text = "The server is out of file descriptors or memory. Try again."
+            text = "The server is out of file descriptors or memory. Try again later."
             return text_response(503, text, "short", Retry_After="5")
 
     def _authenticate(self, route: Route, query: Mapping[str, str], client: Client) -> Grant:

@@ -41,7 +41,9 @@ class Metrics:
             ["why"],
             registry=registry,
         )
-        self._bytes = Counter("comfyui_files_sent_bytes", "Bytes of bodies", registry=registry)
+        self._bytes = Counter(
+            "comfyui_files_sent_bytes", "Bytes of response bodies", registry=registry
+        )
         self._seconds = Histogram(
             "comfyui_files_seconds",
             "Time until a response was handed to the server",

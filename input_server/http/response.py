@@ -69,7 +69,7 @@ def text_response(
 
 
 def busy_response(
-    text: str = "Too many images of yours are waiting to be rendered. Try again.",
+    text: str = "Too many of your images are waiting to be rendered. Try again later.",
 ) -> HttpResponse:
     """Return the 503 for a client with too many requests at once."""
     return text_response(503, text, "busy", Retry_After="5")

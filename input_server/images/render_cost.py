@@ -41,7 +41,7 @@ MAX_RATIO = 1032
 """Largest ratio of deflate (RFC 1951)."""
 BASELINE_MARKERS = (0xC0, 0xC1)
 SOS_BYTES = b"\xff\xda"
-TOO_LARGE = "This image is too large to be resized here. Request the original file instead."
+TOO_LARGE = "This image is too large to be resized. Request the original file instead."
 TOO_LARGE_OUTPUT = "The requested image would be too large. Request a smaller w or h."
 
 
@@ -90,7 +90,7 @@ def check_limits(image: Image, file: OpenFile, request: VariantRequest) -> None:
         raise VariantError(TOO_LARGE_OUTPUT, 413)
     is_progressive = image.format == "JPEG" and image.info.get("progressive")
     if is_progressive and _count_scans(file) > MAX_SCANS:
-        raise VariantError("This JPEG has too many scans to be decoded here.", 422)
+        raise VariantError("This JPEG has too many scans to be decoded.", 422)
 
 
 def _cost(image: Image, file: OpenFile, output: str, request: VariantRequest) -> RenderCost:

@@ -156,13 +156,15 @@ class VariantCache:
 
     def _store(self, path: Path, file: OpenFile, content: bytes) -> OpenFile:
         if not file.is_unchanged:
-            raise VariantError("The file is being modified. Try again.", 503)
+            raise VariantError("The file is being modified. Try again later.", 503)
         try:
             self.folder.mkdir(self._mode, parents=True, exist_ok=True)
             write_atomic(path, content)
             stored = open_file(path, self.folder, path.name, cached=False)
         except (OSError, Missing):
-            raise VariantError("The server cannot store the variant. Try later.", 503) from None
+            raise VariantError(
+                "The server cannot store the resized image. Try again later.", 503
+            ) from None
         self.on_variant("made")
         self._evict(len(content))
         return stored
@@ -202,7 +204,9 @@ class VariantCache:
 
 def _unreadable(file: OpenFile) -> VariantError:
     if file.kind in HEIF_TYPES:
-        return VariantError("HEIC cannot be read here: the package pillow-heif is missing.", 415)
+        return VariantError(
+            "HEIC images cannot be read: the package pillow-heif is not installed.", 415
+        )
     return VariantError("Only images can be resized.")
 
 

@@ -103,6 +103,6 @@ def _parse_values(
         if not (isinstance(value, bool) if kind is bool else is_number):
             raise ConfigError(f"{where}: {name} is {value!r}. It must be {TYPE_NAMES[kind]}.")
         if not math.isfinite(value) or value < 0:
-            raise ConfigError(f"{where}: {name} is {value!r}. It must be a number from 0 on.")
+            raise ConfigError(f"{where}: {name} is {value!r}. It must be a number of at least 0.")
         found[name] = kind(value)
     return found

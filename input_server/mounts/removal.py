@@ -34,7 +34,7 @@ def apply_plan(plan: Plan, log: Callable[[str], None]) -> tuple[int, int]:
         file = f"{plan.mount.alias}/{removal.entry.path} ({removal.entry.size} bytes)"
         problem = _remove(plan.mount, removal.entry)
         if problem:
-            log(f"left {file}: {problem}")
+            log(f"kept {file}: {problem}")
             continue
         files, freed = files + 1, freed + removal.entry.size
         log(f"deleted {file}: {removal.reason}")
@@ -61,7 +61,7 @@ def _remove(mount: Mount, entry: Entry) -> str:
     except (Missing, FileNotFoundError):
         return "it is missing"
     except (Refused, OSError) as error:
-        return str(getattr(error, "strerror", None) or "it is outside of the mount")
+        return str(getattr(error, "strerror", None) or "it is outside the mount")
 
 
 def _blocker(name: str, directory: int | None, entry: Entry) -> str:

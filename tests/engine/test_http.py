@@ -145,7 +145,7 @@ def test_gzip_members_are_joined_and_a_truncated_one_is_an_error(
     fake.script.raw = {"/queue": raw(compressed, "Content-Encoding: gzip")}
     assert engine.queue_state().pending == ()
     fake.script.raw = {"/queue": raw(compressed[:-12], "Content-Encoding: gzip")}
-    with pytest.raises(ServerUnreachable, match="broke off its response to /queue"):
+    with pytest.raises(ServerUnreachable, match="did not complete its response to /queue"):
         engine.queue_state()
 
 

@@ -15,11 +15,11 @@ from tests.engine.scripted import PROMPT
     [
         (HistoryEntry(events=frozenset({"execution_success"})), None),
         (HistoryEntry(status="success"), None),
-        (HistoryEntry(status="error"), "as error without"),
-        (HistoryEntry(), "as unknown without"),
+        (HistoryEntry(status="error"), "status error and no error"),
+        (HistoryEntry(), "status unknown and no error"),
         (
             HistoryEntry(status="success", events=frozenset({"execution_start"})),
-            "as success without",
+            "status success and no error",
         ),
         (
             HistoryEntry(events=frozenset({"execution_interrupted", "execution_error"})),

@@ -192,7 +192,7 @@ def test_any_other_error_is_raised_with_the_job_id_after_8_s(clock: Clock) -> No
 def test_a_server_that_runs_nothing_for_15_s_while_jobs_wait_is_stalled(clock: Clock) -> None:
     error, server = wait(clock, lambda at, path: PENDING)
     assert isinstance(error, JobStalled)
-    assert "15 s although jobs wait" in str(error)
+    assert "15 s although jobs are queued" in str(error)
     assert server.checks[-1] == 15.0
 
 

@@ -221,7 +221,7 @@ def test_a_link_is_for_one_resource_and_expires(
     assert (route.resource, route.alias, route.names, route.key) == (resource, "m", names, key)
     assert verdict == "valid"
     assert hours - 0.1 < left <= hours
-    assert (f"There is no {'/'.join(names)}" in shell.err) == (resource == "files")
+    assert (f"{'/'.join(names)} does not exist yet" in shell.err) == (resource == "files")
 
 
 def test_the_base_url_of_a_link(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

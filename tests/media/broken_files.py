@@ -75,7 +75,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def webm_with(seconds: float) -> bytes:
-    """The duration of the film in the test data, replaced (Matroska element 0x4489, 8 bytes)."""
+    """The duration of the test video, replaced (Matroska element 0x4489, 8 bytes)."""
     content = (FILES / "film.webm").read_bytes()
     at = content.index(b"\x44\x89\x88") + 3
     return content[:at] + struct.pack(">d", seconds) + content[at + 8 :]

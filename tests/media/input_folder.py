@@ -1,4 +1,4 @@
-"""A stand-in for a server's input folder, and images to put into it."""
+"""A fake of a server's input folder, and images to put into it."""
 
 from __future__ import annotations
 

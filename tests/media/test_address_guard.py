@@ -126,10 +126,10 @@ def test_the_next_public_address_is_tried_when_the_first_refuses(
 @pytest.mark.parametrize(
     ("addresses", "port", "message"),
     [
-        (("10.0.0.1",), 80, "private address"),
-        (("1.1.1.1", "10.0.0.1"), 80, "private address"),
-        (("::ffff:10.0.0.1",), 80, "private address"),
-        (("198.18.0.1",), 80, "fake addresses"),
+        (("10.0.0.1",), 80, "private IP address"),
+        (("1.1.1.1", "10.0.0.1"), 80, "private IP address"),
+        (("::ffff:10.0.0.1",), 80, "private IP address"),
+        (("198.18.0.1",), 80, "fake IP addresses"),
         (("1.1.1.1",), 22, "not 22"),
         (("1.1.1.1",), 8443, "host:port"),
     ],

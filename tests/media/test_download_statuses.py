@@ -74,7 +74,3 @@ def test_a_login_in_a_url_is_never_sent(site: Any) -> None:
         download(f"{base}/a.png", ALLOWED)
     assert "s3cret" not in str(caught.value)
     assert site[1] == []
-
-
-"""EXIF orientation -> the corners as they are to be seen of a picture stored as red, green, blue,
-white: top left, top right, bottom left, bottom right (EXIF 2.3, 4.6.4)."""

@@ -111,7 +111,7 @@ def test_file_server_and_pipeline_agree_on_every_signature(
     offset: int, signature: bytes, mime: str
 ) -> None:
     start = b"RIFF" if offset == 8 else b""
-    doctype = b"\x42\x82\x84webm"  # what tells WebM from Matroska
+    doctype = b"\x42\x82\x84webm"  # the DocType distinguishes WebM from Matroska
     content = start.ljust(offset, b"\0") + signature + doctype
     head = content[:HEAD_BYTES]
     assert detect_mime(head) == mime, "an earlier row of the table is more general"
@@ -202,9 +202,9 @@ def test_a_web_page_is_recognised_by_its_beginning() -> None:
 
 
 def test_the_size_limits_of_images_and_other_files() -> None:
-    pictures = {file_types.MAX_BYTES[wanted] for wanted in ("image", "animation", "mask")}
+    image_limits = {file_types.MAX_BYTES[wanted] for wanted in ("image", "animation", "mask")}
     others = {file_types.MAX_BYTES[wanted] for wanted in ("video", "audio", "file")}
-    assert (pictures, others) == ({50 * 2**20}, {200 * 2**20})
+    assert (image_limits, others) == ({50 * 2**20}, {200 * 2**20})
 
 
 @pytest.mark.parametrize(

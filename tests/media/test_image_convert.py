@@ -144,8 +144,8 @@ def test_no_side_is_longer_than_max_side(size: tuple[int, int], shown: tuple[int
 
 
 CORNERS = {1: "rgbw", 2: "grwb", 3: "wbgr", 4: "bwrg", 5: "rbgw", 6: "brwg", 7: "wgbr", 8: "gwrb"}
-
-
+"""EXIF orientation -> the displayed corners of an image stored as red, green, blue, white:
+top left, top right, bottom left, bottom right (EXIF 2.3, 4.6.4)."""
 LETTERS = {"r": (255, 0, 0), "g": (0, 255, 0), "b": (0, 0, 255), "w": (255, 255, 255)}
 
 

@@ -143,7 +143,7 @@ CASES = [
     ),
     Case(
         "images over the socket that are only previews",
-        "gave no output",
+        "returned no output",
         set={
             "frames": [
                 {"type": "executing", "data": {"node": "1", "prompt_id": "ID"}},
@@ -168,7 +168,7 @@ CASES = [
     ),
     Case(
         "interrupted by another client",
-        "Someone pressed cancel",
+        "another program cancelled it",
         set={
             "frames": [END],
             "history": history("execution_interrupted", outputs={}, status="error"),
@@ -191,12 +191,12 @@ CASES = [
     ),
     Case(
         "a status success without the event",
-        "ended at ComfyUI as success without",
+        "ended at ComfyUI with the status success",
         set={"frames": [END], "history": history("execution_start", outputs={})},
     ),
     Case(
         "no output at all",
-        "gave no output",
+        "returned no output",
         set={
             "frames": [NODE, SUCCESS, END],
             "history": history("execution_success", outputs={}),
@@ -265,7 +265,7 @@ CASES = [
     ),
     Case("no JSON for the prompt", "is not ComfyUI", set={"post": lambda n, b: (200, b"<html>")}),
     Case("an invalid value", "'width'", set={"post": rejected("bad", INVALID)}),
-    Case("a refusal without a reason", "it gave no reason", set={"post": lambda n, b: (400, {})}),
+    Case("a refusal without a reason", "no reason given", set={"post": lambda n, b: (400, {})}),
     Case(
         "a refusal with a message",
         "Prompt has no outputs",

@@ -51,13 +51,13 @@ def test_only_the_given_job_is_cancelled(server: Server, plugin: Any) -> None:
     if running.json["status"] == "success":
         assert running.result["cancelled"]
     else:  # a step takes so long on a busy machine that it cannot be waited for
-        assert "stops between two steps" in running.error
+        assert "between two sampling steps" in running.error
     server.until(lambda queue: [item[1] for item in queue["queue_running"]] == [ids[2]])
 
 
 @pytest.mark.parametrize("command", ["status", "result", "cancel"])
 def test_an_unknown_prompt_id_is_an_error(ready: Any, command: str) -> None:
-    assert "knows no job" in ready.call({"command": command, "prompt_id": "nope"}).error
+    assert "has no job" in ready.call({"command": command, "prompt_id": "nope"}).error
     assert '"prompt_id" is missing' in ready.call({"command": command}).error
 
 

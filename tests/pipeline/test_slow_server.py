@@ -1,6 +1,6 @@
 """A server that sends a byte now and then, or nothing: the call ends at its own deadline.
 
-Not at the watchdog's: that one knows nothing of the run, and comes 15 s later.
+Not at the watchdog's: that one knows nothing of the run, and responds ``time_limit.WATCHDOG_GRACE`` later.
 """
 
 from __future__ import annotations

@@ -30,12 +30,12 @@ INVALID_CALLS = {
     "unknown info": (b'{"info": "weather"}', "weather"),
     "a lone surrogate": (
         b'{"workflow": "x", "prompt": "\\ud800"}',
-        '"prompt" holds a lone surrogate',
+        '"prompt" contains a lone surrogate',
     ),
-    "a NUL": (b'{"workflow": "a\\u0000b"}', '"workflow" holds a NUL'),
+    "a NUL": (b'{"workflow": "a\\u0000b"}', '"workflow" contains a NUL'),
     "a NUL in params": (
         b'{"workflow": "x", "params": [{"node_id": "1", "inputs": {"a": "\\u0000"}}]}',
-        '"params" holds a NUL',
+        '"params" contains a NUL',
     ),
     "params as an object": (b'{"workflow": "x", "params": {"a": 1}}', '"params" is an object'),
     "params that name no node": (

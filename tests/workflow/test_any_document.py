@@ -65,7 +65,7 @@ def test_wait_and_params_refuse_numbers_that_are_not_finite(odd: str) -> None:
     if odd != ODD[5]:  # a valid Python integer is checked by the input
         raw = f'[{{"node_id": "5", "inputs": {{"seed": [{odd}]}}}}]'
         for params in (raw, json.dumps(raw)):
-            with pytest.raises(CallError, match='"params" holds'):
+            with pytest.raises(CallError, match='"params" contains'):
                 parse(f'{{"workflow": "x", "params": {params}}}'.encode())
 
 

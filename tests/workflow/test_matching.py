@@ -107,7 +107,7 @@ def test_a_missing_model_is_never_replaced_by_another(wanted: str) -> None:
 
 def test_an_ambiguous_match_names_both_candidates() -> None:
     schemas = with_choices("CheckpointLoaderSimple", "ckpt_name", ["fox_v1.ckpt", "fox_v2.ckpt"])
-    with pytest.raises(PatchError, match=r"fox_v1.ckpt or fox_v2.ckpt"):
+    with pytest.raises(PatchError, match=r"fox_v1.ckpt and fox_v2.ckpt"):
         plan_editor(editor_prompt(), ToolCall("run", shortcuts={"checkpoint": "fox"}), schemas)
 
 

@@ -33,7 +33,7 @@ def test_a_title_does_not_give_the_negative_text_when_links_give_the_positive_on
     nodes["5"]["inputs"]["negative"] = ["z", 0]
     nodes["z"] = node("ConditioningZeroOut", conditioning=["2", 0])
     assert roles.texts(build_graph(nodes), "negative") == []
-    with pytest.raises(PatchError, match='nothing that "negative_prompt" could change'):
+    with pytest.raises(PatchError, match='no input for "negative_prompt"'):
         patch_default(nodes, ToolCall("run", shortcuts={"negative_prompt": "x"}))
 
 
@@ -134,7 +134,7 @@ def test_without_a_sampler_the_title_decides(schemas: Schemas) -> None:
 def test_a_zeroed_negative_conditioning_has_no_text(schemas: Schemas) -> None:
     nodes = prompt_with_swapped_titles()
     nodes["2"] = node("ConditioningZeroOut", conditioning=["3", 0])
-    with pytest.raises(PatchError, match='nothing that "negative_prompt"'):
+    with pytest.raises(PatchError, match='no input for "negative_prompt"'):
         patch_prompt(nodes, schemas, ToolCall("run", shortcuts={"negative_prompt": "blur"}))
 
 

@@ -105,7 +105,7 @@ class _Conversion:
                 raise WorkflowError(
                     f"With all subgraphs expanded this workflow has more than {MAX_NODES} nodes, "
                     "or node ids that are too long to be sent.",
-                    "Use fewer subgraphs inside subgraphs.",
+                    "Nest fewer subgraphs.",
                 )
             if node.ui.mode in (MUTED, BYPASSED):
                 continue
@@ -122,7 +122,7 @@ class _Conversion:
         used = {value[0] for value in values if isinstance(value, list) and value}
         for node_id, why in self.browser_nodes.items():
             if node_id in used:
-                raise WorkflowError(why, "Replace it by a node that loads a file, or mute it.")
+                raise WorkflowError(why, "Replace it with a node that loads a file, or mute it.")
             self.notes.append(f"{why} No other node uses it, so the input was left empty.")
 
     def _add(self, scope: Scope, node: LoadedNode, prompt: dict[str, dict[str, Any]]) -> None:

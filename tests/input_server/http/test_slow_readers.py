@@ -315,7 +315,7 @@ def test_a_client_with_too_many_downloads_gets_503_with_retry_after(tmp_path: Pa
         start, body = ask(app, "a.bin")
         assert start["status"] == 503
         assert dict(start["headers"])[b"retry-after"] == b"5"
-        assert body["body"] == b"Too many downloads at the same time. Try again."
+        assert body["body"] == b"Too many downloads at the same time. Try again later."
         assert ask(app, "a.bin", "192.0.2.2")[0]["status"] == 200
         assert ask(app, "small.bin")[0]["status"] == 200, "small files are not limited"
     assert ask(app, "a.bin")[0]["status"] == 200

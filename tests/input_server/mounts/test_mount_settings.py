@@ -22,12 +22,12 @@ def test_numbers_in_mounts_json_are_at_least_zero(tmp_path: Path) -> None:
     base = {"alias": "a", "folder": "x"}
     for name in ("cache_seconds", "quota_mb"):
         assert getattr(parse_mount({**base, name: 0}, tmp_path / "f"), name) == 0
-        with pytest.raises(ConfigError, match="from 0 on"):
+        with pytest.raises(ConfigError, match="at least 0"):
             parse_mount({**base, name: -1}, tmp_path / "f")
     for rule in ("older_than_days", "total_mb", "most_files", "keep_newest"):
         found = parse_mount({**base, "clean": {rule: 0}}, tmp_path / "f")
         assert getattr(found.clean, rule) == 0
-        with pytest.raises(ConfigError, match="from 0 on"):
+        with pytest.raises(ConfigError, match="at least 0"):
             parse_mount({**base, "clean": {rule: -1}}, tmp_path / "f")
     assert mount_to_json(parse_mount(base, tmp_path / "f"))["folder"] == str(tmp_path / "x")
     assert CleanRules() == CleanRules(None, None, None, 0)

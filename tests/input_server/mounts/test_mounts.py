@@ -94,7 +94,7 @@ def test_mounts_are_read_as_written(tmp_path: Path) -> None:
         ({"alias": "_cache", "folder": "x"}, "alias"),
         ({"alias": "a", "folder": "x", "cache": 1}, "'cache'"),
         ({"alias": "a", "folder": "x", "cache_seconds": "long"}, "cache_seconds"),
-        ({"alias": "a", "folder": "x", "cache_seconds": -1}, "from 0 on"),
+        ({"alias": "a", "folder": "x", "cache_seconds": -1}, "at least 0"),
         ({"alias": "a", "folder": "x", "cache_seconds": float("nan")}, "cache_seconds"),
         ({"alias": "a", "folder": "x", "quota_mb": float("inf")}, "quota_mb"),
         ({"alias": "a", "folder": "x", "public": 1}, "public"),

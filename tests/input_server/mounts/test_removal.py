@@ -54,7 +54,7 @@ def test_a_file_changed_after_the_plan_is_not_deleted(tmp_path: Path, change: st
     lines: list[str] = []
     assert apply_plan(planned, lines.append) == (0, 0)
     assert path.exists()
-    assert lines == ["left m/a.txt (1 bytes): it has changed since"]
+    assert lines == ["kept m/a.txt (1 bytes): it has changed since"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
@@ -68,4 +68,4 @@ def test_a_file_behind_a_new_symlink_is_not_deleted(tmp_path: Path) -> None:
     lines: list[str] = []
     assert apply_plan(planned, lines.append) == (0, 0)
     assert (tmp_path / "m" / "protected" / protected.name).exists()
-    assert lines == ["left m/sub/a.txt (1 bytes): its path contains a symlink"]
+    assert lines == ["kept m/sub/a.txt (1 bytes): its path contains a symlink"]
