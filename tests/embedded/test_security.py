@@ -1,4 +1,4 @@
-"""Security and protocol details of the embedded server."""
+"""Security of the embedded server: interrupts, paths, content types, origins; and masks."""
 
 from __future__ import annotations
 
