@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from input_server.light_dataclasses import dataclass
-from input_server.model_files import MODEL_EXTENSIONS
+from input_server.model_files import model_stem
 
 FUZZY_THRESHOLD = 84.0
 """Similarity (0 to 100, rapidfuzz WRatio) from which a name matches; below it is only suggested."""
@@ -166,17 +166,18 @@ def _base(name: str) -> str:
     return PurePosixPath(_slashes(name)).name
 
 
-MODEL_FILE = re.compile(rf"\.({'|'.join(MODEL_EXTENSIONS)})$", re.IGNORECASE)
 OTHER_FILE = re.compile(r"\.(json|png|jpe?g|webp)$", re.IGNORECASE)
 
 
 def is_model_file(name: str) -> bool:
     """Whether a choice of this name is a model file."""
-    return MODEL_FILE.search(name) is not None
+    return model_stem(name) is not None
 
 
 def _stem(name: str) -> str:
-    return OTHER_FILE.sub("", MODEL_FILE.sub("", _base(name)))
+    base = _base(name)
+    stem = model_stem(base)
+    return OTHER_FILE.sub("", base if stem is None else stem)
 
 
 def _letters_only(name: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from ..model_files import MODEL_EXTENSIONS
+from ..model_files import model_stem
 from ..mounts.open_files import OpenFile
 from .embedded_texts import Embedded, read_embedded
 from .memory import MemoryBudget, OverBudget
@@ -28,7 +28,6 @@ MAX_LOOKUPS, MAX_LINKS = 1000, 16
 """Inputs whose values are looked up, and the links that are followed from each."""
 OPPOSITE = {"positive": "negative", "negative": "positive"}
 TEXT_INPUT = re.compile("text|prompt|string|caption|wildcard", re.IGNORECASE)
-MODEL_FILE = re.compile(rf".+\.({'|'.join(MODEL_EXTENSIONS)})", re.IGNORECASE)
 MODEL_INPUT = re.compile(r"\w*(ckpt|net|lora|vae|clip|model|encoder)_name\d?", re.IGNORECASE)
 """Inputs of loaders, such as ckpt_name, unet_name, lora_name or clip_name1."""
 UNBUDGETED_CHARS, BYTES_PER_CHAR = 2**16, 28
@@ -222,7 +221,7 @@ def _models(nodes: Nodes) -> tuple[str, ...]:
         value
         for inputs in nodes.values()
         for name, value in inputs.items()
-        if isinstance(value, str) and (MODEL_INPUT.fullmatch(name) or MODEL_FILE.fullmatch(value))
+        if isinstance(value, str) and (MODEL_INPUT.fullmatch(name) or model_stem(value))
         if value not in ("", "None")
     )
     return _distinct(name[:MAX_NAME_CHARS] for name in names)
