@@ -16,8 +16,6 @@ from comfyui_pipeline.media.sources import is_explicit, parse_workflow_source
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import files, validate
 from comfyui_pipeline.workflow import graph as graphs
-from comfyui_pipeline.workflow.convert.document import read_document
-from comfyui_pipeline.workflow.convert.prompt import convert
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, replace
 
@@ -68,6 +66,10 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         known = cache.get(_queryable({node["class_type"] for node in found.nodes.values()}))
         prompt, notes = found.nodes, tuple[str, ...]()
     else:
+        # imported here: 3 ms that a workflow in API format does not need
+        from comfyui_pipeline.workflow.convert.document import read_document
+        from comfyui_pipeline.workflow.convert.prompt import convert
+
         document = found.ui or {}
         known = cache.get(_queryable(read_document(document).class_types()))
         converted = convert(document, known.schemas, seed=seed)

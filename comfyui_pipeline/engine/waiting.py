@@ -142,12 +142,13 @@ class QueuedJob:
         if self._times_absent < 2:
             return None
         if self._was_down:
-            what = "ComfyUI was restarted, and the job is lost."
+            what, hint = "ComfyUI was restarted, and the job is lost.", "Call again."
         else:
             what = "The job is missing at ComfyUI: it is neither in the queue nor in the history."
+            hint = "It was removed, or ComfyUI was restarted; call again."
         raise JobLost(
             what,
-            "Someone removed it, or ComfyUI was restarted; call again.",
+            hint,
             not_started=self._was_down and not listener.events.started,
         )
 

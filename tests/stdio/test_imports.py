@@ -17,6 +17,7 @@ COSTLY = frozenset(
         "PIL",
         "asyncio",
         "certifi",
+        "comfyui_pipeline.workflow.convert",
         "concurrent.futures",
         "dataclasses",
         "dotenv",
