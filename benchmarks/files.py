@@ -5,9 +5,8 @@ the ratios within each round. Needs wrk and node; nginx is optional.
 
 Goal: 3 x Express 5 at both sizes. On two quiet cores, shared with wrk:
 
-- 40 KB: 2.85 x with 80 us of CPU time per request, of which 29 us were Python; those are 23 us since.
-  Next: add metrics up in plain integers, and hand them to prometheus-client when the page is requested
-  (about 4 us).
+- 40 KB: 3.07 x; 2.85 x when Python took 29 us of each request instead of 23. Next: add metrics up in
+  plain integers, and hand them to prometheus-client when the page is requested (about 4 us).
 - 1.5 MB: 2.6 x, where nginx with sendfile reaches 2.4 x. At 3.7 GB/s wrk needs 0.6 of a core to read, and
   copying in the kernel takes most of the rest: with two cores no server gets much further. Tried without
   gain: the body as one bytes object (a third of the rate), TCP_NOTSENT_LOWAT of 2 MB (5 % less), no
