@@ -10,8 +10,3 @@ def log_line(text: str) -> None:
     """Log a line. It must not contain a key."""
     moment = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
     print(moment, text, file=sys.stderr, flush=True)
-
-
-def log_request(client: str, text: str) -> None:
-    """Log a line about a request, with the IP address of its client."""
-    log_line(f"{client} {text}")
