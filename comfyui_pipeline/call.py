@@ -74,7 +74,16 @@ class ToolCall:
     cancel_on_timeout: bool = False
     previews: bool = False
     return_image: str = ""  # empty: as the settings say
-    extras: Mapping[str, Any] = field(default_factory=dict)  # values under keys that are not ours
+    spelled: Mapping[str, str] = field(
+        default_factory=dict
+    )  # argument -> its key as the caller wrote it, where that differs
+    extras: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # raw values by key as written: aliases of arguments, and keys that are not ours
+    unknown: tuple[str, ...] = ()  # keys of ``extras`` that are no argument under any name
+    deferred: Mapping[str, CallError] = field(
+        default_factory=dict
+    )  # alias as written -> why its value is invalid, unless the workflow's author named the key
     ignored: Mapping[str, str] = field(
         default_factory=dict
     )  # key without effect -> a warning about it

@@ -56,6 +56,7 @@ def _submit_lines(ready: PreparedJob, prompt_id: str, state: JobState) -> list[s
         f"Queued the workflow {ready.name} as prompt id {prompt_id}. {_sentence(state)}",
         f'Check its state with {{"command": "status", "prompt_id": "{prompt_id}"}}, get its outputs '
         'with "result", cancel it with "cancel".',
+        *(f"Note: {text}" for text in ready.important),
         *(f"Will not run: {label}: {why}" for label, why in ready.skipped_outputs.items()),
         *(f"Fuzzy match: {guess}" for guess in ready.guesses),
         *(f"Warning: {note}" for note in ready.notes),

@@ -37,7 +37,8 @@ class Outcome:
     ``finished``: the job ended before the call's time limit; ``started``: any node had run by then.
     ``cancel_requested``, ``cancelled``: whether the call requested to cancel a late job, and whether
     that job has stopped. ``failed``: file -> why it could not be fetched. ``node_errors``: label of a
-    node -> why it did not run. ``skipped_previews``: previews left on the server. ``gallery``: URL of
+    node -> why it did not run. ``important``: sentences for the first lines of the response; ``notes``:
+    others. ``skipped_previews``: previews left on the server. ``gallery``: URL of
     the page that shows the results; ``folder``: the folder that holds them.
     """
 
@@ -55,6 +56,7 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     guesses: tuple[str, ...] = ()
     seeds: Mapping[str, int] = field(default_factory=dict)
+    important: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     gallery: str | None = None
     folder: str = ""
@@ -100,6 +102,7 @@ def describe_outcome(
         changes=ready.changes,
         guesses=ready.guesses,
         seeds=ready.seeds,
+        important=ready.important,
         notes=ready.notes,
         gallery=settings.links.gallery(alias),
         folder=str(folder),

@@ -28,7 +28,9 @@ MAX_RANDOM_SEED = 2**53 - 1
 class PreparedJob:
     """A job, and what the response says about its preparation.
 
-    ``skipped_outputs``: label of an output node that cannot run -> why. ``notes``: what was corrected.
+    ``skipped_outputs``: label of an output node that cannot run -> why. ``important``: sentences for
+    the first lines of the response: keys without effect, a model that stands in for another.
+    ``notes``: what was corrected.
     """
 
     name: str
@@ -37,6 +39,7 @@ class PreparedJob:
     changes: tuple[Change, ...] = ()
     guesses: tuple[str, ...] = ()
     skipped_outputs: Mapping[str, str] = field(default_factory=dict)
+    important: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -70,7 +73,8 @@ def prepare(context: CallContext) -> PreparedJob:
         changes=tuple(changes),
         guesses=plan.guesses,
         skipped_outputs=checked.skipped_outputs,
-        notes=(*loaded.notes, *file_notes, *ignored),
+        important=(*plan.important, *ignored),
+        notes=(*loaded.notes, *plan.notes, *file_notes),
     )
 
 

@@ -67,6 +67,7 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "reduced": "{count} images in this response are smaller copies, because of its size limit.",
         "no_preview": "no preview of {name}: {reason}.",
         "not_shown": "{count} images are not shown in this response; open their links.",
+        "important": "Note: {text}",
         "warning": "Warning: {text}",
     }
 )
@@ -91,6 +92,7 @@ def build_result(
     warnings = [*_warnings(outcome), *_preview_warnings(outcome, previews)]
     lines = [
         _headline(outcome, timings_ms.get("total", 0)),
+        *(TEXTS["important"].format(text=text) for text in _first(outcome.important)),
         *_output_lines(outcome),
         *(f"- {line}" for line in _facts(outcome)),
         *(f"- {TEXTS['warning'].format(text=text)}" for text in _first(warnings)),
@@ -116,7 +118,7 @@ def build_result(
             for change in outcome.changes
         ],
         "guesses": list(outcome.guesses),
-        "warnings": warnings,
+        "warnings": [*outcome.important, *warnings],
         "timings_ms": dict(timings_ms),
     }
 

@@ -31,6 +31,8 @@ class Origin(Enum):
 class Change:
     """A new value for one input.
 
+    ``argument``: the name of the argument, ``key``: how the caller wrote it, if otherwise. ``part``:
+    what the target is in its workflow, such as ``start image``; "" for nothing that needs saying.
     ``mask``: a mask file that becomes the alpha channel of the image that the value names;
     ``on_server``: the value names a file that the server has already.
     """
@@ -39,6 +41,8 @@ class Change:
     value: Any
     origin: Origin
     argument: str = ""
+    key: str = ""
+    part: str = ""
     replaced_link: bool = False
     mask: str | None = None
     on_server: bool = False
@@ -80,11 +84,18 @@ def with_value(change: Change, value: str) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All changes, the fuzzy matches they rest on, and the keys of the call that titles name."""
+    """All changes of a call.
+
+    ``guesses``: the fuzzy matches they rest on. ``used_keys``: keys of the call that the workflow
+    itself names. ``important``: sentences for the first lines of the response, such as keys without
+    effect. ``notes``: sentences for its end.
+    """
 
     changes: tuple[Change, ...]
     guesses: tuple[str, ...] = ()
     used_keys: frozenset[str] = frozenset()
+    important: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
