@@ -35,6 +35,9 @@ def plan(
     """
     planner = Planner(graph, call.strict)
     named = _title_parameters(planner, call, shortcuts)
+    for key, error in call.deferred.items():
+        if key not in named:
+            raise PatchError(error.message, error.hint, code=error.code)
     params.apply_params(planner, call.params, all_titled=call.all_titled)
     rest = {name: value for name, value in shortcuts.items() if name not in named}
     for argument in _in_order(rest):

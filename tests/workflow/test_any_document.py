@@ -359,7 +359,7 @@ def test_any_json_as_a_workflow_gives_a_result_or_a_tool_error(value: Any, tmp_p
 @BOUNDED
 @given(
     call=st.dictionaries(
-        st.sampled_from(sorted(arguments.NAMES))
+        st.sampled_from(sorted(arguments.BY_NAME))
         | st.sampled_from(["workflow1", "prompt2", "command1", "mad", ""]),
         ANY,
         max_size=6,
