@@ -168,19 +168,38 @@ def _part(
     """
     shared: dict[str, Any] = {}
     own: dict[str, Any] = {}
+    stems: dict[str, Any] = {}
     for key, value in document.items():
-        name, separator, number_of_key = _split(key)
-        known = number_of_key in numbers and argument_keys.find(name)[0] is not None
-        if known and separator in separators:
-            if number_of_key == number:
-                own[name] = value
+        if owner := _owner(key, numbers, separators):
+            if owner[1] == number:
+                own[owner[0]] = value
             continue
         shared[key] = value
         if key.endswith(str(number)) and (stem := key.removesuffix(str(number))):
-            own.setdefault(stem, value)
-    replaced = {argument_keys.find(name)[0] for name in own} - {None}
-    kept = {k: v for k, v in shared.items() if argument_keys.find(k)[0] not in replaced}
-    return {**kept, **own}
+            stems[stem] = value
+    replaced = {argument_keys.find(name) for name in own}
+    kept = {
+        key: value
+        for key, value in shared.items()
+        if argument_keys.find(key) not in replaced or argument_keys.find(key)[0] is None
+    }
+    added = {key: value for key, value in stems.items() if argument_keys.find(key)[0] is None}
+    return {**kept, **added, **own}
+
+
+def _owner(key: str, numbers: Sequence[int], separators: set[str]) -> tuple[str, int] | None:
+    """The argument that a key names for one part, and its number; None for a shared key.
+
+    ``image12`` is image 1 of part 2 when there are parts 1 and 2.
+    """
+    name, separator, number = _split(key)
+    if number in numbers and separator in separators and argument_keys.find(name)[0] is not None:
+        return name, number
+    for number in numbers:
+        stem = key.removesuffix(str(number))
+        if stem != key and argument_keys.find(stem)[1] is not None:
+            return stem, number
+    return None
 
 
 def _split(key: str) -> tuple[str, str, int]:

@@ -111,7 +111,7 @@ HOW: tuple[Argument, ...] = (
         "true: check and report only, run nothing",
         "只检查不运行",
         aliases=words(
-            "validate_only dryrun simulate simulation check_only validate preview_only no_run "
+            "validate_only simulate simulation check_only validate preview_only no_run "
             "test_run plan_only only_validate 试运行 仅检查 只检查 試運行 僅檢查 预演"
         ),
         field="dry_run",
@@ -150,7 +150,7 @@ HOW: tuple[Argument, ...] = (
         "true 同 submit",
         hidden=True,
         aliases=words(
-            "asynchronous async_mode is_async run_async background no_wait detach nowait "
+            "asynchronous async_mode is_async run_async background no_wait detach "
             "异步 后台 異步 後台 非同步"
         ),
         field="background",
@@ -173,7 +173,7 @@ HOW: tuple[Argument, ...] = (
         "name of the stored files",
         "保存的文件名",
         aliases=words(
-            "filename file_name output_name output_filename output_file save_as save_name prefix "
+            "filename output_name output_filename output_file save_as save_name prefix "
             "output_prefix file_prefix save_prefix output_path 文件名 文件名前缀 保存名称 檔名 文件名前綴"
         ),
         field="filename_prefix",
@@ -253,7 +253,7 @@ HOW: tuple[Argument, ...] = (
         OUTPUTS,
         hidden=True,
         switch_values=("none", "preview"),
-        aliases=words("show_base64 return_base64 base64 with_base64 send_images 显示图片"),
+        aliases=words("return_base64 base64 with_base64 send_images 显示图片"),
         field="return_image",
     ),
     Argument(
@@ -322,7 +322,7 @@ HOW: tuple[Argument, ...] = (
         "任务 ID",
         JOB,
         required=True,
-        aliases=words("promptid id task_id run_id 任务id 任務id 任务编号 编号"),
+        aliases=words("id task_id run_id 任务id 任務id 任务编号 编号"),
         field="prompt_id",
     ),
     Argument(
@@ -332,7 +332,7 @@ HOW: tuple[Argument, ...] = (
         "自定任务名，重复调用返回首次的任务",
         (*RUN, *JOB),
         hidden=True,
-        aliases=words("idempotency_key client_job_id request_id client_request_id jobid"),
+        aliases=words("idempotency_key client_job_id request_id client_request_id "),
         field="job_id",
     ),
     Argument(

@@ -8,10 +8,10 @@ from typing import Any
 from comfyui_pipeline.bounded import json_text
 
 _FENCE = re.compile(r"```[a-zA-Z0-9]{0,10}")
-_TRAILING_COMMA = re.compile(r",(?=\s{0,99}[\]}])")
+_TRAILING_COMMA = re.compile(r",(?=\s*[\]}])")
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "＂": '"'})
 _OUTSIDE = str.maketrans({"，": ",", "：": ":", "［": "[", "］": "]", "｛": "{", "｝": "}"})
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _WORDS = re.compile(r"\b(True|False|None)\b")
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 MAX_REPAIRED = 256 * 1024

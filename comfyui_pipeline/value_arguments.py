@@ -203,7 +203,7 @@ SAMPLING: tuple[Argument, ...] = (
         "last CLIP layers that are left out",
         "CLIP 跳过层数",
         hidden=True,
-        aliases=words("clipskip clip_stop_at_last_layers clip_layer skip_clip 跳过层 跳過層"),
+        aliases=words("clip_stop_at_last_layers clip_layer skip_clip 跳过层 跳過層"),
         low=-24,
         high=24,
         role="any_input",
@@ -349,7 +349,7 @@ SIZES: tuple[Argument, ...] = (
         "帧率",
         common_word=True,
         aliases=words(
-            "frame_rate frames_per_second framerate video_fps output_fps 帧率 每秒帧数 幀率 每秒幀數"
+            "frame_rate frames_per_second video_fps output_fps 帧率 每秒帧数 幀率 每秒幀數"
         ),
         low=0.01,
         high=1000,
@@ -423,8 +423,7 @@ MODELS: tuple[Argument, ...] = (
         "ControlNet 模型",
         hidden=True,
         aliases=words(
-            "controlnet_model control_net control_net_name controlnet_name control_model "
-            "control_net_model cn_model controlnet模型 控制网络"
+            "controlnet_model control_net_name control_model cn_model controlnet模型 控制网络"
         ),
         role="any_input",
         input_names=("control_net_name",),
@@ -534,7 +533,7 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "控制图",
         hidden=True,
         aliases=words(
-            "controlnet_image control_net_image cn_image pose_image depth_image canny_image "
+            "controlnet_image cn_image pose_image depth_image canny_image "
             "lineart lineart_image sketch sketch_image conditioning_image hint_image scribble_image "
             "control_image_url edge_image controlnet_input_image pose depth_map "
             "线稿 控制图 姿势图 深度图 骨架图 草图 線稿 控制圖 姿勢圖 深度圖 骨架圖 草圖"

@@ -29,9 +29,13 @@ FILE_KEYS = (
 )
 """Keys of an object that describes one file (OpenAI, serverless workers, chat clients); the first
 that it has counts."""
-_EXPLICIT = r"(?:data:|https?://|file:|base64://|/|[A-Za-z]:[\\/]|!\[|\[附)"
-_BEFORE_EXPLICIT = re.compile(rf"[,，][ \t]{0, 9}(?={_EXPLICIT})", re.IGNORECASE)
-_IS_EXPLICIT = re.compile(_EXPLICIT, re.IGNORECASE)
+_BEFORE_EXPLICIT = re.compile(
+    r"[,，][ \t]{0,9}(?=(?:data:|https?://|file:|base64://|/|[A-Za-z]:[\\/]|!\[|\[附))",
+    re.IGNORECASE,
+)
+_IS_EXPLICIT = re.compile(
+    r"(?:data:|https?://|file:|base64://|/|[A-Za-z]:[\\/]|!\[|\[附)", re.IGNORECASE
+)
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 MAX_NESTED = 4
 
