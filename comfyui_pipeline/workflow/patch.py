@@ -13,6 +13,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import loras, params, roles, title_parameters
 from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph, Target
+from comfyui_pipeline.workflow.placeholders import FilePlaceholder
 
 if TYPE_CHECKING:
     from comfyui_pipeline.call import ToolCall
@@ -26,15 +27,19 @@ def plan(
     requested_loras: Sequence[loras.Lora] = (),
     random_seed: int = 0,
     prefix: str = "",
+    files: Sequence[FilePlaceholder] = (),
 ) -> Plan:
     """All changes of a call: parameters named in titles, then ``params``, then roles.
 
     ``shortcuts``: the shortcut arguments that no placeholder has used. ``random_seed`` goes into
     each seed that the call leaves open, ``prefix`` into the file names of output nodes ("" leaves
-    them as they are). Raises PatchError.
+    them as they are). ``files``: what placeholders have found for file inputs. Raises PatchError.
     """
     planner = Planner(graph, call.strict)
     named = _title_parameters(planner, call, shortcuts)
+    for file in files:
+        node = graph.nodes[file.node_id]
+        planner.set(Target(node, file.input_name), file.value, Origin.ARGUMENT, file.argument)
     params.apply_params(planner, call.params, all_titled=call.all_titled)
     rest = {name: value for name, value in shortcuts.items() if name not in named}
     for argument in _in_order(rest):
