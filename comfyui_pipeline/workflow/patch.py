@@ -76,10 +76,9 @@ def _title_parameters(planner: Planner, call: ToolCall, shortcuts: Mapping[str, 
     if call.seed is not None:
         given["seed"] = call.seed
     parameters = title_parameters.find(planner.graph)
-    missing = [p.name for p in parameters.values() if p.required and p.name not in given]
+    missing = [p.shown for p in parameters.values() if p.required and p.name not in given]
     if missing:
-        names = ", ".join(f'"{name}"' for name in missing)
-        raise PatchError(f"This workflow requires {names}.", "Add it to the call.")
+        raise PatchError(f"This workflow requires {', '.join(missing)}.", "Add it to the call.")
     used = {name: parameter for name, parameter in parameters.items() if name in given}
     for name, parameter in used.items():
         origin = Origin.GIVEN_SEED if name == "seed" else Origin.ARGUMENT
