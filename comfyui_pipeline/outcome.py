@@ -102,7 +102,7 @@ def describe_outcome(
         changes=ready.changes,
         guesses=ready.guesses,
         seeds=ready.seeds,
-        important=ready.important,
+        important=(*ready.important, *_silence(result)),
         notes=ready.notes,
         gallery=settings.links.gallery(alias),
         folder=str(folder),
@@ -118,6 +118,17 @@ def _results_folder(fetched: FetchedOutputs, settings: Settings) -> tuple[Path |
     if own or not settings.server_output_mount:
         return settings.output_dir, settings.output_alias
     return settings.server_output_dir, settings.server_output_mount[0] or settings.output_alias
+
+
+def _silence(result: JobResult) -> list[str]:
+    """What a long silence of a job that still runs can mean."""
+    if not result.silent:
+        return []
+    return [
+        f"ComfyUI lists the job as running but has reported no progress for {result.silent:.0f} s: a "
+        "model may still be loading, or the node works without reporting; if its console shows an "
+        "error, restart it."
+    ]
 
 
 def _label(graph: Graph, node_id: str) -> str:

@@ -92,8 +92,10 @@ def _plan(
         shortcuts["prompt"], tagged = loras.from_prompt(shortcuts["prompt"])
     prompt_text = shortcuts.get("prompt", "")
     seed = random_seed if call.seed is None else call.seed
-    filled = placeholders.fill(loaded.prompt, {**call.extras, **shortcuts, "seed": seed})
-    loaded = replace(loaded, prompt=filled.nodes)
+    given = {**call.extras, **shortcuts, "seed": seed}
+    template = loaded
+    filled = placeholders.fill(loaded.prompt, given, lambda: template.graph)
+    loaded = replace(loaded, prompt=filled.nodes, notes=(*loaded.notes, *filled.notes))
     shortcuts = {name: value for name, value in shortcuts.items() if name not in filled.used}
     requested_loras = tagged + loras.from_list(shortcuts.get("loras", ()))
     loras.check_count(requested_loras)
@@ -109,6 +111,7 @@ def _plan(
             requested_loras=requested_loras,
             random_seed=random_seed,
             prefix=prefix,
+            files=filled.files,
         )
 
     try:
