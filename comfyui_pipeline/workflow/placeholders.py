@@ -40,7 +40,9 @@ IN_TEXTS = frozenset({"prompt", "negative_prompt"})
 """Arguments whose ``%name%`` is filled inside a longer text."""
 OWN_TOKENS = "filename_prefix"
 """An input in which ComfyUI itself replaces ``%width%`` and others (folder_paths.py)."""
-FILE_ROLES = frozenset({"image", "mask", "start_image", "end_image", "video", "audio"})
+FILE_ROLES = frozenset(
+    {"image", "mask", "start_image", "end_image", "control_image", "video", "audio"}
+)
 OPTIONAL = frozenset(
     {"QUALITY_TAGS"}  # the hosts' template tool fills it from its own settings
     | {
@@ -162,6 +164,36 @@ def needed(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
+def with_samples(
+    nodes: Mapping[str, Mapping[str, Any]], graph: Graph
+) -> Mapping[str, Mapping[str, Any]]:
+    """The nodes with a value that its input takes for each placeholder but those of files, so that
+    a template can be checked before it is filled.
+    """
+    return {
+        node_id: {
+            **node,
+            "inputs": {
+                name: value
+                if (found := found_in(value, name)) is None or found.takes_file
+                else _sample(graph, node_id, name)
+                for name, value in node["inputs"].items()
+            },
+        }
+        for node_id, node in nodes.items()
+    }
+
+
+def _sample(graph: Graph, node_id: str, name: str) -> Any:
+    spec = graph.nodes[node_id].specs.get(name)
+    if spec is None:
+        return ""
+    if spec.type == "COMBO":
+        return spec.choices[0] if spec.choices else ""
+    fallback = spec.options.get("min", 0) if spec.type in ("INT", "FLOAT") else ""
+    return spec.options.get("default", fallback)
+
+
 def _argument_of(name: str) -> str:
     argument = ARGUMENT_OF.get(name)
     if argument is None:
@@ -237,6 +269,8 @@ class _Filling:
         own = self.given.get(found.name.lower())
         if isinstance(own, str) and found.name.lower() not in ("image", "mask"):
             self.used.add(found.name.lower())
+            if own in self._images():  # the same key is an item of the call's images
+                self.images.add(self._images().index(own))
             return own
         if found.image is None:
             value = self.given.get(found.argument)
