@@ -120,6 +120,8 @@ def read_integer(value: Any, argument: Argument, key: str) -> int | None:
     if text is None:
         return None
     number = parse_integer(_without_unit(_plain(text), argument))
+    if argument.name == "clip_skip" and number is not None:
+        number = -max(1, abs(number))  # other programs count the layers without a sign
     low, high = int(argument.low or 0), int(argument.high or arguments.MAX_SEED)
     if number is None or not low <= number <= high:
         raise invalid_call(

@@ -27,7 +27,12 @@ from tests.workflow.offline_calls import StubServer, context_of, settings_in
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "argument_names"
 WORKFLOWS = {"T": "text2img", "I": "img2img", "E": "edit", "V": "video", "M": "music"}
-FILES = {"T": (), "I": ("image", "mask"), "E": ("image1", "image2"), "V": ("start_image", "end_image")}
+FILES = {
+    "T": (),
+    "I": ("image", "mask"),
+    "E": ("image1", "image2"),
+    "V": ("start_image", "end_image"),
+}
 """Files that a call of the workflow gives besides the key that is tried."""
 KEYS = """
 prompt a castle *
@@ -335,7 +340,8 @@ def outcome(key: str, value: str, letter: str, chosen: Settings) -> tuple[str, s
     plain = _run(base, chosen)
     given = _run({**base, key: value}, chosen)
     if isinstance(given, ToolError):
-        named = key in str(given) or (find(key)[0] or BY_NAME["prompt"]).name in str(given)
+        argument = find(key)[0] or BY_NAME["prompt"]
+        named = any(word in str(given) for word in (key, argument.name, value, "LoRA"))
         return ("refused" if named else "ignored"), str(given)
     sentences = [*given["important"], *given["notes"]]
     if isinstance(plain, ToolError) or given["state"] != plain["state"]:
@@ -402,7 +408,9 @@ def printed(found: list[tuple[str, str, str, dict[str, tuple[str, str]]]]) -> st
             applied += means and kind == "applied"
             cells.append(f"{kind}{'' if means else '.'}".ljust(11))
         lines.append(f"{key:28}{value[:18]:20}{''.join(cells)}")
-    lines.append(f"{applied} of {meaningful} meaningful ones applied (those with . mean nothing there)")
+    lines.append(
+        f"{applied} of {meaningful} meaningful ones applied (those with . mean nothing there)"
+    )
     return "\n".join(lines)
 
 
