@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from comfyui_pipeline.arguments import ARGUMENTS, BY_NAME, Argument
@@ -28,6 +27,7 @@ HOST_KEYS = frozenset(
 ``modules/vcpLoop/toolCallParser.js`` (``parseBlock``), ``toolExecutor.js`` and ``Plugin.js``;
 VCPDistributedServer passes on what it receives."""
 HOST_PREFIXES = ("__vcp", "_vcp")
+MAX_ITEM_DIGITS = 3
 MAX_KEY = 80
 """Characters; a longer key is no argument under any name."""
 ITEMS_OF: Mapping[str, str] = {"image": "images", "images": "images", "loras": "loras"}
@@ -45,7 +45,6 @@ _SIMPLIFIED = (
     "题专业势与启闭对确认识维构释错误轨较静钟们梦岁几个页垫"
 )
 _FOLDING = str.maketrans(_TRADITIONAL, _SIMPLIFIED, "_-. \t\n:$*`\"'")
-_NUMBERED = re.compile(r"([^0-9]+)0*([1-9][0-9]{0,2})([^0-9]*)")
 _BY_COMMAND = {"id": "job_id", "taskid": "job_id", "runid": "job_id"}
 """Folded aliases of ``prompt_id`` that name the caller's own id in commands that queue a job."""
 
@@ -103,11 +102,16 @@ def meaning(key: str) -> str:
 
 
 def _numbered(folded: str) -> tuple[Argument | None, int | None]:
-    match = _NUMBERED.fullmatch(folded)
-    argument = FOLDED.get(match[1] + match[3]) if match else None
-    if match is None or argument is None or argument.name not in ITEMS_OF:
+    """``image2``, ``lora01``, ``image1url``: one run of digits, not at the beginning."""
+    digits = "".join(letter for letter in folded if letter in "0123456789")
+    before, _, after = folded.partition(digits)
+    if not digits or not before or before + digits + after != folded:
         return None, None
-    return BY_NAME[ITEMS_OF[argument.name]], int(match[2])
+    argument = FOLDED.get(before + after)
+    number = int(digits) if len(digits) <= MAX_ITEM_DIGITS else 0
+    if argument is None or argument.name not in ITEMS_OF or not number:
+        return None, None
+    return BY_NAME[ITEMS_OF[argument.name]], number
 
 
 def nearest(key: str) -> str:
