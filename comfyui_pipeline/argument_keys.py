@@ -80,6 +80,12 @@ def find(key: str, command: str = "run") -> tuple[Argument | None, int | None]:
     return argument, None
 
 
+def meaning(key: str) -> str:
+    """What two keys have in common if only one of them can be used."""
+    argument, number = find(key)
+    return f"{argument.name} {number}" if argument else key
+
+
 def _numbered(folded: str) -> tuple[Argument | None, int | None]:
     match = _NUMBERED.fullmatch(folded)
     argument = FOLDED.get(match[1] + match[3]) if match else None

@@ -80,21 +80,17 @@ def unwrap(document: Mapping[str, Any]) -> Unwrapped:
             inner += [(k, v) for pair in pairs for k, v in _flattened(*pair, found, MAX_DEPTH)]
         elif not _is_node_value(key, value, found):
             found.values[key] = value
-    outer = {_meaning(key): key for key, value in found.values.items() if value is not None}
+    outer = {
+        argument_keys.meaning(key): key for key, value in found.values.items() if value is not None
+    }
     for key, value in inner:
-        other = outer.get(_meaning(key))
+        other = outer.get(argument_keys.meaning(key))
         if other is None:
             if not _is_node_value(key, value, found):
                 found.values.setdefault(key, value)
         elif found.values[other] != value:
             found.ignored[key] = f'"{key}" in a wrapper was not used: "{other}" is given too.'
     return found
-
-
-def _meaning(key: str) -> str:
-    """What two keys have in common if only one of them can be used."""
-    argument, number = argument_keys.find(key)
-    return f"{argument.name} {number}" if argument else key
 
 
 def _flattened(key: str, value: Any, found: Unwrapped, depth: int) -> Iterator[tuple[str, Any]]:
