@@ -29,15 +29,19 @@ def describe(
     *,
     full: bool,
     app: AppMode = NO_APP,
+    template: Mapping[str, str] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """The text for the AI, and the same for programs.
 
     ``problems``: what the server lacks for it; ``full``: list every input with range and choices;
-    ``app``: what its author shows in App mode.
+    ``app``: what its author shows in App mode; ``template``: placeholder -> the argument for it.
     """
     arguments = _arguments(graph)
     parameters = _parameters(graph)
     lines = [_headline(graph, name), *_app_lines(graph, app)]
+    if template:
+        listed = [f"{name} (for {text})" for text, name in list(template.items())[:MAX_NODES]]
+        lines.append(f"A template; these arguments fill its placeholders: {', '.join(listed)}.")
     if parameters:
         lines.append("Parameters named by its author (give them as keys of the call):")
         lines += [f"- {p['name']}{_marks(p)}{_about(p)} = {_shown(p['value'])}" for p in parameters]

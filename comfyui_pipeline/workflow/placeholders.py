@@ -24,6 +24,7 @@ from input_server.light_dataclasses import dataclass, field
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}")
 PARAM = re.compile(r"PARAM_(?:(?:INT|FLOAT|BOOL|STR|STRING)_)?([A-Z][A-Z0-9_]*)")
 PERCENT = re.compile(r"%([a-z][a-z0-9_]*)%")
+INSIDE = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}|%([a-z][a-z0-9_]*)%")
 NUMBERED_IMAGE = re.compile(r"(?:(?:REFERENCE_|INPUT_)?IMAGE(?:_NAME)?)(?:_?([0-9]{1,2}))?")
 ARGUMENT_OF: Mapping[str, str] = MappingProxyType(
     {placeholder: row.name for row in ARGUMENTS for placeholder in row.placeholders}
@@ -40,7 +41,9 @@ IN_TEXTS = frozenset({"prompt", "negative_prompt"})
 """Arguments whose ``%name%`` is filled inside a longer text."""
 OWN_TOKENS = "filename_prefix"
 """An input in which ComfyUI itself replaces ``%width%`` and others (folder_paths.py)."""
-FILE_ROLES = frozenset({"image", "mask", "start_image", "end_image", "video", "audio"})
+FILE_ROLES = frozenset(
+    {"image", "mask", "start_image", "end_image", "control_image", "video", "audio"}
+)
 OPTIONAL = frozenset(
     {"QUALITY_TAGS"}  # the hosts' template tool fills it from its own settings
     | {
@@ -162,6 +165,36 @@ def needed(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
+def with_samples(
+    nodes: Mapping[str, Mapping[str, Any]], graph: Graph
+) -> Mapping[str, Mapping[str, Any]]:
+    """The nodes with a value that its input takes for each placeholder but those of files, so that
+    a template can be checked before it is filled.
+    """
+    return {
+        node_id: {
+            **node,
+            "inputs": {
+                name: value
+                if (found := found_in(value, name)) is None or found.takes_file
+                else _sample(graph, node_id, name)
+                for name, value in node["inputs"].items()
+            },
+        }
+        for node_id, node in nodes.items()
+    }
+
+
+def _sample(graph: Graph, node_id: str, name: str) -> Any:
+    spec = graph.nodes[node_id].specs.get(name)
+    if spec is None:
+        return ""
+    if spec.type == "COMBO":
+        return spec.choices[0] if spec.choices else ""
+    fallback = spec.options.get("min", 0) if spec.type in ("INT", "FLOAT") else ""
+    return spec.options.get("default", fallback)
+
+
 def _argument_of(name: str) -> str:
     argument = ARGUMENT_OF.get(name)
     if argument is None:
@@ -197,11 +230,10 @@ class _Filling:
             return self._alone(found, value, node_id, input_name)
         if not isinstance(value, str):
             return value
-        if "{{" in value:
-            value = PLACEHOLDER.sub(lambda m: self._text(m[1], m[0]), value)
-        if "%" in value and input_name != OWN_TOKENS:
-            value = PERCENT.sub(self._percent, value)
-        return value
+        if input_name == OWN_TOKENS:
+            return PLACEHOLDER.sub(self._part, value) if "{{" in value else value
+        # both forms at once, so that nothing is replaced in what the caller gave
+        return INSIDE.sub(self._part, value) if "{{" in value or "%" in value else value
 
     def used_arguments(self) -> frozenset[str]:
         """The arguments that need no other place. Raises PatchError for images without one."""
@@ -237,6 +269,8 @@ class _Filling:
         own = self.given.get(found.name.lower())
         if isinstance(own, str) and found.name.lower() not in ("image", "mask"):
             self.used.add(found.name.lower())
+            if own in self._images():  # the same key is an item of the call's images
+                self.images.add(self._images().index(own))
             return own
         if found.image is None:
             value = self.given.get(found.argument)
@@ -255,11 +289,11 @@ class _Filling:
         image = self.given.get("image")
         return (image,) if isinstance(image, str) else ()
 
-    def _percent(self, match: re.Match[str]) -> str:
-        argument = PERCENT_NAMES.get(match[1])
-        if argument not in IN_TEXTS:
-            return match[0]
-        return self._text(argument.upper(), match[0])
+    def _part(self, match: re.Match[str]) -> str:
+        if match[0].startswith("{"):
+            return self._text(match[1], match[0])
+        argument = PERCENT_NAMES.get(match[2] or "")
+        return self._text(argument.upper(), match[0]) if argument in IN_TEXTS else match[0]
 
     def _text(self, name: str, written: str) -> str:
         argument = _argument_of(name)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from comfyui_pipeline import arguments
+from comfyui_pipeline.argument_values import parse_integer
 from comfyui_pipeline.bounded import json_text, numbers
-from comfyui_pipeline.call import parse, parse_integer
+from comfyui_pipeline.call import parse
 from comfyui_pipeline.errors import CallError, ToolError, WorkflowError
 from comfyui_pipeline.workflow import files, graph, validate
 from comfyui_pipeline.workflow.convert.prompt import convert

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfyui_pipeline import call as tool_call
+from comfyui_pipeline import describe_command
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import placeholders
 from tests.conftest import png
@@ -105,6 +110,14 @@ def test_tokens_that_comfyui_or_a_node_replaces_stay() -> None:
     assert filled["2"]["inputs"]["text"] == "100%width% %year% %date:yyyy% %seed%"
 
 
+def test_nothing_is_replaced_in_what_the_caller_gave() -> None:
+    nodes = base()
+    nodes["2"]["inputs"]["text"] = "%prompt%, {{PROMPT}}, %negative_prompt%"
+    given = {"prompt": "{{NEGATIVE_PROMPT}} %negative_prompt%", "negative_prompt": "%prompt%"}
+    text = placeholders.fill(nodes, given).nodes["2"]["inputs"]["text"]
+    assert text == f"{given['prompt']}, {given['prompt']}, %prompt%"
+
+
 def test_a_number_that_is_not_given_becomes_the_default_of_its_input_and_is_noted() -> None:
     nodes = template()
     filled = placeholders.fill(nodes, {"prompt": "x", "seed": 1}, lambda: build_graph(nodes))
@@ -156,6 +169,11 @@ def with_images(*names: str) -> dict[str, Any]:
         (("{{IMAGE}}", "{{IMAGE_2}}"), {"images": ("a", "b")}, {"1": "a", "2": "b"}),
         (("PARAM_IMAGE", "x.png"), {"image": "a.png"}, {"1": "a.png"}),
         (("{{MASK}}", "x.png"), {"mask": "m.png"}, {"1": "m.png"}),
+        (
+            ("{{IMAGE_2}}", "x.png"),
+            {"images": ("m.png",), "image_2": "m.png"},
+            {"1": "m.png"},
+        ),
     ],
 )
 def test_files_are_left_to_be_uploaded_in_the_order_of_their_numbers(
@@ -215,3 +233,20 @@ def test_a_file_of_a_placeholder_is_uploaded(tmp_path: Path) -> None:
     nodes = with_images("%reference_image_name%")
     job = offline_calls.prepare_call({"workflow_json": nodes, "image": "cat.png"}, chosen)
     assert job.job.prompt["1"]["inputs"]["image"].startswith("comfyui-plugin/")
+
+
+def test_describe_lists_the_arguments_of_a_template_and_has_no_complaint(tmp_path: Path) -> None:
+    nodes = template()
+    nodes["4"]["inputs"]["image"] = nodes["10"]["inputs"]["image"] = "a.png"
+    chosen = offline_calls.settings_in(tmp_path)
+    call = tool_call.parse(json.dumps({"command": "describe", "workflow_json": nodes}).encode())
+    result = describe_command.describe(
+        call,
+        chosen,
+        offline_calls.StubServer(),  # type: ignore[arg-type]
+        time.monotonic(),
+        CallRecord(),
+    )
+    text = result["content"][0]["text"]
+    assert "steps (for PARAM_INT_STEPS), cfg (for %scale%)" in text
+    assert not [problem for problem in result["problems"] if "PARAM_" in problem or "%" in problem]
