@@ -56,8 +56,9 @@ class ToolCall:
     """One call. The rows of ``arguments.ARGUMENTS`` name the fields that their values go to."""
 
     command: str
-    info: str = ""
+    info: str = ""  # topics, separated by commas
     workflow: str = ""
+    command_word: str = ""  # an unknown command that may be the name of the workflow
     workflow_json: Any = None
     params: tuple[Param, ...] = ()
     shortcuts: Mapping[str, Any] = field(
@@ -94,7 +95,8 @@ class ToolCall:
         """Whether the call talks to ComfyUI; a list of workflows reads only the disk."""
         if self.parts:
             return any(part.needs_server for part in self.parts)
-        return self.command != "info" or QUESTIONS[self.info].needs_server
+        topics = self.info.split(",")
+        return self.command != "info" or any(QUESTIONS[topic].needs_server for topic in topics)
 
 
 def parse(raw: bytes) -> ToolCall:
@@ -158,6 +160,7 @@ def _split(key: str) -> tuple[str, int]:
 
 def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolCall:
     """``numbers``: those of the parts, when this is one of a batch."""
+    document, command_word = _expanded(document)
     given = _known(document)
     for key, value in given.items():
         check_value(key, value)
@@ -177,10 +180,21 @@ def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolC
         fields[arguments.BY_NAME[name].field or name] = value
     shortcuts = {name: fields.pop(name) for name in values if not arguments.BY_NAME[name].field}
     fields["command"] = command
+    fields["command_word"] = command_word
     if command in arguments.WORKFLOW:
         fields["extras"] = _extras(document)
         fields["ignored"] = _ignored(document, given, command, numbers)
     return ToolCall(shortcuts=shortcuts, **fields)
+
+
+def _expanded(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The call with the command and topics that its words stand for; see ``command_names``."""
+    command, question = document.get("command"), document.get("info")
+    if (command is None or command in COMMANDS) and (question is None or question in QUESTIONS):
+        return document, ""
+    from comfyui_pipeline.command_names import expanded
+
+    return expanded(document)
 
 
 def _known(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +222,8 @@ def _check_required(command: str, values: Mapping[str, Any]) -> None:
     for argument in arguments.ARGUMENTS:
         name = argument.name
         needed = argument.required and command in argument.commands
+        if name == "workflow" and command in arguments.RUN and values.keys() - {"command"}:
+            continue  # chosen by the other arguments
         if needed and name not in values and name not in replaced:
             what = f'"{name}" is missing: {argument.english}.'
             raise invalid_call(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
@@ -415,7 +431,7 @@ def _read_command(given: Mapping[str, Any], _argument: Argument) -> str:
 
 def _read_question(given: Mapping[str, Any], argument: Argument) -> str | None:
     question = (_text(given, argument.name) or "").lower()
-    if question and question not in QUESTIONS:
+    if any(topic not in QUESTIONS for topic in question.split(",") if question):
         raise invalid_call(
             f'"info" is {question[:MAX_SHOWN]!r}.', _one_of(QUESTIONS), COMMANDS["info"].example
         )

@@ -19,8 +19,9 @@ def describe(
     call: ToolCall, settings: Settings, engine: Engine, started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
     """Describe the workflow that the call names or contains."""
-    found = load_workflow.find(call, settings, started + settings.timeout)
+    found = load_workflow.find(call, settings, started + settings.timeout, engine)
     loaded = load_workflow.read(found, settings, engine, seed=call.seed or 0)
+    notes = (*((loaded.chosen,) if loaded.chosen else ()), *loaded.notes)
     problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
-    text, fields = describe_graph(loaded.graph, loaded.name, problems, loaded.notes, full=call.full)
+    text, fields = describe_graph(loaded.graph, loaded.name, problems, notes, full=call.full)
     return text_result(text, **fields)
