@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from comfyui_pipeline import argument_keys
 from comfyui_pipeline.call_document import MAX_SHOWN, invalid_call
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import CallError
@@ -203,7 +204,8 @@ def expanded(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     Also returns a command word that is unknown: it may be the name of a workflow, and has become
     the call's ``workflow`` where that was missing. Raises CallError for other unknown words.
     """
-    found = dict(document)
+    plain = ("command", "info")
+    found = {key.lower() if key.lower() in plain else key: v for key, v in document.items()}
     unknown = ""
     word = found.get("command")
     if isinstance(word, str) and word.strip() and word.strip().lower() not in COMMANDS:
@@ -211,7 +213,8 @@ def expanded(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         if meant is None:
             if refused := refusal(word):
                 raise CallError(f"There is no command {word.strip()[:MAX_SHOWN]!r}.", refused)
-            if any(found.get(name) not in (None, "") for name in ("workflow", "workflow_json")):
+            named = (argument_keys.find(key)[0] for key, given in found.items() if given)
+            if any(row and row.name in ("workflow", "workflow_json") for row in named):
                 raise unknown_command(word)
             meant, unknown = {"command": "run", "workflow": word.strip()}, word.strip()
         found.update(meant)

@@ -105,7 +105,7 @@ def result(
             complete=False,
         )
     deadline = min(
-        started + settings.timeout, time.monotonic() + max(call.wait, MIN_RESULT_SECONDS)
+        started + settings.timeout, time.monotonic() + max(call.wait or 0.0, MIN_RESULT_SECONDS)
     )
     graph = graphs.build(job.prompt, {})
     context = CallContext(call, settings, engine, record, started, deadline)

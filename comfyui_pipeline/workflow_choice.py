@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from comfyui_pipeline.errors import WorkflowError
+from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.workflow.purpose_words import RESIZE
 from comfyui_pipeline.workflow_catalog import Entry
 
@@ -67,16 +67,25 @@ def _count_images(given: Mapping[str, Any]) -> int:
     return count
 
 
-def best(entries: Sequence[Entry], kinds: Sequence[str], images: int | None = None) -> Entry | None:
+def best(
+    entries: Sequence[Entry],
+    kinds: Sequence[str],
+    images: int | None = None,
+    *,
+    mask: bool = True,
+) -> Entry | None:
     """The workflow of the first kind that runs, else of the first kind there is.
 
-    ``images``: how many are given; None if that does not matter.
+    ``images``: how many are given; None if that does not matter. ``mask``: whether one may
+    be needed.
     """
     suiting = [
         (place, entry)
         for place, kind in enumerate(kinds)
         for entry in entries
-        if _is(entry, kind) and _takes(entry, images)
+        if _is(entry, kind)
+        and _takes(entry, images)
+        and (mask or "mask" not in entry.summary["takes"])
     ]
     if not suiting:
         return None
@@ -125,14 +134,13 @@ def taking_images(entries: Sequence[Entry], count: int) -> list[str]:
 def by_default(
     given: Mapping[str, Any], entries: Callable[[], Sequence[Entry]]
 ) -> tuple[Entry, str]:
-    """The workflow for a call that names none, and a sentence that says so. Raises WorkflowError."""
+    """The workflow for a call that names none, and a sentence that says so. Raises CallError."""
     kinds = kinds_for(given)
-    chosen = best(entries(), kinds, _count_images(given)) if kinds else None
+    chosen = best(entries(), kinds, _count_images(given), mask="mask" in given) if kinds else None
     if chosen is None:
-        raise WorkflowError(
+        raise CallError(
             '"workflow" is missing, and no workflow could be chosen for these arguments.',
             'Name one; {"info": "workflows"} lists them with their purpose.',
-            code="invalid_call",
         )
     purpose = chosen.summary["purpose"]
     return chosen, (

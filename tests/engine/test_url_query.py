@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from comfyui_pipeline.engine import server_url
 from comfyui_pipeline.engine.protocol import Job, Output
 from comfyui_pipeline.errors import EngineError
-from tests.engine.conftest import NewEngine
 from tests.engine.scripted import PROMPT
 from tests.faulty import FakeServer
 from tests.waiting import TIMEOUT
@@ -41,9 +41,7 @@ def test_the_query_is_appended_to_that_of_a_request(target: str, sent: str) -> N
     assert server_url.parse("http://h/").with_query(target) == target
 
 
-def test_every_request_and_the_websocket_have_the_token(
-    new_engine: NewEngine, fake: FakeServer
-) -> None:
+def test_every_request_and_the_websocket_have_the_token(new_engine: Any, fake: FakeServer) -> None:
     fake.script.never_ends = True
     fake.script.files = {"a.png": b"x"}
     engine = new_engine(f"{fake.url}/?{TOKEN}", timeout=TIMEOUT, log=lambda text: None)
@@ -60,7 +58,7 @@ def test_every_request_and_the_websocket_have_the_token(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 502, 302])
-def test_no_error_has_the_token(new_engine: NewEngine, fake: FakeServer, status: int) -> None:
+def test_no_error_has_the_token(new_engine: Any, fake: FakeServer, status: int) -> None:
     logged: list[str] = []
     engine = new_engine(f"{fake.url}/?{TOKEN}", timeout=TIMEOUT, log=logged.append)
     fake.script.broken = {"/queue": (status, b"")}
