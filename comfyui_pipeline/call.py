@@ -49,6 +49,7 @@ class Param:
     node_id: str | None = None
     node_title: str | None = None
     all: bool = False
+    mode: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,17 @@ class ToolCall:
     full: bool = False
     max_side: int | None = None
     prompt_id: str = ""
-    wait: float = 0.0
+    job_id: str = ""  # the caller's own name for a job
+    wait: float | None = None  # seconds to wait for the job's end
+    timeout: float | None = None  # the same, under the other usual name
+    dry_run: bool = False
+    only_outputs: tuple[str, ...] = ()  # titles, ids or types of the output nodes to run
+    filename_prefix: str = ""
+    folder: str = ""
+    image_format: str = ""
+    quality: int | None = None
+    strip_metadata: bool = False
+    webhook_url: str = ""
     cancel_on_timeout: bool = False
     previews: bool = False
     return_image: str = ""  # empty: as the settings say
