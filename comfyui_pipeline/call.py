@@ -1,33 +1,29 @@
 """The host's JSON -> a ``ToolCall``: typed, in range, with every key accounted for.
 
 Hosts write all values as strings, add keys of their own, and put lists and objects into strings.
-What each key means is in ``arguments.py``; this module only reads values of each kind.
+What each key means is in ``arguments.py`` and ``argument_keys.py``, how its value is read in
+``argument_values.py``; here a call is divided into parts, and its keys are collected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from comfyui_pipeline import arguments
-from comfyui_pipeline.arguments import Argument
-from comfyui_pipeline.bounded import json_text, numbers
-from comfyui_pipeline.call_document import (
-    MAX_SHOWN,
-    check_value,
-    invalid_call,
-    read_document,
-    type_name,
-)
+from comfyui_pipeline import argument_keys, argument_values, arguments
+from comfyui_pipeline.argument_values import as_list, one_of
+from comfyui_pipeline.arguments import BY_NAME, Argument
+from comfyui_pipeline.call_document import MAX_SHOWN, check_value, invalid_call, read_document
+from comfyui_pipeline.call_params import Param
+from comfyui_pipeline.call_wrappers import Unwrapped, unwrap
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.info import QUESTIONS
-from input_server.light_dataclasses import dataclass, field
-from input_server.parse_values import parse_boolean, parse_count
+from input_server.light_dataclasses import dataclass, field, replace
+
+__all__ = ["READERS", "Param", "ToolCall", "parse", "read"]
 
 MAX_PARTS = 16
-MAX_LISTED = 10_000
-"""Entries of ``params``, ``loras`` and ``images`` in one call."""
 MAX_TYPOS_CHECKED = 100
 """Unknown keys that are compared with the known ones; each comparison takes about a millisecond."""
 BATCH_KEYS = frozenset({"command", "workflow", "workflow_json", "info"})
@@ -36,20 +32,6 @@ MISSING_HINTS = {
     "workflow": '{"info": "workflows"} lists them.',
     "info": f"Use one of: {', '.join(QUESTIONS)}.",
 }
-PARAMS_FORM = '[{"node_title": "Positive Prompt", "inputs": {"text": "a red fox"}}]'
-WIDE_DIGITS = str.maketrans("０１２３４５６７８９．－", "0123456789.-")
-"""Full-width digits, as Chinese and Japanese input methods write numbers."""
-
-
-@dataclass(frozen=True)
-class Param:
-    """One entry of ``params``: new values for inputs of one node, or of ``all`` nodes of its title."""
-
-    inputs: Mapping[str, Any]
-    node_id: str | None = None
-    node_title: str | None = None
-    all: bool = False
-    mode: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +57,7 @@ class ToolCall:
     wait: float | None = None  # seconds to wait for the job's end
     timeout: float | None = None  # the same, under the other usual name
     dry_run: bool = False
+    background: bool = False  # the caller wants to be answered before the job has ended
     only_outputs: tuple[str, ...] = ()  # titles, ids or types of the output nodes to run
     filename_prefix: str = ""
     folder: str = ""
@@ -88,13 +71,17 @@ class ToolCall:
     spelled: Mapping[str, str] = field(
         default_factory=dict
     )  # argument -> its key as the caller wrote it, where that differs
+    item_keys: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # argument that is a list -> the numbered key of each item
     extras: Mapping[str, Any] = field(
         default_factory=dict
     )  # raw values by key as written: aliases of arguments, and keys that are not ours
     unknown: tuple[str, ...] = ()  # keys of ``extras`` that are no argument under any name
     deferred: Mapping[str, CallError] = field(
         default_factory=dict
-    )  # alias as written -> why its value is invalid, unless the workflow's author named the key
+    )  # key as written -> why its value is invalid, unless the workflow's author named the key
+    problems: tuple[CallError, ...] = ()  # mistakes in values, which do not hide the workflow
     ignored: Mapping[str, str] = field(
         default_factory=dict
     )  # key without effect -> a warning about it
@@ -109,32 +96,70 @@ class ToolCall:
 
 
 def parse(raw: bytes) -> ToolCall:
-    """Read one call. Raises CallError naming the key at fault and showing a correct call."""
+    """Read one call. Raises CallError naming the keys at fault and showing a correct call."""
+    call = read(raw)
+    for number, part in enumerate(call.parts or (call,), start=1):
+        if part.problems:
+            raise together(part.problems, f"Part {number}: " if call.parts else "")
+    return call
+
+
+def read(raw: bytes) -> ToolCall:
+    """Read one call; mistakes that do not prevent finding its workflow are its ``problems``.
+
+    Raises CallError for other mistakes.
+    """
     document = read_document(raw)
-    split = [_split(key) for key in document]
-    numbers = sorted({number for name, number in split if number and name in BATCH_KEYS})
+    numbers, separators = _numbers(document)
     if numbers:
-        return _batch(document, numbers)
+        return _batch(document, numbers, separators)
     return _one_call(document)
+
+
+def together(errors: Sequence[CallError], before: str = "") -> CallError:
+    """One error for all; a correct call is shown once."""
+    if len(errors) == 1 and not before:
+        return errors[0]
+    hints = list(dict.fromkeys(error.hint for error in errors if error.hint))
+    return CallError(before + " ".join(error.message for error in errors), " ".join(hints))
 
 
 # -- batches ---------------------------------------------------------------------------------------
 
 
-def _batch(document: Mapping[str, Any], numbers: Sequence[int]) -> ToolCall:
+def _numbers(document: Mapping[str, Any]) -> tuple[list[int], set[str]]:
+    """The numbers of the parts, and what stands before them: ``workflow1`` or ``workflow_1``."""
+    found: dict[int, str] = {}
+    for key in document:
+        name, separator, number = _split(key)
+        if number and _batch_key(name):
+            found[number] = separator
+    if found and 1 not in found and any(_batch_key(key) for key in document):
+        found[1] = found[min(found)]  # workflow and workflow2
+    return sorted(found), set(found.values())
+
+
+def _batch_key(key: str) -> bool:
+    argument, _ = argument_keys.find(key)
+    return argument is not None and argument.name in BATCH_KEYS
+
+
+def _batch(document: Mapping[str, Any], numbers: Sequence[int], separators: set[str]) -> ToolCall:
     """Several calls in one, as the hosts write them: ``workflow1``, ``prompt1``, ``workflow2``…"""
     if len(numbers) > MAX_PARTS:
         raise invalid_call(f"The call has {len(numbers)} parts; at most {MAX_PARTS} are allowed.")
     parts = []
     for number in numbers:
         try:
-            parts.append(_one_call(_part(document, number, numbers), numbers))
+            parts.append(_one_call(_part(document, number, numbers, separators), numbers))
         except CallError as error:
             raise CallError(f"Part {number}: {error.message}", error.hint) from None
     return ToolCall("batch", parts=tuple(parts))
 
 
-def _part(document: Mapping[str, Any], number: int, numbers: Sequence[int]) -> dict[str, Any]:
+def _part(
+    document: Mapping[str, Any], number: int, numbers: Sequence[int], separators: set[str]
+) -> dict[str, Any]:
     """The keys of one part. Those with its number replace shared ones of the same name.
 
     ``prompt1`` is part 1's prompt and nothing else, because ``prompt`` is an argument. In a key that
@@ -143,79 +168,245 @@ def _part(document: Mapping[str, Any], number: int, numbers: Sequence[int]) -> d
     """
     shared: dict[str, Any] = {}
     own: dict[str, Any] = {}
+    stems: dict[str, Any] = {}
     for key, value in document.items():
-        name, number_of_key = _split(key)
-        if name in arguments.NAMES and number_of_key in numbers:
-            if number_of_key == number:
-                own[name] = value
+        if owner := _owner(key, numbers, separators):
+            if owner[1] == number:
+                own[owner[0]] = value
             continue
         shared[key] = value
         if key.endswith(str(number)) and (stem := key.removesuffix(str(number))):
-            own.setdefault(stem, value)
-    return {**shared, **own}
+            stems[stem] = value
+    replaced = {argument_keys.find(name) for name in own}
+    kept = {
+        key: value
+        for key, value in shared.items()
+        if argument_keys.find(key) not in replaced or argument_keys.find(key)[0] is None
+    }
+    added = {key: value for key, value in stems.items() if argument_keys.find(key)[0] is None}
+    return {**kept, **added, **own}
 
 
-def _split(key: str) -> tuple[str, int]:
-    """``prompt12`` -> ``("prompt", 12)``; number 0 for a key that does not end in 1 to 9999."""
+def _owner(key: str, numbers: Sequence[int], separators: set[str]) -> tuple[str, int] | None:
+    """The argument that a key names for one part, and its number; None for a shared key.
+
+    ``image12`` is image 1 of part 2 when there are parts 1 and 2.
+    """
+    name, separator, number = _split(key)
+    if number in numbers and separator in separators and argument_keys.find(name)[0] is not None:
+        return name, number
+    for number in numbers:
+        stem = key.removesuffix(str(number))
+        if stem != key and argument_keys.find(stem)[1] is not None:
+            return stem, number
+    return None
+
+
+def _split(key: str) -> tuple[str, str, int]:
+    """``prompt12`` -> ``("prompt", "", 12)``; number 0 for a key that does not end in 1 to 9999."""
     name = key.rstrip("0123456789")
     digits = key[len(name) :]
     if not digits or digits[0] == "0" or len(digits) > 4:
-        return key, 0
-    return name, int(digits)
+        return key, "", 0
+    stem = name.rstrip("_- ")
+    return (stem or name), (name[len(stem) :] if stem else ""), int(digits)
 
 
 # -- one call --------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Keys:
+    """What the keys of a call mean."""
+
+    given: dict[str, Any] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)  # every argument -> its key
+    items: dict[str, dict[int, tuple[str, Any]]] = field(default_factory=dict)
+    item_keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    deferred: dict[str, CallError] = field(default_factory=dict)
+    problems: list[CallError] = field(default_factory=list)
+
+    def key(self, name: str) -> str:
+        """How the caller wrote an argument."""
+        return self.spelled.get(name, name)
+
+    def wrong(self, argument: Argument, error: CallError) -> None:
+        """Note a wrong value: that of an alias may belong to a parameter of the workflow's author."""
+        key = self.key(argument.name)
+        if key == argument.name and not argument.common_word:
+            self.problems.append(error)
+        else:
+            self.deferred[key] = error
+
+
 def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolCall:
     """``numbers``: those of the parts, when this is one of a batch."""
-    given = _known(document)
-    for key, value in given.items():
-        check_value(key, value)
-    command = _command(given)
+    unwrapped = unwrap(document)
+    command = _command(unwrapped.values)
+    keys = _collect(unwrapped, command)
     if question := COMMANDS[command].question:
         return ToolCall("info", info=question)
-    values = {
-        argument.name: value
-        for argument in arguments.ARGUMENTS
-        if command in argument.commands
-        and argument.name in given
-        and (value := READERS[argument.kind](given, argument)) is not None
-    }
+    values = _values(keys, command)
+    _check_excluded(keys, values)
     _check_required(command, values)
-    fields = {}
-    for name, value in values.items():
-        fields[arguments.BY_NAME[name].field or name] = value
-    shortcuts = {name: fields.pop(name) for name in values if not arguments.BY_NAME[name].field}
-    fields["command"] = command
-    if command in arguments.WORKFLOW:
-        fields["extras"] = _extras(document)
-        fields["ignored"] = _ignored(document, given, command, numbers)
-    return ToolCall(shortcuts=shortcuts, **fields)
+    fields = {BY_NAME[name].field: value for name, value in values.items() if BY_NAME[name].field}
+    if unwrapped.params:
+        fields["params"] = (*fields.get("params", ()), *unwrapped.params)
+    call = ToolCall(
+        **{**fields, "command": command},
+        shortcuts={name: value for name, value in values.items() if not BY_NAME[name].field},
+        spelled={name: key for name, key in keys.spelled.items() if key != name},
+        item_keys=keys.item_keys,
+        extras=keys.extras,
+        unknown=tuple(keys.unknown),
+        deferred=keys.deferred,
+        problems=(*unwrapped.problems, *keys.problems),
+        ignored={**unwrapped.ignored, **_ignored(keys, command, numbers)},
+    )
+    return _as_submitted(call)
 
 
-def _known(document: Mapping[str, Any]) -> dict[str, Any]:
+def _as_submitted(call: ToolCall) -> ToolCall:
+    """``wait: false`` and ``async: true`` in ``run`` mean the command ``submit``."""
+    wait = call.wait
+    if wait is True:
+        wait = 86_400.0 if call.command == "result" else None
+    later = call.background or wait is False
+    command = "submit" if later and call.command == "run" and not call.dry_run else call.command
+    return replace(call, command=command, wait=None if wait is False else wait)
+
+
+def _collect(unwrapped: Unwrapped, command: str) -> _Keys:
     """Our keys by their names in the table; null is the same as absent."""
-    given: dict[str, Any] = {}
-    spelled: dict[str, str] = {}
-    for key, value in document.items():
-        name = arguments.NAMES.get(key)
-        if name is None or value is None:
+    keys = _Keys()
+    for key, value in unwrapped.values.items():
+        argument, number = argument_keys.find(key, command)
+        if argument is not None and argument.kind in (arguments.COMMAND, arguments.QUESTION):
+            argument = argument if _is_word_of(argument, key, value) else None
+        if argument is None or key != argument.name or argument.common_word:
+            keys.extras[key] = value
+        if argument is None:
+            if value is not None:
+                check_value(key, value)
+                keys.unknown.append(key)
+        elif value is not None:
+            _add(keys, argument, key, value, number)
+    for name, items in keys.items.items():
+        _join_items(keys, name, items)
+    return keys
+
+
+def _is_word_of(argument: Argument, key: str, value: Any) -> bool:
+    """Whether a key means the command or the question: an alias only with a known word."""
+    if key == argument.name:
+        return True
+    known = COMMANDS if argument.kind == arguments.COMMAND else QUESTIONS
+    return isinstance(value, str) and value.strip().lower() in known
+
+
+def _add(keys: _Keys, argument: Argument, key: str, value: Any, number: int | None) -> None:
+    check_value(argument.name if key == argument.name else key, value)
+    argument, value = _routed(argument, key, value)
+    if number is not None:
+        keys.items.setdefault(argument.name, {}).setdefault(number, (key, value))
+        return
+    name = argument.name
+    if name not in keys.given:
+        keys.given[name], keys.spelled[name] = value, key
+        return
+    other = keys.spelled[name]
+    if keys.given[name] == value:
+        return
+    error = invalid_call(f'"{other}" and "{key}" are both given.', "Give only one.")
+    if key == name:  # the argument's own name counts; the alias may be a parameter's
+        keys.given[name], keys.spelled[name], key = value, key, other
+    keys.deferred[key] = error
+
+
+def _routed(argument: Argument, key: str, value: Any) -> tuple[Argument, Any]:
+    """The argument that a value makes of a key: an object as ``workflow``, a list as ``image``."""
+    if argument.name == "workflow" and _is_object(value):
+        return BY_NAME["workflow_json"], value
+    if argument.name == "frames" and argument_keys.fold(key) == "length" and _is_time(value):
+        return BY_NAME["duration"], value
+    if argument.name == "image":
+        listed = as_list(value, key) if isinstance(value, str) else value
+        if isinstance(listed, list) and len(listed) > 1:
+            return BY_NAME["images"], listed
+    return argument, value
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, str) and value.lstrip()[:1] == "{")
+
+
+MAX_LENGTH_IN_SECONDS = 16
+"""A plain ``length`` up to this is a time, above it a number of frames."""
+
+
+def _is_time(value: Any) -> bool:
+    """Whether ``length`` is given in seconds: with a unit, or as a small number."""
+    text = str(value).strip()
+    return not text.isdigit() or (len(text) < 3 and int(text) <= MAX_LENGTH_IN_SECONDS)
+
+
+def _join_items(keys: _Keys, name: str, items: Mapping[int, tuple[str, Any]]) -> None:
+    """Make one list of numbered keys, after ``image`` or ``images`` without a number."""
+    single = "image" if name == "images" else ""
+    found: list[tuple[str, Any]] = []
+    for other in (single, name):
+        if other in keys.given:
+            key, value = keys.spelled.pop(other), keys.given.pop(other)
+            listed = as_list(value, key) if isinstance(value, str) else value
+            found += [(key, v) for v in (listed if isinstance(listed, list) else [listed])]
+    found += [items[number] for number in sorted(items)]
+    chosen = single if single and len(found) == 1 else name
+    if not chosen:
+        chosen = name
+    keys.given[chosen] = found[0][1] if chosen == single else [value for _, value in found]
+    keys.spelled[chosen] = ", ".join(key for key, _ in found)
+    keys.item_keys[chosen] = tuple(key for key, _ in found)
+
+
+def _values(keys: _Keys, command: str) -> dict[str, Any]:
+    """The arguments of a command with their values; wrong ones are noted in ``keys``."""
+    values = {}
+    for argument in arguments.ARGUMENTS:
+        if command not in argument.commands or argument.name not in keys.given:
             continue
-        if name in given:
-            raise invalid_call(f'"{spelled[name]}" and "{key}" are both given.', "Give only one.")
-        given[name], spelled[name] = value, key
-    return given
+        try:
+            value = READERS[argument.kind](
+                keys.given[argument.name], argument, keys.key(argument.name)
+            )
+        except CallError as error:
+            if command not in arguments.WORKFLOW:
+                raise
+            keys.wrong(argument, error)
+            continue
+        if value is not None:
+            values[argument.name] = value
+    return values
+
+
+def _check_excluded(keys: _Keys, values: dict[str, Any]) -> None:
+    """Note two arguments of which only one can be used, and keep the more precise one."""
+    for name in list(values):
+        other = BY_NAME[name].excludes
+        if other not in values:
+            continue
+        one, two = keys.key(other), keys.key(name)
+        error = invalid_call(f'"{one}" and "{two}" are both given.', "Give only one.")
+        keys.wrong(BY_NAME[other if one != other else name], error)
+        del values[other]
 
 
 def _check_required(command: str, values: Mapping[str, Any]) -> None:
-    """Raise for a required argument that is missing, and for two that exclude each other."""
-    replaced = {}
-    for name in values:
-        other = arguments.BY_NAME[name].excludes
-        if other in values:
-            raise invalid_call(f'"{other}" and "{name}" are both given.', "Give only one.")
-        replaced[other] = name
+    """Raise for a required argument that is missing."""
+    replaced = {BY_NAME[name].excludes for name in values}
+    if command in arguments.JOB and "job_id" in values:
+        return
     for argument in arguments.ARGUMENTS:
         name = argument.name
         needed = argument.required and command in argument.commands
@@ -224,248 +415,54 @@ def _check_required(command: str, values: Mapping[str, Any]) -> None:
             raise invalid_call(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
 
 
-def _extras(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in document.items()
-        if key not in arguments.NAMES and isinstance(value, (str, int, float))
-    }
-
-
-def _ignored(
-    document: Mapping[str, Any], given: Mapping[str, Any], command: str, numbers: Sequence[int]
-) -> dict[str, str]:
+def _ignored(keys: _Keys, command: str, numbers: Sequence[int]) -> dict[str, str]:
     """Warnings about keys that are probably misspelled, and arguments of other commands."""
     found = {
-        name: f'"{name}" has no effect with the command "{command}".'
-        for name in given
-        if command not in arguments.BY_NAME[name].commands
+        keys.key(name): f'"{keys.key(name)}" has no effect with the command "{command}".'
+        for name in keys.given
+        if command not in BY_NAME[name].commands
     }
-    unknown = [
-        key
-        for key in document
-        if key not in arguments.NAMES and len(key) <= MAX_SHOWN and _split(key)[1] not in numbers
-    ]
-    if not unknown:
-        return found
-    from difflib import get_close_matches
-
+    unknown = [key for key in keys.unknown if _split(key)[2] not in numbers]
+    if command not in arguments.RUN:
+        unlike = {key: f'"{key}" is no argument and was ignored.' for key in unknown}
+        return {**found, **unlike}
     for key in unknown[:MAX_TYPOS_CHECKED]:
-        near = get_close_matches(key.lower(), list(arguments.NAMES), 1, 0.85)
-        if near:
-            found[key] = f'"{key}" was ignored; did you mean "{near[0]}"?'
+        if near := argument_keys.nearest(key):
+            found[key] = f'"{key}" was ignored; did you mean "{near}"?'
     return found
 
 
-# -- values of each kind ---------------------------------------------------------------------------
-
-
-def _read_text(given: Mapping[str, Any], argument: Argument) -> str | None:
-    return _text(given, argument.name, empty=argument.keeps_empty)
-
-
-def _text(given: Mapping[str, Any], key: str, *, empty: bool = False) -> str | None:
-    """A string without outer spaces; None for an empty one unless ``empty`` allows it."""
-    value = given.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise invalid_call(f'"{key}" is {type_name(value)}; it must be a string.')
-    text = str(value).strip()
-    return text if text or empty else None
-
-
-def _read_integer(given: Mapping[str, Any], argument: Argument) -> int | None:
-    text = _text(given, argument.name)
-    if text is None:
-        return None
-    number = parse_integer(text)
-    low, high = int(argument.low or 0), int(argument.high or arguments.MAX_SEED)
-    if number is None or not low <= number <= high:
-        raise invalid_call(
-            f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it must be an integer from {low} to {high}.'
-        )
-    return number
-
-
-def _read_number(given: Mapping[str, Any], argument: Argument) -> float | None:
-    text = _text(given, argument.name)
-    if text is None:
-        return None
-    number = numbers.parse_number(_ascii_digits(text))
-    low, high = argument.low, argument.high
-    if number is None or (low is not None and number < low) or (high is not None and number > high):
-        between = "" if low is None or high is None else f" from {low:g} to {high:g}"
-        raise invalid_call(
-            f'"{argument.name}" is {text[:MAX_SHOWN]!r}; it must be a number{between}.'
-        )
-    return number
-
-
-def _read_seed(given: Mapping[str, Any], argument: Argument) -> int | None:
-    """A given seed; None for a random one: absent, -1 or ``random``."""
-    text = _text(given, argument.name)
-    if text is None or text.lower() == "random" or parse_integer(text) == -1:
-        return None
-    return _read_integer(given, argument)
-
-
-def _read_switch(given: Mapping[str, Any], argument: Argument) -> bool | str:
-    chosen = _switch(given, argument.name)
-    return argument.switch_values[chosen] if argument.switch_values else chosen
-
-
-def _switch(given: Mapping[str, Any], key: str) -> bool:
-    word = str(given.get(key, False)).strip().lower()
-    chosen = parse_boolean(word) if word else False
-    if chosen is not None:
-        return chosen
-    raise invalid_call(f'"{key}" is {word[:MAX_SHOWN]!r}; it must be true or false.')
-
-
-def _read_choice(given: Mapping[str, Any], argument: Argument) -> bool | str:
-    word = (_text(given, argument.name) or argument.choices[-1]).lower()
-    if word not in argument.choices:
-        raise invalid_call(f'"{argument.name}" is {word[:MAX_SHOWN]!r}.', _one_of(argument.choices))
-    return word == argument.true_choice if argument.true_choice else word
-
-
-def _read_list(given: Mapping[str, Any], argument: Argument) -> tuple[str, ...] | None:
-    """Strings in a list, in a JSON list inside a string, or separated by lines or commas."""
-    value = given.get(argument.name)
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        value = _read_json(given, argument)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        value = value.split("\n" if "data:" in value or "\n" in value.strip() else ",")
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise invalid_call(
-            f'"{argument.name}" is {type_name(value)}; it must be a list of strings.'
-        )
-    items = tuple(item.strip() for item in value if item.strip())
-    _check_count(argument.name, items)
-    return items or None
-
-
-def _read_json(given: Mapping[str, Any], argument: Argument) -> Any:
-    """A value that may be written as JSON inside a string."""
-    value = given.get(argument.name)
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        return None
-    try:
-        read = json_text.read(value)
-    except json_text.InvalidJson as invalid:
-        raise CallError(
-            f'"{argument.name}" is a string that {invalid}.', "Give the object itself, or its JSON."
-        ) from None
-    check_value(argument.name, read)
-    return read
-
-
-def _read_params(given: Mapping[str, Any], argument: Argument) -> tuple[Param, ...]:
-    value = given.get(argument.name)
-    if isinstance(value, str):
-        if not value.strip():
-            return ()
-        try:
-            value = json_text.read(value)
-        except json_text.InvalidJson as invalid:
-            raise CallError(
-                f'"params" is a string, not a JSON list; it {invalid}.',
-                f"It looks like {PARAMS_FORM}",
-            ) from None
-        check_value("params", value)
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise CallError(
-            f'"params" is {type_name(value)}, not a list.', f"It looks like {PARAMS_FORM}"
-        )
-    _check_count("params", value)
-    return tuple(_param(item, place) for place, item in enumerate(value, start=1))
-
-
-def _param(item: Any, place: int) -> Param:
-    def invalid(what: str) -> CallError:
-        return CallError(f'Entry {place} of "params" {what}.', f"It looks like {PARAMS_FORM}")
-
-    if not isinstance(item, dict):
-        raise invalid(f"is {type_name(item)}, not an object")
-    node_id, title = item.get("node_id"), item.get("node_title")
-    if node_id in (None, "") and title in (None, ""):
-        raise invalid("names no node: it needs node_title or node_id")
-    for name, value in (("node_id", node_id), ("node_title", title)):
-        if isinstance(value, (bool, float, list, dict)):
-            raise invalid(f"has {type_name(value)} as {name}")
-    inputs = item.get("inputs")
-    if not isinstance(inputs, dict) or not inputs:
-        raise invalid('has no "inputs": an object of input names and new values')
-    return Param(
-        inputs,
-        node_id=None if node_id in (None, "") else str(node_id).strip(),
-        node_title=None if title in (None, "") else str(title),
-        all=_switch(item, "all"),
-    )
-
-
-def _command(given: Mapping[str, Any]) -> str:
-    """The command of a call: as given, ``info`` where a question is given, else ``run``."""
-    default = "info" if _text(given, "info") else "run"
-    command = (_text(given, "command") or default).lower()
-    if command not in COMMANDS:
-        raise invalid_call(f"Unknown command {command[:MAX_SHOWN]!r}.", _one_of(COMMANDS))
-    return command
-
-
-def _read_command(given: Mapping[str, Any], _argument: Argument) -> str:
-    return _command(given)
-
-
-def _read_question(given: Mapping[str, Any], argument: Argument) -> str | None:
-    question = (_text(given, argument.name) or "").lower()
+def _read_question(value: Any, argument: Argument, key: str) -> str | None:
+    question = (argument_values.read_text(value, argument, key) or "").lower()
     if question and question not in QUESTIONS:
         raise invalid_call(
-            f'"info" is {question[:MAX_SHOWN]!r}.', _one_of(QUESTIONS), COMMANDS["info"].example
+            f'"{key}" is {question[:MAX_SHOWN]!r}.', one_of(QUESTIONS), COMMANDS["info"].example
         )
     return question or None
 
 
-READERS: Mapping[str, Callable[[Mapping[str, Any], Argument], Any]] = {
-    arguments.TEXT: _read_text,
-    arguments.INTEGER: _read_integer,
-    arguments.NUMBER: _read_number,
-    arguments.SWITCH: _read_switch,
-    arguments.CHOICE: _read_choice,
-    arguments.LIST: _read_list,
-    arguments.SEED: _read_seed,
-    arguments.JSON: _read_json,
-    arguments.PARAMS: _read_params,
-    arguments.COMMAND: _read_command,
+READERS: Mapping[str, Callable[[Any, Argument, str], Any]] = {
+    **argument_values.READERS,
     arguments.QUESTION: _read_question,
 }
 """Kind of an argument -> the function that reads its value; None means as if it were absent."""
 
 
-def _ascii_digits(text: str) -> str:
-    return text.translate(WIDE_DIGITS) if len(text) <= numbers.MAX_DIGITS else text
-
-
-def parse_integer(text: str) -> int | None:
-    """``"512"`` and ``"512.0"`` -> 512, ``"-1"`` -> -1; None for anything else, or beyond a seed."""
-    head, _, tail = _ascii_digits(text).partition(".")
-    if tail.strip("0") or head[1:2] in ("+", "-"):
-        return None
-    number = parse_count(head.lstrip("+-"), at_most=arguments.MAX_SEED)
-    return -number if number is not None and head.startswith("-") else number
-
-
-def _check_count(key: str, items: Sequence[Any]) -> None:
-    if len(items) > MAX_LISTED:
-        raise invalid_call(f'"{key}" has {len(items)} entries; at most {MAX_LISTED} are allowed.')
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return f"Use one of: {', '.join(names)}."
+def _command(values: Mapping[str, Any]) -> str:
+    """The command of a call: as given, ``info`` where a question is given, else ``run``."""
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        argument, _ = argument_keys.find(key)
+        if argument is None or value in (None, ""):
+            continue
+        if argument.name in ("command", "info") and _is_word_of(argument, key, value):
+            given.setdefault(argument.name, value)
+    check_value("command", given.get("command"))
+    default = "info" if "info" in given else "run"
+    command = READERS[arguments.COMMAND](
+        given.get("command", default), BY_NAME["command"], "command"
+    )
+    command = (command or default).lower()
+    if command not in COMMANDS:
+        raise invalid_call(f"Unknown command {command[:MAX_SHOWN]!r}.", one_of(COMMANDS))
+    return str(command)

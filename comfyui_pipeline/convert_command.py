@@ -101,9 +101,9 @@ def _schemas(
     from comfyui_pipeline.engine.comfyui import ComfyUI
 
     base = source or settings.load(project, os.environ).base_url
-    engine = ComfyUI(
-        base.rstrip("/").removesuffix("/object_info"), "convert", log=lambda text: None
-    )
+    path, mark, query = base.partition("?")
+    path = path.rstrip("/").removesuffix("/object_info")
+    engine = ComfyUI(f"{path}{mark}{query}", "convert", log=lambda text: None)
     try:
         return engine.schemas(classes)
     finally:

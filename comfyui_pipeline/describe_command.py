@@ -11,7 +11,8 @@ from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow import validate
+from comfyui_pipeline.workflow import app_mode, placeholders, validate
+from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.describe import describe as describe_graph
 
 
@@ -21,6 +22,12 @@ def describe(
     """Describe the workflow that the call names or contains."""
     found = load_workflow.find(call, settings, started + settings.timeout)
     loaded = load_workflow.read(found, settings, engine, seed=call.seed or 0)
-    problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
-    text, fields = describe_graph(loaded.graph, loaded.name, problems, loaded.notes, full=call.full)
+    graph = loaded.graph
+    needed = placeholders.needed(loaded.prompt)
+    checked = graphs.build(placeholders.with_samples(loaded.prompt, graph), loaded.schemas)
+    problems = validate.problems(checked if needed else graph, loaded.schemas, loaded.origin)
+    app = app_mode.read(loaded.ui, graph)
+    text, fields = describe_graph(
+        graph, loaded.name, problems, loaded.notes, full=call.full, app=app, template=needed
+    )
     return text_result(text, **fields)

@@ -16,7 +16,7 @@
     │   ├── ServerUnreachable   server_unreachable  no response, or not a response of ComfyUI
     │   ├── PromptRejected      prompt_rejected     the server refused the prompt before running it
     │   ├── JobFailed           job_failed          a node raised, or the job was interrupted
-    │   ├── JobStalled          job_stalled         the job counts as running without any progress
+    │   ├── JobStalled          job_stalled         the job counts as running at a server that does nothing
     │   ├── JobLost             job_lost            removed from the queue, or the server restarted
     │   ├── OutputMissing       output_missing      the server no longer has the file of an output
     │   └── JobTimeout          job_timeout         the job is unfinished at the call's deadline
@@ -163,7 +163,7 @@ class JobLost(EngineError):
 
 
 class JobStalled(EngineError):
-    """The job counts as running, but the server has reported no progress for too long."""
+    """The server runs nothing although jobs wait, or has neither answered nor reported anything."""
 
     code = "job_stalled"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline import inputs
-from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.call import ToolCall, together
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
-from comfyui_pipeline.errors import WorkflowError
+from comfyui_pipeline.errors import MediaError, WorkflowError
 from comfyui_pipeline.media import upload
 from comfyui_pipeline.media.sources import is_explicit, parse_workflow_source
 from comfyui_pipeline.settings import Settings
@@ -47,7 +47,23 @@ class LoadedWorkflow:
 
 
 def find(call: ToolCall, settings: Settings, deadline: float) -> files.Workflow:
-    """The workflow that a call names or contains. Raises WorkflowError and MediaError."""
+    """The workflow that a call names or contains. Raises WorkflowError and MediaError.
+
+    The mistakes in the call's values are raised too, together with that in the workflow's name.
+    """
+    try:
+        found = _find(call, settings, deadline)
+    except (WorkflowError, MediaError) as error:
+        if call.problems:
+            message = " ".join([str(error), *(problem.message for problem in call.problems)])
+            raise type(error)(message, code=error.code) from None
+        raise
+    if call.problems:
+        raise together(call.problems)
+    return found
+
+
+def _find(call: ToolCall, settings: Settings, deadline: float) -> files.Workflow:
     if call.workflow_json is not None:
         return files.from_document(files.INLINE_NAME, call.workflow_json)
     name, source = call.workflow, None

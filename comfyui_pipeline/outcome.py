@@ -11,6 +11,7 @@ from comfyui_pipeline.engine.protocol import JobResult
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.outputs import FetchedOutputs, ResultOutput
 from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.result_urls import unreachable_host
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Change
 from comfyui_pipeline.workflow.graph import Graph
@@ -102,8 +103,8 @@ def describe_outcome(
         changes=ready.changes,
         guesses=ready.guesses,
         seeds=ready.seeds,
-        important=ready.important,
-        notes=ready.notes,
+        important=(*ready.important, *_silence(result)),
+        notes=(*ready.notes, *_doubtful_links(fetched, settings)),
         gallery=settings.links.gallery(alias),
         folder=str(folder),
     )
@@ -118,6 +119,28 @@ def _results_folder(fetched: FetchedOutputs, settings: Settings) -> tuple[Path |
     if own or not settings.server_output_mount:
         return settings.output_dir, settings.output_alias
     return settings.server_output_dir, settings.server_output_mount[0] or settings.output_alias
+
+
+def _doubtful_links(fetched: FetchedOutputs, settings: Settings) -> list[str]:
+    """Whether the links name a host that only containers know."""
+    host = unreachable_host(settings.links.base, settings.base_url)
+    if not host or not any(output.url for output in fetched.outputs):
+        return []
+    return [
+        f"The links name the host {host}, which readers outside its container network cannot open: set "
+        "FILE_SERVER_BASE_URL in config.env to the file server's URL as readers reach it."
+    ]
+
+
+def _silence(result: JobResult) -> list[str]:
+    """What a long silence of a job that still runs can mean."""
+    if not result.silent:
+        return []
+    return [
+        f"ComfyUI lists the job as running but has reported no progress for {result.silent:.0f} s: a "
+        "model may still be loading, or the node works without reporting; if its console shows an "
+        "error, restart it."
+    ]
 
 
 def _label(graph: Graph, node_id: str) -> str:

@@ -16,7 +16,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
+from comfyui_pipeline.workflow import loras, patch, placeholders, prompt_choices, roles, validate
 from comfyui_pipeline.workflow.changes import Change, Plan
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field, replace
@@ -96,14 +96,19 @@ def _plan(
     When planning fails with node types from the cache, it is repeated with those of the server.
     """
     call = context.call
+    seed = random_seed if call.seed is None else call.seed
     shortcuts = dict(call.shortcuts)
+    choices: list[str] = []
+    if not call.strict and prompt_choices.has_any(shortcuts):
+        shortcuts, choices = prompt_choices.choose(shortcuts, seed)
     tagged: list[loras.Lora] = []
     if "prompt" in shortcuts:
         shortcuts["prompt"], tagged = loras.from_prompt(shortcuts["prompt"])
     prompt_text = shortcuts.get("prompt", "")
-    seed = random_seed if call.seed is None else call.seed
-    filled = placeholders.fill(loaded.prompt, {**call.extras, **shortcuts, "seed": seed})
-    loaded = replace(loaded, prompt=filled.nodes)
+    given = {**call.extras, **shortcuts, "seed": seed}
+    template = loaded
+    filled = placeholders.fill(loaded.prompt, given, lambda: template.graph)
+    loaded = replace(loaded, prompt=filled.nodes, notes=(*loaded.notes, *choices, *filled.notes))
     shortcuts = {name: value for name, value in shortcuts.items() if name not in filled.used}
     requested_loras = tagged + loras.from_list(shortcuts.get("loras", ()))
     loras.check_count(requested_loras)
@@ -119,6 +124,7 @@ def _plan(
             requested_loras=requested_loras,
             random_seed=random_seed,
             prefix=prefix,
+            files=filled.files,
         )
 
     try:

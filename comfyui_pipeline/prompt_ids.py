@@ -29,9 +29,9 @@ LAST = frozenset(LAST_WORDS.split())
 def clean(text: str) -> str:
     """The id in a text: without quotes, brackets, a label or a full stop, a UUID in lower case."""
     text = unicodedata.normalize("NFKC", text[:MAX_READ])
-    found = dict.fromkeys(UUID.findall(text.lower()))
+    found: set[str] = set(UUID.findall(text.lower()))
     if len(found) == 1:
-        return next(iter(found))
+        return found.pop()
     text = text.strip(QUOTES)
     if label := LABEL.match(text):
         text = text[label.end() :].strip(QUOTES)

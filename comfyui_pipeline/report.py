@@ -174,8 +174,10 @@ def _late_error(outcome: Outcome) -> JobTimeout:
             "ComfyUI stops a job between two sampling steps only; check it with "
             f"{command.replace('result', 'status', 1)}.",
         )
+    facts = "".join(f" {sentence}" for sentence in outcome.important)
     return JobTimeout(
-        f"The job {state} at ComfyUI after this call's time limit {prompt_id}; it has no output yet.",
+        f"The job {state} at ComfyUI after this call's time limit {prompt_id}; it has no output "
+        f"yet.{facts}",
         f'Get the result later with {command}, or cancel it with "cancel" instead of "result".',
     )
 

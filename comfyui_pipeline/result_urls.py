@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from input_server.light_dataclasses import dataclass, field
 
 DAY = 24 * 3600
+CONTAINER_SUFFIXES = (".docker.internal", ".containers.internal")
 PAGES: Mapping[str, str] = MappingProxyType(
     {
         "server": "/comfyui_server/{key}gallery/{alias}/",
@@ -117,6 +118,19 @@ class ResultLinks:
             return worth == "valid"
 
         return opens
+
+
+def unreachable_host(links_base: str, server_url: str) -> str:
+    """The host of the links if only containers know it; "" otherwise.
+
+    That is a name without a dot that the ComfyUI server has as well, or one that a container runtime
+    gives to its host.
+    """
+    host = urlsplit(links_base).hostname or ""
+    if host.endswith(CONTAINER_SUFFIXES):
+        return host
+    is_service = "." not in host and ":" not in host and host != "localhost"
+    return host if is_service and host == urlsplit(server_url).hostname else ""
 
 
 def is_servable(relative: str) -> bool:

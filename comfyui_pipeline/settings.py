@@ -39,7 +39,7 @@ MIN_RESPONSE_MARGIN = 5.0
 class Settings:
     """The checked settings. Times in seconds."""
 
-    base_url: str
+    base_url: str = field(repr=False)  # may contain a login: a user's, or a token in its query
     server_input_dir: Path | None
     server_output_dir: Path | None
     client_prefix: str
@@ -124,10 +124,14 @@ def _server_url(values: SettingsValues) -> str:
         return values.text(name)
     if url.lower() == EMBEDDED:
         return EMBEDDED
-    if not is_http_url(url):
+    page = url.partition("#")[0]  # as copied from a browser
+    base, mark, query = page.partition("?")
+    if not is_http_url(base) or re.search(r"[^!-~]", query):
         expected = f'a URL like {SETTINGS[name].default}, or "{EMBEDDED}" for the demo server'
-        raise values.invalid(name, expected, re.sub(r"//[^/@]*@", "//…@", url))
-    return url.rstrip("/")
+        raise values.invalid(
+            name, expected, re.sub(r"//[^/@]*@", "//…@", base) + mark + "…" * bool(mark)
+        )
+    return base.rstrip("/") + (f"?{query}" if query else "")
 
 
 def _existing_folder(values: SettingsValues, name: str) -> Path | None:

@@ -70,8 +70,11 @@ SETTINGS = table(
             low=5,
             high=86_400,
             unit="seconds",
-            english="Seconds without progress after which a running job counts as stalled.",
-            chinese="运行中的任务超过该秒数没有进度时视为卡死。",
+            english="Seconds without an answer or message of the server after which a running job "
+            "counts as stalled. As long as the server lists it as running, the call waits until its "
+            "time limit and then mentions the silence.",
+            chinese="服务器既不应答也没有消息超过该秒数时，运行中的任务视为卡死；只要服务器仍显示任务"
+            "在运行，就会等到调用时限，并在结果中说明多久没有进度。",
         ),
         Setting(
             "COMFYUI_TIMEOUT",

@@ -111,9 +111,9 @@ def _perform(
     raw: bytes, project: Path, started: float, watchdog: Watchdog, record: CallRecord
 ) -> Mapping[str, Any] | Path:
     """Return the result of the call, or the Python that has to run it instead of this one."""
-    from comfyui_pipeline.call import parse
+    from comfyui_pipeline.call import read
 
-    call = parse(raw)
+    call = read(raw)
     if (project / CONFIG_FILE).is_file() or call.needs_server:
         python = dependencies.make_importable(project)
         if python is not None:

@@ -44,9 +44,8 @@ def line(argument: Argument) -> str:
 
 
 def _head(argument: Argument) -> str:
-    """The name, whether it is required, and its aliases and range."""
+    """The name, whether it is required, and its range."""
     facts = [_need(argument)]
-    facts += [f"or 或 {alias}" for alias in argument.aliases]
     if argument.low is not None and argument.high is not None:
         facts.append(f"{_number(argument.low)}–{_number(argument.high)} {argument.unit}".rstrip())
     return f"{argument.name} ({', '.join(facts)})"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comfyui_pipeline import settings_table as plugin
-from devtools import manifest
+from devtools import argument_document, manifest
 from input_server import settings_table as file_server
 from input_server.settings_table import BOOLEAN, INTEGER, NUMBER, Setting
 
@@ -61,7 +61,7 @@ def schema(table: Mapping[str, Setting]) -> dict[str, str]:
 
 
 def files() -> dict[Path, str]:
-    """Return the four files with the text that they should have."""
+    """Return the files with the text that they should have."""
     server = PROJECT / "input_server"
     return {
         PROJECT / "config.env.example": example(plugin.SETTINGS, PLUGIN_HEADER, show_defaults=True),
@@ -71,6 +71,7 @@ def files() -> dict[Path, str]:
         PROJECT / "plugin-manifest.json": _manifest(
             PROJECT, schema(plugin.SETTINGS), manifest.descriptions()
         ),
+        PROJECT / "docs" / "arguments.md": argument_document.text(),
         server / "plugin-manifest.json": _manifest(server, schema(file_server.SETTINGS)),
     }
 

@@ -74,6 +74,7 @@ class Script:
     posted: list[dict[str, Any]] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)  # Authorization of each GET
     requested_paths: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)  # the same with their queries
     release: threading.Event = field(default_factory=threading.Event)
     sent: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -129,6 +130,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.script.requested_paths.append(path)
+        self.script.targets.append(self.path)
         self.script.authorizations.append(self.headers["Authorization"])
         if self.is_odd():
             return
@@ -185,6 +187,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
+        self.script.targets.append(self.path)
+        self.path = urlsplit(self.path).path
         self.script.requested_paths.append(self.path)
         if (fault := self.fault(self.path)) is not None:
             return self.answer(*fault)

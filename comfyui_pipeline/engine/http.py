@@ -9,7 +9,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -36,6 +36,8 @@ FIRST_WAIT = 0.25
 BUSY = frozenset({502, 503, 504})
 GATEWAY = BUSY | frozenset(range(520, 528)) | {530}
 """What a proxy answers when ComfyUI behind it does not: RFC 9110 15.6, and Cloudflare's 52x, 530."""
+LOCAL_PORTS = (8188, 8000)
+"""Default ports of ComfyUI and of ComfyUI Desktop."""
 MAX_PARALLEL_REQUESTS = 8
 MAX_BODY = 64 * 2**20
 """Bytes of one JSON response, decompressed. The largest known, ``/object_info`` of a server with
@@ -43,6 +45,17 @@ hundreds of custom nodes, has about 20 MB."""
 DEPTH_CHECKED = 4 * 2**20
 """Bytes up to which the depth is checked: only a complete ``/object_info`` is larger."""
 T = TypeVar("T")
+ACCESS_HINTS = {
+    401: "It requires a login: set or correct COMFYUI_AUTH in config.env, such as `bearer TOKEN`, or "
+    "append ?token=… to COMFYUI_BASE_URL if its web page is opened that way. COMFYUI_API_KEY is no "
+    "login: it pays for partner nodes.",
+    403: "If it requires a login, set or correct COMFYUI_AUTH in config.env (COMFYUI_API_KEY is no "
+    "login). ComfyUI itself refuses requests whose Origin header differs from Host, as a proxy in "
+    "front of it may cause: let the proxy pass both on or remove Origin, or start ComfyUI with "
+    "--enable-cors-header.",
+}
+"""What to do about a refused request; ComfyUI's own 403 comes from ``create_origin_only_middleware``
+(server.py)."""
 CHECK_BASE_URL = "Start ComfyUI there, or correct COMFYUI_BASE_URL in config.env."
 
 
@@ -73,7 +86,7 @@ class Http:
     ``timeout``: seconds until a response has to begin. ``deadline``: when the call has to be over
     (``time.monotonic()``): no request lasts beyond it, or beyond ``grace`` seconds after it when it
     begins after the deadline. ``transport``: given by tests; else the lightest one that can reach
-    the server.
+    the server. ``local_ports``: where a ComfyUI of this machine may be instead of a closed port.
     """
 
     def __init__(
@@ -84,8 +97,10 @@ class Http:
         deadline: float = math.inf,
         grace: float = FETCH_GRACE,
         transport: Transport | None = None,
+        local_ports: Sequence[int] = LOCAL_PORTS,
     ) -> None:
         self.url = server_url.parse(base_url)
+        self._local_ports = local_ports
         self._timeout = timeout
         self._deadline = deadline
         self._grace = grace
@@ -195,7 +210,7 @@ class Http:
         if status in (401, 403):
             return ServerUnreachable(
                 f"The server at {self.shown} refuses access ({status} for {path}).",
-                "It requires authentication: set or correct COMFYUI_AUTH in config.env.",
+                ACCESS_HINTS[status],
             )
         if 300 <= status < 400:
             return ServerUnreachable(
@@ -227,9 +242,9 @@ class Http:
             last = attempt == TRIES - 1
             try:
                 response = request()
-            except ServerUnreachable:
+            except ServerUnreachable as error:
                 if last or self.is_late:
-                    raise
+                    raise self._with_other_port(error) from error
             else:
                 if status(response) not in BUSY or last:
                     return response
@@ -238,6 +253,21 @@ class Http:
             pause(attempt)
         raise AssertionError
 
+    def _with_other_port(self, error: ServerUnreachable) -> ServerUnreachable:
+        """The error, naming another port of this machine if a ComfyUI answers there."""
+        if not isinstance(error, Refused) or not error.refused or not self.url.is_loopback:
+            return error
+        from comfyui_pipeline.engine.nearby_server import other_port
+
+        port = other_port(self.url, self._local_ports)
+        if port is None:
+            return error
+        found = f"{self.url.scheme}://{self.url.with_port(port).authority}"
+        return Refused(
+            f"{error.message} A ComfyUI answers at {found}.",
+            f"Set COMFYUI_BASE_URL to {found} in config.env if that is the one, or start yours.",
+        )
+
     def _open(self, request: Request, end: float) -> Response:
         """A response whose head was read. Raises Refused, LostReply."""
         path = request.target.partition("?")[0]
@@ -245,7 +275,9 @@ class Http:
             return self._transport.open(request, min(end, time.monotonic() + self._timeout))
         except NotConnected as error:
             why = "refuses the connection" if error.refused else "cannot be reached"
-            raise Refused(f"ComfyUI at {self.shown} {why}.", CHECK_BASE_URL) from error
+            raise Refused(
+                f"ComfyUI at {self.shown} {why}.", CHECK_BASE_URL, refused=error.refused
+            ) from error
         except OutOfTime:
             raise LostReply(
                 f"ComfyUI at {self.shown} accepts connections but does not respond.",
@@ -300,7 +332,14 @@ class Http:
 
 
 class Refused(ServerUnreachable):
-    """There was no connection, so the request cannot have arrived."""
+    """There was no connection, so the request cannot have arrived.
+
+    ``refused``: the machine answered that nothing listens there.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, refused: bool = False) -> None:
+        super().__init__(message, hint)
+        self.refused = refused
 
 
 class LostReply(ServerUnreachable):

@@ -114,7 +114,7 @@ def open_socket(
         connection = _Connection(max_message)
         connection.settimeout(seconds)
         scheme = "wss" if url.scheme == "https" else "ws"
-        address = f"{scheme}://{url.authority}{url.path}{target}"
+        address = f"{scheme}://{url.authority}{url.path}{url.with_query(target)}"
         try:
             connection.connect(address, timeout=seconds, **_options(url, headers, seconds))  # type: ignore[no-untyped-call]
         except websocket.WebSocketBadStatusException as error:

@@ -67,7 +67,8 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class JobResult:
     """How a job ended. ``complete`` is false when the call had to return before the end, ``started``
-    when none of its nodes had run by then.
+    when none of its nodes had run by then. ``silent``: seconds for which a running job had reported
+    nothing, where that is longer than usual.
     """
 
     prompt_id: str
@@ -76,6 +77,7 @@ class JobResult:
     node_errors: Mapping[str, str] = field(default_factory=dict)  # node id -> why it did not run
     cached: frozenset[str] = frozenset()
     started: bool = True
+    silent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class RequestsTransport:
         def send() -> requests.Response:
             return self._session.request(
                 request.method,
-                self._url.base + request.target,
+                self._url.base + self._url.with_query(request.target),
                 headers=dict(request.headers),
                 data=request.body,
                 timeout=(min(CONNECT_SECONDS, self._timeout), self._timeout),

@@ -16,7 +16,11 @@ PROXY_SETTINGS = ("http_proxy", "all_proxy")  # in lower or upper case, as reque
 
 @dataclass(frozen=True, slots=True)
 class ServerUrl:
-    """``COMFYUI_BASE_URL`` taken apart. ``login``: the value of an ``Authorization`` header."""
+    """``COMFYUI_BASE_URL`` taken apart.
+
+    ``base``: without query. ``login``: the value of an ``Authorization`` header. ``query``: what
+    every request repeats, such as the ``token=…`` of a login at a rented GPU.
+    """
 
     base: str = field(repr=False)
     scheme: str
@@ -24,10 +28,17 @@ class ServerUrl:
     port: int
     path: str
     login: str | None = field(default=None, repr=False)
+    query: str = field(default="", repr=False)
+
+    def with_query(self, target: str) -> str:
+        """What follows the base URL in a request: ``target`` and the URL's own query."""
+        if not self.query:
+            return target
+        return f"{target}{'&' if '?' in target else '?'}{self.query}"
 
     @property
     def shown(self) -> str:
-        """The URL without user name and password."""
+        """The URL without user name, password and query."""
         return f"{self.scheme}://{self.authority}{self.path}"
 
     @property
@@ -36,6 +47,10 @@ class ServerUrl:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _default_port(self.scheme) else f"{host}:{self.port}"
 
+    def with_port(self, port: int) -> ServerUrl:
+        """The root of another port of the same machine, without login."""
+        return ServerUrl("", self.scheme, self.host, port, "")
+
     @property
     def is_loopback(self) -> bool:
         return is_loopback(self.host)
@@ -43,17 +58,19 @@ class ServerUrl:
 
 def parse(base_url: str) -> ServerUrl:
     """Raises ValueError for a port that is no number."""
-    parts = urlsplit(base_url.rstrip("/"))
+    base, _, query = base_url.partition("#")[0].partition("?")
+    parts = urlsplit(base.rstrip("/"))
     login = None
     if parts.username:
         login = _basic(unquote(parts.username), unquote(parts.password or ""))
     return ServerUrl(
-        base=base_url.rstrip("/"),
+        base=base.rstrip("/"),
         scheme=parts.scheme,
         host=parts.hostname or "localhost",
         port=parts.port or _default_port(parts.scheme),
         path=parts.path,
         login=login,
+        query=query,
     )
 
 

@@ -64,7 +64,7 @@ class SocketTransport:
             wire.close()
 
     def _send(self, wire: Wire, request: Request, until: float) -> None:
-        target = quote(self._url.path + request.target, safe=URL_CHARACTERS)
+        target = quote(self._url.path + self._url.with_query(request.target), safe=URL_CHARACTERS)
         headers = {**self._headers, **request.headers}
         if request.body is not None:
             headers["Content-Length"] = str(len(request.body))

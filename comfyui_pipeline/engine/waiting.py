@@ -195,7 +195,6 @@ class QueuedJob:
         if queue.is_running(self.prompt_id):
             listener.progress(Progress("running"))
             listener.events.started = True
-            self._check_stalled(now)
             return True
         self._last_message = now
         ahead = queue.ahead_of(self.prompt_id)
@@ -207,20 +206,21 @@ class QueuedJob:
         listener.progress(Progress("queued", position=ahead))
         return True
 
-    def _check_stalled(self, now: float) -> None:
-        """Without a socket there are no messages, so their absence says nothing."""
-        if not self._is_open:
-            return
-        silent = now - max(self._last_message, self._listening_since)
-        if silent >= self._timeouts.stall_timeout:
-            raise self._stalled(f"has reported no progress for {silent:.0f} s")
+    def _silent_seconds(self) -> float:
+        """For how long a running job has reported nothing; 0 below the limit for it.
+
+        That is no failure: a node that loads a model from a slow disk says nothing for minutes, and
+        the queue still lists the job as running. Without a socket there are no messages, so their
+        absence means nothing.
+        """
+        silent = time.monotonic() - max(self._last_message, self._listening_since)
+        return silent if self._is_open and silent >= self._timeouts.stall_timeout else 0.0
 
     def _stalled(self, what: str) -> JobStalled:
         return JobStalled(
             f"ComfyUI accepted the job but {what} (prompt id {self.prompt_id}); its worker has "
             "probably died.",
-            "Check ComfyUI's console and restart it; or raise COMFYUI_SILENCE_TIMEOUT if its models "
-            "take that long to load.",
+            "Check ComfyUI's console and restart it; then call again.",
         )
 
     def _reconnect_if_silent(self) -> None:
@@ -287,4 +287,5 @@ class QueuedJob:
             node_errors=errors,
             cached=frozenset(events.cached),
             started=complete or events.started,
+            silent=0.0 if complete or not events.started else self._silent_seconds(),
         )

@@ -89,7 +89,7 @@ def open_socket(
         "Sec-WebSocket-Key": key.decode(),
         "Sec-WebSocket-Version": "13",
     }
-    head = request_head("GET", url, url.path + target, fields)
+    head = request_head("GET", url, url.path + url.with_query(target), fields)
     try:
         wire = connect(url, until)
     except NotConnected as error:

@@ -20,6 +20,7 @@ from input_server.device_names import is_device_name
 from input_server.light_dataclasses import dataclass, field
 
 from ..errors import MediaError
+from . import folder_listing
 from .redact import CONTROL_CHARACTERS
 
 _MAX_PATH_CHARACTERS = 32_767  # the limit of Windows; Linux has 4,096
@@ -63,8 +64,12 @@ def resolve(path: str, shown: str, folders: AllowedFolders) -> Path:
     try:
         real = Path(path).resolve()
         if any(real.is_relative_to(root) for root in roots):
+            if folder_listing.is_pattern(path) and not real.exists():
+                raise folder_listing.pattern_error(real.parent, real.name, shown)
             if stat.S_ISREG(real.stat().st_mode):
                 return real
+            if real.is_dir():
+                raise folder_listing.folder_error(real, shown)
             raise MediaError(f"{shown} is not a file.", "Give the path of a file.")
     except FileNotFoundError as error:
         raise MediaError(f"{shown} does not exist.", "Check the path.") from error
@@ -110,6 +115,24 @@ def find_attachment(value: str, shown: str, folders: AllowedFolders) -> Path | N
             if exists:
                 return resolve(str(file.absolute()), shown, folders)
     return None
+
+
+def reject_folder_name(value: str, shown: str, folders: AllowedFolders) -> None:
+    """Raise MediaError, naming the files, for a folder or a pattern in the attachments folder."""
+    if folders.attachments is None or not _is_name(value):
+        return
+    name = value.replace("\\", "/").rstrip("/")
+    try:
+        path = (folders.attachments / name).resolve()
+        root = folders.attachments.resolve()
+        if not path.is_relative_to(root):
+            return
+        if folder_listing.is_pattern(name) and path.parent.is_dir():
+            raise folder_listing.pattern_error(path.parent, path.name, shown)
+        if name and path.is_dir():
+            raise folder_listing.folder_error(path, shown)
+    except (OSError, RuntimeError, ValueError):
+        return
 
 
 def open_resolved_file(path: Path) -> int:

@@ -24,6 +24,7 @@ FORMS = (
 _MAX_URL_CHARACTERS = 16_384  # servers accept about 8,000
 _MAX_NAME_CHARACTERS = 1024
 _MAX_PART_BYTES = 255  # one segment of a path, on every usual file system
+_HOME = ("~/", "~\\")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _SCHEMES_WITHOUT_SLASHES = frozenset(
     {"about", "blob", "cid", "content", "javascript", "mailto", "urn"}
@@ -86,6 +87,7 @@ def parse_source(value: str, folders: AllowedFolders) -> Source:
         return LocalFile(path, shown)
     if (content := inline_data.decode_base64_file(value)) is not None:
         return Inline(content, inline_data.shown_base64(value))
+    allowed_folders.reject_folder_name(value, shown, folders)
     return ServerFile(_server_name(value), shown, folders.attachments)
 
 
@@ -110,7 +112,7 @@ def is_explicit(value: str) -> bool:
     value = value.lstrip()
     start = value[:8].lower()
     return start.startswith(
-        ("http://", "https://", "data:", "file:")
+        ("http://", "https://", "data:", "file:", *_HOME)
     ) or allowed_folders.is_absolute(value)
 
 
@@ -127,7 +129,17 @@ def _explicit(value: str, folders: AllowedFolders) -> Source:
     if value.startswith("/") and (content := inline_data.decode_base64_file(value)) is not None:
         return Inline(content, inline_data.shown_base64(value))
     shown = shown_value(value)
+    if value.startswith(_HOME):
+        value = _in_home(value)
     return LocalFile(allowed_folders.resolve(value, shown, folders), shown)
+
+
+def _in_home(value: str) -> str:
+    """The absolute path of ``~/name``; unchanged where the user has no home folder."""
+    try:
+        return str(Path(value.replace("~\\", "~/", 1)).expanduser())
+    except RuntimeError:
+        return value
 
 
 def _url(value: str) -> Url:

@@ -8,6 +8,7 @@ from typing import Any
 from comfyui_pipeline.arguments import SHORTCUTS
 from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.workflow import roles, title_parameters
+from comfyui_pipeline.workflow.app_mode import NO_APP, AppMode
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.validate import Problem
 from comfyui_pipeline.workflow.values import listed, range_of
@@ -21,18 +22,29 @@ MAX_VALUES = 4
 
 
 def describe(
-    graph: Graph, name: str, problems: Sequence[Problem], notes: Sequence[str], *, full: bool
+    graph: Graph,
+    name: str,
+    problems: Sequence[Problem],
+    notes: Sequence[str],
+    *,
+    full: bool,
+    app: AppMode = NO_APP,
+    template: Mapping[str, str] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """The text for the AI, and the same for programs.
 
-    ``problems``: what the server lacks for it; ``full``: list every input with range and choices.
+    ``problems``: what the server lacks for it; ``full``: list every input with range and choices;
+    ``app``: what its author shows in App mode; ``template``: placeholder -> the argument for it.
     """
     arguments = _arguments(graph)
     parameters = _parameters(graph)
-    lines = [_headline(graph, name)]
+    lines = [_headline(graph, name), *_app_lines(graph, app)]
+    if template:
+        listed = [f"{name} (for {text})" for text, name in list(template.items())[:MAX_NODES]]
+        lines.append(f"A template; these arguments fill its placeholders: {', '.join(listed)}.")
     if parameters:
         lines.append("Parameters named by its author (give them as keys of the call):")
-        lines += [f"- {p['name']}{_marks(p)} = {_shown(p['value'])}" for p in parameters]
+        lines += [f"- {p['name']}{_marks(p)}{_about(p)} = {_shown(p['value'])}" for p in parameters]
     lines.append(
         "Shortcut arguments and their present values:" if arguments else "No shortcut arguments."
     )
@@ -46,6 +58,7 @@ def describe(
         "workflow": name,
         "arguments": arguments,
         "parameters": parameters,
+        "app_inputs": [{"node": t.node.id, "input": t.name} for t in app.inputs],
         "nodes": [_node(node) for node in graph.nodes.values()],
         "problems": [str(problem) for problem in problems],
         "notes": list(notes),
@@ -63,6 +76,25 @@ def _headline(graph: Graph, name: str) -> str:
     line += f", takes {' and '.join(takes)}" if takes else ""
     line += f", uses {', '.join(models[:3])}" if models else ", needs no model"
     return line + (f"; its outputs come from {', '.join(outputs[:5])}." if outputs else ".")
+
+
+def _app_lines(graph: Graph, app: AppMode) -> Iterator[str]:
+    """The inputs that its author chose for App mode, and how a call sets each."""
+    if not app.inputs:
+        return
+    arguments = {
+        (target.node.id, target.name): argument.name
+        for argument in reversed(SHORTCUTS)
+        for target in roles.find_targets(graph, argument.name)
+    }
+    yield "Inputs that its author shows in App mode:"
+    for target in app.inputs:
+        value = _shown(target.node.inputs.get(target.name))
+        argument = arguments.get((target.node.id, target.name))
+        how = argument or f'params: node_id "{target.node.id}", input {target.name}'
+        yield f"- {how} = {value} (node {target.node.label})"
+    if app.outputs:
+        yield f"Its results in App mode: {', '.join(node.label for node in app.outputs)}."
 
 
 def _arguments(graph: Graph) -> list[dict[str, Any]]:
@@ -87,6 +119,7 @@ def _parameters(graph: Graph) -> list[dict[str, Any]]:
             "name": parameter.name,
             "file": parameter.file,
             "required": parameter.required,
+            "description": parameter.description,
             "value": parameter.targets[0].node.inputs.get(parameter.targets[0].name),
         }
         for parameter in title_parameters.find(graph).values()
@@ -96,6 +129,10 @@ def _parameters(graph: Graph) -> list[dict[str, Any]]:
 def _marks(parameter: Mapping[str, Any]) -> str:
     marks = [word for word in ("file", "required") if parameter[word]]
     return f" ({', '.join(marks)})" if marks else ""
+
+
+def _about(parameter: Mapping[str, Any]) -> str:
+    return f": {parameter['description']}" if parameter["description"] else ""
 
 
 def _present(argument: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import loras, params, roles, title_parameters
 from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph, Target
+from comfyui_pipeline.workflow.placeholders import FilePlaceholder
 
 if TYPE_CHECKING:
     from comfyui_pipeline.call import ToolCall
@@ -26,15 +27,22 @@ def plan(
     requested_loras: Sequence[loras.Lora] = (),
     random_seed: int = 0,
     prefix: str = "",
+    files: Sequence[FilePlaceholder] = (),
 ) -> Plan:
     """All changes of a call: parameters named in titles, then ``params``, then roles.
 
     ``shortcuts``: the shortcut arguments that no placeholder has used. ``random_seed`` goes into
     each seed that the call leaves open, ``prefix`` into the file names of output nodes ("" leaves
-    them as they are). Raises PatchError.
+    them as they are). ``files``: what placeholders have found for file inputs. Raises PatchError.
     """
     planner = Planner(graph, call.strict)
     named = _title_parameters(planner, call, shortcuts)
+    for key, error in call.deferred.items():
+        if key not in named:
+            raise PatchError(error.message, error.hint, code=error.code)
+    for file in files:
+        node = graph.nodes[file.node_id]
+        planner.set(Target(node, file.input_name), file.value, Origin.ARGUMENT, file.argument)
     params.apply_params(planner, call.params, all_titled=call.all_titled)
     rest = {name: value for name, value in shortcuts.items() if name not in named}
     for argument in _in_order(rest):
@@ -71,10 +79,9 @@ def _title_parameters(planner: Planner, call: ToolCall, shortcuts: Mapping[str, 
     if call.seed is not None:
         given["seed"] = call.seed
     parameters = title_parameters.find(planner.graph)
-    missing = [p.name for p in parameters.values() if p.required and p.name not in given]
+    missing = [p.shown for p in parameters.values() if p.required and p.name not in given]
     if missing:
-        names = ", ".join(f'"{name}"' for name in missing)
-        raise PatchError(f"This workflow requires {names}.", "Add it to the call.")
+        raise PatchError(f"This workflow requires {', '.join(missing)}.", "Add it to the call.")
     used = {name: parameter for name, parameter in parameters.items() if name in given}
     for name, parameter in used.items():
         origin = Origin.GIVEN_SEED if name == "seed" else Origin.ARGUMENT

@@ -218,6 +218,8 @@ def _sized_nodes(graph: Graph) -> list[Node]:
 
 
 def _size(graph: Graph, argument: Argument) -> list[Target]:
+    if argument.input_names not in (("width",), ("height",)):
+        return []
     (name,) = argument.input_names
     return _unique(graph.source(Target(node, name), ("INT",)) for node in _sized_nodes(graph))
 
@@ -263,6 +265,11 @@ def is_lora_choice(node: Node, spec: InputSpec) -> bool:
         and "MODEL" in node.outputs
         and any(other.type == "MODEL" for other in node.specs.values())
     )
+
+
+def _lora_strengths(graph: Graph) -> list[Target]:
+    nodes = [target.node for target in lora_loaders(graph)]
+    return _named(graph, nodes, "strength_model", ("FLOAT",))
 
 
 def control_strengths(graph: Graph) -> list[Target]:
@@ -337,6 +344,16 @@ def _image_files(graph: Graph) -> list[Target]:
     ]
 
 
+def _files_of(graph: Graph, kind: str) -> list[Target]:
+    """The inputs that take a file of this kind."""
+    return [
+        Target(node, spec.name)
+        for node in graph.nodes.values()
+        for spec in node.specs.values()
+        if spec.takes_file and spec.file_kind == kind and not is_link(node.inputs.get(spec.name))
+    ]
+
+
 def _only_mask_used(graph: Graph, node: Node) -> bool:
     return _used_outputs(graph, node) == {"MASK"}
 
@@ -377,7 +394,17 @@ ROLES: Mapping[str, Callable[[Graph, Argument], list[Target]]] = MappingProxyTyp
         "sampler_input": _sampler_input,  # input_names at samplers and what feeds them
         "any_input": _any_input,  # input_names at any node
         "cfg": lambda graph, _: _cfg(graph),
-        "size": _size,
+        "size_request": _size,
+        "guidance": lambda graph, row: _any_input(graph, row) or _cfg(graph),
+        "lora_strength": lambda graph, _: _lora_strengths(graph),
+        "start_image": lambda graph, _: [],
+        "end_image": lambda graph, _: [],
+        "control_image": lambda graph, _: [],
+        "video": lambda graph, _: _files_of(graph, "video"),
+        "audio": lambda graph, _: _files_of(graph, "audio"),
+        "duration": lambda graph, _: [],
+        "frames": lambda graph, _: [],
+        "fps": _any_input,
         "batch_size": lambda graph, _: _batch_size(graph),
         "model": lambda graph, _: models(graph),
         "vae": lambda graph, _: vaes(graph),

@@ -2,7 +2,8 @@
 
 ``$`` begins a parameter, ``~`` after it marks a file, then comes its name. ``.input`` names the
 input of the node that it sets; without it, that is the input of the same name, the file input, or
-the only one that holds a value. ``!`` at the end makes it required. A title may contain several
+the only one that holds a value. ``!`` at the end makes it required, and ``:`` after that begins a
+description, which ends at the next parameter: ``$width.width!:how wide``. A title may contain several
 parameters, separated by spaces or commas, and other words.
 """
 
@@ -11,11 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
 from input_server.light_dataclasses import dataclass
 
-FORM = re.compile(r"(?<![\w$])\$(~?)([^\W\d]\w*)(?:\.(\w+(?:\.\w+)*))?(!?)")
+FORM = re.compile(r"(?<![\w$])\$(~?)([^\W\d]\w*)(?:\.(\w+(?:\.\w+)*))?(!?)(?:[:：]([^$]*))?")
+MAX_DESCRIPTION = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +29,30 @@ class TitleParameter:
     targets: tuple[Target, ...]
     file: bool
     required: bool
+    description: str = ""
+
+    @property
+    def shown(self) -> str:
+        """How an error names it: ``"width" (how wide)``."""
+        return f'"{self.name}"' + (f" ({self.description})" if self.description else "")
 
 
 def find(graph: Graph) -> Mapping[str, TitleParameter]:
     """The parameters of a workflow by name. Raises PatchError for one that names no input."""
     marks: dict[str, set[str]] = {}
+    texts: dict[str, str] = {}
     targets: dict[str, dict[tuple[str, str], Target]] = {}
     for node in graph.nodes.values():
         for match in dict.fromkeys(FORM.findall(node.title)) if "$" in node.title else ():
-            file, name, input_name, required = match
+            file, name, input_name, required, text = match
+            texts[name] = texts.get(name) or shorten(text.strip(" ,;，；"), MAX_DESCRIPTION)
             marks.setdefault(name, set()).update((file, required))
             target = Target(node, _input(node, name, input_name, bool(file)))
             targets.setdefault(name, {})[node.id, target.name] = target
     return {
-        name: TitleParameter(name, tuple(found.values()), "~" in marks[name], "!" in marks[name])
+        name: TitleParameter(
+            name, tuple(found.values()), "~" in marks[name], "!" in marks[name], texts[name]
+        )
         for name, found in targets.items()
     }
 

@@ -70,6 +70,20 @@ def test_a_401_or_403_names_the_setting_comfyui_auth(
         engine.queue_state()
 
 
+def test_a_401_says_that_the_key_for_partner_nodes_is_no_login(engine: ComfyUI, fake: Any) -> None:
+    fake.script.broken = {"/queue": (401, b"")}
+    with pytest.raises(ServerUnreachable, match=r"COMFYUI_API_KEY is no login.*partner nodes"):
+        engine.queue_state()
+
+
+def test_a_403_names_the_origin_header_and_the_switch_of_comfyui(
+    engine: ComfyUI, fake: Any
+) -> None:
+    fake.script.broken = {"/queue": (403, b"")}
+    with pytest.raises(ServerUnreachable, match=r"Origin header.*--enable-cors-header"):
+        engine.queue_state()
+
+
 def test_an_https_url_gets_only_tls_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """A TLS record begins with its type, 22 for a handshake (RFC 8446, 5.1)."""
     monkeypatch.setattr(http, "FIRST_WAIT", 0.001)

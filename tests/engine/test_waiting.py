@@ -210,15 +210,29 @@ def test_the_idle_timeout_starts_after_the_server_is_reachable_again(clock: Cloc
     assert server.checks[-1] > 49
 
 
-def test_a_silent_socket_is_reconnected_every_30_s_and_the_job_is_stalled_after_300_s(
-    clock: Clock,
-) -> None:
+def test_a_silent_socket_is_reconnected_every_30_s(clock: Clock) -> None:
     socket = Socket(clock, STARTED_MESSAGE)
-    error, server = wait(clock, lambda at, path: RUNNING, socket=socket)
+    _, server = wait(clock, lambda at, path: RUNNING, socket=socket, seconds=300)
     assert socket.renewed == [30.0 * number for number in range(1, 10)]
-    assert isinstance(error, JobStalled)
-    assert server.checks[-1] == 300.0
     assert server.checks[:2] == [5.0, 10.0]
+
+
+@pytest.mark.parametrize(("seconds", "silent"), [(299, 0.0), (301, 301.0), (480, 480.0)])
+def test_a_silent_job_that_the_queue_lists_as_running_is_awaited_and_its_silence_mentioned(
+    clock: Clock, seconds: float, silent: float
+) -> None:
+    result, _ = wait(clock, lambda at, path: RUNNING, STARTED_MESSAGE, seconds=seconds)
+    assert (result.complete, result.started, result.silent) == (False, True, silent)
+
+
+def test_a_job_that_ends_after_a_long_silence_succeeds_without_mention(clock: Clock) -> None:
+    def respond(at: float, path: str) -> Any:
+        if path == "history":
+            return GOOD
+        return RUNNING if at < 480 else EMPTY
+
+    result, _ = wait(clock, respond, STARTED_MESSAGE)
+    assert (result.complete, result.silent) == (True, 0.0)
 
 
 def test_without_a_socket_a_long_job_is_not_stalled(clock: Clock) -> None:

@@ -42,7 +42,7 @@ def test_the_defaults_of_a_call() -> None:
     assert (call.seed, call.max_side, call.return_image) == (None, None, "")
     assert parsed(workflow="x", negative_prompt="").shortcuts == {"negative_prompt": ""}
     assert parsed(workflow="x", prompt="").shortcuts == {}
-    assert parsed(command="result", prompt_id="a").wait == 0.0
+    assert parsed(command="result", prompt_id="a").wait is None
     assert parsed(command="result", prompt_id="a", wait="86400").wait == 86_400
     assert [parsed(workflow="x", seed=s).seed for s in ("-1", "random", 2**64 - 1, "0")] == [
         None,

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from comfyui_pipeline import settings
-from comfyui_pipeline.result_urls import DAY, ResultLinks, url_for_file
+from comfyui_pipeline.result_urls import DAY, ResultLinks, unreachable_host, url_for_file
 from input_server.mounts import resolve
 from tests.conftest import png
 from tests.input_server.running import KEY, Running
@@ -222,3 +222,26 @@ def test_a_signed_url_does_not_expire_early() -> None:
             ends = int(str(url).partition("exp=")[2].partition("&")[0])
             assert 0 <= ends - time.time() - hours * 3600 <= DAY
             assert ends % DAY == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "server", "host"),
+    [
+        ("http://comfyui:5005", "http://comfyui:8188", "comfyui"),
+        ("http://host.docker.internal:5005", "http://127.0.0.1:8188", "host.docker.internal"),
+        ("http://nas:5005", "http://comfyui:8188", ""),
+        ("http://localhost:5005", "http://localhost:8188", ""),
+        ("http://127.0.0.1:5005", "http://127.0.0.1:8188", ""),
+        ("http://files.example.com", "http://files.example.com:8188", ""),
+        ("http://[::1]:5005", "http://[::1]:8188", ""),
+    ],
+)
+def test_a_host_that_only_containers_know_is_recognized(base: str, server: str, host: str) -> None:
+    assert unreachable_host(base, server) == host
+
+
+def test_links_with_the_name_of_a_container_are_mentioned(ready: Any, image_uri: str) -> None:
+    call = {"workflow": "invert_image", "image": image_uri}
+    text = ready.call(call, FILE_SERVER_BASE_URL="http://host.docker.internal:5005").text
+    assert "host.docker.internal, which readers outside its container network cannot open" in text
+    assert "container network" not in ready.call(call).text

@@ -32,6 +32,29 @@ def test_without_a_file_the_defaults_apply(folder: Path) -> None:
     assert chosen.attachments_dir == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("http://host:1234/?token=abc", "http://host:1234?token=abc"),
+        ("http://host:8188/#b1946ac9", "http://host:8188"),
+        ("https://host/comfy/", "https://host/comfy"),
+    ],
+)
+def test_the_server_url_is_taken_as_a_browser_shows_it(folder: Path, given: str, used: str) -> None:
+    chosen = settings.load(folder, {"COMFYUI_BASE_URL": given})
+    assert chosen.base_url == used
+    assert "abc" not in repr(chosen)
+
+
+def test_an_invalid_server_url_is_shown_without_its_token(folder: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        settings.load(folder, {"COMFYUI_BASE_URL": "ftp://host/?token=s3cret"})
+    with pytest.raises(SettingsError, match="COMFYUI_BASE_URL"):
+        settings.load(folder, {"COMFYUI_BASE_URL": "http://host/?token=a b"})
+    assert "s3cret" not in str(error.value)
+    assert "ftp://host/?…" in str(error.value)
+
+
 def test_the_file_is_read_and_the_environment_wins(folder: Path) -> None:
     text = "﻿FILE_SERVER_PORT=7000\nCOMFYUI_CLIENT_ID='from-file'\nCOMFYUI_OUTPUT_DIR=\n"
     (folder / "config.env").write_text(text, "utf-8")
@@ -46,7 +69,14 @@ def test_backslashes_of_windows_paths_are_preserved(folder: Path) -> None:
 
 
 WRONG = {
-    "COMFYUI_BASE_URL": ["localhost:8188", "ftp://x", "http://", "http://x:99999", "http://a b"],
+    "COMFYUI_BASE_URL": [
+        "localhost:8188",
+        "ftp://x",
+        "http://",
+        "http://x:99999",
+        "http://a b",
+        "http://a/?x=b c",
+    ],
     "FILE_SERVER_PORT": ["0", "70000", "abc", "80.5", "-1"],
     "FILE_SERVER_PUBLIC_IP": ["http://1.2.3.4", "1.2.3.4:80", "a b"],
     "COMFYUI_SERVER_INPUT_DIR": ["relative", "/no/such/folder/here"],

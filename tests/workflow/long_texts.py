@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline.arguments import NAMES
+from comfyui_pipeline.arguments import BY_NAME
 from tests.workflow.offline_calls import PROMPT, editor_document, error_of, settings_in
 
 UNITS = {
@@ -94,7 +94,7 @@ def texts(characters: int) -> Iterator[tuple[str, str]]:
 def arguments(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A call for each known and unknown argument, with the text as its value."""
     base = {"workflow_json": PROMPT, "prompt": "fox"}
-    for name in sorted(set(NAMES) - {"workflow_json"}):
+    for name in sorted(set(BY_NAME) - {"workflow_json"}):
         if name in ("workflow", "prompt_id", "wait"):
             continue
         yield name, {**base, name: text}

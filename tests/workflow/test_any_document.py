@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from comfyui_pipeline import arguments
+from comfyui_pipeline.argument_values import parse_integer
 from comfyui_pipeline.bounded import json_text, numbers
-from comfyui_pipeline.call import parse, parse_integer
+from comfyui_pipeline.call import parse
 from comfyui_pipeline.errors import CallError, ToolError, WorkflowError
 from comfyui_pipeline.workflow import files, graph, validate
 from comfyui_pipeline.workflow.convert.prompt import convert
@@ -359,7 +360,7 @@ def test_any_json_as_a_workflow_gives_a_result_or_a_tool_error(value: Any, tmp_p
 @BOUNDED
 @given(
     call=st.dictionaries(
-        st.sampled_from(sorted(arguments.NAMES))
+        st.sampled_from(sorted(arguments.BY_NAME))
         | st.sampled_from(["workflow1", "prompt2", "command1", "mad", ""]),
         ANY,
         max_size=6,

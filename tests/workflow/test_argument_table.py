@@ -9,17 +9,19 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfyui_pipeline import arguments, info
+from comfyui_pipeline.argument_keys import HOST_KEYS, find, fold, is_host_key
 from comfyui_pipeline.arguments import ARGUMENTS, SHORTCUTS, Argument
 from comfyui_pipeline.call import READERS, ToolCall, parse
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.workflow import placeholders, roles
-from devtools import manifest
+from devtools import argument_document, manifest
 from input_server.light_dataclasses import fields
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -40,25 +42,29 @@ def test_every_argument_has_a_reader_and_a_field_or_a_role(argument: Argument) -
 
 
 def test_names_aliases_and_placeholders_are_unique() -> None:
-    keys = [key for argument in ARGUMENTS for key in (argument.name, *argument.aliases)]
-    assert len(keys) == len(set(keys))
+    keys = [fold(key) for argument in ARGUMENTS for key in (argument.name, *argument.aliases)]
+    assert sorted(key for key, count in Counter(keys).items() if count > 1) == []
+    assert all(find(key)[0] is not None for key in keys)
     names = [name for argument in ARGUMENTS for name in argument.placeholders]
     assert len(names) == len(set(names)) == len(placeholders.ARGUMENT_OF)
 
 
 def test_every_role_is_used_or_for_new_arguments() -> None:
-    assert roles.ROLES.keys() - {argument.role for argument in ARGUMENTS} == {"any_input"}
+    assert roles.ROLES.keys() - {argument.role for argument in ARGUMENTS} == set()
 
 
 def test_every_shortcut_argument_has_a_placeholder() -> None:
-    assert all(argument.placeholders for argument in SHORTCUTS)
+    structured = {"size", "aspect_ratio"}
+    assert {argument.name for argument in SHORTCUTS if not argument.placeholders} == structured
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_argument_question_and_command_is_documented(document: str) -> None:
     text = (PROJECT / document).read_text("utf-8")
     hidden = {argument.name for argument in ARGUMENTS if argument.hidden} - {"command"}
-    assert hidden == {"showbase64", "workflow_json", "all", "lora_nodes"}
+    if document.endswith(".md"):
+        assert "docs/arguments.md" in text
+        text += (PROJECT / "docs" / "arguments.md").read_text("utf-8")
     skipped = hidden if document.endswith(".json") else set()
     names = {*(argument.name for argument in ARGUMENTS), *info.QUESTIONS, *COMMANDS}
     assert [n for n in sorted(names - skipped) if not re.search(rf"\b{n}\b", text)] == []
@@ -101,15 +107,16 @@ def test_the_manifest_refers_to_run_for_the_arguments_that_other_commands_share_
     texts = manifest.descriptions()
     assert "- " not in texts["submit"]
     assert "- workflow (必需), seed (可选): as for run" in texts["describe"]
-    assert "- return_image (可选), previews (可选): as for run" in texts["result"]
+    assert "return_image (可选), previews (可选): as for run" in texts["result"]
     assert all(f"{question} " in texts["info"] for question in info.QUESTIONS)
 
 
-def test_an_alias_is_in_the_manifest() -> None:
+def test_an_alias_is_in_the_document_of_all_arguments_and_not_in_the_manifest() -> None:
     row = Argument(
         "fps", arguments.NUMBER, "frames", "帧率", aliases=("frame_rate",), low=0.5, high=9
     )
-    assert manifest.line(row) == "- fps (可选, or 或 frame_rate, 0.5–9): frames; 帧率"
+    assert manifest.line(row) == "- fps (可选, 0.5–9): frames; 帧率"
+    assert argument_document.line(row).startswith("| `fps` | frames; 帧率 | `frame_rate` |")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -129,18 +136,17 @@ def test_every_info_question_is_answered_from_disk_or_by_the_server() -> None:
         info.ask("workflows", None)  # type: ignore[arg-type]
 
 
-ROW = """ARGUMENTS: tuple[Argument, ...] = (
+ROW = """TEXTS: tuple[Argument, ...] = (
     Argument(
-        "fps",
+        "shininess",
         NUMBER,
-        "frames per second",
-        "帧率",
+        "how much it shines",
+        "光泽",
         low=1,
         high=240,
-        unit="fps",
-        aliases=("frame_rate",),
+        aliases=("gloss_level",),
         role="any_input",
-        input_names=("fps",),
+        input_names=("gloss",),
         input_types=("INT", "FLOAT"),
     ),
 """
@@ -149,21 +155,21 @@ import json, sys
 from comfyui_pipeline.call import parse
 from comfyui_pipeline.workflow import describe, graph, patch
 schemas = {
-    "Video": {"input": {"required": {"fps": ["FLOAT", {}], "name": ["STRING", {}]}}, "output": []},
-    "Save": {"input": {"required": {"fps": ["INT", {}]}}, "output": []},
+    "Paint": {"input": {"required": {"gloss": ["FLOAT", {}], "name": ["STRING", {}]}}, "output": []},
+    "Save": {"input": {"required": {"gloss": ["INT", {}]}}, "output": []},
 }
 nodes = {
-    "1": {"class_type": "Video", "inputs": {"fps": 8.0, "name": "x"}},
-    "2": {"class_type": "Save", "inputs": {"fps": 8}},
+    "1": {"class_type": "Paint", "inputs": {"gloss": 8.0, "name": "x"}},
+    "2": {"class_type": "Save", "inputs": {"gloss": 8}},
 }
 found = graph.build(nodes, schemas)
 results = []
-for key in ("fps", "frame_rate"):
+for key in ("shininess", "Gloss-Level"):
     call = parse(json.dumps({"workflow": "x", key: "24"}).encode())
     patched = patch.apply(nodes, patch.plan(found, call, call.shortcuts).changes)
-    results.append([patched[i]["inputs"]["fps"] for i in nodes])
+    results.append([patched[i]["inputs"]["gloss"] for i in nodes])
 text, _ = describe.describe(found, "x", (), (), full=False)
-print(json.dumps({"results": results, "described": "- fps = 8" in text}))
+print(json.dumps({"results": results, "described": "- shininess = 8" in text}))
 """
 
 
@@ -172,9 +178,9 @@ def test_a_numeric_argument_is_one_row_of_the_table(tmp_path: Path) -> None:
     for package in ("comfyui_pipeline", "input_server"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT / package, tmp_path / package, ignore=ignored)
-    table = tmp_path / "comfyui_pipeline" / "arguments.py"
+    table = tmp_path / "comfyui_pipeline" / "value_arguments.py"
     source = table.read_text("utf-8")
-    first = "ARGUMENTS: tuple[Argument, ...] = (\n"
+    first = "TEXTS: tuple[Argument, ...] = (\n"
     assert source.count(first) == 1
     table.write_text(source.replace(first, ROW), "utf-8")
     done = subprocess.run(
@@ -230,13 +236,14 @@ def test_a_typo_is_reported_by_its_own_part() -> None:
 
 
 def test_an_argument_of_another_command_is_reported() -> None:
-    call = parse(b'{"workflow": "x", "detail": "full", "wait": 5}')
-    assert set(call.ignored) == {"detail", "wait"}
-    assert "run" in call.ignored["wait"]
+    call = parse(b'{"workflow": "x", "detail": "full", "prompt_id": "5"}')
+    assert set(call.ignored) == {"detail", "prompt_id"}
+    assert "run" in call.ignored["detail"]
     assert parse(b'{"workflow": "x", "prompt": "a"}').ignored == {}
 
 
 def test_the_names_of_the_table_are_the_known_keys() -> None:
     assert arguments.role_of("mask") == "mask"
     assert arguments.role_of("maid") == ""
-    assert "maid" not in arguments.NAMES
+    assert find("maid")[0] is None
+    assert all(is_host_key(key) and find(key)[0] is None for key in HOST_KEYS)

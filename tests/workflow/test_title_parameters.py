@@ -6,7 +6,7 @@ import pytest
 
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow import graph, title_parameters
+from comfyui_pipeline.workflow import describe, graph, title_parameters
 from tests.workflow.editor_prompts import EDITOR_SCHEMAS, patch_editor, plan_editor, titled
 from tests.workflow.prompts import build_graph, node, patch_default
 
@@ -54,3 +54,32 @@ def test_title_parameters_are_parsed_with_their_marks() -> None:
     nodes["1"]["_meta"]["title"] = "$words.nothing"
     with pytest.raises(PatchError, match="has no input 'nothing'"):
         title_parameters.find(build_graph(nodes))
+
+
+@pytest.mark.parametrize(
+    ("title", "descriptions"),
+    [
+        ("$width.width!:how wide", {"width": "how wide"}),
+        ("$width.width: how wide, $height.height!：高度", {"width": "how wide", "height": "高度"}),
+        ("Size: $width.width", {"width": ""}),
+        ("$width.width! : not a description", {"width": ""}),
+        ("$width.width:", {"width": ""}),
+        ("$width.width:" + "x" * 300, {"width": "x" * 200 + "…"}),
+    ],
+)
+def test_a_text_after_a_colon_describes_a_parameter(
+    title: str, descriptions: dict[str, str]
+) -> None:
+    nodes = {"1": node("EmptyLatentImage", title, width=64, height=64, batch_size=1)}
+    found = title_parameters.find(build_graph(nodes))
+    assert {name: parameter.description for name, parameter in found.items()} == descriptions
+
+
+def test_the_description_is_shown_by_describe_and_where_the_parameter_is_missing() -> None:
+    title = "$width.width!:how wide"
+    nodes = {"1": node("EmptyLatentImage", title, width=64, height=64, batch_size=1)}
+    text, fields = describe.describe(build_graph(nodes), "w", (), (), full=False)
+    assert "- width (required): how wide = 64" in text
+    assert fields["parameters"][0]["description"] == "how wide"
+    with pytest.raises(PatchError, match=r'requires "width" \(how wide\)'):
+        patch_default(nodes, ToolCall("run"))

@@ -1,0 +1,180 @@
+"""``params``: new values for inputs of nodes, in the forms in which callers give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.call_document import MAX_SHOWN, check_value, type_name
+from comfyui_pipeline.errors import CallError
+from comfyui_pipeline.loose_json import read_loosely
+from input_server.light_dataclasses import dataclass
+from input_server.parse_values import parse_boolean
+
+PARAMS_FORM = '[{"node_title": "Positive Prompt", "inputs": {"text": "a red fox"}}]'
+MAX_ENTRIES = 10_000
+ID_KEYS = ("node_id", "id", "nodeid", "nodeId", "node")
+TITLE_KEYS = ("node_title", "title", "nodetitle", "nodeTitle", "node_name")
+INPUT_KEYS = ("inputs", "values", "widgets", "set", "params")
+NAME_KEYS = ("input", "input_name", "field", "widget", "param", "key")
+MODE_KEYS = ("mode", "bypass", "bypassed", "enabled", "enable", "disabled", "mute", "muted")
+ACTIVE, MUTED, BYPASSED = 0, 2, 4
+"""Modes of nodes in the editor."""
+NODE_ID = re.compile(r"[0-9]{1,9}(?::[0-9]{1,9}){0,9}")
+DOTTED_ID = re.compile(r"([0-9]{1,9}(?::[0-9]{1,9}){0,9})\.(?:inputs?\.|widgets?\.)?([^\n]+)")
+MAX_NAME = 200
+"""Characters of a node and an input in ``2.width=64``."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One entry of ``params``: new values for inputs of one node, or of ``all`` nodes of its title.
+
+    ``mode``: the editor's mode that the node gets, if any.
+    """
+
+    inputs: Mapping[str, Any]
+    node_id: str | None = None
+    node_title: str | None = None
+    all: bool = False
+    mode: int | None = None
+
+
+def read_params(value: Any, key: str) -> tuple[Param, ...]:
+    """The entries of a list, an object or their JSON. Raises CallError."""
+    if isinstance(value, str):
+        value = _from_text(value, key)
+    if value is None:
+        return ()
+    if isinstance(value, dict):
+        value = [value] if is_entry(value) else _by_node(value)
+    if not isinstance(value, list):
+        raise CallError(
+            f'"{key}" is {type_name(value)}, not a list.', f"It looks like {PARAMS_FORM}"
+        )
+    if len(value) > MAX_ENTRIES:
+        raise CallError(
+            f'"{key}" has {len(value)} entries; at most {MAX_ENTRIES} are allowed.', "Give fewer."
+        )
+    return tuple(_param(item, place, key) for place, item in enumerate(value, start=1))
+
+
+def _from_text(text: str, key: str) -> Any:
+    if not text.strip():
+        return None
+    try:
+        value = read_loosely(text)
+    except json_text.InvalidJson as invalid:
+        raise CallError(
+            f'"{key}" is a string, not a JSON list; it {invalid}.', f"It looks like {PARAMS_FORM}"
+        ) from None
+    check_value(key, value)
+    return value
+
+
+def is_entry(value: Mapping[str, Any]) -> bool:
+    """Whether an object is one entry, which names its node."""
+    return any(
+        not isinstance(value.get(key), (dict, list, type(None))) for key in (*ID_KEYS, *TITLE_KEYS)
+    )
+
+
+def _by_node(value: Mapping[str, Any]) -> list[Any]:
+    """``{"3": {"steps": 20}, "Sampler": {"inputs": {"cfg": 5}}}`` as a list of entries."""
+    entries: list[Any] = []
+    for name, item in value.items():
+        if isinstance(item, dict):
+            naming = "node_id" if NODE_ID.fullmatch(name) else "node_title"
+            inner = item.get("inputs") if isinstance(item.get("inputs"), dict) else item
+            entries.append({naming: name, "inputs": inner})
+        else:
+            entries.append({name: item})
+    return entries
+
+
+def _param(item: Any, place: int, key: str) -> Param:
+    def invalid(what: str) -> CallError:
+        return CallError(f'Entry {place} of "{key}" {what}.', f"It looks like {PARAMS_FORM}")
+
+    if isinstance(item, str) and (assigned := read_assignment(item)):
+        item = {"node": assigned[0], "inputs": {assigned[1]: assigned[2]}}
+    if not isinstance(item, dict):
+        raise invalid(f"is {type_name(item)}, not an object")
+    node_id, title = _first(item, ID_KEYS), _first(item, TITLE_KEYS)
+    if node_id in (None, "") and title in (None, ""):
+        raise invalid("names no node: it needs node_title or node_id")
+    for name, value in (("node_id", node_id), ("node_title", title)):
+        if isinstance(value, (bool, float, list, dict)):
+            raise invalid(f"has {type_name(value)} as {name}")
+    node_id = None if node_id in (None, "") else str(node_id).strip()
+    title = None if title in (None, "") else str(title)
+    if node_id and "node_id" not in item and not NODE_ID.fullmatch(node_id) and title is None:
+        node_id, title = None, node_id
+    mode = _mode(item, invalid)
+    inputs = _inputs(item)
+    if not inputs and mode is None:
+        raise invalid('has no "inputs": an object of input names and new values')
+    return Param(inputs, node_id, title, _flag(item.get("all"), invalid), mode)
+
+
+def _inputs(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The inputs that an entry sets: an object of them, one with its value, or its other keys."""
+    for key in INPUT_KEYS:
+        if isinstance(item.get(key), dict):
+            return item[key]  # type: ignore[no-any-return]
+    name = _first(item, NAME_KEYS)
+    if isinstance(name, str) and "value" in item:
+        return {name: item["value"]}
+    known = {*ID_KEYS, *TITLE_KEYS, *MODE_KEYS, *INPUT_KEYS, "all", "class_type", "_meta"}
+    return {key: value for key, value in item.items() if key not in known}
+
+
+def _mode(item: Mapping[str, Any], invalid: Any) -> int | None:
+    """The editor's mode in an entry: ``bypass: true``, ``mode: 4``, ``enabled: false``."""
+    given = item.get("mode")
+    if given is not None:
+        modes = {"0": ACTIVE, "2": MUTED, "4": BYPASSED, "always": ACTIVE, "active": ACTIVE}
+        modes.update(mute=MUTED, muted=MUTED, never=MUTED, bypass=BYPASSED, bypassed=BYPASSED)
+        mode = modes.get(str(given).strip().lower())
+        if mode is None and _inputs(item):
+            return None
+        if mode is None:
+            raise invalid(f"has the mode {str(given)[:MAX_SHOWN]!r}, not bypass, mute or active")
+        return mode
+    for key in MODE_KEYS[1:]:
+        if item.get(key) is None:
+            continue
+        chosen = _flag(item[key], invalid)
+        if key in ("enabled", "enable"):
+            return ACTIVE if chosen else BYPASSED
+        off = MUTED if key.startswith("mute") else BYPASSED
+        return off if chosen else ACTIVE
+    return None
+
+
+def _flag(value: Any, invalid: Any) -> bool:
+    chosen = parse_boolean(str(value).strip()) if value not in (None, "") else False
+    if chosen is None:
+        raise invalid(f"has {str(value)[:MAX_SHOWN]!r}; it must be true or false")
+    return chosen
+
+
+def _first(item: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((item[key] for key in keys if key in item), None)
+
+
+def read_assignment(text: str) -> tuple[str, str, str] | None:
+    """``2.width=64`` -> node, input and value; the node is "" in ``width=64``; None for other text."""
+    name, equals, value = text.partition("=")
+    name, value = name.strip().strip("\"'"), value.strip()
+    if not equals or not name or len(name) > MAX_NAME or "\n" in name:
+        return None
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1]
+    node, dot, rest = name.rpartition(".")
+    if dotted := DOTTED_ID.fullmatch(name):
+        return dotted[1], dotted[2], value
+    node = node.removesuffix(".inputs").removesuffix(".widgets")
+    return (node, rest, value) if dot else ("", name, value)
