@@ -95,6 +95,14 @@ def choose_nodes(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
     return loaded
 
 
+def without_modes(call: ToolCall) -> ToolCall:
+    """The call without the entries of ``params`` that ``choose_nodes`` has done."""
+    if all(param.mode is None for param in call.params):
+        return call
+    left = tuple(param for param in call.params if param.inputs and not param.mode)
+    return replace(call, params=left)
+
+
 def with_saving(
     loaded: LoadedWorkflow, call: ToolCall, plan: Plan, used: Collection[str] = ()
 ) -> Plan:

@@ -61,6 +61,7 @@ def prepare(context: CallContext) -> PreparedJob:
     with watch.time("convert"):
         loaded = load_workflow.read(found, settings, engine, seed=seed)
     loaded = controls.choose_nodes(loaded, call)
+    context = replace(context, call=controls.without_modes(call))
     loaded, plan = _plan(context, loaded, random_seed)
     plan = controls.with_saving(loaded, call, plan, plan.used_keys)
     with watch.time("download"):

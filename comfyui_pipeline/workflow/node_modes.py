@@ -1,6 +1,6 @@
 """Bypass or mute nodes of a prompt, as the editor does when it sends a workflow.
 
-A muted node is left out, and nothing is linked to it. A bypassed one is left out too, but what was
+A muted node is left out, and what needs it cannot run. A bypassed one is left out too, but what was
 linked to its output takes the input that the editor would choose: the one of the same place, else the
 first of the same type.
 """
@@ -25,7 +25,7 @@ def apply(
 ) -> tuple[dict[str, Any], list[str]]:
     """The prompt without the nodes that ``entries`` of ``params`` mute or bypass, and notes on them.
 
-    Raises PatchError for an unknown node, and where a node cannot do without what is left out.
+    Raises PatchError for an unknown node, and where a node cannot do without a bypassed one.
     """
     planner = Planner(graph, strict)
     search = params._Search(planner)
@@ -54,7 +54,7 @@ def _inputs(graph: Graph, node: Node, modes: Mapping[str, int]) -> dict[str, Any
         kept = _kept_link(graph, value, spec.type if spec else "*", modes)
         if kept is not None:
             found[name] = kept
-        elif spec is not None and spec.required:
+        elif spec is not None and spec.required and modes.get(str(value[0])) == BYPASSED:
             gone = graph.nodes[str(value[0])]
             raise PatchError(
                 f"Node {gone.label} cannot be left out: node {node.label} needs its output for "
