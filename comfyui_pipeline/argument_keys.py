@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from comfyui_pipeline.arguments import ARGUMENTS, BY_NAME, Argument
@@ -28,30 +27,46 @@ HOST_KEYS = frozenset(
 ``modules/vcpLoop/toolCallParser.js`` (``parseBlock``), ``toolExecutor.js`` and ``Plugin.js``;
 VCPDistributedServer passes on what it receives."""
 HOST_PREFIXES = ("__vcp", "_vcp")
+MAX_ITEM_DIGITS = 3
 MAX_KEY = 80
 """Characters; a longer key is no argument under any name."""
 ITEMS_OF: Mapping[str, str] = {"image": "images", "images": "images", "loras": "loras"}
 """Argument -> the list that its numbered keys (``image1``, ``lora_2``) are items of."""
-_SEPARATORS = str.maketrans("", "", "_-. \t\n:$*`\"'")
-_NUMBERED = re.compile(r"([^0-9]+)0*([1-9][0-9]{0,2})([^0-9]*)")
+_TRADITIONAL = (
+    "詞負圖寬長縱數張幀視頻聲時間語種機隨採樣調係強繪縮標籤樂風輸參連鏈結開關後遲異動"
+    "執權稱檔資夾錄節點務編號預覽試運僅檢驗質畫壓碼換線態豎橫測詢網絡體護準鏡經過類層"
+    "選項單雙設裡級終詳訊嚴賽處邊傳轉複濾圍範擇庫優實內餘尋獲應無紋補額總獨產電臉頭顏"
+    "題專業勢與啟閉對確認識維構釋錯誤軌較靜鐘們夢歲幾個頁墊"
+)
+_SIMPLIFIED = (
+    "词负图宽长纵数张帧视频声时间语种机随采样调系强绘缩标签乐风输参连链结开关后迟异动"
+    "执权称档资夹录节点务编号预览试运仅检验质画压码换线态竖横测询网络体护准镜经过类层"
+    "选项单双设里级终详讯严赛处边传转复滤围范择库优实内余寻获应无纹补额总独产电脸头颜"
+    "题专业势与启闭对确认识维构释错误轨较静钟们梦岁几个页垫"
+)
+_FOLDING = str.maketrans(_TRADITIONAL, _SIMPLIFIED, "_-. \t\n:$*`\"'")
 _BY_COMMAND = {"id": "job_id", "taskid": "job_id", "runid": "job_id"}
 """Folded aliases of ``prompt_id`` that name the caller's own id in commands that queue a job."""
 
 
 def fold(key: str) -> str:
-    """A key without case, width, hyphens, underscores, dots and spaces: ``ＣＦＧ Scale`` -> ``cfgscale``."""
+    """A key without case, width, hyphens, underscores, dots and spaces: ``ＣＦＧ Scale`` -> ``cfgscale``.
+
+    Traditional Chinese letters become simplified ones.
+    """
     if not key.isascii():
         import unicodedata
 
         key = unicodedata.normalize("NFKC", key)
-    return key.lower().translate(_SEPARATORS)
+    return key.lower().translate(_FOLDING)
 
 
 def _index() -> dict[str, Argument]:
     found = {argument.name.replace("_", ""): argument for argument in ARGUMENTS}
     for argument in ARGUMENTS:
         for alias in argument.aliases:
-            found.setdefault(alias.replace("_", "").lower(), argument)
+            folded = alias.replace("_", "") if alias.isascii() else alias.translate(_FOLDING)
+            found.setdefault(folded.lower(), argument)
     return found
 
 
@@ -80,12 +95,23 @@ def find(key: str, command: str = "run") -> tuple[Argument | None, int | None]:
     return argument, None
 
 
+def meaning(key: str) -> str:
+    """What two keys have in common if only one of them can be used."""
+    argument, number = find(key)
+    return f"{argument.name} {number}" if argument else key
+
+
 def _numbered(folded: str) -> tuple[Argument | None, int | None]:
-    match = _NUMBERED.fullmatch(folded)
-    argument = FOLDED.get(match[1] + match[3]) if match else None
-    if match is None or argument is None or argument.name not in ITEMS_OF:
+    """``image2``, ``lora01``, ``image1url``: one run of digits, not at the beginning."""
+    digits = "".join(letter for letter in folded if letter in "0123456789")
+    before, _, after = folded.partition(digits)
+    if not digits or not before or before + digits + after != folded:
         return None, None
-    return BY_NAME[ITEMS_OF[argument.name]], int(match[2])
+    argument = FOLDED.get(before + after)
+    number = int(digits) if len(digits) <= MAX_ITEM_DIGITS else 0
+    if argument is None or argument.name not in ITEMS_OF or not number:
+        return None, None
+    return BY_NAME[ITEMS_OF[argument.name]], number
 
 
 def nearest(key: str) -> str:

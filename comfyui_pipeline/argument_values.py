@@ -6,19 +6,19 @@ as if it were absent, and raises CallError.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline import arguments, size_values
+from comfyui_pipeline import arguments
 from comfyui_pipeline.arguments import Argument
 from comfyui_pipeline.bounded import json_text, numbers
 from comfyui_pipeline.call_document import MAX_SHOWN, check_value, invalid_call, type_name
 from comfyui_pipeline.call_params import read_params
 from comfyui_pipeline.errors import CallError
-from comfyui_pipeline.loose_json import read_loosely
-from comfyui_pipeline.value_lists import file_text, split_files, split_names
 from input_server.parse_values import parse_boolean, parse_count
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.size_values import SizeRequest
 
 MAX_LISTED = 10_000
 """Entries of ``params``, ``loras`` and ``images`` in one call."""
@@ -55,20 +55,6 @@ NO = (
     "none",
     "禁用",
 )
-_NUMBER = re.compile(r"([+-]?[0-9.]{1,40}(?:e[+-]?[0-9]{1,3})?) ?(\D{0,12})")
-_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-_CLOCK = re.compile(r"(?:([0-9]{1,2}):)?([0-9]{1,3}):([0-9]{1,2}(?:\.[0-9]+)?)")
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([^0-9.]{0,12})")
-UNITS: Mapping[str, float] = {
-    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds", "秒", "秒钟", "秒鐘"), 1.0),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes", "分", "分钟", "分鐘"), 60.0),
-    **dict.fromkeys(("h", "hr", "hour", "hours", "小时", "小時"), 3600.0),
-    **dict.fromkeys(("ms", "milliseconds", "毫秒"), 0.001),
-}
-PIXELS = ("px", "pixel", "pixels", "像素")
-COUNTS = ("张", "張", "幅", "步", "个", "個", "帧", "幀", "images", "steps", "frames", "pcs", "图")
-PERCENT_OF = frozenset({"denoise", "strength", "lora_strength", "scale", "quality"})
-"""Arguments of which ``50%`` means half, or 50 of a hundred."""
 
 
 def read_text(value: Any, argument: Argument, key: str) -> str | None:
@@ -87,39 +73,30 @@ def _text(value: Any, key: str, *, empty: bool = False) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """The text in ASCII digits and lower case, without quotation marks and thousands separators."""
-    if len(text) > numbers.MAX_DIGITS:
+    """The text in ASCII digits and lower case, without quotation marks around it."""
+    if text.isalnum() and text.isascii():
+        return text.lower()
+    from comfyui_pipeline.number_values import plain
+
+    return plain(text)
+
+
+def _bare_number(text: str, argument: Argument) -> str:
+    """The number in a text without its unit; the text itself if it is none."""
+    if numbers.parse_number(text) is not None:
         return text
-    if not text.isascii():
-        import unicodedata
+    from comfyui_pipeline.number_values import plain, without_unit
 
-        text = unicodedata.normalize("NFKC", text)
-    text = text.strip().strip("\"'`“”").strip().lower()
-    return text.replace(",", "") if _GROUPED.fullmatch(text) else text
-
-
-def _without_unit(text: str, argument: Argument) -> str:
-    """``128px`` -> ``128``, ``50%`` of denoise -> ``0.5``, ``2x`` of scale -> ``2``."""
-    if argument.name == "scale":
-        text = text.removeprefix("x").removeprefix("×").strip()
-    match = _NUMBER.fullmatch(text) if len(text) <= MAX_SHOWN else None
-    if match is None or not match[2]:
-        return text
-    number, unit = match[1], match[2].strip()
-    if unit == "%" and argument.name in PERCENT_OF:
-        hundredth = 1 if argument.name == "quality" else 100
-        share = numbers.parse_number(number)
-        return text if share is None else f"{share / hundredth:.10g}"
-    known = {"px": PIXELS, "x": ("x", "×", "times", "倍"), "fps": ("fps",)}
-    allowed = known.get("fps" if argument.name == "fps" else argument.unit, COUNTS)
-    return number if unit in allowed else text
+    return without_unit(plain(text), argument)
 
 
 def read_integer(value: Any, argument: Argument, key: str) -> int | None:
     text = _text(value, key)
     if text is None:
         return None
-    number = parse_integer(_without_unit(_plain(text), argument))
+    number = parse_integer(_bare_number(text, argument))
+    if argument.name == "clip_skip" and number is not None:
+        number = -max(1, abs(number))  # other programs count the layers without a sign
     low, high = int(argument.low or 0), int(argument.high or arguments.MAX_SEED)
     if number is None or not low <= number <= high:
         raise invalid_call(
@@ -132,7 +109,7 @@ def read_number(value: Any, argument: Argument, key: str) -> float | None:
     text = _text(value, key)
     if text is None:
         return None
-    number = numbers.parse_number(_without_unit(_plain(text), argument))
+    number = numbers.parse_number(_bare_number(text, argument))
     return _in_range(number, text, argument, key)
 
 
@@ -169,20 +146,15 @@ def read_seconds(value: Any, argument: Argument, key: str) -> float | None:
     text = _text(value, key)
     if text is None:
         return None
-    return _in_range(parse_seconds(text), text, argument, key)
+    return _in_range(_seconds(text), text, argument, key)
 
 
-def parse_seconds(text: str) -> float | None:
-    """``5``, ``5s``, ``5秒``, ``00:05``, ``1 min 30 s`` -> seconds; None for anything else."""
-    text = _plain(text).replace(" ", "")
-    if (number := numbers.parse_number(text)) is not None or len(text) > MAX_SHOWN:
+def _seconds(text: str) -> float | None:
+    if (number := numbers.parse_number(text)) is not None:
         return number
-    if clock := _CLOCK.fullmatch(text):
-        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3])
-    parts = _PART.findall(text)
-    if not parts or "".join(map("".join, parts)) != text or any(u not in UNITS for _, u in parts):
-        return None
-    return sum(float(number) * UNITS[unit] for number, unit in parts)
+    from comfyui_pipeline.number_values import parse_seconds
+
+    return parse_seconds(text)
 
 
 def read_wait(value: Any, argument: Argument, key: str) -> float | bool | None:
@@ -190,7 +162,7 @@ def read_wait(value: Any, argument: Argument, key: str) -> float | bool | None:
     text = _text(str(value).lower() if isinstance(value, bool) else value, key)
     if text is None:
         return None
-    if (seconds := parse_seconds(text)) is None and (chosen := parse_switch(text)) is not None:
+    if (seconds := _seconds(text)) is None and (chosen := parse_switch(text)) is not None:
         return chosen
     return _in_range(seconds, text, argument, key)
 
@@ -239,6 +211,8 @@ def one_of(names: Iterable[str]) -> str:
 
 def read_list(value: Any, argument: Argument, key: str) -> tuple[str, ...] | None:
     """Strings in a list, in a JSON list inside a string, or separated by lines or commas."""
+    from comfyui_pipeline.value_lists import split_names
+
     value = as_list(value, key)
     items = split_names(value) if isinstance(value, str) else _named(value)
     return _checked_items(items, value, key)
@@ -265,6 +239,10 @@ def _named(value: Any) -> list[str] | None:
 
 def read_file(value: Any, _argument: Argument, key: str) -> str | None:
     """The URL, path, name or content of one file, also inside an object."""
+    if isinstance(value, str):
+        return value.strip() or None
+    from comfyui_pipeline.value_lists import file_text
+
     found = file_text(value)
     if found is None:
         raise invalid_call(f'"{key}" is {type_name(value)}; it must be a string.')
@@ -272,6 +250,8 @@ def read_file(value: Any, _argument: Argument, key: str) -> str | None:
 
 
 def read_files(value: Any, _argument: Argument, key: str) -> tuple[str, ...] | None:
+    from comfyui_pipeline.value_lists import file_text, split_files
+
     value = as_list(value, key)
     if isinstance(value, str):
         return _checked_items(split_files(value), value, key)
@@ -284,6 +264,8 @@ def as_list(value: Any, key: str) -> Any:
     """A list that is written as JSON inside a string."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
+    from comfyui_pipeline.loose_json import read_loosely
+
     try:
         read = read_loosely(value)
     except json_text.InvalidJson as invalid:
@@ -308,9 +290,11 @@ def _checked_items(items: Sequence[str] | None, value: Any, key: str) -> tuple[s
 # -- sizes, documents ------------------------------------------------------------------------------
 
 
-def read_size(value: Any, _argument: Argument, key: str) -> size_values.SizeRequest | None:
+def read_size(value: Any, _argument: Argument, key: str) -> SizeRequest | None:
     if value == "":
         return None
+    from comfyui_pipeline import size_values
+
     found = size_values.parse_size(as_list(value, key))
     if found is None:
         raise invalid_call(
@@ -323,6 +307,8 @@ def read_size(value: Any, _argument: Argument, key: str) -> size_values.SizeRequ
 def read_ratio(value: Any, _argument: Argument, key: str) -> tuple[float, float] | None:
     if value == "":
         return None
+    from comfyui_pipeline import size_values
+
     found = size_values.parse_ratio(as_list(value, key))
     if found is None:
         raise invalid_call(
@@ -340,6 +326,8 @@ def read_json(value: Any, argument: Argument, key: str) -> Any:
     try:
         read = json_text.read(value)
     except json_text.InvalidJson as invalid:
+        from comfyui_pipeline.loose_json import read_loosely
+
         try:
             read = read_loosely(value)
         except json_text.InvalidJson:

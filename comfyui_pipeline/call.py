@@ -177,12 +177,8 @@ def _part(
         shared[key] = value
         if key.endswith(str(number)) and (stem := key.removesuffix(str(number))):
             stems[stem] = value
-    replaced = {argument_keys.find(name) for name in own}
-    kept = {
-        key: value
-        for key, value in shared.items()
-        if argument_keys.find(key) not in replaced or argument_keys.find(key)[0] is None
-    }
+    replaced = {argument_keys.meaning(name) for name in own}
+    kept = {k: value for k, value in shared.items() if argument_keys.meaning(k) not in replaced}
     added = {key: value for key, value in stems.items() if argument_keys.find(key)[0] is None}
     return {**kept, **added, **own}
 
@@ -250,7 +246,7 @@ def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolC
         return ToolCall("info", info=question)
     values = _values(keys, command)
     _check_excluded(keys, values)
-    _check_required(command, values)
+    _check_required(command, values, keys)
     fields = {BY_NAME[name].field: value for name, value in values.items() if BY_NAME[name].field}
     if unwrapped.params:
         fields["params"] = (*fields.get("params", ()), *unwrapped.params)
@@ -402,8 +398,8 @@ def _check_excluded(keys: _Keys, values: dict[str, Any]) -> None:
         del values[other]
 
 
-def _check_required(command: str, values: Mapping[str, Any]) -> None:
-    """Raise for a required argument that is missing."""
+def _check_required(command: str, values: Mapping[str, Any], keys: _Keys) -> None:
+    """Raise for a required argument that is missing, together with what is wrong in others."""
     replaced = {BY_NAME[name].excludes for name in values}
     if command in arguments.JOB and "job_id" in values:
         return
@@ -412,7 +408,9 @@ def _check_required(command: str, values: Mapping[str, Any]) -> None:
         needed = argument.required and command in argument.commands
         if needed and name not in values and name not in replaced:
             what = f'"{name}" is missing: {argument.english}.'
-            raise invalid_call(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
+            missing = invalid_call(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
+            unread = any(BY_NAME[given].excludes == name for given in keys.given)
+            raise together([*keys.problems, *([] if unread and keys.problems else [missing])])
 
 
 def _ignored(keys: _Keys, command: str, numbers: Sequence[int]) -> dict[str, str]:

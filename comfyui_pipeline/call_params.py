@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.call_document import MAX_SHOWN, check_value, type_name
 from comfyui_pipeline.errors import CallError
-from comfyui_pipeline.loose_json import read_loosely
 from input_server.light_dataclasses import dataclass
 from input_server.parse_values import parse_boolean
 
@@ -22,8 +20,6 @@ NAME_KEYS = ("input", "input_name", "field", "widget", "param", "key")
 MODE_KEYS = ("mode", "bypass", "bypassed", "enabled", "enable", "disabled", "mute", "muted")
 ACTIVE, MUTED, BYPASSED = 0, 2, 4
 """Modes of nodes in the editor."""
-NODE_ID = re.compile(r"[0-9]{1,9}(?::[0-9]{1,9}){0,9}")
-DOTTED_ID = re.compile(r"([0-9]{1,9}(?::[0-9]{1,9}){0,9})\.(?:inputs?\.|widgets?\.)?([^\n]+)")
 MAX_NAME = 200
 """Characters of a node and an input in ``2.width=64``."""
 
@@ -40,6 +36,21 @@ class Param:
     node_title: str | None = None
     all: bool = False
     mode: int | None = None
+
+
+def is_node_id(text: str) -> bool:
+    """Whether a text is the id of a node: ``12``, or ``12:3`` inside a subgraph."""
+    parts = text.split(":") if len(text) <= MAX_NAME else []
+    return bool(parts) and all(part.isascii() and part.isdigit() for part in parts)
+
+
+def split_dotted(key: str) -> tuple[str, str] | None:
+    """``2.width`` and ``2.inputs.width`` -> node id and input; None for any other key."""
+    node, dot, name = key.partition(".")
+    head, inner, rest = name.partition(".")
+    if inner and head in ("input", "inputs", "widget", "widgets"):
+        name = rest
+    return (node, name) if dot and name and is_node_id(node) else None
 
 
 def read_params(value: Any, key: str) -> tuple[Param, ...]:
@@ -64,6 +75,8 @@ def read_params(value: Any, key: str) -> tuple[Param, ...]:
 def _from_text(text: str, key: str) -> Any:
     if not text.strip():
         return None
+    from comfyui_pipeline.loose_json import read_loosely
+
     try:
         value = read_loosely(text)
     except json_text.InvalidJson as invalid:
@@ -86,7 +99,7 @@ def _by_node(value: Mapping[str, Any]) -> list[Any]:
     entries: list[Any] = []
     for name, item in value.items():
         if isinstance(item, dict):
-            naming = "node_id" if NODE_ID.fullmatch(name) else "node_title"
+            naming = "node_id" if is_node_id(name) else "node_title"
             inner = item.get("inputs") if isinstance(item.get("inputs"), dict) else item
             entries.append({naming: name, "inputs": inner})
         else:
@@ -110,7 +123,7 @@ def _param(item: Any, place: int, key: str) -> Param:
             raise invalid(f"has {type_name(value)} as {name}")
     node_id = None if node_id in (None, "") else str(node_id).strip()
     title = None if title in (None, "") else str(title)
-    if node_id and "node_id" not in item and not NODE_ID.fullmatch(node_id) and title is None:
+    if node_id and "node_id" not in item and not is_node_id(node_id) and title is None:
         node_id, title = None, node_id
     mode = _mode(item, invalid)
     inputs = _inputs(item)
@@ -174,7 +187,7 @@ def read_assignment(text: str) -> tuple[str, str, str] | None:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
     node, dot, rest = name.rpartition(".")
-    if dotted := DOTTED_ID.fullmatch(name):
-        return dotted[1], dotted[2], value
+    if dotted := split_dotted(name):
+        return *dotted, value
     node = node.removesuffix(".inputs").removesuffix(".widgets")
     return (node, rest, value) if dot else ("", name, value)

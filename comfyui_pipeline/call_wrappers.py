@@ -10,15 +10,14 @@ from comfyui_pipeline.argument_keys import fold
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.call_document import check_value, invalid_call
 from comfyui_pipeline.call_params import (
-    DOTTED_ID,
-    NODE_ID,
     Param,
     is_entry,
+    is_node_id,
     read_assignment,
     read_params,
+    split_dotted,
 )
 from comfyui_pipeline.errors import CallError
-from comfyui_pipeline.loose_json import read_loosely
 from input_server.light_dataclasses import dataclass, field
 
 WRAPPERS = frozenset(
@@ -80,21 +79,17 @@ def unwrap(document: Mapping[str, Any]) -> Unwrapped:
             inner += [(k, v) for pair in pairs for k, v in _flattened(*pair, found, MAX_DEPTH)]
         elif not _is_node_value(key, value, found):
             found.values[key] = value
-    outer = {_meaning(key): key for key, value in found.values.items() if value is not None}
+    outer = {
+        argument_keys.meaning(key): key for key, value in found.values.items() if value is not None
+    }
     for key, value in inner:
-        other = outer.get(_meaning(key))
+        other = outer.get(argument_keys.meaning(key))
         if other is None:
             if not _is_node_value(key, value, found):
                 found.values.setdefault(key, value)
         elif found.values[other] != value:
             found.ignored[key] = f'"{key}" in a wrapper was not used: "{other}" is given too.'
     return found
-
-
-def _meaning(key: str) -> str:
-    """What two keys have in common if only one of them can be used."""
-    argument, number = argument_keys.find(key)
-    return f"{argument.name} {number}" if argument else key
 
 
 def _flattened(key: str, value: Any, found: Unwrapped, depth: int) -> Iterator[tuple[str, Any]]:
@@ -135,6 +130,8 @@ def _opened(key: str, value: Any, found: Unwrapped) -> list[tuple[str, Any]] | N
 def _is_plain_object(value: Any) -> bool:
     """Whether ``params`` is an object of arguments rather than entries that name nodes."""
     if isinstance(value, str):
+        from comfyui_pipeline.loose_json import read_loosely
+
         try:
             value = read_loosely(value) if value.lstrip()[:1] in ("{", "`") else None
         except json_text.InvalidJson:
@@ -146,6 +143,8 @@ def _read(key: str, text: str, found: Unwrapped) -> Any:
     """The object or list in a string; the text itself if it looks like neither."""
     if text.lstrip()[:1] not in ("{", "[", "`"):
         return text
+    from comfyui_pipeline.loose_json import read_loosely
+
     try:
         value = read_loosely(text)
         check_value(key, value)
@@ -180,7 +179,7 @@ def _assigned(value: str | list[Any], found: Unwrapped) -> list[tuple[str, Any]]
         node, name, text = assigned or ("", "", "")
         if not node:
             pairs.append((name, text))
-        elif NODE_ID.fullmatch(node):
+        elif is_node_id(node):
             found.params.append(Param({name: text}, node_id=node))
         else:
             found.params.append(Param({name: text}, node_title=node))
@@ -191,10 +190,10 @@ def _is_node_value(key: str, value: Any, found: Unwrapped) -> bool:
     """Take ``"2.width": 64`` and ``"2": {"width": 64}`` as ``params``; whether it is one of them."""
     if len(key) > argument_keys.MAX_KEY or not key[:1].isdigit():
         return False
-    if dotted := DOTTED_ID.fullmatch(key):
-        found.params.append(Param({dotted[2]: value}, node_id=dotted[1]))
+    if dotted := split_dotted(key):
+        found.params.append(Param({dotted[1]: value}, node_id=dotted[0]))
         return True
-    if not NODE_ID.fullmatch(key) or not isinstance(value, dict):
+    if not is_node_id(key) or not isinstance(value, dict):
         return False
     inner = value.get("inputs")
     found.params.append(Param(inner if isinstance(inner, dict) else value, node_id=key))

@@ -32,7 +32,7 @@ WHAT: tuple[Argument, ...] = (
         "不填则为 run",
         EVERY,
         hidden=True,
-        aliases=words("action cmd operation 命令 操作 动作 指令名 動作"),
+        aliases=words("action cmd operation 命令 操作 动作 指令名"),
         field="command",
     ),
     Argument(
@@ -48,7 +48,7 @@ WHAT: tuple[Argument, ...] = (
         required=True,
         aliases=words(
             "workflow_name workflow_path workflow_file workflow_id workflow_url template "
-            "template_name flow pipeline 工作流 工作流名称 工作流名 模板 流程 工作流程 工作流名稱"
+            "template_name flow pipeline 工作流 工作流名称 工作流名 模板 流程 工作流程"
         ),
         field="workflow",
     ),
@@ -73,7 +73,7 @@ HOW: tuple[Argument, ...] = (
         'any other input, as a JSON list: [{"node_title":"Sampler","inputs":{"steps":30}}]; or node_id '
         "instead of node_title",
         "其他任意输入，JSON 列表，也可用 node_id",
-        aliases=words("node_params node_inputs 节点参数 節點參數"),
+        aliases=words("node_params node_inputs 节点参数"),
         field="params",
     ),
     Argument(
@@ -102,7 +102,7 @@ HOW: tuple[Argument, ...] = (
         low=16,
         high=MAX_SIDE,
         unit="px",
-        aliases=words("max_size max_dimension max_image_size longest_side 最大边长 最大邊長"),
+        aliases=words("max_size max_dimension max_image_size longest_side 最大边长"),
         field="max_side",
     ),
     Argument(
@@ -112,7 +112,7 @@ HOW: tuple[Argument, ...] = (
         "只检查不运行",
         aliases=words(
             "validate_only simulate simulation check_only validate preview_only no_run "
-            "test_run plan_only only_validate 试运行 仅检查 只检查 試運行 僅檢查 预演"
+            "test_run plan_only only_validate 试运行 仅检查 只检查 预演"
         ),
         field="dry_run",
     ),
@@ -126,8 +126,8 @@ HOW: tuple[Argument, ...] = (
         high=86_400,
         unit="s",
         aliases=words(
-            "wait_seconds wait_time max_wait wait_for_result wait_for_completion block blocking "
-            "synchronous sync wait_until_done 等待 等待时间 等待秒数 等待時間"
+            "wait_seconds wait_time max_wait wait_for_result wait_for_completion block "
+            "blocking synchronous sync wait_until_done 等待 等待时间 等待秒数"
         ),
         field="wait",
     ),
@@ -140,7 +140,7 @@ HOW: tuple[Argument, ...] = (
         low=0,
         high=86_400,
         unit="s",
-        aliases=words("timeout_seconds time_limit max_time timeout_s deadline 超时 超时时间 逾時"),
+        aliases=words("timeout_seconds time_limit max_time timeout_s deadline 超时 超时时间 逾时"),
         field="timeout",
     ),
     Argument(
@@ -150,8 +150,7 @@ HOW: tuple[Argument, ...] = (
         "true 同 submit",
         hidden=True,
         aliases=words(
-            "asynchronous async_mode is_async run_async background no_wait detach "
-            "异步 后台 異步 後台 非同步"
+            "asynchronous async_mode is_async run_async background no_wait detach 异步 后台 非同步"
         ),
         field="background",
     ),
@@ -163,7 +162,7 @@ HOW: tuple[Argument, ...] = (
         common_word=True,
         aliases=words(
             "outputs only_output only_outputs output_node output_nodes output_node_id only "
-            "target_node output_title 输出 输出节点 輸出節點"
+            "target_node output_title 输出 输出节点"
         ),
         field="only_outputs",
     ),
@@ -174,7 +173,8 @@ HOW: tuple[Argument, ...] = (
         "保存的文件名",
         aliases=words(
             "filename output_name output_filename output_file save_as save_name prefix "
-            "output_prefix file_prefix save_prefix output_path 文件名 文件名前缀 保存名称 檔名 文件名前綴"
+            "output_prefix file_prefix save_prefix output_path 文件名 文件名前缀 保存名称 "
+            "档名 文件名前綴"
         ),
         field="filename_prefix",
     ),
@@ -186,8 +186,8 @@ HOW: tuple[Argument, ...] = (
         hidden=True,
         common_word=True,
         aliases=words(
-            "subfolder output_folder output_dir output_directory save_dir save_folder directory "
-            "save_path outdir 文件夹 输出目录 子文件夹 保存目录 資料夾 輸出目錄"
+            "subfolder output_folder output_dir output_directory save_dir save_folder "
+            "directory save_path outdir 文件夹 输出目录 子文件夹 保存目录 资料夹"
         ),
         field="folder",
     ),
@@ -198,8 +198,8 @@ HOW: tuple[Argument, ...] = (
         "图片格式",
         common_word=True,
         aliases=words(
-            "output_format image_format file_format file_type output_type img_format extension "
-            "output_mime_type mime_type save_format 格式 图片格式 输出格式 圖片格式 輸出格式"
+            "output_format image_format file_format file_type output_type img_format "
+            "extension output_mime_type mime_type save_format 格式 图片格式 输出格式"
         ),
         field="image_format",
     ),
@@ -213,8 +213,8 @@ HOW: tuple[Argument, ...] = (
         low=1,
         high=100,
         aliases=words(
-            "output_quality jpeg_quality jpg_quality webp_quality image_quality compression_quality "
-            "output_compression 质量 图片质量 画质 質量 圖片質量 畫質"
+            "output_quality jpeg_quality jpg_quality webp_quality image_quality "
+            "compression_quality output_compression 质量 图片质量 画质"
         ),
         field="quality",
     ),
@@ -231,7 +231,7 @@ HOW: tuple[Argument, ...] = (
             **dict.fromkeys(("true", "yes", "on", "1", "all", "是", "保留"), "keep"),
         },
         true_choice="none",
-        aliases=words("embed_metadata save_metadata include_metadata 元数据 元資料"),
+        aliases=words("embed_metadata save_metadata include_metadata 元数据 元资料"),
         field="strip_metadata",
     ),
     Argument(
@@ -240,9 +240,7 @@ HOW: tuple[Argument, ...] = (
         "address that is called at the end",
         "完成时回调的地址",
         hidden=True,
-        aliases=words(
-            "webhook callback callback_url notify notify_url webhook_v2 回调 回调地址 回調"
-        ),
+        aliases=words("webhook callback callback_url notify notify_url webhook_v2 回调 回调地址"),
         field="webhook_url",
     ),
     Argument(
@@ -268,9 +266,7 @@ HOW: tuple[Argument, ...] = (
             **dict.fromkeys(("true", "yes", "on", "1", "是", "thumbnail", "small"), "preview"),
             **dict.fromkeys(("b64_json", "base64", "original", "b64", "原图"), "full"),
         },
-        aliases=words(
-            "return_images response_format include_images image_response 返回图片 返回圖片"
-        ),
+        aliases=words("return_images response_format include_images image_response 返回图片"),
         field="return_image",
     ),
     Argument(
@@ -279,7 +275,7 @@ HOW: tuple[Argument, ...] = (
         "true: also return temporary preview images",
         "同时返回临时预览图",
         OUTPUTS,
-        aliases=words("temp_images include_previews return_previews 预览图 預覽圖"),
+        aliases=words("temp_images include_previews return_previews 预览图"),
         field="previews",
     ),
     Argument(
@@ -297,7 +293,7 @@ HOW: tuple[Argument, ...] = (
         SWITCH,
         "true: no fuzzy matching, names must be exact",
         "名称必须完全一致",
-        aliases=words("exact exact_names strict_names 严格 嚴格"),
+        aliases=words("exact exact_names strict_names 严格"),
         field="strict",
     ),
     Argument(
@@ -312,7 +308,7 @@ HOW: tuple[Argument, ...] = (
             **dict.fromkeys(("false", "no", "0", "low", "brief", "否"), "short"),
         },
         true_choice="full",
-        aliases=words("details verbose detailed full 详细 详情 詳細 詳情"),
+        aliases=words("details verbose detailed full 详细 详情 详細"),
         field="full",
     ),
     Argument(
@@ -322,7 +318,7 @@ HOW: tuple[Argument, ...] = (
         "任务 ID",
         JOB,
         required=True,
-        aliases=words("id task_id run_id 任务id 任務id 任务编号 编号"),
+        aliases=words("id task_id run_id 任务id 任务编号 编号"),
         field="prompt_id",
     ),
     Argument(
@@ -332,7 +328,7 @@ HOW: tuple[Argument, ...] = (
         "自定任务名，重复调用返回首次的任务",
         (*RUN, *JOB),
         hidden=True,
-        aliases=words("idempotency_key client_job_id request_id client_request_id "),
+        aliases=words("idempotency_key client_job_id request_id client_request_id"),
         field="job_id",
     ),
     Argument(
@@ -342,7 +338,7 @@ HOW: tuple[Argument, ...] = (
         "要查询的内容",
         ("info",),
         required=True,
-        aliases=words("topic question query list 查询 查詢 信息 列表"),
+        aliases=words("topic question query list 查询 信息 列表"),
         field="info",
     ),
 )

@@ -28,9 +28,11 @@ SETTINGS = table(
             "COMFYUI_BASE_URL",
             URL,
             "http://127.0.0.1:8188",
-            english="URL of the ComfyUI server; embedded starts a small built-in server without models, for "
+            english="URL of the ComfyUI server, with its ?token=… if it is opened that way; embedded "
+            "starts a small built-in server without models, for "
             "trying things out.",
-            chinese="ComfyUI 服务器的 URL；填 embedded 则启动内置的小型服务器（不含模型），供试用。",
+            chinese="ComfyUI 服务器的 URL，若网页地址带有 ?token=… 也一并填写；"
+            "填 embedded 则启动内置的小型服务器（不含模型），供试用。",
         ),
         Setting(
             "COMFYUI_SERVER_INPUT_DIR",
@@ -59,8 +61,10 @@ SETTINGS = table(
         Setting(
             "COMFYUI_API_KEY",
             TEXT,
-            english="API key of the Comfy account that pays for partner nodes, if workflows use them.",
-            chinese="工作流使用付费的合作伙伴节点（Partner Nodes）时所用 Comfy 账户的 API 密钥。",
+            english="API key of the Comfy account that pays for partner nodes, if workflows use them; no "
+            "login of the server, which is COMFYUI_AUTH.",
+            chinese="工作流使用付费的合作伙伴节点（Partner Nodes）时所用 Comfy 账户的 API 密钥；不是服务器的"
+            "登录凭据（那是 COMFYUI_AUTH）。",
             secret=True,
         ),
         Setting(

@@ -31,10 +31,9 @@ TEXTS: tuple[Argument, ...] = (
         role="positive_text",
         aliases=words(
             "positive_prompt positive text text_prompt prompt_text user_prompt input_prompt "
-            "edit_prompt image_prompt video_prompt music_prompt caption description instruction "
-            "instructions query_prompt pos_prompt positive_text text_input "
-            "提示词 提示 正面提示词 正向提示词 正提示词 正面 正向 描述 画面描述 内容 指令 提示文本 "
-            "提示詞 正面提示詞 正向提示詞 畫面描述 內容"
+            "edit_prompt image_prompt video_prompt music_prompt caption description "
+            "instruction instructions query_prompt pos_prompt positive_text text_input 提示词 "
+            "提示 正面提示词 正向提示词 正提示词 正面 正向 描述 画面描述 内容 指令 提示文本"
         ),
         placeholders=("POSITIVE_PROMPT", "PROMPT_INPUT", "USER_PROMPT", "PROMPT"),
         node_words=("positive", "positive prompt"),
@@ -47,9 +46,9 @@ TEXTS: tuple[Argument, ...] = (
         keeps_empty=True,
         role="negative_text",
         aliases=words(
-            "negative neg_prompt neg negative_text uc exclude avoid undesired undesired_content "
-            "负面提示词 负面 反向提示词 反向 负向提示词 负提示词 负向 排除 不要 "
-            "負面提示詞 反向提示詞 負向提示詞 負面"
+            "negative neg_prompt neg negative_text uc exclude avoid undesired "
+            "undesired_content 负面提示词 负面 反向提示词 反向 负向提示词 负提示词 负向 排除 "
+            "不要"
         ),
         placeholders=("NEGATIVE_PROMPT",),
         optional_placeholder=True,
@@ -61,7 +60,7 @@ TEXTS: tuple[Argument, ...] = (
         "words of a song",
         "歌词",
         role="any_input",
-        aliases=words("lyric song_lyrics 歌词 歌詞"),
+        aliases=words("lyric song_lyrics 歌词"),
         input_names=("lyrics",),
         input_types=("STRING",),
         placeholders=("LYRICS",),
@@ -73,8 +72,7 @@ TEXTS: tuple[Argument, ...] = (
         "音乐风格标签",
         role="any_input",
         aliases=words(
-            "music_tags style_tags genre genres music_style music_genre 标签 风格标签 曲风 音乐风格 "
-            "標籤 音樂風格"
+            "music_tags style_tags genre genres music_style music_genre 标签 风格标签 曲风 音乐风格"
         ),
         input_names=("tags",),
         input_types=("STRING",),
@@ -86,7 +84,7 @@ TEXTS: tuple[Argument, ...] = (
         "language of the voice",
         "语言",
         role="any_input",
-        aliases=words("lang vocal_language voice_language 语言 語言 语种"),
+        aliases=words("lang vocal_language voice_language 语言 语种"),
         input_names=("language",),
         input_types=("COMBO", "STRING"),
         placeholders=("LANGUAGE",),
@@ -99,9 +97,7 @@ SAMPLING: tuple[Argument, ...] = (
         "same seed, same image; random if omitted; the seed used is returned",
         "相同种子得到相同图片；不填则随机，返回所用种子",
         WORKFLOW,
-        aliases=words(
-            "noise_seed random_seed rng_seed seed_value 种子 随机种子 種子 隨機種子 随机数种子"
-        ),
+        aliases=words("noise_seed random_seed rng_seed seed_value 种子 随机种子 随机数种子"),
         low=0,
         high=MAX_SEED,
         field="seed",
@@ -115,8 +111,8 @@ SAMPLING: tuple[Argument, ...] = (
         "采样步数",
         aliases=words(
             "num_inference_steps inference_steps num_steps sampling_steps step step_count "
-            "sample_steps number_of_steps ddim_steps iterations sampler_steps "
-            "步数 采样步数 迭代步数 推理步数 步數 採樣步數 迭代步數"
+            "sample_steps number_of_steps ddim_steps iterations sampler_steps 步数 采样步数 "
+            "迭代步数 推理步数"
         ),
         low=1,
         high=10_000,
@@ -132,7 +128,7 @@ SAMPLING: tuple[Argument, ...] = (
         "引导系数",
         aliases=words(
             "cfg_scale classifier_free_guidance unconditional_guidance_scale cfg_value "
-            "提示词相关性 提示词引导系数 提示詞相關性"
+            "提示词相关性 提示词引导系数"
         ),
         low=0,
         high=1000,
@@ -145,8 +141,9 @@ SAMPLING: tuple[Argument, ...] = (
         "guidance of Flux-like models, else cfg",
         "引导强度",
         aliases=words(
-            "guidance_scale distilled_guidance distilled_cfg distilled_cfg_scale flux_guidance "
-            "guidance_strength prompt_guidance 引导系数 引导强度 引导 引导比例 引導係數 引導強度"
+            "guidance_scale distilled_guidance distilled_cfg distilled_cfg_scale "
+            "flux_guidance guidance_strength prompt_guidance 引导系数 引导强度 引导 引导比例 "
+            "引導系数 引導强度"
         ),
         low=0,
         high=1000,
@@ -161,7 +158,7 @@ SAMPLING: tuple[Argument, ...] = (
         "sampler name",
         "采样器",
         aliases=words(
-            "sampler_name sampling_method sample_method sampler_index 采样器 采样方法 取樣器 採樣器 採樣方法"
+            "sampler_name sampling_method sample_method sampler_index 采样器 采样方法 取样器"
         ),
         role="sampler_input",
         input_names=("sampler_name",),
@@ -173,7 +170,7 @@ SAMPLING: tuple[Argument, ...] = (
         TEXT,
         "scheduler name",
         "调度器",
-        aliases=words("scheduler_name schedule schedule_type noise_schedule 调度器 排程器 調度器"),
+        aliases=words("scheduler_name schedule schedule_type noise_schedule 调度器 排程器"),
         role="sampler_input",
         input_names=("scheduler",),
         input_types=("COMBO",),
@@ -187,7 +184,7 @@ SAMPLING: tuple[Argument, ...] = (
         aliases=words(
             "denoising_strength denoise_strength denoising prompt_strength img2img_strength "
             "denoise_level redraw_strength transformation_strength variation_strength "
-            "重绘幅度 重绘强度 去噪强度 降噪强度 降噪 去噪 重绘 重繪幅度 重繪強度 去噪強度 降噪強度"
+            "重绘幅度 重绘强度 去噪强度 降噪强度 降噪 去噪 重绘"
         ),
         low=0,
         high=1,
@@ -203,7 +200,7 @@ SAMPLING: tuple[Argument, ...] = (
         "last CLIP layers that are left out",
         "CLIP 跳过层数",
         hidden=True,
-        aliases=words("clip_stop_at_last_layers clip_layer skip_clip 跳过层 跳過層"),
+        aliases=words("clip_stop_at_last_layers clip_layer skip_clip 跳过层"),
         low=-24,
         high=24,
         role="any_input",
@@ -218,9 +215,7 @@ SIZES: tuple[Argument, ...] = (
         INTEGER,
         "image width",
         "宽度",
-        aliases=words(
-            "w image_width output_width width_px target_width 宽度 宽 图片宽度 寬度 寬 圖片寬度"
-        ),
+        aliases=words("w image_width output_width width_px target_width 宽度 宽 图片宽度"),
         low=1,
         high=MAX_SIDE,
         unit="px",
@@ -235,9 +230,7 @@ SIZES: tuple[Argument, ...] = (
         INTEGER,
         "image height",
         "高度",
-        aliases=words(
-            "h image_height output_height height_px target_height 高度 高 图片高度 圖片高度"
-        ),
+        aliases=words("h image_height output_height height_px target_height 高度 高 图片高度"),
         low=1,
         high=MAX_SIDE,
         unit="px",
@@ -255,7 +248,7 @@ SIZES: tuple[Argument, ...] = (
         aliases=words(
             "resolution image_size dimensions dimension output_size img_size picture_size "
             "video_size output_resolution target_size orientation megapixels canvas_size "
-            "image_dimensions wh 尺寸 分辨率 大小 图片尺寸 图片大小 画幅 解析度 圖片尺寸 畫幅 构图 方向 "
+            "image_dimensions wh 尺寸 分辨率 大小 图片尺寸 图片大小 画幅 解析度 构图 方向 "
             "清晰度"
         ),
         role="size_request",
@@ -267,8 +260,8 @@ SIZES: tuple[Argument, ...] = (
         "宽高比，面积不变",
         common_word=True,
         aliases=words(
-            "ratio aspect ar image_ratio size_ratio proportions "
-            "宽高比 长宽比 比例 画面比例 图片比例 寬高比 長寬比 畫面比例 纵横比 縱橫比"
+            "ratio aspect ar image_ratio size_ratio proportions 宽高比 长宽比 比例 画面比例 "
+            "图片比例 纵横比"
         ),
         role="size_request",
     ),
@@ -281,7 +274,7 @@ SIZES: tuple[Argument, ...] = (
         aliases=words(
             "scale_by upscale upscale_by upscale_factor scale_factor factor enlarge "
             "resize_factor outscale magnification scaling upscale_scale rescale_factor zoom "
-            "放大倍数 倍数 倍率 缩放 缩放比例 放大 放大倍率 放大倍數 倍數 縮放 縮放比例"
+            "放大倍数 倍数 倍率 缩放 缩放比例 放大 放大倍率"
         ),
         low=0.01,
         high=64,
@@ -297,12 +290,11 @@ SIZES: tuple[Argument, ...] = (
         "number of images",
         "张数",
         aliases=words(
-            "n count num num_images num_outputs number_of_images n_images image_count images_count "
-            "num_images_per_prompt number_of_outputs batch batch_count quantity n_iter "
-            "sample_count num_samples n_samples how_many variations num_variations "
-            "max_images num_image number_of_results candidate_count "
-            "数量 张数 张 生成数量 图片数量 出图数量 几张 批次 批量 批次大小 "
-            "數量 張數 張 生成數量 圖片數量 批次數量"
+            "n count num num_images num_outputs number_of_images n_images image_count "
+            "images_count num_images_per_prompt number_of_outputs batch batch_count quantity "
+            "n_iter sample_count num_samples n_samples how_many variations num_variations "
+            "max_images num_image number_of_results candidate_count 数量 张数 张 生成数量 "
+            "图片数量 出图数量 几张 批次 批量 批次大小 批次数量"
         ),
         low=1,
         high=4096,
@@ -318,8 +310,8 @@ SIZES: tuple[Argument, ...] = (
         aliases=words(
             "seconds duration_seconds length_seconds video_length video_duration audio_length "
             "audio_duration duration_s secs sec total_duration clip_length clip_duration "
-            "music_length song_length audio_length_in_s seconds_total "
-            "时长 秒数 秒 视频时长 音频时长 持续时间 时间 長度 時長 秒數 視頻時長 影片長度 长度"
+            "music_length song_length audio_length_in_s seconds_total 时长 秒数 秒 视频时长 "
+            "音频时长 持续时间 时间 长度 影片长度"
         ),
         low=0.01,
         high=86_400,
@@ -334,8 +326,8 @@ SIZES: tuple[Argument, ...] = (
         "帧数",
         common_word=True,
         aliases=words(
-            "num_frames frame_count number_of_frames n_frames total_frames video_frames length "
-            "frame_num max_frames frames_number 帧数 总帧数 幀數 影格數"
+            "num_frames frame_count number_of_frames n_frames total_frames video_frames "
+            "length frame_num max_frames frames_number 帧数 总帧数 影格数"
         ),
         low=1,
         high=100_000,
@@ -348,9 +340,7 @@ SIZES: tuple[Argument, ...] = (
         "frames per second",
         "帧率",
         common_word=True,
-        aliases=words(
-            "frame_rate frames_per_second video_fps output_fps 帧率 每秒帧数 幀率 每秒幀數"
-        ),
+        aliases=words("frame_rate frames_per_second video_fps output_fps 帧率 每秒帧数"),
         low=0.01,
         high=1000,
         role="fps",
@@ -367,8 +357,8 @@ MODELS: tuple[Argument, ...] = (
         "大模型名称，可省略目录和扩展名",
         aliases=words(
             "model model_name ckpt ckpt_name base_model sd_model sd_model_checkpoint model_id "
-            "checkpoint_name unet unet_name diffusion_model model_path sd_checkpoint model_file "
-            "模型 大模型 底模 主模型 模型名称 模型名 基础模型 大模型名称 模型名稱 基礎模型"
+            "checkpoint_name unet unet_name diffusion_model model_path sd_checkpoint "
+            "model_file 模型 大模型 底模 主模型 模型名称 模型名 基础模型 大模型名称 基礎模型"
         ),
         role="model",
         targets=IF_EQUAL,
@@ -393,7 +383,7 @@ MODELS: tuple[Argument, ...] = (
         numbered=True,
         aliases=words(
             "lora lora_name lora_names lora_model lora_models lora_list lora_file lora_url "
-            "lora_path lora模型 lora名称 lora名稱"
+            "lora_path lora模型 lora名称"
         ),
         role="lora",
         placeholders=("LORAS",),
@@ -406,8 +396,8 @@ MODELS: tuple[Argument, ...] = (
         "strength of the LoRA",
         "LoRA 强度",
         aliases=words(
-            "lora_weight lora_scale lora_strength_model strength_model lora_strengths lora_weights "
-            "lora强度 lora权重 lora強度 lora權重"
+            "lora_weight lora_scale lora_strength_model strength_model lora_strengths "
+            "lora_weights lora强度 lora权重"
         ),
         low=-100,
         high=100,
@@ -455,13 +445,12 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "输入图片，可填 URL、路径或附件名",
         aliases=words(
             "image_url image_base64 image_path image_file init_image input_image source_image "
-            "base_image img img_url pic picture photo picture_url photo_url image_input image_data "
-            "image_uri image_b64 base64_image init_img original_image reference_image ref_image "
-            "reference ref img_base64 img_path initial_image content_image input_image_url "
-            "init_image_url reference_image_url ref_img image_prompt_url subject_image "
-            "attachment image_name "
-            "图片 图像 图 输入图片 原图 底图 参考图 参考图片 图片地址 图片链接 照片 附件 源图 垫图 "
-            "圖片 圖像 圖 輸入圖片 原圖 底圖 參考圖 參考圖片 圖片連結 墊圖"
+            "base_image img img_url pic picture photo picture_url photo_url image_input "
+            "image_data image_uri image_b64 base64_image init_img original_image "
+            "reference_image ref_image reference ref img_base64 img_path initial_image "
+            "content_image input_image_url init_image_url reference_image_url ref_img "
+            "image_prompt_url subject_image attachment image_name 图片 图像 图 输入图片 原图 "
+            "底图 参考图 参考图片 图片地址 图片链接 照片 附件 源图 垫图 图片连结"
         ),
         role="image",
         targets=ONE,
@@ -474,10 +463,10 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "多张，按顺序",
         numbered=True,
         aliases=words(
-            "image_urls input_images reference_images ref_images image_list image_inputs pictures "
-            "photos image_paths image_files source_images imgs init_images references attachments "
-            "files reference_image_urls images_base64 input_image_urls "
-            "多张图片 图片列表 参考图列表 多图 图片们 多張圖片 圖片列表 多圖"
+            "image_urls input_images reference_images ref_images image_list image_inputs "
+            "pictures photos image_paths image_files source_images imgs init_images "
+            "references attachments files reference_image_urls images_base64 input_image_urls "
+            "多张图片 图片列表 参考图列表 多图 图片们"
         ),
         role="image",
         excludes="image",
@@ -488,9 +477,8 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "mask image, given like image; white areas are repainted (inpainting)",
         "遮罩，写法同 image，白色区域会被重绘",
         aliases=words(
-            "mask_image mask_url mask_base64 mask_path mask_file inpaint_mask image_mask mask_img "
-            "mask_image_url mask_b64 "
-            "遮罩 蒙版 掩码 掩膜 遮罩图 蒙版图 重绘区域 遮罩圖 蒙版圖 掩碼"
+            "mask_image mask_url mask_base64 mask_path mask_file inpaint_mask image_mask "
+            "mask_img mask_image_url mask_b64 遮罩 蒙版 掩码 掩膜 遮罩图 蒙版图 重绘区域"
         ),
         role="mask",
         targets=ONE,
@@ -502,10 +490,10 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "first frame of a video",
         "首帧",
         aliases=words(
-            "start_frame first_frame first_frame_image first_frame_url first_image start_frame_image "
-            "starting_image starting_frame image_start head_image start_image_url first_image_url "
-            "start_frame_url image_head head_frame begin_image start_img "
-            "首帧 首帧图 首帧图片 起始图 起始帧 开始图 第一帧 首幀 首幀圖 起始圖 起始幀 第一幀"
+            "start_frame first_frame first_frame_image first_frame_url first_image "
+            "start_frame_image starting_image starting_frame image_start head_image "
+            "start_image_url first_image_url start_frame_url image_head head_frame "
+            "begin_image start_img 首帧 首帧图 首帧图片 起始图 起始帧 开始图 第一帧"
         ),
         role="start_image",
         targets=ONE,
@@ -519,8 +507,8 @@ FILE_INPUTS: tuple[Argument, ...] = (
         aliases=words(
             "end_frame last_frame last_frame_image last_frame_url last_image end_frame_image "
             "ending_image ending_frame image_end tail_image end_image_url last_image_url "
-            "end_frame_url image_tail tail_frame final_frame final_image end_img "
-            "尾帧 尾帧图 尾帧图片 结束图 结束帧 末帧 最后一帧 尾幀 尾幀圖 結束圖 結束幀 末幀 最後一幀"
+            "end_frame_url image_tail tail_frame final_frame final_image end_img 尾帧 尾帧图 "
+            "尾帧图片 结束图 结束帧 末帧 最后一帧"
         ),
         role="end_image",
         targets=ONE,
@@ -533,10 +521,10 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "控制图",
         hidden=True,
         aliases=words(
-            "controlnet_image cn_image pose_image depth_image canny_image "
-            "lineart lineart_image sketch sketch_image conditioning_image hint_image scribble_image "
-            "control_image_url edge_image controlnet_input_image pose depth_map "
-            "线稿 控制图 姿势图 深度图 骨架图 草图 線稿 控制圖 姿勢圖 深度圖 骨架圖 草圖"
+            "controlnet_image cn_image pose_image depth_image canny_image lineart "
+            "lineart_image sketch sketch_image conditioning_image hint_image scribble_image "
+            "control_image_url edge_image controlnet_input_image pose depth_map 线稿 控制图 "
+            "姿势图 深度图 骨架图 草图"
         ),
         role="control_image",
         targets=ONE,
@@ -549,9 +537,9 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "输入视频",
         common_word=True,
         aliases=words(
-            "video_url input_video source_video init_video reference_video video_path video_file "
-            "video_base64 video_input driving_video input_video_url video_uri "
-            "视频 输入视频 参考视频 原视频 視頻 輸入視頻 影片 參考視頻"
+            "video_url input_video source_video init_video reference_video video_path "
+            "video_file video_base64 video_input driving_video input_video_url video_uri 视频 "
+            "输入视频 参考视频 原视频 影片"
         ),
         role="video",
         targets=ONE,
@@ -564,10 +552,10 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "输入音频",
         common_word=True,
         aliases=words(
-            "audio_url input_audio source_audio reference_audio audio_path audio_file audio_base64 "
-            "audio_input sound sound_file speech voice_file music_file input_audio_url audio_uri "
-            "reference_voice driving_audio wav mp3 "
-            "音频 输入音频 声音 参考音频 配音 音訊 音頻 輸入音頻 聲音 參考音頻"
+            "audio_url input_audio source_audio reference_audio audio_path audio_file "
+            "audio_base64 audio_input sound sound_file speech voice_file music_file "
+            "input_audio_url audio_uri reference_voice driving_audio wav mp3 音频 输入音频 "
+            "声音 参考音频 配音 音讯"
         ),
         role="audio",
         targets=ONE,
@@ -579,9 +567,9 @@ FILE_INPUTS: tuple[Argument, ...] = (
         "ControlNet strength",
         "控制强度",
         aliases=words(
-            "controlnet_strength control_strength controlnet_conditioning_scale conditioning_scale "
-            "control_weight controlnet_weight controlnet_scale control_scale "
-            "控制强度 强度 控制权重 控制強度 強度 控制權重"
+            "controlnet_strength control_strength controlnet_conditioning_scale "
+            "conditioning_scale control_weight controlnet_weight controlnet_scale "
+            "control_scale 控制强度 强度 控制权重"
         ),
         low=-100,
         high=100,

@@ -25,6 +25,8 @@ from .redact import CONTROL_CHARACTERS
 
 _MAX_PATH_CHARACTERS = 32_767  # the limit of Windows; Linux has 4,096
 _MAX_NAME_CHARACTERS = 1024
+_MAX_ATTACHMENTS = 20_000
+_MAX_LISTED = 10
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -114,7 +116,33 @@ def find_attachment(value: str, shown: str, folders: AllowedFolders) -> Path | N
                 return None
             if exists:
                 return resolve(str(file.absolute()), shown, folders)
-    return None
+    near = _attachments_like(folders.attachments, value.replace("\\", "/"))
+    if len(near) > 1:
+        names = ", ".join(near[:_MAX_LISTED])
+        raise MediaError(f"{shown} could be several attachments: {names}.", "Give the full name.")
+    return (
+        resolve(str((folders.attachments / near[0]).absolute()), shown, folders) if near else None
+    )
+
+
+def _attachments_like(folder: Path, name: str) -> list[str]:
+    """Attachments of this name without their extension, or in other case."""
+    head, _, wanted = name.casefold().rpartition("/")
+    if not wanted or head:
+        return []
+    stems = "." not in wanted.strip(".")
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry, _ in zip(entries, range(_MAX_ATTACHMENTS), strict=False):
+                listed = unicodedata.normalize("NFC", entry.name).casefold()
+                if listed == unicodedata.normalize("NFC", wanted) or (
+                    stems and listed.rpartition(".")[0] == unicodedata.normalize("NFC", wanted)
+                ):
+                    found.append(entry.name)
+    except OSError:
+        return []
+    return sorted(found)
 
 
 def reject_folder_name(value: str, shown: str, folders: AllowedFolders) -> None:

@@ -15,6 +15,7 @@ from ..errors import MediaError
 from . import allowed_folders, inline_data
 from .allowed_folders import AllowedFolders
 from .redact import CONTROL_CHARACTERS, kilobytes, public_url, shown_value
+from .written_sources import bare_source
 
 FORMS = (
     "Give an http(s) URL, a data: URI, base64 text, a file:// URL or absolute path in an allowed "
@@ -79,6 +80,7 @@ def parse_source(value: str, folders: AllowedFolders) -> Source:
     value = value.strip()
     if not value:
         raise MediaError("The name of the file is empty.", FORMS)
+    value = bare_source(value)
     if is_explicit(value):
         return _explicit(value, folders)
     _reject_other_schemes(value)
@@ -96,7 +98,7 @@ def parse_workflow_source(value: str, folders: AllowedFolders) -> Source | None:
 
     A plain name counts only as the name of an attachment. Raises as ``parse_source`` does.
     """
-    value = value.strip()
+    value = bare_source(value)
     if is_explicit(value):
         return _explicit(value, folders)
     shown = shown_value(value)

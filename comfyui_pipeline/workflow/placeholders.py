@@ -24,6 +24,7 @@ from input_server.light_dataclasses import dataclass, field
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}")
 PARAM = re.compile(r"PARAM_(?:(?:INT|FLOAT|BOOL|STR|STRING)_)?([A-Z][A-Z0-9_]*)")
 PERCENT = re.compile(r"%([a-z][a-z0-9_]*)%")
+INSIDE = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}|%([a-z][a-z0-9_]*)%")
 NUMBERED_IMAGE = re.compile(r"(?:(?:REFERENCE_|INPUT_)?IMAGE(?:_NAME)?)(?:_?([0-9]{1,2}))?")
 ARGUMENT_OF: Mapping[str, str] = MappingProxyType(
     {placeholder: row.name for row in ARGUMENTS for placeholder in row.placeholders}
@@ -229,11 +230,10 @@ class _Filling:
             return self._alone(found, value, node_id, input_name)
         if not isinstance(value, str):
             return value
-        if "{{" in value:
-            value = PLACEHOLDER.sub(lambda m: self._text(m[1], m[0]), value)
-        if "%" in value and input_name != OWN_TOKENS:
-            value = PERCENT.sub(self._percent, value)
-        return value
+        if input_name == OWN_TOKENS:
+            return PLACEHOLDER.sub(self._part, value) if "{{" in value else value
+        # both forms at once, so that nothing is replaced in what the caller gave
+        return INSIDE.sub(self._part, value) if "{{" in value or "%" in value else value
 
     def used_arguments(self) -> frozenset[str]:
         """The arguments that need no other place. Raises PatchError for images without one."""
@@ -289,11 +289,11 @@ class _Filling:
         image = self.given.get("image")
         return (image,) if isinstance(image, str) else ()
 
-    def _percent(self, match: re.Match[str]) -> str:
-        argument = PERCENT_NAMES.get(match[1])
-        if argument not in IN_TEXTS:
-            return match[0]
-        return self._text(argument.upper(), match[0])
+    def _part(self, match: re.Match[str]) -> str:
+        if match[0].startswith("{"):
+            return self._text(match[1], match[0])
+        argument = PERCENT_NAMES.get(match[2] or "")
+        return self._text(argument.upper(), match[0]) if argument in IN_TEXTS else match[0]
 
     def _text(self, name: str, written: str) -> str:
         argument = _argument_of(name)

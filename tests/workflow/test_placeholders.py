@@ -110,6 +110,14 @@ def test_tokens_that_comfyui_or_a_node_replaces_stay() -> None:
     assert filled["2"]["inputs"]["text"] == "100%width% %year% %date:yyyy% %seed%"
 
 
+def test_nothing_is_replaced_in_what_the_caller_gave() -> None:
+    nodes = base()
+    nodes["2"]["inputs"]["text"] = "%prompt%, {{PROMPT}}, %negative_prompt%"
+    given = {"prompt": "{{NEGATIVE_PROMPT}} %negative_prompt%", "negative_prompt": "%prompt%"}
+    text = placeholders.fill(nodes, given).nodes["2"]["inputs"]["text"]
+    assert text == f"{given['prompt']}, {given['prompt']}, %prompt%"
+
+
 def test_a_number_that_is_not_given_becomes_the_default_of_its_input_and_is_noted() -> None:
     nodes = template()
     filled = placeholders.fill(nodes, {"prompt": "x", "seed": 1}, lambda: build_graph(nodes))
