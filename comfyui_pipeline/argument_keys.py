@@ -104,7 +104,7 @@ def meaning(key: str) -> str:
 def _numbered(folded: str) -> tuple[Argument | None, int | None]:
     """``image2``, ``lora01``, ``image1url``: one run of digits, not at the beginning."""
     digits = "".join(letter for letter in folded if letter in "0123456789")
-    before, _, after = folded.partition(digits)
+    before, _, after = folded.partition(digits or folded)
     if not digits or not before or before + digits + after != folded:
         return None, None
     argument = FOLDED.get(before + after)
