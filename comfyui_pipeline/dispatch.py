@@ -7,6 +7,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from comfyui_pipeline.arguments import RUN
 from comfyui_pipeline.bounded.response_size import bound_response
 from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
 from comfyui_pipeline.call import ToolCall
@@ -65,6 +66,12 @@ def _one(
     from comfyui_pipeline.server_connection import connect
 
     with connect(settings, started + settings.timeout) as engine:
+        if call.job_id and call.command in RUN and not (call.dry_run or settings.embedded):
+            from comfyui_pipeline import repeated_job
+
+            repeated = repeated_job.answer(call, settings, engine, started, record)
+            if repeated is not None:
+                return repeated
         return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
 
 
