@@ -9,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from comfyui_pipeline.arguments import RUN
 from comfyui_pipeline.bounded.response_size import bound_response
 from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
 from comfyui_pipeline.call import ToolCall
@@ -68,6 +69,12 @@ def _one(
             'Use "run", or set COMFYUI_BASE_URL to the URL of a ComfyUI server.',
         )
     with _engine(settings, started) as engine:
+        if call.job_id and call.command in RUN and not (call.dry_run or settings.embedded):
+            from comfyui_pipeline import repeated_job
+
+            repeated = repeated_job.answer(call, settings, engine, started, record)
+            if repeated is not None:
+                return repeated
         return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
 
 

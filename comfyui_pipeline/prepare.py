@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfyui_pipeline import inputs, load_workflow
+from comfyui_pipeline import controls, inputs, load_workflow, prompt_ids
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Engine, Job
 from comfyui_pipeline.errors import PatchError
@@ -52,15 +53,20 @@ class PreparedJob:
 def prepare(context: CallContext) -> PreparedJob:
     """Everything before queueing. Raises WorkflowError, MediaError and EngineError's children."""
     call, settings, engine, watch = context.call, context.settings, context.engine, context.watch
+    controls.refuse_unsupported(call)
     random_seed = random.randint(0, MAX_RANDOM_SEED)
     seed = random_seed if call.seed is None else call.seed
     with watch.time("load"):
         found = load_workflow.find(call, settings, context.deadline)
     with watch.time("convert"):
         loaded = load_workflow.read(found, settings, engine, seed=seed)
+    loaded = controls.choose_nodes(loaded, call)
+    context = replace(context, call=controls.without_modes(call))
     loaded, plan = _plan(context, loaded, random_seed)
+    plan = controls.with_saving(loaded, call, plan, plan.used_keys)
     with watch.time("download"):
-        changes, file_notes = inputs.place_files(plan.changes, context)
+        place = inputs.check_files if call.dry_run else inputs.place_files
+        changes, file_notes = place(plan.changes, context)
     with watch.time("patch"):
         prompt = patch.apply(loaded.prompt, changes)
     with watch.time("validate"):
@@ -69,14 +75,19 @@ def prepare(context: CallContext) -> PreparedJob:
     ignored = (text for key, text in call.ignored.items() if key not in known)
     return PreparedJob(
         name=loaded.name,
-        job=Job(checked.prompt, str(uuid.uuid4()), _extra_data(loaded, settings)),
+        job=Job(checked.prompt, _prompt_id(call), _extra_data(loaded, settings)),
         graph=loaded.graph,
         changes=tuple(changes),
         guesses=plan.guesses,
         skipped_outputs=checked.skipped_outputs,
         important=(*plan.important, *ignored),
-        notes=(*loaded.notes, *plan.notes, *file_notes),
+        notes=(*loaded.notes, *plan.notes, *file_notes, *controls.limit_notes(call, settings)),
     )
+
+
+def _prompt_id(call: ToolCall) -> str:
+    """A new id, or the one that belongs to the caller's own name for the job."""
+    return prompt_ids.of_job_id(call.job_id) if call.job_id else str(uuid.uuid4())
 
 
 def _plan(
