@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline import controls, inputs, load_workflow, prompt_ids
@@ -116,6 +116,7 @@ def _plan(
     loras.check_count(requested_loras)
     if call.add_loras and len(requested_loras) > len(roles.lora_loaders(loaded.graph)):
         loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+    loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 
     def plan() -> Plan:
@@ -139,6 +140,19 @@ def _plan(
         loaded, loaded.from_cache, context.settings, context.engine
     )
     return loaded, plan()
+
+
+def _with_image_loaders(loaded: LoadedWorkflow, images: Sequence[str]) -> LoadedWorkflow:
+    """The workflow with a loader for each image, if its nodes take more than it loads."""
+    if len(images) < 2 or (more := len(images) - len(roles.images(loaded.graph))) <= 0:
+        return loaded
+    from comfyui_pipeline.workflow import extra_images
+
+    prompt = extra_images.add_loaders(loaded.prompt, loaded.graph, more)
+    if prompt is None:
+        return loaded
+    note = f"Loaders added for images that the workflow has none for: {more}."
+    return replace(loaded, prompt=prompt, notes=(*loaded.notes, note))
 
 
 def _with_lora_loaders(loaded: LoadedWorkflow, count: int, engine: Engine) -> LoadedWorkflow:
