@@ -29,7 +29,7 @@ AskTypes = Callable[[Collection[str]], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One workflow. ``summary``: as ``workflow.summary.of``; empty for a file that cannot be read,
+    """One workflow. ``summary``: as ``workflow.survey.of``; empty for a file that cannot be read,
     whose ``problem`` says why. ``runs``: None where the server could not be asked.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.workflow import files, guessed_types, summary
+from comfyui_pipeline.workflow import files, guessed_types, survey
 from comfyui_pipeline.workflow import graph as graphs
 from input_server.light_dataclasses import dataclass, field
 
@@ -60,7 +60,7 @@ class Reader:
         if isinstance(found, str):
             return self._broken(name, found)
         try:
-            said = summary.of(graphs.build(_prompt(found, schemas), schemas), schemas)
+            said = survey.of(graphs.build(_prompt(found, schemas), schemas), schemas)
         except ToolError as error:
             broken = self._broken(name, f"cannot be run: {error}")
             return {**broken, "classes": classes, "types": types}
@@ -73,7 +73,7 @@ class Reader:
         said: Raw = {}
         if found.nodes is not None:
             schemas = guessed_types.guess(found.nodes)
-            said = summary.of(graphs.build(found.nodes, schemas), schemas)
+            said = survey.of(graphs.build(found.nodes, schemas), schemas)
         return self._raw(name, found, said, [], [])
 
     def _raw(
@@ -81,7 +81,7 @@ class Reader:
     ) -> Raw:
         return {
             "stamp": self.stamps[name],
-            "nodes": summary.titles(found.nodes, found.ui or {}),
+            "nodes": survey.titles(found.nodes, found.ui or {}),
             "summary": said,
             "problem": None,
             "classes": classes,

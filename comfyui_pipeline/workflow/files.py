@@ -12,7 +12,6 @@ from typing import Any
 
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.workflow import names as workflow_names
 from input_server.light_dataclasses import dataclass
 
 MAX_BYTES = 64 * 2**20
@@ -219,6 +218,8 @@ def meant(folder: Path, name: str, *, same: bool = False) -> tuple[str, ...]:
 
     ``same``: only those with the same letters and digits.
     """
+    from comfyui_pipeline.workflow import names as workflow_names
+
     existing = [known for known in names(folder) if exists(folder, known)]
     if same:
         return workflow_names.same_letters(name, existing)
@@ -227,6 +228,8 @@ def meant(folder: Path, name: str, *, same: bool = False) -> tuple[str, ...]:
 
 def not_found(folder: Path, name: str, candidates: Sequence[str] = ()) -> WorkflowError:
     """The error about a name that fits no workflow, or several: ``candidates``."""
+    from comfyui_pipeline.workflow import names as workflow_names
+
     existing = names(folder)
     bare = name.strip().removesuffix(".json")[:MAX_SHOWN]
     if candidates:
