@@ -57,7 +57,7 @@ def prepare(context: CallContext) -> PreparedJob:
     random_seed = random.randint(0, MAX_RANDOM_SEED)
     seed = random_seed if call.seed is None else call.seed
     with watch.time("load"):
-        found = load_workflow.find(call, settings, context.deadline)
+        found = load_workflow.find(call, settings, context.deadline, engine)
     with watch.time("convert"):
         loaded = load_workflow.read(found, settings, engine, seed=seed)
     loaded = controls.choose_nodes(loaded, call)
@@ -80,7 +80,7 @@ def prepare(context: CallContext) -> PreparedJob:
         changes=tuple(changes),
         guesses=plan.guesses,
         skipped_outputs=checked.skipped_outputs,
-        important=(*plan.important, *ignored),
+        important=(*((loaded.chosen,) if loaded.chosen else ()), *plan.important, *ignored),
         notes=(*loaded.notes, *plan.notes, *file_notes, *controls.limit_notes(call, settings)),
     )
 

@@ -58,6 +58,7 @@ class Settings:
     fetch_grace: float  # after the timeout, for fetching outputs and cancelling a job
     stall_timeout: float
     return_image: str
+    default_workflow: str = ""
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
 
     @property
@@ -113,6 +114,7 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         fetch_grace=fetch_grace(limit, timeout),
         stall_timeout=values.number("COMFYUI_SILENCE_TIMEOUT"),
         return_image=values.choice("COMFYUI_RETURN_IMAGE"),
+        default_workflow=values.text("COMFYUI_DEFAULT_WORKFLOW"),
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
     )
 

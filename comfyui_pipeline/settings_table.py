@@ -68,6 +68,13 @@ SETTINGS = table(
             secret=True,
         ),
         Setting(
+            "COMFYUI_DEFAULT_WORKFLOW",
+            TEXT,
+            english="Workflow of calls that name none. Default: the shipped one that suits the "
+            "arguments.",
+            chinese="调用未指定工作流时使用的工作流；默认按参数选择自带的工作流。",
+        ),
+        Setting(
             "COMFYUI_SILENCE_TIMEOUT",
             NUMBER,
             "300",
