@@ -64,8 +64,8 @@ def find(
         found = _find(call, settings, deadline, engine)
     except (WorkflowError, MediaError, CallError) as error:
         if call.problems:
-            message = " ".join([str(error), *(problem.message for problem in call.problems)])
-            raise type(error)(message, code=error.code) from None
+            others = together(call.problems)
+            raise type(error)(f"{error} {others.message}", others.hint, code=error.code) from None
         raise
     if call.problems:
         raise together(call.problems)

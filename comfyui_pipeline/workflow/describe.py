@@ -7,7 +7,7 @@ from typing import Any
 
 from comfyui_pipeline.arguments import SHORTCUTS
 from comfyui_pipeline.bounded.truncate import shorten
-from comfyui_pipeline.workflow import roles, title_parameters
+from comfyui_pipeline.workflow import roles, summary, survey, title_parameters
 from comfyui_pipeline.workflow.app_mode import NO_APP, AppMode
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
 from comfyui_pipeline.workflow.validate import Problem
@@ -48,7 +48,8 @@ def describe(
     lines.append(
         "Shortcut arguments and their present values:" if arguments else "No shortcut arguments."
     )
-    lines += [f"- {argument['argument']} = {_present(argument)}" for argument in arguments]
+    seconds = survey.of(graph, {})["seconds"]
+    lines += [f"- {argument['argument']} = {_present(argument, seconds)}" for argument in arguments]
     if problems:
         lines.append(f"It cannot run on this server as it is ({len(problems)} problems):")
         lines += [f"- {problem}" for problem in list(problems)[:MAX_PROBLEMS]]
@@ -67,13 +68,11 @@ def describe(
 
 
 def _headline(graph: Graph, name: str) -> str:
-    images = roles.images(graph)
-    takes = [f"{len(images)} image(s)"] if images else []
-    takes += ["a prompt"] if roles.texts(graph, "positive") else []
-    models = [str(t.node.inputs.get(t.name)) for t in roles.models(graph)]
+    """Its purpose with inputs, size or duration, its models, and where its results come from."""
+    said = survey.of(graph, {})
+    models = said["models"]
     outputs = [node.label for node in graph.nodes.values() if node.is_output_node]
-    line = f"The workflow {name}: {len(graph.nodes)} nodes"
-    line += f", takes {' and '.join(takes)}" if takes else ""
+    line = f"The workflow {name}: {summary.line(said)}; {len(graph.nodes)} nodes"
     line += f", uses {', '.join(models[:3])}" if models else ", needs no model"
     return line + (f"; its outputs come from {', '.join(outputs[:5])}." if outputs else ".")
 
@@ -98,18 +97,23 @@ def _app_lines(graph: Graph, app: AppMode) -> Iterator[str]:
 
 
 def _arguments(graph: Graph) -> list[dict[str, Any]]:
-    found = []
+    """The arguments that change something; not those whose inputs others set."""
+    found: list[dict[str, Any]] = []
+    listed: set[tuple[str, str]] = set()
     for argument in SHORTCUTS:
         targets = roles.find_targets(graph, argument.name)
-        if targets:
-            found.append(
-                {
-                    "argument": argument.name,
-                    "values": [t.node.inputs.get(t.name) for t in targets],
-                    "nodes": [t.node.id for t in targets],
-                    "range": range_of(targets[0].spec).strip() if targets[0].spec else "",
-                }
-            )
+        inputs = {(t.node.id, t.name) for t in targets}
+        if inputs <= listed:
+            continue
+        listed |= inputs
+        found.append(
+            {
+                "argument": argument.name,
+                "values": [t.node.inputs.get(t.name) for t in targets],
+                "nodes": [t.node.id for t in targets],
+                "range": range_of(targets[0].spec).strip() if targets[0].spec else "",
+            }
+        )
     return found
 
 
@@ -135,12 +139,23 @@ def _about(parameter: Mapping[str, Any]) -> str:
     return f": {parameter['description']}" if parameter["description"] else ""
 
 
-def _present(argument: Mapping[str, Any]) -> str:
+def _present(argument: Mapping[str, Any], seconds: float | None) -> str:
+    """``seconds``: the present duration, which the workflow may hold as a number of frames."""
+    if argument["argument"] == "duration" and seconds is not None:
+        return f"{seconds:g} s"
     values = list(dict.fromkeys(_shown(value) for value in argument["values"]))
     nodes = argument["nodes"]
     of_nodes = f" (nodes {', '.join(nodes)})" if len(nodes) > 1 else ""
     range_ = argument["range"] if argument["argument"] != "seed" else ""
-    return " | ".join(values[:MAX_VALUES]) + (f" [{range_}]" if range_ else "") + of_nodes
+    return (
+        " | ".join(values[:MAX_VALUES]) + (f" [{_readable(range_)}]" if range_ else "") + of_nodes
+    )
+
+
+def _readable(range_: str) -> str:
+    """``from 0.0 to 100.0`` as ``0 to 100``."""
+    words = range_.removeprefix("from ").split()
+    return " ".join(word.removesuffix(".0") for word in words)
 
 
 def _node_lines(graph: Graph, full: bool) -> Iterator[str]:

@@ -25,7 +25,7 @@ INVALID_CALLS = {
     "an object as prompt": (b'{"workflow": "x", "prompt": {}}', '"prompt" is an object'),
     "true as seed": (b'{"workflow": "x", "seed": true}', '"seed" is true or false'),
     "a word as width": (b'{"workflow": "x", "width": "wide"}', '"width"'),
-    "no workflow": (b'{"prompt": "a fox"}', '"workflow" is missing'),
+    "no workflow": (b'{"max_side": "64"}', '"workflow" is missing'),
     "unknown command": (b'{"command": "dance"}', "dance"),
     "unknown info": (b'{"info": "weather"}', "weather"),
     "a lone surrogate": (

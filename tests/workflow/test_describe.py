@@ -35,3 +35,14 @@ def test_the_short_description_shows_forty_nodes_and_ten_problems() -> None:
     full, _ = describe.describe(found, "w", wrong, (), full=True)
     assert f'"{"x" * 79}…' in full
     assert "and 1 more" not in full
+
+
+def test_a_description_says_the_purpose_and_plain_ranges() -> None:
+    found = graph.build(titled(), EDITOR_SCHEMAS)
+    text, fields = describe.describe(found, "base", (), (), full=False)
+    assert text.startswith("The workflow base: 文生图 text to image, ")
+    assert "[1 to 10000]" in text
+    assert "from 1 to" not in text
+    named = [entry["argument"] for entry in fields["arguments"]]
+    assert "size" not in named  # width and height show it
+    assert len(named) == len(set(named))
