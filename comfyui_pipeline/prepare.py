@@ -65,7 +65,8 @@ def prepare(context: CallContext) -> PreparedJob:
         prompt = patch.apply(loaded.prompt, changes)
     with watch.time("validate"):
         loaded, checked = _validate(replace(loaded, prompt=prompt), settings, engine)
-    ignored = (text for key, text in call.ignored.items() if key not in plan.used_keys)
+    known = plan.used_keys.union(call.unknown)  # planning has reported the unknown ones
+    ignored = (text for key, text in call.ignored.items() if key not in known)
     return PreparedJob(
         name=loaded.name,
         job=Job(checked.prompt, str(uuid.uuid4()), _extra_data(loaded, settings)),
@@ -115,6 +116,7 @@ def _plan(
             random_seed=random_seed,
             prefix=prefix,
             files=filled.files,
+            filled=filled.used,
         )
 
     try:

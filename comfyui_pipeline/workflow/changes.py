@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, Literal
 
@@ -98,17 +98,38 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
+class NoRole(PatchError):
+    """The workflow has nothing that an argument means."""
+
+
 @dataclass(slots=True)
 class Planner:
     """Collects changes; a later change of the same input replaces an earlier one."""
 
     graph: Graph
     strict: bool
+    spelled: Mapping[str, str] = field(default_factory=dict)  # argument -> key as written
     changes: dict[tuple[str, str], Change] = field(default_factory=dict)
     guesses: list[str] = field(default_factory=list)
+    used_keys: set[str] = field(default_factory=set)  # keys that are no argument
+    important: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     count: int = 0
 
-    def set(self, target: Target, value: Any, origin: Origin, argument: str = "") -> None:
+    def key(self, argument: str) -> str:
+        """An argument as the caller wrote it."""
+        return self.spelled.get(argument, argument)
+
+    def set(
+        self,
+        target: Target,
+        value: Any,
+        origin: Origin,
+        argument: str = "",
+        *,
+        key: str = "",
+        part: str = "",
+    ) -> None:
         """Set an input to a value that its type takes. Raises PatchError if there is none."""
         self.count += 1
         if self.count > MAX_CHANGES:
@@ -120,15 +141,29 @@ class Planner:
         if coerced.note:
             self.guesses.append(coerced.note)
         self.changes[_key(target)] = Change(
-            target, coerced.value, origin, argument, replaced_link=linked
+            target,
+            coerced.value,
+            origin,
+            argument,
+            key=key or self.spelled.get(argument, ""),
+            part=part,
+            replaced_link=linked,
         )
+
+    def value(self, target: Target) -> Any:
+        """What an input holds after the changes so far."""
+        change = self.changes.get(_key(target))
+        return change.value if change else target.node.inputs.get(target.name)
 
     def set_mask(self, target: Target, mask: str) -> None:
         """Make a mask the alpha channel of an image: the one set before, or the workflow's own."""
         change = self.changes.get(_key(target))
         if change is None:
             value = target.node.inputs.get(target.name)
-            change = Change(target, value, Origin.ARGUMENT, "mask", on_server=True)
+            key = self.spelled.get("mask", "")
+            change = Change(
+                target, value, Origin.ARGUMENT, "mask", key=key, part="mask", on_server=True
+            )
         self.changes[_key(target)] = replace(change, mask=mask)
 
     def unset(self, targets: Iterable[Target]) -> list[Target]:
@@ -138,7 +173,13 @@ class Planner:
     def plan(self, used_keys: Iterable[str]) -> Plan:
         """Everything collected."""
         guesses = tuple(dict.fromkeys(self.guesses))
-        return Plan(tuple(self.changes.values()), guesses, frozenset(used_keys))
+        return Plan(
+            tuple(self.changes.values()),
+            guesses,
+            frozenset({*used_keys, *self.used_keys}),
+            tuple(dict.fromkeys(self.important)),
+            tuple(dict.fromkeys(self.notes)),
+        )
 
 
 def _key(target: Target) -> tuple[str, str]:

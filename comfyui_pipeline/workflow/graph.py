@@ -65,6 +65,9 @@ class Graph:
         default_factory=dict, repr=False, compare=False
     )
     _used: dict[str, set[int]] = field(default_factory=dict, repr=False, compare=False)
+    _consumers: dict[str, list[tuple[Node, str, int]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def link(self, value: Any) -> tuple[Node, int] | None:
         """The node and output slot that a value links to; None for a plain value or a dead link."""
@@ -106,6 +109,17 @@ class Graph:
                     if is_link(value):
                         self._used.setdefault(str(value[0]), set()).add(int(value[1]))
         return self._used.get(node.id, set())
+
+    def consumers(self, node: Node) -> list[tuple[Node, str, int]]:
+        """Every node and input that is linked to a node, with the slot of the output it takes."""
+        if not self._consumers:
+            self._consumers[""] = []
+            for other in self.nodes.values():
+                for name, value in other.inputs.items():
+                    if is_link(value):
+                        found = self._consumers.setdefault(str(value[0]), [])
+                        found.append((other, name, int(value[1])))
+        return self._consumers.get(node.id, [])
 
     def _passed_on(self, node: Node, kinds: tuple[str, ...]) -> str | None:
         """The name of the input that a node's output of these types derives from."""

@@ -5,15 +5,26 @@ A change that fits nothing raises an error that lists what there is; fuzzy match
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from comfyui_pipeline.argument_keys import fold
 from comfyui_pipeline.arguments import ALL, BY_NAME, ONE, SHORTCUTS, Argument
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow import loras, params, roles, title_parameters
-from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
+from comfyui_pipeline.workflow import (
+    durations,
+    image_roles,
+    loras,
+    params,
+    roles,
+    sizes,
+    title_parameters,
+    unknown_keys,
+)
+from comfyui_pipeline.workflow.changes import Change, NoRole, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph, Target
 from comfyui_pipeline.workflow.placeholders import FilePlaceholder
+from input_server.light_dataclasses import dataclass, field, replace
 
 if TYPE_CHECKING:
     from comfyui_pipeline.call import ToolCall
@@ -28,33 +39,84 @@ def plan(
     random_seed: int = 0,
     prefix: str = "",
     files: Sequence[FilePlaceholder] = (),
+    filled: Collection[str] = (),
 ) -> Plan:
     """All changes of a call: parameters named in titles, then ``params``, then roles.
 
     ``shortcuts``: the shortcut arguments that no placeholder has used. ``random_seed`` goes into
     each seed that the call leaves open, ``prefix`` into the file names of output nodes ("" leaves
-    them as they are). ``files``: what placeholders have found for file inputs. Raises PatchError.
+    them as they are). ``files``: what placeholders have found for file inputs; ``filled``: the keys
+    that they have used. Raises one PatchError for all mistakes.
     """
-    planner = Planner(graph, call.strict)
-    named = _title_parameters(planner, call, shortcuts)
+    planner = Planner(graph, call.strict, call.spelled)
+    titled = _title_parameters(planner, call, shortcuts)
+    named = titled.arguments
+    attempts = _Attempts()
     for key, error in call.deferred.items():
-        if key not in named:
-            raise PatchError(error.message, error.hint, code=error.code)
+        if key not in titled.keys:
+            attempts.problems.append(PatchError(error.message, error.hint, code=error.code))
     for file in files:
         node = graph.nodes[file.node_id]
         planner.set(Target(node, file.input_name), file.value, Origin.ARGUMENT, file.argument)
-    params.apply_params(planner, call.params, all_titled=call.all_titled)
+    attempts.make(params.apply_params, planner, call.params, all_titled=call.all_titled)
     rest = {name: value for name, value in shortcuts.items() if name not in named}
+    requested_loras = _with_strength(requested_loras, rest)
     for argument in _in_order(rest):
-        PLACERS.get(argument.name, _place)(planner, argument, rest[argument.name])
+        placer = PLACERS.get(argument.name, _place)
+        attempts.make(_place_or_find, placer, planner, argument, rest[argument.name], call)
+    sizes_given = {name: rest[name] for name in sizes.ARGUMENTS if name in rest}
+    if sizes_given:
+        attempts.make(sizes.place, planner, sizes_given, call.shortcuts)
+    for name in durations.ARGUMENTS:
+        if name in rest:
+            given = {name: rest[name], **({"fps": rest["fps"]} if "fps" in rest else {})}
+            attempts.make(_place_duration, planner, name, given, call)
     for target, value in loras.assignments(graph, requested_loras) if requested_loras else ():
-        planner.set(target, value, Origin.ARGUMENT, "loras")
+        attempts.make(planner.set, target, value, Origin.ARGUMENT, "loras")
+    unknown = [key for key in call.unknown if key not in titled.keys and key not in filled]
+    attempts.make(unknown_keys.place, planner, unknown, call.extras)
     if "seed" not in named:
-        _place_seeds(planner, call.seed, random_seed)
+        attempts.make(_place_seeds, planner, call.seed, random_seed)
     if prefix:
         for target in planner.unset(roles.filename_prefixes(graph)):
             planner.set(target, _keep_folder(target, prefix), Origin.FILE_NAME)
-    return planner.plan(named)
+    if attempts.problems:
+        raise unknown_keys.together(attempts.problems)
+    _note_seed(planner, call)
+    return planner.plan({*named, *titled.keys})
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """Steps of planning of which each may fail, so that all mistakes are reported together."""
+
+    problems: list[PatchError] = field(default_factory=list)
+
+    def make(self, step: Callable[..., Any], *arguments: Any, **more: Any) -> None:
+        try:
+            step(*arguments, **more)
+        except PatchError as error:
+            self.problems.append(error)
+
+
+def _with_strength(requested: Sequence[loras.Lora], rest: dict[str, Any]) -> Sequence[loras.Lora]:
+    """Give ``lora_strength`` to the LoRAs of the call that have no strength of their own."""
+    if not requested or "lora_strength" not in rest:
+        return requested
+    strength = float(rest.pop("lora_strength"))
+    return [
+        replace(one, strength=strength) if one == loras.Lora(one.name) else one for one in requested
+    ]
+
+
+def _note_seed(planner: Planner, call: ToolCall) -> None:
+    sides = {(t.node.id, t.name) for t in roles.find_targets(planner.graph, "width")}
+    if call.seed is not None and any(
+        (c.target.node.id, c.target.name) in sides and not c.is_seed and c.source
+        for c in planner.changes.values()
+        if c.value != c.target.node.inputs.get(c.target.name)
+    ):
+        planner.notes.append("At another size the same seed gives a different image.")
 
 
 def apply(prompt: Mapping[str, Mapping[str, Any]], changes: Sequence[Change]) -> dict[str, Any]:
@@ -73,58 +135,143 @@ def available(graph: Graph) -> list[str]:
 # -- parameters named in titles --------------------------------------------------------------------
 
 
-def _title_parameters(planner: Planner, call: ToolCall, shortcuts: Mapping[str, Any]) -> set[str]:
-    """Set what the workflow's titles name; returns the names that the call gives."""
+@dataclass(frozen=True, slots=True)
+class _Titled:
+    """What parameters in titles have used: keys as written, and arguments that need no other place."""
+
+    keys: frozenset[str] = frozenset()
+    arguments: frozenset[str] = frozenset()
+
+
+def _title_parameters(planner: Planner, call: ToolCall, shortcuts: Mapping[str, Any]) -> _Titled:
+    """Set what the workflow's titles name, as the caller wrote it or without case and separators."""
+    parameters = title_parameters.find(planner.graph)
+    if not parameters:
+        return _Titled()
     given: dict[str, Any] = {**call.extras, **shortcuts}
     if call.seed is not None:
         given["seed"] = call.seed
-    parameters = title_parameters.find(planner.graph)
-    missing = [p.shown for p in parameters.values() if p.required and p.name not in given]
+    folded = {fold(key): key for key in reversed(given)}
+    keys = {
+        name: name if name in given else folded[fold(name)]
+        for name in parameters
+        if name in given or fold(name) in folded
+    }
+    missing = [p.shown for name, p in parameters.items() if p.required and name not in keys]
     if missing:
         raise PatchError(f"This workflow requires {', '.join(missing)}.", "Add it to the call.")
-    used = {name: parameter for name, parameter in parameters.items() if name in given}
-    for name, parameter in used.items():
-        origin = Origin.GIVEN_SEED if name == "seed" else Origin.ARGUMENT
-        for target in parameter.targets:
-            planner.set(target, given[name], origin, name)
-    return set(used)
+    for name, key in keys.items():
+        origin = Origin.GIVEN_SEED if key == "seed" else Origin.ARGUMENT
+        value = given[key]
+        for target in parameters[name].targets:
+            planner.set(target, value, origin, name, key=key if key != name else "")
+    used = frozenset(keys.values())
+    spelled = {key: name for name, key in call.spelled.items()}
+    arguments = used & {*shortcuts, "seed"} | {spelled[key] for key in used if key in spelled}
+    lists = {n for n, items in call.item_keys.items() if items and used.issuperset(items)}
+    return _Titled(used, frozenset(arguments | lists))
 
 
 # -- shortcut arguments ----------------------------------------------------------------------------
 
 
 def _in_order(shortcuts: Mapping[str, Any]) -> list[Argument]:
-    """In the table's order, but masks last: they go into images that were set before."""
-    given = [argument for argument in BY_NAME.values() if argument.name in shortcuts]
-    return sorted(given, key=lambda argument: argument.role == "mask")
+    """In the table's order, but images of a certain role before others, and masks last: they go into
+    images that were set before. Sizes and durations are placed together.
+    """
+    grouped = {*sizes.ARGUMENTS, *durations.ARGUMENTS}
+    given = [a for a in BY_NAME.values() if a.name in shortcuts and a.name not in grouped]
+    place = {"mask": 2, "image": 1}
+    return sorted(given, key=lambda argument: place.get(argument.role, 0))
+
+
+def _place_or_find(
+    placer: Callable[[Planner, Argument, Any], None],
+    planner: Planner,
+    argument: Argument,
+    value: Any,
+    call: ToolCall,
+) -> None:
+    """Place an argument; if the workflow has no such role, in what its key names otherwise."""
+    try:
+        placer(planner, argument, value)
+    except NoRole:
+        text = argument.role in ("positive_text", "negative_text")  # never guessed by a title
+        if text or not _place_by_name(planner, argument.name, call):
+            raise
+
+
+def _place_by_name(planner: Planner, name: str, call: ToolCall) -> bool:
+    """Set the input or node that an argument's key names; whether there is one."""
+    key = planner.key(name)
+    value = call.extras.get(key, call.shortcuts.get(name))
+    return unknown_keys.place_by_name(planner, key, value)
+
+
+def _place_duration(planner: Planner, name: str, given: Mapping[str, Any], call: ToolCall) -> None:
+    try:
+        durations.place(planner, name, given)
+    except NoRole:
+        if not _place_by_name(planner, name, call):
+            raise
 
 
 def _place(planner: Planner, argument: Argument, value: Any) -> None:
     """Set every input of the argument's role."""
-    name = argument.name
+    name, key = argument.name, planner.key(argument.name)
     found = roles.find_targets(planner.graph, name)
     if not found:
-        raise PatchError(f'This workflow has no input for "{name}".', _others(planner.graph))
+        raise NoRole(f'This workflow has no input for "{key}".', _others(planner.graph))
     targets = planner.unset(found)
     if not targets:
-        raise PatchError(f'"{name}" and "params" both set the same input.', "Give only one.")
+        raise PatchError(f'"{key}" and "params" both set the same input.', "Give only one.")
+    if argument.role == "image" and len(targets) > 1:
+        targets = _main_image(planner, targets)
     if argument.targets != ALL and len(targets) > 1:
         present = {repr(target.node.inputs.get(target.name)) for target in targets}
         if argument.targets == ONE or len(present) > 1:
-            raise _several(name, targets)
+            raise _several(key, targets, name)
     for target in targets:
-        planner.set(target, value, Origin.ARGUMENT, name)
+        planner.set(target, value, Origin.ARGUMENT, name, part=_part(planner, argument, target))
+
+
+def _part(planner: Planner, argument: Argument, target: Target) -> str:
+    if argument.role == "mask":
+        return "mask"
+    if argument.role not in ("image", *image_roles.ARGUMENT_ROLES):
+        return ""
+    return image_roles.part_of(planner.graph, target)
+
+
+def _main_image(planner: Planner, targets: list[Target]) -> list[Target]:
+    """The image that is meant if no role is given: the only one without another role, or the start."""
+    if planner.strict:
+        return targets
+    parts = [(image_roles.part_of(planner.graph, target), target) for target in targets]
+    for wanted in ("", "start image"):
+        found = [target for part, target in parts if part == wanted]
+        if len(found) == 1:
+            label = wanted or "input image"
+            planner.guesses.append(
+                f"{planner.key('image')} → {label} of node {found[0].node.label}"
+            )
+            return found
+    return targets
 
 
 def _place_each_image(planner: Planner, argument: Argument, values: Sequence[str]) -> None:
-    targets = planner.unset(roles.images(planner.graph))
+    found = roles.images(planner.graph)
+    targets = planner.unset(found)
+    if not found:
+        raise NoRole("This workflow takes no input image.", _others(planner.graph))
     if len(values) > len(targets):
         raise PatchError(
             f"{len(values)} images were given, but this workflow takes {len(targets)}.",
-            "Give fewer images.",
+            'Give fewer images; {"info": "workflows"} shows how many each workflow takes.',
         )
     for target, value in zip(targets, values, strict=False):
-        planner.set(target, value, Origin.ARGUMENT, argument.name)
+        part = _part(planner, argument, target)
+        planner.set(target, value, Origin.ARGUMENT, argument.name, part=part)
 
 
 def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
@@ -132,9 +279,26 @@ def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
     if not found or not roles.mask_in_alpha(planner.graph, found[0]):
         _place(planner, argument, value)
     elif len(found) > 1:
-        raise _several(argument.name, found)
+        raise _several(planner.key(argument.name), found, argument.name)
     else:
         planner.set_mask(found[0], value)
+
+
+def _place_strength(planner: Planner, argument: Argument, value: float) -> None:
+    """The strength of a ControlNet; without one, how much an input image is changed."""
+    graph = planner.graph
+    if roles.find_targets(graph, argument.name) or not roles.images(graph) or not 0 <= value <= 1:
+        _place(planner, argument, value)
+        return
+    targets = planner.unset(roles.find_targets(graph, "denoise"))
+    if not targets:
+        _place(planner, argument, value)
+        return
+    for target in targets:
+        planner.set(target, value, Origin.ARGUMENT, argument.name, part="denoise")
+    planner.notes.append(
+        f'This workflow has no ControlNet, so "{planner.key(argument.name)}" was used as denoise.'
+    )
 
 
 def _placed_elsewhere(_planner: Planner, _argument: Argument, _value: Any) -> None:
@@ -145,15 +309,16 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
     "images": _place_each_image,
     "mask": _place_mask,
     "loras": _placed_elsewhere,
+    "strength": _place_strength,
 }
 """Shortcut arguments that do not simply set all inputs of their role."""
 
 
-def _several(argument: str, targets: Sequence[Target]) -> PatchError:
+def _several(key: str, targets: Sequence[Target], argument: str = "") -> PatchError:
     inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[: params.MAX_LISTED])
     several = ' Or pass them as "images", a list in this order.' if argument == "image" else ""
     return PatchError(
-        f'"{argument}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
+        f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
         f"Set each with params instead: {inputs}.{several}",
         code="ambiguous",
     )

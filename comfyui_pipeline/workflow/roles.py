@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from comfyui_pipeline.arguments import BY_NAME, Argument
+from comfyui_pipeline.workflow import durations, image_roles, sizes
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, InputSpec, Node, Target, is_link
 
 CONDITIONING = "CONDITIONING"
@@ -206,22 +207,18 @@ def _any_input(graph: Graph, argument: Argument) -> list[Target]:
 # -- sizes -----------------------------------------------------------------------------------------
 
 
-def _sized_nodes(graph: Graph) -> list[Node]:
-    """Nodes with integers ``width`` and ``height``: those that output a latent, else all."""
-    both = [
-        node
-        for node in graph.nodes.values()
-        if all((s := node.specs.get(name)) and s.type == "INT" for name in ("width", "height"))
-        and not node.inputs.keys().isdisjoint({"width", "height"})
-    ]
-    return _latent_first(both)
-
-
 def _size(graph: Graph, argument: Argument) -> list[Target]:
-    if argument.input_names not in (("width",), ("height",)):
-        return []
-    (name,) = argument.input_names
-    return _unique(graph.source(Target(node, name), ("INT",)) for node in _sized_nodes(graph))
+    if argument.name == "scale":
+        found = sizes.factors(graph)
+        if found:
+            return found
+    first = sizes.find(graph).first
+    if argument.name == "scale":
+        first = tuple(sized for sized in first if sized.now)
+    sides = [t for sized in first for t in (sized.width, sized.height)]
+    if argument.name in ("width", "height"):
+        sides = [getattr(sized, argument.name) for sized in first]
+    return _unique(sides)
 
 
 def _batch_size(graph: Graph) -> list[Target]:
@@ -269,7 +266,11 @@ def is_lora_choice(node: Node, spec: InputSpec) -> bool:
 
 def _lora_strengths(graph: Graph) -> list[Target]:
     nodes = [target.node for target in lora_loaders(graph)]
-    return _named(graph, nodes, "strength_model", ("FLOAT",))
+    return [
+        target
+        for name in ("strength_model", "strength_clip")
+        for target in _named(graph, nodes, name, ("FLOAT",))
+    ]
 
 
 def control_strengths(graph: Graph) -> list[Target]:
@@ -305,7 +306,19 @@ def images(graph: Graph) -> list[Target]:
     """The file inputs of nodes that load an image whose colours are used; else of any image loader."""
     files = _image_files(graph)
     loaded = [target for target in files if "IMAGE" in target.node.outputs]
-    return [t for t in loaded if not _only_mask_used(graph, t.node)] or loaded or files
+    coloured = [t for t in loaded if not _only_mask_used(graph, t.node)] or loaded or files
+    return image_roles.in_slot_order(graph, coloured)
+
+
+def _image_of_role(graph: Graph, argument: Argument) -> list[Target]:
+    """The image that is loaded for a role; the only image of a workflow is its start image."""
+    found = images(graph)
+    part = image_roles.ARGUMENT_ROLES[argument.name]
+    named = image_roles.with_part(graph, found, part)
+    if not named and part == "start image":
+        free = [t for t in found if image_roles.part_of(graph, t) in ("", "reference image")]
+        named = free if len(free) == 1 else []
+    return named
 
 
 def masks(graph: Graph) -> list[Target]:
@@ -344,7 +357,7 @@ def _image_files(graph: Graph) -> list[Target]:
     ]
 
 
-def _files_of(graph: Graph, kind: str) -> list[Target]:
+def files_of(graph: Graph, kind: str) -> list[Target]:
     """The inputs that take a file of this kind."""
     return [
         Target(node, spec.name)
@@ -397,14 +410,14 @@ ROLES: Mapping[str, Callable[[Graph, Argument], list[Target]]] = MappingProxyTyp
         "size_request": _size,
         "guidance": lambda graph, row: _any_input(graph, row) or _cfg(graph),
         "lora_strength": lambda graph, _: _lora_strengths(graph),
-        "start_image": lambda graph, _: [],
-        "end_image": lambda graph, _: [],
-        "control_image": lambda graph, _: [],
-        "video": lambda graph, _: _files_of(graph, "video"),
-        "audio": lambda graph, _: _files_of(graph, "audio"),
-        "duration": lambda graph, _: [],
-        "frames": lambda graph, _: [],
-        "fps": _any_input,
+        "start_image": _image_of_role,
+        "end_image": _image_of_role,
+        "control_image": _image_of_role,
+        "video": lambda graph, _: files_of(graph, "video"),
+        "audio": lambda graph, _: files_of(graph, "audio"),
+        "duration": lambda graph, _: durations.duration(graph),
+        "frames": lambda graph, _: durations.frames(graph),
+        "fps": lambda graph, _: durations.rates(graph),
         "batch_size": lambda graph, _: _batch_size(graph),
         "model": lambda graph, _: models(graph),
         "vae": lambda graph, _: vaes(graph),

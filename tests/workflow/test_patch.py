@@ -294,7 +294,11 @@ def test_width_changes_the_latent_and_not_other_nodes() -> None:
         "l": node("Latent", width=512, height=512),
         "u": node("Scale", width=1024, height=1024),
     }
-    assert changes(nodes, ToolCall("run", shortcuts={"width": 640}), schemas) == {"l.width": 640}
+    sides = {"width": 640, "height": 512}
+    assert changes(nodes, ToolCall("run", shortcuts=sides), schemas) == {
+        "l.width": 640,
+        "l.height": 512,
+    }
 
 
 def test_a_random_seed_is_exact_in_javascript() -> None:

@@ -1,0 +1,373 @@
+"""The size of a workflow's result: ``width``, ``height``, ``size``, ``aspect_ratio`` and ``scale``.
+
+A size belongs to the nodes that begin an image (an empty latent, a video's first latent), else to
+the nodes that resize one. Resizing nodes behind the first are scaled by the same factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.size_values import SizeRequest
+from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner
+from comfyui_pipeline.workflow.graph import Graph, Node, Target
+from comfyui_pipeline.workflow.running import below, running
+from input_server.light_dataclasses import dataclass, replace
+
+ARGUMENTS = ("width", "height", "size", "aspect_ratio", "scale")
+FACTORS = ("scale_by", "upscale_by", "scale_factor", "rescale_factor", "upscale_factor")
+"""Inputs that hold the factor of an upscaling node."""
+PIXELS = ("IMAGE", "LATENT", "MASK")
+SIDE_STEP = 8
+"""Sides of a generated image are multiples of this, if the node has no coarser step."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizedNode:
+    """The inputs that hold a node's width and height, and their present values."""
+
+    node: Node
+    width: Target
+    height: Target
+    resizes: bool
+
+    @property
+    def now(self) -> tuple[int, int] | None:
+        """Width and height; None if either is unknown, or 0 for "as the input"."""
+        values = [target.node.inputs.get(target.name) for target in (self.width, self.height)]
+        sides = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 0]
+        return (sides[0], sides[1]) if len(sides) == 2 else None
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.width.node.id, self.width.name, self.height.node.id, self.height.name
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The nodes that a size sets first, and those that follow by the same factor."""
+
+    first: tuple[SizedNode, ...]
+    later: tuple[SizedNode, ...]
+
+
+def find(graph: Graph) -> Sizes:
+    """The sized nodes of a workflow that run."""
+    found = [sized for node in running(graph) if (sized := _sized(graph, node))]
+    found = found or [sized for node in graph.nodes.values() if (sized := _sized(graph, node))]
+    begins = [s for s in found if not s.resizes]
+    resizers = [s for s in found if s.resizes]
+    first = [s for s in begins if "LATENT" in s.node.outputs]
+    first = first or [s for s in begins if "IMAGE" in s.node.outputs]
+    if not first:
+        behind = below(graph, (s.node for s in resizers)) if resizers else set()
+        first = [s for s in resizers if s.node.id not in behind] or begins
+    starts = {s.node.id for s in first}
+    behind = below(graph, (s.node for s in first)) if resizers else set()
+    later = [s for s in resizers if s.node.id in behind and s.node.id not in starts]
+    return Sizes(_distinct(first), _distinct(later))
+
+
+def factors(graph: Graph) -> list[Target]:
+    """The inputs of running nodes that hold a factor of enlargement."""
+    found = []
+    for node in running(graph):
+        for spec in node.specs.values():
+            if spec.name in FACTORS and spec.type in ("FLOAT", "INT") and spec.name in node.inputs:
+                source = graph.source(Target(node, spec.name), ("FLOAT", "INT"))
+                found += [source] if source else []
+    return list({(t.node.id, t.name): t for t in found}.values())
+
+
+def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
+    """Plan the changes of the size arguments that are left of ``whole``. Raises PatchError."""
+    if "scale" in given and _place_factor(planner, float(given["scale"])):
+        given = {name: value for name, value in given.items() if name != "scale"}
+    if not given:
+        return
+    name = next(n for n in ARGUMENTS if n in given)
+    sizes = find(planner.graph)
+    if not sizes.first:
+        raise NoRole(
+            f'This workflow has no size that "{planner.key(name)}" could change.',
+            'Its result is as large as its input; the workflow "resize_image" resizes an image.',
+        )
+    only = {"width", "height"} & whole.keys() - given.keys()
+    if only:  # the workflow's author placed the other side
+        _set_sides(planner, sizes.first, given)
+        return
+    request = _request(planner, given)
+    _check_equal(planner, name, sizes.first)
+    for sized in sizes.first:
+        _resize(planner, given, sized, request)
+    _scale_later(planner, given, sizes)
+
+
+def _request(planner: Planner, given: Mapping[str, Any]) -> SizeRequest:
+    """One request of all size arguments. Raises PatchError for two that contradict each other."""
+    request: SizeRequest = given.get("size") or SizeRequest()
+    for side in ("width", "height"):
+        value, other = given.get(side), getattr(request, side)
+        if value is not None and other not in (None, value):
+            raise _both(planner, "size", side)
+        if value is not None:
+            wide = side == "width"
+            request = (
+                replace(request, width=int(value)) if wide else replace(request, height=int(value))
+            )
+    ratio = given.get("aspect_ratio")
+    if ratio is None:
+        return request
+    if request.width and request.height:
+        if abs(request.width / request.height / (ratio[0] / ratio[1]) - 1) > 0.05:
+            raise _both(planner, "size" if "size" in given else "width", "aspect_ratio")
+        return request
+    return replace(request, ratio=ratio, shape=False)
+
+
+def _both(planner: Planner, one: str, other: str) -> PatchError:
+    return PatchError(
+        f'"{planner.key(one)}" and "{planner.key(other)}" contradict each other.', "Give only one."
+    )
+
+
+def _check_equal(planner: Planner, name: str, first: tuple[SizedNode, ...]) -> None:
+    if len({sized.now for sized in first}) > 1:
+        inputs = "; ".join(f"node {s.node.label}, inputs width and height" for s in first[:30])
+        raise PatchError(
+            f'"{planner.key(name)}" is ambiguous; it matches {len(first)} nodes of this workflow '
+            "with different sizes.",
+            f"Set each with params instead: {inputs}.",
+            code="ambiguous",
+        )
+
+
+def _resize(
+    planner: Planner, given: Mapping[str, Any], sized: SizedNode, request: SizeRequest
+) -> None:
+    factor = float(given.get("scale") or 1)
+    one_side = (request.width is None) != (request.height is None)
+    if one_side and request.ratio is None and sized.resizes:
+        _one_side_of_input(planner, given, sized, request)
+        return
+    if sized.resizes and "scale" in given:
+        raise PatchError(
+            f'"{planner.key("scale")}" needs a node that enlarges by a factor; node '
+            f"{sized.node.label} takes a size in pixels.",
+            'Give "width" or "height" alone: the other side follows from the image.',
+        )
+    size = _wanted(sized, request, factor)
+    if size is None:
+        missing = "height" if request.width else "width"
+        what = f'give "{missing}" too' if one_side else 'give "width" and "height"'
+        raise PatchError(
+            f"The size of what node {sized.node.label} resizes is not known before it runs.",
+            f"Therefore {what}.",
+        )
+    if size == sized.now:
+        planner.notes.append(f"The workflow's own size {size[0]}x{size[1]} was kept.")
+        return
+    if one_side and request.ratio is None:
+        side, other = ("height", size[1]) if request.width else ("width", size[0])
+        planner.notes.append(f"{side} {other} keeps the workflow's aspect ratio.")
+    _set(planner, given, sized, size)
+
+
+def _wanted(sized: SizedNode, request: SizeRequest, factor: float) -> tuple[int, int] | None:
+    """Width and height, each a multiple of its step unless the caller gave it."""
+    now = sized.now
+    width, height, ratio = request.width, request.height, request.ratio
+    if width and height:
+        exact = (width * factor, height * factor)
+    elif width or height:
+        proportion = ratio or now
+        if proportion is None:
+            return None
+        shape = proportion[0] / proportion[1]
+        exact = (width * factor, width / shape) if width else ((height or 0) * shape, height or 0)
+        if factor != 1:
+            exact = (exact[0] * factor, exact[1] * factor)
+    elif now is None:
+        return None
+    else:
+        if request.shape and ratio and _same_shape(now, ratio):
+            ratio = None
+        area = (request.area or now[0] * now[1]) * factor * factor
+        wide, tall = ratio or now
+        exact = ((area * wide / tall) ** 0.5, (area * tall / wide) ** 0.5)
+    return (
+        width if width and factor == 1 else _rounded(sized, sized.width, exact[0]),
+        height if height and factor == 1 else _rounded(sized, sized.height, exact[1]),
+    )
+
+
+def _same_shape(now: tuple[int, int], ratio: tuple[float, float]) -> bool:
+    return (now[0] > now[1]) == (ratio[0] > ratio[1]) and (now[0] < now[1]) == (ratio[0] < ratio[1])
+
+
+def _rounded(sized: SizedNode, target: Target, side: float) -> int:
+    """The nearest multiple of the input's step, within its range."""
+    options = target.spec.options if target.spec else {}
+    step = options.get("step", 1)
+    step = step if isinstance(step, int) and step > 1 else 1 if sized.resizes else SIDE_STEP
+    low, high = options.get("min", 1), options.get("max", 16384)
+    rounded = max(1, round(side / step)) * step
+    low = low if isinstance(low, (int, float)) else 1
+    high = high if isinstance(high, (int, float)) else 16384
+    return int(min(max(rounded, low), high))
+
+
+def _one_side_of_input(
+    planner: Planner, given: Mapping[str, Any], sized: SizedNode, request: SizeRequest
+) -> None:
+    """Keep the ratio of the image that is resized: 0 stands for it where both sides allow 0."""
+    specs = [sized.node.specs.get(name) for name in ("width", "height")]
+    if not all(spec and spec.options.get("min") == 0 for spec in specs):
+        missing = "height" if request.width else "width"
+        raise PatchError(
+            f"Node {sized.node.label} needs both sides: it cannot keep the ratio of its input itself.",
+            f'Give "{missing}" too.',
+        )
+    _set(planner, given, sized, (request.width or 0, request.height or 0))
+    side = "height" if request.width else "width"
+    planner.notes.append(f"{side} follows from the image, so that it is not distorted.")
+
+
+def _set(
+    planner: Planner, given: Mapping[str, Any], sized: SizedNode, size: tuple[int, int]
+) -> None:
+    if sized.key[:2] == sized.key[2:] and size[0] != size[1]:
+        raise PatchError(
+            f"Node {sized.node.label} takes one number for both sides.", "Give a square size."
+        )
+    first = next(name for name in ARGUMENTS if name in given)
+    for side, target, value in (("width", sized.width, size[0]), ("height", sized.height, size[1])):
+        if planner.unset([target]):
+            name = side if side in given else first
+            planner.set(target, value, Origin.ARGUMENT, name, part="" if name == side else side)
+
+
+def _set_sides(planner: Planner, first: tuple[SizedNode, ...], given: Mapping[str, Any]) -> None:
+    for side in ("width", "height"):
+        for sized in first:
+            target = sized.width if side == "width" else sized.height
+            if side in given and planner.unset([target]):
+                planner.set(target, given[side], Origin.ARGUMENT, side)
+
+
+def _scale_later(planner: Planner, given: Mapping[str, Any], sizes: Sizes) -> None:
+    """Resize the following passes by the factor of the first one."""
+    before = sizes.first[0].now
+    change = {side: planner.value(getattr(sizes.first[0], side)) for side in ("width", "height")}
+    if before is None or not all(isinstance(v, int) and v > 0 for v in change.values()):
+        return
+    factor = (change["width"] / before[0], change["height"] / before[1])
+    if factor == (1, 1):
+        return
+    done = []
+    for sized in sizes.later:
+        old = sized.now
+        if old is None or not planner.unset([sized.width, sized.height]):
+            continue
+        new = tuple(
+            _rounded(sized, target, side * times)
+            for target, side, times in zip((sized.width, sized.height), old, factor, strict=True)
+        )
+        name = next(n for n in ARGUMENTS if n in given)
+        for side, target, value in zip(
+            ("width", "height"), (sized.width, sized.height), new, strict=True
+        ):
+            for free in planner.unset([target]):
+                part = f"{side} of the second pass"
+                planner.set(
+                    free, value, Origin.ARGUMENT, side if side in given else name, part=part
+                )
+        done.append(f"{new[0]}x{new[1]} in node {sized.node.label}")
+    if done:
+        planner.notes.append(
+            f"The size {change['width']}x{change['height']} is that of the first pass; what follows "
+            f"was scaled with it: {', '.join(done)}."
+        )
+
+
+def _place_factor(planner: Planner, factor: float) -> bool:
+    """Set the factor of the upscaling nodes; whether there is one."""
+    targets = planner.unset(factors(planner.graph))
+    if not targets:
+        return False
+    if len({repr(t.node.inputs.get(t.name)) for t in targets}) > 1:
+        inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[:30])
+        raise PatchError(
+            f'"{planner.key("scale")}" is ambiguous; it matches {len(targets)} inputs.',
+            f"Set each with params instead: {inputs}.",
+            code="ambiguous",
+        )
+    for target in targets:
+        fixed = model_factor(planner.graph, target.node)
+        if fixed != 1:
+            planner.notes.append(
+                f"The upscale model enlarges {fixed:g} times, so that {target.name} is "
+                f"{factor / fixed:g} for a result of {factor:g} times."
+            )
+        planner.set(target, factor / fixed, Origin.ARGUMENT, "scale")
+    return True
+
+
+def model_factor(graph: Graph, node: Node) -> float:
+    """By how much upscale models before a node enlarge its image, by the names of their files."""
+    import re
+
+    total = 1.0
+    for node_id in _above(graph, node):
+        above = graph.nodes[node_id]
+        if not any(spec.type == "UPSCALE_MODEL" for spec in above.specs.values()):
+            continue
+        for spec in above.specs.values():
+            linked = graph.link(above.inputs.get(spec.name))
+            if spec.type != "UPSCALE_MODEL" or linked is None:
+                continue
+            names = " ".join(str(v) for v in linked[0].inputs.values() if isinstance(v, str))
+            match = re.search(r"(?<![0-9])([1-9])x|x([1-9])(?![0-9])", names.lower())
+            total *= float(match[1] or match[2]) if match else 1.0
+    return total
+
+
+# -- nodes -----------------------------------------------------------------------------------------
+
+
+def _sized(graph: Graph, node: Node) -> SizedNode | None:
+    specs = [node.specs.get(name) for name in ("width", "height")]
+    if not all(spec is not None and spec.type == "INT" for spec in specs):
+        return None
+    if node.inputs.keys().isdisjoint({"width", "height"}):
+        return None
+    width, height = (graph.source(Target(node, name), ("INT",)) for name in ("width", "height"))
+    if width is None or height is None:
+        return None
+    resizes = any(
+        spec.type in PIXELS
+        and spec.type in node.outputs
+        and spec.required
+        and graph.link(node.inputs.get(spec.name)) is not None
+        for spec in node.specs.values()
+    )
+    return SizedNode(node, width, height, resizes)
+
+
+def _above(graph: Graph, node: Node) -> set[str]:
+    """The ids of all nodes that a node derives from."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        for value in waiting.pop().inputs.values():
+            linked = graph.link(value)
+            if linked is not None and linked[0].id not in found:
+                found.add(linked[0].id)
+                waiting.append(linked[0])
+    return found
+
+
+def _distinct(found: list[SizedNode]) -> tuple[SizedNode, ...]:
+    return tuple({sized.key: sized for sized in found}.values())

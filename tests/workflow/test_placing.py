@@ -1,0 +1,177 @@
+"""Sizes, durations, image roles, and keys that are no argument, placed in workflows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_pipeline.call import parse
+from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.workflow import patch
+from comfyui_pipeline.workflow.changes import Plan
+from tests.workflow.offline_calls import node
+from tests.workflow.prompts import build_graph, prompt_with_swapped_titles
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+
+
+def resize() -> Any:
+    return json.loads((WORKFLOWS / "resize_image.json").read_text("utf-8"))
+
+
+def two_passes() -> Any:
+    nodes = prompt_with_swapped_titles()
+    nodes["8"] = node(
+        "LatentUpscale",
+        samples=["5", 0],
+        upscale_method="area",
+        width=1024,
+        height=1024,
+        crop="disabled",
+    )
+    nodes["9"] = {**nodes["5"], "inputs": {**nodes["5"]["inputs"], "latent_image": ["8", 0]}}
+    nodes["6"]["inputs"]["samples"] = ["9", 0]
+    return nodes
+
+
+def video() -> Any:
+    return {
+        "1": node("LoadImage", "b", image="a.png"),
+        "2": node("LoadImage", "a", image="b.png"),
+        "3": node(
+            "WanFirstLastFrameToVideo",
+            width=832,
+            height=480,
+            length=81,
+            batch_size=1,
+            start_image=["2", 0],
+            end_image=["1", 0],
+        ),
+        "4": node("VAEDecode", samples=["3", 2]),
+        "5": node("CreateVideo", images=["4", 0], fps=16.0),
+        "6": node("SaveVideo", video=["5", 0], filename_prefix="v", format="auto", codec="auto"),
+    }
+
+
+def plan(nodes: Any, **call: Any) -> Plan:
+    read = parse(json.dumps({"workflow_json": nodes, **call}).encode())
+    return patch.plan(build_graph(nodes), read, read.shortcuts, random_seed=9)
+
+
+def changed(nodes: Any, **call: Any) -> dict[str, Any]:
+    changes = plan(nodes, **call).changes
+    return {f"{c.target.node.id}.{c.target.name}": c.value for c in changes if c.source != "drawn"}
+
+
+def test_one_side_of_a_resized_image_leaves_the_other_to_its_ratio() -> None:
+    assert changed(resize(), width="64") == {"2.width": 64, "2.height": 0}
+    assert changed(resize(), height="64") == {"2.width": 0, "2.height": 64}
+
+
+def test_one_side_of_a_generated_image_keeps_the_ratio_of_the_workflow() -> None:
+    nodes = prompt_with_swapped_titles()
+    nodes["4"]["inputs"]["height"] = 768
+    assert changed(nodes, width="256") == {"4.width": 256, "4.height": 384}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"size": "640x384"}, (640, 384)),
+        ({"aspect_ratio": "16:9"}, (680, 384)),
+        ({"size": "portrait"}, (416, 624)),
+        ({"width": 640, "aspect_ratio": "2:1"}, (640, 320)),
+        ({"scale": 2}, (1024, 1024)),
+    ],
+)
+def test_sizes_are_set_as_the_caller_thinks_of_them(given: Any, expected: tuple[int, int]) -> None:
+    found = changed(prompt_with_swapped_titles(), **given)
+    assert (found["4.width"], found["4.height"]) == expected
+
+
+def test_a_size_sets_the_first_pass_and_scales_the_second() -> None:
+    planned = plan(two_passes(), size="384x512", seed=3)
+    found = {f"{c.target.node.id}.{c.target.name}": c.value for c in planned.changes}
+    assert (found["4.width"], found["4.height"]) == (384, 512)
+    assert (found["8.width"], found["8.height"]) == (768, 1024)
+    assert any("first pass" in note for note in planned.notes)
+    assert any("same seed" in note for note in planned.notes)
+
+
+def test_a_size_that_contradicts_a_side_is_an_error() -> None:
+    with pytest.raises(PatchError, match='"size" and "width" contradict'):
+        plan(resize(), size="64x64", width=32)
+
+
+def test_seconds_become_frames_on_the_steps_of_the_model() -> None:
+    assert changed(video(), duration="3s") == {"3.length": 49}
+    assert changed(video(), duration=2, fps=24) == {"3.length": 49, "5.fps": 24.0}
+    assert changed(video(), frames=33) == {"3.length": 33}
+
+
+def test_a_duration_without_frames_per_second_asks_for_frames() -> None:
+    nodes = video()
+    nodes["5"] = node("SaveImage", images=["4", 0], filename_prefix="v")
+    del nodes["6"]
+    with pytest.raises(PatchError, match='Give "frames"'):
+        plan(nodes, duration=3)
+
+
+def test_images_go_where_their_roles_are_whatever_the_nodes_order() -> None:
+    named = changed(video(), start_image="s.png", end_image="e.png")
+    assert named == {"2.image": "s.png", "1.image": "e.png"}
+    assert changed(video(), images=["s.png", "e.png"]) == named
+    assert changed(video(), image="s.png") == {"2.image": "s.png"}
+    parts = {c.part for c in plan(video(), images=["s.png", "e.png"]).changes}
+    assert parts == {"start image", "end image"}
+
+
+def test_an_unknown_key_sets_the_only_input_of_its_name() -> None:
+    assert changed(resize(), **{"Upscale-Method": "area"}) == {"2.upscale_method": "area"}
+
+
+def test_an_unknown_key_sets_the_node_of_its_title() -> None:
+    assert changed(resize(), Input_Image="cat.png") == {"1.image": "cat.png"}
+    assert changed(resize(), Resize={"width": 5, "height": 6}) == {"2.width": 5, "2.height": 6}
+
+
+def test_a_file_under_an_unknown_key_goes_to_the_only_free_file_input() -> None:
+    planned = plan(resize(), my_holiday="https://example.org/a.jpg")
+    assert [c.value for c in planned.changes] == ["https://example.org/a.jpg"]
+    assert "my_holiday" in planned.guesses[0]
+
+
+def test_a_file_without_a_place_is_an_error() -> None:
+    with pytest.raises(PatchError, match='"my_holiday"'):
+        plan(prompt_with_swapped_titles(), my_holiday="https://example.org/a.jpg")
+
+
+def test_a_key_without_effect_is_reported_with_the_nearest_argument() -> None:
+    planned = plan(resize(), widht=3, zzz=4)
+    assert len(planned.important) == 2
+    assert 'Did you mean "width"' in planned.important[0]
+    assert "Did you mean" not in planned.important[1]
+
+
+def test_mistakes_in_planning_are_reported_together() -> None:
+    with pytest.raises(PatchError) as error:
+        plan(resize(), steps=3, negative_prompt="x", Resize={"nothing": 1})
+    assert all(word in str(error.value) for word in ("steps", "negative_prompt", "nothing"))
+
+
+def test_strength_without_a_controlnet_is_the_denoise_of_an_image() -> None:
+    nodes = prompt_with_swapped_titles()
+    nodes["10"] = node("LoadImage", image="a.png")
+    nodes["4"] = node("VAEEncode", pixels=["10", 0], vae=["1", 2])
+    planned = plan(nodes, strength=0.5)
+    assert [(c.target.name, c.value) for c in planned.changes][:1] == [("denoise", 0.5)]
+    assert "denoise" in planned.notes[0]
+
+
+def test_a_parameter_in_a_title_takes_precedence_over_an_alias() -> None:
+    nodes = resize()
+    nodes["2"]["_meta"]["title"] = "$n.width"
+    assert changed(nodes, N=77) == {"2.width": 77}
