@@ -17,7 +17,7 @@ from comfyui_pipeline.workflow.validate import needed_nodes
 from input_server.light_dataclasses import dataclass
 
 FAMILIES: tuple[tuple[str, str], ...] = (
-    ("SDXL", r"sd_?xl|xl|pony|illustrious|noobai|animagine|playground"),
+    ("SDXL", r"sd_?xl|[a-z]*xl|pony[a-z0-9]*|illustrious|noobai|animagine|playground"),
     ("SD3", r"sd_?3(\.?5)?|stable_?diffusion_?3"),
     ("SD2", r"sd_?2[._]?[01]?|v2[-_]?[01]|768-v"),
     ("SD1.5", r"sd_?1[._]?[45]?|sd_?v?15|v1[-_.]?[45]|stable_?diffusion_?v?1"),
@@ -35,13 +35,6 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("SVD", r"svd"),
 )
 """Family of diffusion models -> what the names of its files and folders contain as a word."""
-PATTERNS = tuple(
-    (family, rf"(?:^|[^a-z0-9])(?:{words})(?=$|[^a-z])|xl(?=$|[^a-z])" if family == "SDXL"
-     else rf"(?:^|[^a-z0-9])(?:{words})(?=$|[^a-z])")
-    for family, words in FAMILIES
-)
-MAX_NAMED = 4
-"""Models that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +58,8 @@ class Replacement:
 def family(name: str) -> str:
     """The family of a diffusion model by the words of its name and folders; "" if they say nothing."""
     text = matching.normalize(name.replace("\\", "/"))
-    for found, pattern in PATTERNS:
-        if re.search(pattern, text):
+    for found, words in FAMILIES:
+        if re.search(rf"(?<![a-z0-9])(?:{words})(?![a-z])", text):
             return found
     return ""
 

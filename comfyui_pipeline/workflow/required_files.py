@@ -74,11 +74,16 @@ def _arguments(graph: Graph) -> dict[tuple[str, str], str]:
     return found
 
 
+def sentence(missing: Sequence[RequiredFile]) -> str:
+    """What the workflow needs."""
+    named = list(dict.fromkeys(str(file) for file in missing))
+    return f"This workflow needs {' and '.join(named[:MAX_LISTED])}."
+
+
 def required_error(missing: Sequence[RequiredFile]) -> PatchError:
     """The error that says which arguments to pass."""
-    named = list(dict.fromkeys(str(file) for file in missing))
     return PatchError(
-        f"This workflow needs {' and '.join(named[:MAX_LISTED])}.",
+        sentence(missing),
         "Pass a URL, a data URI, a file path or an attachment name.",
         code="file_required",
     )

@@ -138,7 +138,7 @@ def check(graph: Graph, prompt: Mapping[str, Any], found: Sequence[Problem]) -> 
     reasons = _reasons(graph, found)
     runnable = [node for node in outputs if node.id not in reasons]
     if not runnable:
-        raise WorkflowError(_summary(found), "Correct this, or choose another workflow.")
+        raise WorkflowError(summary(found), "Correct this, or choose another workflow.")
     needed = _upstream(graph, runnable)
     skipped = {
         node.label: "; ".join(str(found[number]) for number in reasons[node.id])
@@ -169,7 +169,8 @@ def _reasons(graph: Graph, found: Sequence[Problem]) -> dict[str, list[int]]:
     return reasons
 
 
-def _summary(found: Sequence[Problem]) -> str:
+def summary(found: Sequence[Problem]) -> str:
+    """All problems in one sentence, the same one once."""
     lines = list(dict.fromkeys(str(problem) for problem in found))
     more = f"; and {len(lines) - MAX_LISTED} more" if len(lines) > MAX_LISTED else ""
     return f"This workflow cannot run on this server: {'; '.join(lines[:MAX_LISTED])}{more}."
