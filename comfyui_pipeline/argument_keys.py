@@ -104,8 +104,8 @@ def meaning(key: str) -> str:
 def _numbered(folded: str) -> tuple[Argument | None, int | None]:
     """``image2``, ``lora01``, ``image1url``: one run of digits, not at the beginning."""
     digits = "".join(letter for letter in folded if letter in "0123456789")
-    before, _, after = folded.partition(digits)
-    if not digits or not before or before + digits + after != folded:
+    before, found, after = folded.partition(digits) if digits else ("", "", "")
+    if not before or not found:
         return None, None
     argument = FOLDED.get(before + after)
     number = int(digits) if len(digits) <= MAX_ITEM_DIGITS else 0

@@ -7,12 +7,12 @@ What each key means is in ``arguments.py`` and ``argument_keys.py``, how its val
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline import argument_keys, argument_values, arguments
 from comfyui_pipeline.argument_values import as_list, one_of
-from comfyui_pipeline.arguments import BY_NAME, Argument
+from comfyui_pipeline.arguments import BY_NAME, Argument, role_of
 from comfyui_pipeline.call_document import MAX_SHOWN, check_value, invalid_call, read_document
 from comfyui_pipeline.call_params import Param
 from comfyui_pipeline.call_wrappers import Unwrapped, unwrap
@@ -23,6 +23,8 @@ from input_server.light_dataclasses import dataclass, field, replace
 
 __all__ = ["READERS", "Param", "ToolCall", "parse", "read"]
 
+WORDS_OF: Mapping[str, Container[str]] = {"command": COMMANDS, "info": QUESTIONS}
+"""Key -> the words that its value may be without further reading."""
 MAX_PARTS = 16
 MAX_TYPOS_CHECKED = 100
 """Unknown keys that are compared with the known ones; each comparison takes about a millisecond."""
@@ -39,8 +41,9 @@ class ToolCall:
     """One call. The rows of ``arguments.ARGUMENTS`` name the fields that their values go to."""
 
     command: str
-    info: str = ""
+    info: str = ""  # topics, separated by commas
     workflow: str = ""
+    command_word: str = ""  # an unknown command that may be the name of the workflow
     workflow_json: Any = None
     params: tuple[Param, ...] = ()
     shortcuts: Mapping[str, Any] = field(
@@ -92,7 +95,8 @@ class ToolCall:
         """Whether the call talks to ComfyUI; a list of workflows reads only the disk."""
         if self.parts:
             return any(part.needs_server for part in self.parts)
-        return self.command != "info" or QUESTIONS[self.info].needs_server
+        topics = self.info.split(",")
+        return self.command != "info" or any(QUESTIONS[topic].needs_server for topic in topics)
 
 
 def parse(raw: bytes) -> ToolCall:
@@ -240,6 +244,8 @@ class _Keys:
 def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolCall:
     """``numbers``: those of the parts, when this is one of a batch."""
     unwrapped = unwrap(document)
+    expanded, command_word = _expanded(unwrapped.values)
+    unwrapped = replace(unwrapped, values=dict(expanded))
     command = _command(unwrapped.values)
     keys = _collect(unwrapped, command)
     if question := COMMANDS[command].question:
@@ -251,7 +257,7 @@ def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolC
     if unwrapped.params:
         fields["params"] = (*fields.get("params", ()), *unwrapped.params)
     call = ToolCall(
-        **{**fields, "command": command},
+        **{**fields, "command": command, "command_word": command_word},
         shortcuts={name: value for name, value in values.items() if not BY_NAME[name].field},
         spelled={name: key for name, key in keys.spelled.items() if key != name},
         item_keys=keys.item_keys,
@@ -262,6 +268,17 @@ def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolC
         ignored={**unwrapped.ignored, **_ignored(keys, command, numbers)},
     )
     return _as_submitted(call)
+
+
+def _expanded(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The call with the command and topics that its words stand for; see ``command_names``."""
+    for key, value in values.items():
+        known = WORDS_OF.get(key.lower())
+        if known is not None and not (isinstance(value, str) and value in known):
+            from comfyui_pipeline.command_names import expanded
+
+            return expanded(values)
+    return values, ""
 
 
 def _as_submitted(call: ToolCall) -> ToolCall:
@@ -406,6 +423,8 @@ def _check_required(command: str, values: Mapping[str, Any], keys: _Keys) -> Non
     for argument in arguments.ARGUMENTS:
         name = argument.name
         needed = argument.required and command in argument.commands
+        if name == "workflow" and command in arguments.RUN and any(map(role_of, values)):
+            continue  # chosen by the other arguments
         if needed and name not in values and name not in replaced:
             what = f'"{name}" is missing: {argument.english}.'
             missing = invalid_call(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
@@ -432,7 +451,7 @@ def _ignored(keys: _Keys, command: str, numbers: Sequence[int]) -> dict[str, str
 
 def _read_question(value: Any, argument: Argument, key: str) -> str | None:
     question = (argument_values.read_text(value, argument, key) or "").lower()
-    if question and question not in QUESTIONS:
+    if any(topic not in QUESTIONS for topic in question.split(",") if question):
         raise invalid_call(
             f'"{key}" is {question[:MAX_SHOWN]!r}.', one_of(QUESTIONS), COMMANDS["info"].example
         )

@@ -20,9 +20,10 @@ def describe(
     call: ToolCall, settings: Settings, engine: Engine, started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
     """Describe the workflow that the call names or contains."""
-    found = load_workflow.find(call, settings, started + settings.timeout)
+    found = load_workflow.find(call, settings, started + settings.timeout, engine)
     loaded = load_workflow.read(found, settings, engine, seed=call.seed or 0)
     graph = loaded.graph
+    notes = (*((loaded.chosen,) if loaded.chosen else ()), *loaded.notes)
     needed = placeholders.needed(loaded.prompt)
     checked = graphs.build(placeholders.with_samples(loaded.prompt, graph), loaded.schemas)
     problems = validate.problems(checked if needed else graph, loaded.schemas, loaded.origin)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from comfyui_pipeline.arguments import RUN
 from comfyui_pipeline.bounded.response_size import bound_response
 from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
 from comfyui_pipeline.call import ToolCall
@@ -16,9 +15,6 @@ from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from comfyui_pipeline.engine.protocol import Engine
 
 FIELDS_FOLDER = "answers"
 """Subfolder of the results for what did not fit into a response."""
@@ -67,7 +63,15 @@ def _one(
             "the call, but COMFYUI_BASE_URL is embedded.",
             'Use "run", or set COMFYUI_BASE_URL to the URL of a ComfyUI server.',
         )
-    with _engine(settings, started) as engine:
+    from comfyui_pipeline.server_connection import connect
+
+    with connect(settings, started + settings.timeout) as engine:
+        if call.job_id and call.command in RUN and not (call.dry_run or settings.embedded):
+            from comfyui_pipeline import repeated_job
+
+            repeated = repeated_job.answer(call, settings, engine, started, record)
+            if repeated is not None:
+                return repeated
         return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
 
 
@@ -82,47 +86,3 @@ def _store(settings: Settings, content: bytes) -> str:
     stored = result_files.store([content], settings.output_dir, FIELDS_FOLDER, name)
     url = url_for_file(settings.links, settings.output_alias, stored.relative, stored.path, "text")
     return url or str(stored.path)
-
-
-@contextmanager
-def _engine(settings: Settings, started: float) -> Iterator[Engine]:
-    """The configured ComfyUI server; for ``embedded``, one that is started for this call only."""
-    from comfyui_pipeline.engine.comfyui import ComfyUI
-    from comfyui_pipeline.engine.timeouts import Timeouts
-
-    with _server(settings) as url:
-        engine = ComfyUI(
-            url,
-            settings.client_prefix,
-            headers=settings.auth,
-            deadline=started + settings.timeout,
-            grace=settings.fetch_grace,
-            timeouts=Timeouts(stall_timeout=settings.stall_timeout),
-            log=_to_stderr,
-        )
-        try:
-            yield engine
-        finally:
-            engine.close()
-
-
-@contextmanager
-def _server(settings: Settings) -> Iterator[str]:
-    if not settings.embedded:
-        yield settings.base_url
-        return
-    from embedded_comfyui import serve_in_thread
-
-    try:
-        server = serve_in_thread()
-    except ImportError as error:
-        raise SettingsError(
-            f"COMFYUI_BASE_URL is embedded, but the package {error.name} is not installed.",
-            "Run `python3 run.py setup` in the plugin's folder, or set the URL of a ComfyUI server.",
-        ) from error
-    with server:
-        yield server.url
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr)

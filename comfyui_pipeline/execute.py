@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from comfyui_pipeline import queued_jobs
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED
 from comfyui_pipeline.engine.http import LostReply
@@ -116,6 +117,7 @@ def _queue_and_fetch(
         with context.watch.time("queue"):
             handle = engine.queue(job)
         sent.prompt_id, sent.state = handle.prompt_id, QUEUED
+        queued_jobs.remember(context, ready, handle.prompt_id)
         result, fetched = wait_and_fetch(context, handle, ready.graph)
     except (JobFailed, JobLost):
         sent.state = NOT_AVAILABLE

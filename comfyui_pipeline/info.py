@@ -14,71 +14,121 @@ from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from input_server.light_dataclasses import dataclass
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from comfyui_pipeline.call import ToolCall
     from comfyui_pipeline.call_record import CallRecord
     from comfyui_pipeline.engine.protocol import Engine
     from comfyui_pipeline.settings import Settings
+    from comfyui_pipeline.workflow_catalog import Catalog, Entry
 
 SAMPLER_CLASS = "KSampler"
 """The core's own sampler, whose inputs list every sampler and scheduler of a server."""
 MAX_SHOWN = 200
 """Names in the text; ``items`` has all of them."""
-MAX_TITLE_CHARACTERS = 80
-"""Characters of a node's title in the list of workflows."""
+MAX_OUTPUTS = 20
+"""Results that are listed."""
+MAX_SERVER_SECONDS = 8.0
+"""For which the list of workflows waits for a server that says what runs."""
 
 
 # -- workflows, read from disk ---------------------------------------------------------------------
 
 
-def workflows(folder: Path) -> Mapping[str, Any]:
-    """List every workflow with the titles of the nodes that a call can change."""
-    from comfyui_pipeline.workflow import files
+def workflows(settings: Settings) -> Mapping[str, Any]:
+    """List every workflow: its purpose, what it takes, and whether it runs on the server."""
+    import time
 
-    items = [_workflow(folder, name) for name in files.names(folder)]
-    lines = [
-        f"- {item['name']}: " + (item["problem"] or f"nodes {', '.join(item['nodes'])}")
-        for item in items
+    from comfyui_pipeline import workflow_catalog
+    from comfyui_pipeline.workflow import summary
+
+    def connect() -> Any:
+        from contextlib import suppress
+
+        from comfyui_pipeline.errors import ToolError
+        from comfyui_pipeline.process.dependencies import make_importable
+        from comfyui_pipeline.server_connection import connect
+
+        with suppress(ToolError):  # plain HTTP needs no packages
+            make_importable(settings.cache_dir.parent)
+        return connect(settings, time.monotonic() + MAX_SERVER_SECONDS)
+
+    found = workflow_catalog.read(settings, workflow_catalog.ask_through(connect, settings))
+    if not found.entries:
+        nothing = "No workflows: put files saved from ComfyUI into the workflows folder."
+        return text_result(nothing, items=[])
+    items = [_workflow_item(entry) for entry in found.entries]
+    count = len(items)
+    head = f"{count} workflow{'' if count == 1 else 's'} in the workflows folder"
+    lines = [f"{head}{_server_state(found)}:"]
+    for entry, item in zip(found.entries, items, strict=True):
+        said = entry.problem or summary.line(entry.summary)
+        lacks = f"; does not run here, missing: {item['missing']}" if item["missing"] else ""
+        lines.append(f"- {entry.name}: {said}{lacks}")
+    return text_result("\n".join(lines), items=items)
+
+
+def _server_state(found: Catalog) -> str:
+    if found.unreachable:
+        return f" (whether they run is not known: {found.unreachable.rstrip('.')})"
+    lacking = sum(entry.runs is False for entry in found.entries)
+    return "" if lacking else ", all run on this server"
+
+
+def _workflow_item(entry: Entry) -> dict[str, Any]:
+    from comfyui_pipeline.workflow import summary
+
+    said = entry.summary
+    fields = ("kind", "purpose", "takes", "size", "seconds", "models")
+    return {
+        "name": entry.name,
+        "nodes": [f'"{title}"' for title in entry.nodes],
+        "problem": entry.problem,
+        **{field: said.get(field) for field in fields},
+        "runs": entry.runs,
+        "missing": summary.missing(said) if said and entry.runs is False else "",
+    }
+
+
+def outputs(settings: Settings) -> Mapping[str, Any]:
+    """List the newest results in the results folder, with their links."""
+    from comfyui_pipeline.result_urls import url_for_file
+
+    folder = settings.output_dir
+    found = [
+        (path.stat().st_mtime, path)
+        for path in (folder.rglob("*") if folder.is_dir() else ())
+        if path.is_file() and not any(part.startswith(".") for part in path.parts)
     ]
-    head = (
-        f"{len(items)} workflows in the workflows folder:"
-        if items
-        else "No workflows: put files saved from ComfyUI into the workflows folder."
-    )
+    newest = [path for _, path in sorted(found, reverse=True)[:MAX_OUTPUTS]]
+    items = []
+    for path in newest:
+        relative = path.relative_to(folder).as_posix()
+        link = url_for_file(settings.links, settings.output_alias, relative, path, "")
+        items.append({"name": relative, "url": link})
+    if not items:
+        return text_result("There are no results yet.", items=[])
+    lines = [f"- {item['name']}" + (f": {item['url']}" if item["url"] else "") for item in items]
+    head = f"The newest {len(items)} of {len(found)} results:"
     return text_result("\n".join([head, *lines]), items=items)
 
 
-def _workflow(folder: Path, name: str) -> dict[str, Any]:
-    from comfyui_pipeline.errors import WorkflowError
-    from comfyui_pipeline.workflow import files
+def help_text(_settings: Settings) -> Mapping[str, Any]:
+    """List the commands with an example of each, and the arguments of a run."""
+    from comfyui_pipeline.arguments import ARGUMENTS
+    from comfyui_pipeline.commands import COMMANDS
 
-    try:
-        found = files.load(folder, name)
-    except WorkflowError as error:
-        return {"name": name, "nodes": [], "problem": f"cannot be run: {error}"}
-    prompt, document = found.nodes, found.ui or {}
-    titles = _document_titles(document) if prompt is None else _prompt_titles(prompt)
-    return {"name": name, "nodes": [f'"{title}"' for title in titles], "problem": None}
-
-
-def _prompt_titles(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    from comfyui_pipeline.workflow import graph as graphs
-
-    return [
-        str(node["_meta"].get("title") or node["class_type"])[:MAX_TITLE_CHARACTERS]
-        for node in nodes.values()
-        if any(not graphs.is_link(value) for value in node["inputs"].values())
-    ]
-
-
-def _document_titles(document: Mapping[str, Any]) -> list[str]:
-    nodes = [node for node in document.get("nodes") or () if isinstance(node, dict)]
-    return [
-        str(node.get("title") or node.get("type"))[:MAX_TITLE_CHARACTERS]
-        for node in nodes
-        if node.get("widgets_values")
-    ]
+    lines = [f"- {command.name}: {command.english}" for command in COMMANDS.values()]
+    names = [a.name for a in ARGUMENTS if "run" in a.commands and not a.hidden]
+    return text_result(
+        "\n".join(
+            [
+                "Commands:",
+                *lines,
+                f"Arguments of run: {', '.join(names)}.",
+                'What a workflow takes: {"command": "describe", "workflow": "resize_image"}',
+            ]
+        ),
+        items=list(COMMANDS),
+    )
 
 
 # -- asked of the server ---------------------------------------------------------------------------
@@ -110,6 +160,11 @@ def _named(what: str, names: Sequence[str]) -> Mapping[str, Any]:
     more = f"\n…and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
     shown = "\n".join(f"- {name}" for name in names[:MAX_SHOWN])
     return text_result(f"{len(names)} {what}:\n{shown}{more}", items=list(names))
+
+
+def nodes(engine: Engine) -> Mapping[str, Any]:
+    """List the node types of the server."""
+    return _named("node types", sorted(engine.catalog()))
 
 
 def queue(engine: Engine) -> Mapping[str, Any]:
@@ -154,12 +209,16 @@ def _gigabytes(amount: Any) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """One thing that ``info`` lists, read from the workflows folder or asked of the server."""
+    """One thing that ``info`` lists, read from this machine or asked of the server.
+
+    ``hidden``: not in the manifest, for it is answered under the name that callers try.
+    """
 
     name: str
     chinese: str
     ask_server: Callable[[Engine], Mapping[str, Any]] | None = None
-    read_folder: Callable[[Path], Mapping[str, Any]] | None = None
+    read_folder: Callable[[Settings], Mapping[str, Any]] | None = None
+    hidden: bool = False
 
     @property
     def needs_server(self) -> bool:
@@ -167,8 +226,8 @@ class Question:
         return self.ask_server is not None
 
 
-def _models(name: str, chinese: str, folder: str) -> Question:
-    return Question(name, chinese, lambda engine: models(engine, name, folder))
+def _models(name: str, chinese: str, folder: str, *, hidden: bool = False) -> Question:
+    return Question(name, chinese, lambda engine: models(engine, name, folder), hidden=hidden)
 
 
 def _choices(name: str, chinese: str, input_name: str) -> Question:
@@ -189,6 +248,11 @@ QUESTIONS: Mapping[str, Question] = {
         Question("embeddings", "文本嵌入", embeddings),
         Question("queue", "队列", queue),
         Question("system", "系统状态", system),
+        _models("unets", "扩散模型", MODEL_FOLDERS["unet_name"], hidden=True),
+        _models("text_encoders", "文本编码器", MODEL_FOLDERS["clip_name"], hidden=True),
+        Question("nodes", "节点", nodes, hidden=True),
+        Question("outputs", "结果", read_folder=outputs, hidden=True),
+        Question("help", "帮助", read_folder=help_text, hidden=True),
     )
 }
 
@@ -212,9 +276,29 @@ def answer(
     _record: CallRecord,
 ) -> Mapping[str, Any]:
     """Do the command ``info``. ``engine``: None for what is read from disk."""
-    read_folder = QUESTIONS[call.info].read_folder
+    topics = call.info.split(",")
+    if len(topics) == 1:
+        return _answer(topics[0], settings, engine)
+    from comfyui_pipeline.errors import EngineError
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for topic in topics:
+        try:
+            found[topic] = _answer(topic, settings, engine)
+        except EngineError as error:
+            found[topic] = text_result(f"{topic}: {error.message}", problem=error.message)
+    texts = [part["text"] for answer in found.values() for part in answer["content"]]
+    fields = {
+        topic: {name: value for name, value in answer.items() if name != "content"}
+        for topic, answer in found.items()
+    }
+    return text_result("\n\n".join(texts), topics=fields)
+
+
+def _answer(topic: str, settings: Settings, engine: Engine | None) -> Mapping[str, Any]:
+    read_folder = QUESTIONS[topic].read_folder
     if read_folder is not None:
-        return read_folder(settings.workflows_dir)
+        return read_folder(settings)
     if engine is None:
-        raise ValueError(f"{call.info} is asked of the server")
-    return ask(call.info, engine)
+        raise ValueError(f"{topic} is asked of the server")
+    return ask(topic, engine)

@@ -9,7 +9,7 @@ from comfyui_pipeline.media import file_types, upload
 from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.file_types import InputKind
-from comfyui_pipeline.media.sources import Source, parse_source
+from comfyui_pipeline.media.sources import ServerFile, Source, Url, parse_source
 from comfyui_pipeline.process.parallel import run_parallel
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Change, with_value
@@ -52,6 +52,29 @@ def place_files(changes: Sequence[Change], context: CallContext) -> tuple[list[C
     with_mask = {id(c): with_value(c, v) for c, v in zip(masked, values, strict=True)}
     notes = [note for file in placed.values() for note in file.notes]
     return [with_mask.get(id(change), change) for change in named], notes
+
+
+def check_files(changes: Sequence[Change], context: CallContext) -> tuple[list[Change], list[str]]:
+    """The same without an upload or a download: notes on what ``place_files`` would do.
+
+    Raises MediaError for a file that is neither on this machine nor on the server.
+    """
+    sources = _sources(changes, context.settings)
+    run_parallel(
+        lambda source: _check(source, context), list(sources.values()), MAX_PARALLEL_UPLOADS
+    )
+    notes = [
+        f"{'Would be downloaded and uploaded' if isinstance(source, Url) else 'Would be uploaded'}: "
+        f"{source.shown}."
+        for source in sources.values()
+        if not isinstance(source, ServerFile)
+    ]
+    return list(changes), notes
+
+
+def _check(source: Source, context: CallContext) -> None:
+    if isinstance(source, ServerFile):
+        upload.place(source, context.engine.files, download_policy(context.settings))
 
 
 def _sources(changes: Sequence[Change], settings: Settings) -> dict[str, Source]:

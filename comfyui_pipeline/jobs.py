@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from comfyui_pipeline import execute, pipeline
+from comfyui_pipeline import controls, execute, pipeline, prompt_ids, queued_jobs
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
@@ -31,10 +31,16 @@ def submit(
     """Queue a workflow and return its prompt id. Raises what preparing and queueing raise."""
     context = CallContext(call, settings, engine, record, started, started + settings.timeout)
     ready = prepare(context)
+    if call.dry_run:
+        from comfyui_pipeline import dry_run
+
+        return dry_run.report(context, ready)
+    ready = queued_jobs.with_running_twin(context, ready)
     sent = record.add_job(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
     try:
         with engine.queue(ready.job) as queued:
             sent.prompt_id, sent.state = queued.prompt_id, QUEUED
+            queued_jobs.remember(context, ready, queued.prompt_id)
     except EngineError as error:
         if not isinstance(error, LostReply):
             sent.state = NOT_AVAILABLE
@@ -77,39 +83,38 @@ def _state_or_queued(engine: Engine, prompt_id: str) -> JobState:
 
 
 def status(
-    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: CallRecord
+    call: ToolCall, settings: Settings, engine: Engine, _started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
     """Return the state of a job. Raises JobLost for an id that the server does not know."""
-    state = _known_state(call.prompt_id, engine)
+    prompt_id, state = _find(call, settings, engine)
     return text_result(
-        _sentence(state), prompt_id=call.prompt_id, state=state.stage, position=state.position
+        _sentence(state), prompt_id=prompt_id, state=state.stage, position=state.position
     )
 
 
 def result(
     call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
-    """Return the outputs of a job, after waiting up to ``call.wait`` seconds for it to end.
+    """Return the outputs of a job, after waiting as long as the call says for it to end.
 
     A job that has not ended is reported with its state. Raises JobLost for an id that the server
     does not know, JobFailed for a job that failed.
     """
-    state = _known_state(call.prompt_id, engine)
-    job = engine.job(call.prompt_id)
-    if job is None or (state.stage != "ended" and not call.wait):
+    prompt_id, state = _find(call, settings, engine)
+    wait = controls.wait_seconds(call) or 0.0
+    job = engine.job(prompt_id)
+    if job is None or (state.stage != "ended" and not wait):
         return text_result(
             f'{_sentence(state)} Call again later, or pass "wait" (seconds).',
-            prompt_id=call.prompt_id,
+            prompt_id=prompt_id,
             state=state.stage,
             position=state.position,
             complete=False,
         )
-    deadline = min(
-        started + settings.timeout, time.monotonic() + max(call.wait or 0.0, MIN_RESULT_SECONDS)
-    )
+    deadline = min(started + settings.timeout, time.monotonic() + max(wait, MIN_RESULT_SECONDS))
     graph = graphs.build(job.prompt, {})
     context = CallContext(call, settings, engine, record, started, deadline)
-    known = record.add_job(call.prompt_id, lambda: False)
+    known = record.add_job(prompt_id, lambda: False)
     known.state = QUEUED
     try:
         ended, fetched = execute.wait_and_fetch(context, engine.follow(job), graph)
@@ -122,34 +127,34 @@ def result(
 
 
 def cancel(
-    call: ToolCall, _settings: Settings, engine: Engine, _started: float, _record: CallRecord
+    call: ToolCall, settings: Settings, engine: Engine, _started: float, _record: CallRecord
 ) -> Mapping[str, Any]:
     """Cancel one job, queued or running, and wait until it has stopped.
 
     Raises JobLost for an id that the server does not know, EngineError for a job that does not stop.
     """
-    before = _known_state(call.prompt_id, engine)
+    prompt_id, before = _find(call, settings, engine)
     if before.stage == "ended":
         text = "The job has ended already; there is nothing to cancel."
-        return text_result(text, prompt_id=call.prompt_id, state="ended", cancelled=False)
-    engine.cancel(call.prompt_id)
-    if execute.wait_until_stopped(engine, call.prompt_id, CANCEL_COMMAND_SECONDS):
-        text = f"Cancelled the job with prompt id {call.prompt_id}, which was {before.stage}."
-        return text_result(text, prompt_id=call.prompt_id, state="cancelled", cancelled=True)
+        return text_result(text, prompt_id=prompt_id, state="ended", cancelled=False)
+    engine.cancel(prompt_id)
+    if execute.wait_until_stopped(engine, prompt_id, CANCEL_COMMAND_SECONDS):
+        text = f"Cancelled the job with prompt id {prompt_id}, which was {before.stage}."
+        return text_result(text, prompt_id=prompt_id, state="cancelled", cancelled=True)
     raise EngineError(
-        f"The job with prompt id {call.prompt_id} was asked to stop but is still running.",
+        f"The job with prompt id {prompt_id} was asked to stop but is still running.",
         "ComfyUI stops a job only between two sampling steps; check again with the command status.",
     )
 
 
-def _known_state(prompt_id: str, engine: Engine) -> JobState:
+def _find(call: ToolCall, settings: Settings, engine: Engine) -> tuple[str, JobState]:
+    """The id and the state of the job that a call is about. Raises JobLost."""
+    records = queued_jobs.records(settings)
+    prompt_id = prompt_ids.resolve(call.prompt_id, call.job_id, records)
     state = engine.state(prompt_id)
     if state.stage == "unknown":
-        raise JobLost(
-            f"ComfyUI has no job with the prompt id {prompt_id!r}.",
-            "It was removed, ComfyUI was restarted, or the id is wrong; queue the workflow again.",
-        )
-    return state
+        raise prompt_ids.unknown(prompt_id, records)
+    return prompt_id, state
 
 
 def _sentence(state: JobState) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline import inputs
 from comfyui_pipeline.call import ToolCall, together
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
-from comfyui_pipeline.errors import MediaError, WorkflowError
+from comfyui_pipeline.errors import CallError, EngineError, MediaError, WorkflowError
 from comfyui_pipeline.media import upload
 from comfyui_pipeline.media.sources import is_explicit, parse_workflow_source
 from comfyui_pipeline.settings import Settings
@@ -18,6 +18,9 @@ from comfyui_pipeline.workflow import files, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, replace
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.workflow_catalog import Entry
 
 MAX_CLASS_CHARACTERS = 300
 """A longer name does not fit into a URL: servers accept about 8,000 bytes after percent-encoding."""
@@ -30,7 +33,8 @@ class LoadedWorkflow:
     """A workflow with the node types that it uses.
 
     ``prompt``: in prompt format; ``ui``: the editor's document if there is one; ``schemas``: the
-    server's node types, of which ``from_cache`` come from an earlier call.
+    server's node types, of which ``from_cache`` come from an earlier call. ``chosen``: why it is this
+    workflow, where the caller named no or no exact name.
     """
 
     name: str
@@ -40,20 +44,25 @@ class LoadedWorkflow:
     from_cache: frozenset[str]
     notes: tuple[str, ...]
     origin: validate.Origin
+    chosen: str = ""
 
     @property
     def graph(self) -> Graph:
         return graphs.build(self.prompt, self.schemas)
 
 
-def find(call: ToolCall, settings: Settings, deadline: float) -> files.Workflow:
-    """The workflow that a call names or contains. Raises WorkflowError and MediaError.
+def find(
+    call: ToolCall, settings: Settings, deadline: float, engine: Engine | None = None
+) -> files.Workflow:
+    """The workflow that a call names or contains, or the one that suits its arguments.
 
-    The mistakes in the call's values are raised too, together with that in the workflow's name.
+    ``engine``: is asked which workflows run, where that decides. Raises WorkflowError, MediaError
+    and CallError. The mistakes in the call's values are raised too, together with that in the
+    workflow's name.
     """
     try:
-        found = _find(call, settings, deadline)
-    except (WorkflowError, MediaError) as error:
+        found = _find(call, settings, deadline, engine)
+    except (WorkflowError, MediaError, CallError) as error:
         if call.problems:
             message = " ".join([str(error), *(problem.message for problem in call.problems)])
             raise type(error)(message, code=error.code) from None
@@ -63,16 +72,81 @@ def find(call: ToolCall, settings: Settings, deadline: float) -> files.Workflow:
     return found
 
 
-def _find(call: ToolCall, settings: Settings, deadline: float) -> files.Workflow:
+def _find(
+    call: ToolCall, settings: Settings, deadline: float, engine: Engine | None
+) -> files.Workflow:
     if call.workflow_json is not None:
         return files.from_document(files.INLINE_NAME, call.workflow_json)
-    name, source = call.workflow, None
-    if is_explicit(name) or files.is_missing_file(settings.workflows_dir, name):
+    name = call.workflow or settings.default_workflow
+    if not name:
+        from comfyui_pipeline import workflow_choice
+
+        chosen, sentence = workflow_choice.by_default(
+            call.shortcuts, lambda: entries(settings, engine)
+        )
+        return replace(files.load(settings.workflows_dir, chosen.name), chosen=sentence)
+    found = _named(name, call, settings, deadline, engine)
+    if call.workflow:
+        return found
+    return replace(found, chosen=f"No workflow was named: {found.name} was used, the default one.")
+
+
+def _named(
+    name: str, call: ToolCall, settings: Settings, deadline: float, engine: Engine | None
+) -> files.Workflow:
+    """The workflow of a name: a file of the folder, a source, or one that the name fits."""
+    folder = settings.workflows_dir
+    if not is_explicit(name):
+        if call.strict or files.exists(folder, name):
+            if files.exists(folder, name) or not files.has_suffix(name):
+                return files.load(folder, name)
+        elif len(same := files.meant(folder, name, same=True)) == 1:
+            return files.load(folder, same[0])
+    if is_explicit(name) or files.has_suffix(name):
         source = parse_workflow_source(name, inputs.allowed_folders(settings))
-    if source is None:
-        return files.load(settings.workflows_dir, name)
-    content = upload.read(source, inputs.download_policy(settings), deadline)
-    return files.from_bytes(source.shown, content)
+        if source is not None:
+            content = upload.read(source, inputs.download_policy(settings), deadline)
+            return files.from_bytes(source.shown, content)
+    if call.strict:
+        return files.load(folder, name)
+    chosen = _fitting(name, call, settings, engine)
+    return replace(
+        files.load(folder, chosen), chosen=f'The workflow {chosen} was used for "{name[:100]}".'
+    )
+
+
+def _fitting(name: str, call: ToolCall, settings: Settings, engine: Engine | None) -> str:
+    """The one workflow that a name or a purpose fits. Raises WorkflowError."""
+    from comfyui_pipeline.workflow import purpose_words
+
+    folder = settings.workflows_dir
+    fitting = files.meant(folder, purpose_words.translated(name) or name)
+    if len(fitting) == 1:
+        return fitting[0]
+    if kind := purpose_words.kind_of(name):
+        from comfyui_pipeline import workflow_choice
+
+        known = entries(settings, engine)
+        among = [entry for entry in known if entry.name in fitting] or known
+        if chosen := workflow_choice.best(among, [kind]):
+            return chosen.name
+    if call.command_word:
+        from comfyui_pipeline.command_names import unknown_command
+
+        raise unknown_command(call.command_word)
+    raise files.not_found(folder, name, fitting)
+
+
+def entries(settings: Settings, engine: Engine | None) -> Sequence[Entry]:
+    """All workflows of the folder, with their purposes and what the server lacks for them."""
+    from comfyui_pipeline import workflow_catalog
+
+    def ask(classes: Collection[str]) -> Mapping[str, Any]:
+        if engine is None:
+            raise EngineError("no server was asked")
+        return schemas_of(engine, settings).get(classes).schemas
+
+    return workflow_catalog.read(settings, ask).entries
 
 
 def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int) -> LoadedWorkflow:
@@ -92,7 +166,14 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         prompt, notes = converted.prompt, converted.notes
     origin = validate.origin_of(found.ui)
     return LoadedWorkflow(
-        found.name, prompt, found.ui, known.schemas, known.from_cache, notes, origin
+        found.name,
+        prompt,
+        found.ui,
+        known.schemas,
+        known.from_cache,
+        notes,
+        origin,
+        found.chosen,
     )
 
 

@@ -16,10 +16,11 @@ from comfyui_pipeline.bounded import encoded_files
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Output
 from comfyui_pipeline.errors import EngineError, MediaError, OutputMissing, ToolError
-from comfyui_pipeline.media import file_names, file_types, result_files
+from comfyui_pipeline.media import copies, file_names, file_types, result_files
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.result_urls import is_servable, url_for_file
 from comfyui_pipeline.workflow.graph import Graph
+from comfyui_pipeline.workflow.saving import normalize_format
 from input_server.light_dataclasses import dataclass, field, replace
 
 MAX_PARALLEL_FETCHES = 6
@@ -84,6 +85,11 @@ class OutputFetcher:
         self._files = context.engine.files
         self._settings = context.settings
         self._graph = graph
+        self._copies = copies.CopyRequest(
+            normalize_format(context.call.image_format),
+            context.call.quality,
+            context.call.strip_metadata,
+        )
         self._pool = ThreadPoolExecutor(MAX_PARALLEL_FETCHES)
         self._fetches: dict[Output, Future[tuple[ResultOutput, ...]]] = {}
 
@@ -233,10 +239,28 @@ class OutputFetcher:
     def _file(self, output: Output) -> ResultOutput:
         local = self._on_this_machine(output)
         if local is None:
-            return self._result_output(output, self._download(output))
-        path, root = local
-        stored = result_files.use_existing(path, root, self._settings.memory)
-        return self._result_output(output, stored, self._settings.server_output_mount or ("", ""))
+            stored, mount = self._download(output), None
+        else:
+            path, root = local
+            stored = result_files.use_existing(path, root, self._settings.memory)
+            mount = self._settings.server_output_mount or ("", "")
+        if output.folder_type == SAVED and self._copies.applies_to(stored.kind):
+            return self._copy(output, stored, mount)
+        return self._result_output(output, stored, mount)
+
+    def _copy(
+        self, output: Output, stored: result_files.StoredFile, mount: tuple[str, str] | None
+    ) -> ResultOutput:
+        """The copy that the call requests; the original with a note where that fails."""
+        settings = self._settings
+        try:
+            made = copies.make_copy(
+                stored.path, stored.relative, self._copies, settings.output_dir, settings.memory
+            )
+        except MediaError as error:
+            original = self._result_output(output, stored, mount)
+            return replace(original, note=f"the original, as no copy is possible: {error}")
+        return self._result_output(output, made)
 
     def _download(self, output: Output) -> result_files.StoredFile:
         folder = output.subfolder

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from comfyui_pipeline import report
+from comfyui_pipeline import controls, queued_jobs, report
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
@@ -19,6 +19,8 @@ from comfyui_pipeline.outcome import Outcome, describe_outcome
 from comfyui_pipeline.outputs import FetchedOutputs
 from comfyui_pipeline.prepare import PreparedJob, prepare
 from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.text_result import text_result
+from input_server.light_dataclasses import replace
 
 
 def run(
@@ -30,6 +32,12 @@ def run(
     """
     context = CallContext(call, settings, engine, record, started, started + settings.timeout)
     ready = prepare(context)
+    if call.dry_run:
+        from comfyui_pipeline import dry_run
+
+        return dry_run.report(context, ready)
+    ready = queued_jobs.with_running_twin(context, ready)
+    context = replace(context, deadline=controls.deadline(call, settings, started))
     result, fetched = execute(context, ready)
     cancelled = cancel_late_job(context, result)
     return finish(context, ready, result, fetched, cancelled=cancelled)
@@ -49,6 +57,8 @@ def finish(
     """
     outcome = describe_outcome(context, ready, result, fetched, cancelled=cancelled)
     if not outcome.outputs:
+        if controls.ends_by_wait(context.call, context.settings, finished=outcome.finished):
+            return _still_running(outcome, controls.wait_seconds(context.call) or 0)
         raise report.no_output_error(outcome)
     with context.watch.time("preview"):
         images = _previews(outcome, context)
@@ -58,6 +68,31 @@ def finish(
     except Exception as error:  # the outputs matter more than the words around them
         traceback.print_exc(file=sys.stderr)
         return report.minimal_result(outcome, error)
+
+
+def _still_running(outcome: Outcome, seconds: float) -> Mapping[str, Any]:
+    """The result of a call that has waited as long as it wants to; the job goes on."""
+    state = "running" if outcome.started else "queued"
+    said = "is still running" if outcome.started else "is still waiting in the queue"
+    notes = [*outcome.important, *outcome.notes]
+    lines = [
+        f"Not finished yet: workflow {outcome.workflow} {said} after the {seconds:g} s that this call "
+        f"waits (prompt id {outcome.prompt_id}). It goes on.",
+        f'Get its result with {{"command": "result", "prompt_id": "{outcome.prompt_id}", "wait": '
+        '"60"}, or cancel it with "cancel" instead of "result".',
+        *(f"Note: {text}" for text in notes),
+    ]
+    return text_result(
+        "\n".join(lines),
+        workflow=outcome.workflow,
+        prompt_id=outcome.prompt_id,
+        state=state,
+        complete=False,
+        outputs=[],
+        seeds=dict(outcome.seeds),
+        guesses=list(outcome.guesses),
+        warnings=notes,
+    )
 
 
 def _previews(outcome: Outcome, context: CallContext) -> Previews:

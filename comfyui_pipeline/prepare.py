@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfyui_pipeline import complete, inputs, load_workflow
+from comfyui_pipeline import complete, controls, inputs, load_workflow, prompt_ids
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Engine, Job
 from comfyui_pipeline.errors import PatchError, WorkflowError
@@ -52,15 +53,20 @@ class PreparedJob:
 def prepare(context: CallContext) -> PreparedJob:
     """Everything before queueing. Raises WorkflowError, MediaError and EngineError's children."""
     call, settings, engine, watch = context.call, context.settings, context.engine, context.watch
+    controls.refuse_unsupported(call)
     random_seed = random.randint(0, MAX_RANDOM_SEED)
     seed = random_seed if call.seed is None else call.seed
     with watch.time("load"):
-        found = load_workflow.find(call, settings, context.deadline)
+        found = load_workflow.find(call, settings, context.deadline, engine)
     with watch.time("convert"):
         loaded = load_workflow.read(found, settings, engine, seed=seed)
+    loaded = controls.choose_nodes(loaded, call)
+    context = replace(context, call=controls.without_modes(call))
     loaded, plan = _plan(context, loaded, random_seed)
+    plan = controls.with_saving(loaded, call, plan, plan.used_keys)
     with watch.time("download"):
-        changes, file_notes = inputs.place_files(plan.changes, context)
+        place = inputs.check_files if call.dry_run else inputs.place_files
+        changes, file_notes = place(plan.changes, context)
     with watch.time("patch"):
         prompt = patch.apply(loaded.prompt, changes)
     with watch.time("validate"):
@@ -69,14 +75,19 @@ def prepare(context: CallContext) -> PreparedJob:
     ignored = (text for key, text in call.ignored.items() if key not in known)
     return PreparedJob(
         name=loaded.name,
-        job=Job(checked.prompt, str(uuid.uuid4()), _extra_data(loaded, settings)),
+        job=Job(checked.prompt, _prompt_id(call), _extra_data(loaded, settings)),
         graph=loaded.graph,
         changes=tuple(changes),
         guesses=plan.guesses,
         skipped_outputs=checked.skipped_outputs,
-        important=(*plan.important, *ignored),
-        notes=(*loaded.notes, *plan.notes, *file_notes),
+        important=(*((loaded.chosen,) if loaded.chosen else ()), *plan.important, *ignored),
+        notes=(*loaded.notes, *plan.notes, *file_notes, *controls.limit_notes(call, settings)),
     )
+
+
+def _prompt_id(call: ToolCall) -> str:
+    """A new id, or the one that belongs to the caller's own name for the job."""
+    return prompt_ids.of_job_id(call.job_id) if call.job_id else str(uuid.uuid4())
 
 
 def _plan(
@@ -108,6 +119,7 @@ def _plan(
     loras.check_count(requested_loras)
     if call.add_loras and len(requested_loras) > len(roles.lora_loaders(loaded.graph)):
         loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+    loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 
     def plan(loaded: LoadedWorkflow) -> tuple[LoadedWorkflow, Plan]:
@@ -145,6 +157,19 @@ def _after_missing_types(loaded: LoadedWorkflow, error: PatchError) -> WorkflowE
     problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
     missing = [problem for problem in problems if problem.missing_type]
     return WorkflowError(validate.summary(missing), str(error)) if missing else error
+
+
+def _with_image_loaders(loaded: LoadedWorkflow, images: Sequence[str]) -> LoadedWorkflow:
+    """The workflow with a loader for each image, if its nodes take more than it loads."""
+    if len(images) < 2 or (more := len(images) - len(roles.images(loaded.graph))) <= 0:
+        return loaded
+    from comfyui_pipeline.workflow import extra_images
+
+    prompt = extra_images.add_loaders(loaded.prompt, loaded.graph, more)
+    if prompt is None:
+        return loaded
+    note = f"Loaders added for images that the workflow has none for: {more}."
+    return replace(loaded, prompt=prompt, notes=(*loaded.notes, note))
 
 
 def _with_lora_loaders(loaded: LoadedWorkflow, count: int, engine: Engine) -> LoadedWorkflow:

@@ -70,6 +70,7 @@ class Settings:
     stall_timeout: float
     return_image: str
     defaults: DefaultValues = field(default_factory=DefaultValues)
+    default_workflow: str = ""
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
 
     @property
@@ -132,6 +133,7 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
             negative_prompt=values.text("COMFYUI_DEFAULT_NEGATIVE_PROMPT"),
             quality_tags=values.text("COMFYUI_QUALITY_TAGS"),
         ),
+        default_workflow=values.text("COMFYUI_DEFAULT_WORKFLOW"),
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
     )
 

@@ -102,6 +102,13 @@ SETTINGS = table(
             chinese="附加在自带工作流每个提示词之后的质量词；也用于模板中的 {{QUALITY_TAGS}}。",
         ),
         Setting(
+            "COMFYUI_DEFAULT_WORKFLOW",
+            TEXT,
+            english="Workflow of calls that name none. Default: the shipped one that suits the "
+            "arguments.",
+            chinese="调用未指定工作流时使用的工作流；默认按参数选择自带的工作流。",
+        ),
+        Setting(
             "COMFYUI_SILENCE_TIMEOUT",
             NUMBER,
             "300",

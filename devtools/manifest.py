@@ -37,7 +37,7 @@ def _arguments(command: str) -> list[Argument]:
 def line(argument: Argument) -> str:
     """Return the line about one argument."""
     if argument.kind == QUESTION:
-        names = ", ".join(f"{q.name} {q.chinese}" for q in QUESTIONS.values())
+        names = ", ".join(f"{q.name} {q.chinese}" for q in QUESTIONS.values() if not q.hidden)
         return f"- {_head(argument)}, one of: {names}"
     notes = f". {argument.note}" if argument.note else ""
     return f"- {_head(argument)}: {argument.english}; {argument.chinese}{notes}"

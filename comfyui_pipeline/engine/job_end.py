@@ -27,8 +27,9 @@ def check_end(prompt: Prompt, entry: HistoryEntry) -> None:
         return
     if "execution_interrupted" in entry.events:
         raise JobFailed(
-            "The job was interrupted at ComfyUI before its end.",
-            "A user or another program cancelled it; call again if that was not intended.",
+            "The job was interrupted from outside before its end; the workflow itself did not fail.",
+            "Somebody at ComfyUI, another program or a browser tab with the editor cancelled it. "
+            "Call again with the same arguments if that was not intended.",
         )
     if "execution_error" in entry.events:
         from comfyui_pipeline.engine.failure_hints import hint_for  # many regular expressions

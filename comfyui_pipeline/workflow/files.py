@@ -1,16 +1,18 @@
 """Find and read a workflow: a file of the workflows folder, an image that contains one, or JSON.
 
-Names never lead out of the workflows folder, and never match a different file.
+Names never lead out of the workflows folder. ``load`` takes a name as it is; ``meant`` finds those
+that a name written otherwise fits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
+from comfyui_pipeline.workflow import names as workflow_names
 from input_server.light_dataclasses import dataclass
 
 MAX_BYTES = 64 * 2**20
@@ -31,11 +33,13 @@ class Workflow:
     """A workflow as it was saved: as a prompt, as an editor document, or as both.
 
     ``nodes``: the prompt, node id -> ``class_type``, ``inputs``, ``_meta``. ``ui``: the document.
+    ``chosen``: why it is this one, where the caller named no or no exact name.
     """
 
     name: str
     nodes: Mapping[str, Mapping[str, Any]] | None
     ui: Mapping[str, Any] | None = None
+    chosen: str = ""
 
 
 def names(folder: Path) -> list[str]:
@@ -73,15 +77,9 @@ def load(folder: Path, name: str) -> Workflow:
     return from_bytes(shown.as_posix(), content)
 
 
-def is_missing_file(folder: Path, name: str) -> bool:
-    """Whether a name ends like a workflow file's, but there is no such file in ``folder``."""
-    if not name.strip().lower().endswith((".json", *IMAGE_SUFFIXES)):
-        return False
-    try:
-        _path(folder, name)
-    except WorkflowError:
-        return True
-    return False
+def has_suffix(name: str) -> bool:
+    """Whether a name ends like a workflow file's."""
+    return name.strip().lower().endswith((".json", *IMAGE_SUFFIXES))
 
 
 def is_editor_document(document: Any) -> bool:
@@ -204,19 +202,40 @@ def _path(folder: Path, name: str) -> Path:
             found = False
         if found and path.is_relative_to(inside):
             return path
-    raise _not_found(folder, wanted)
+    raise not_found(folder, wanted)
 
 
-def _not_found(folder: Path, name: str) -> WorkflowError:
-    from difflib import get_close_matches
+def exists(folder: Path, name: str) -> bool:
+    """Whether ``load`` finds a file of exactly this name."""
+    try:
+        _path(folder, name)
+    except WorkflowError:
+        return False
+    return True
 
+
+def meant(folder: Path, name: str, *, same: bool = False) -> tuple[str, ...]:
+    """The workflows of the folder that a name fits, written as people write names.
+
+    ``same``: only those with the same letters and digits.
+    """
+    existing = [known for known in names(folder) if exists(folder, known)]
+    if same:
+        return workflow_names.same_letters(name, existing)
+    return workflow_names.match(name, existing).names
+
+
+def not_found(folder: Path, name: str, candidates: Sequence[str] = ()) -> WorkflowError:
+    """The error about a name that fits no workflow, or several: ``candidates``."""
     existing = names(folder)
-    bare = name.removesuffix(".json")
-    lowered = {known.lower(): known for known in existing}
-    similar = [lowered[match] for match in get_close_matches(bare.lower(), lowered, 3, 0.5)]
+    bare = name.strip().removesuffix(".json")[:MAX_SHOWN]
+    if candidates:
+        what = f"The workflow name {bare!r} fits several: {_some(list(candidates), 12)}."
+        return WorkflowError(what, "Give one of these.", code="workflow_not_found")
+    similar = workflow_names.similar(bare, existing)
     hint = f"Did you mean {' or '.join(similar)}? " if similar else ""
     return WorkflowError(
-        f"There is no workflow {bare[:MAX_SHOWN]!r}.",
+        f"There is no workflow {bare!r}.",
         f"{hint}Available: {_some(existing)}.",
         code="workflow_not_found",
     )

@@ -102,3 +102,7 @@ def test_a_batch_has_at_most_sixteen_parts() -> None:
     assert len(parts(16).parts) == 16
     with pytest.raises(CallError, match="17 parts; at most 16"):
         parts(17)
+
+
+def test_a_key_without_digits_that_is_no_argument_is_kept_as_unknown() -> None:
+    assert parsed(workflow="x", mood="happy", f00b4r="1").unknown == ("mood", "f00b4r")

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import info
+from comfyui_pipeline import info, settings
+from comfyui_pipeline.call import parse
 from comfyui_pipeline.engine import responses
+from comfyui_pipeline.errors import CallError
 
 GB = 2**30
 
@@ -119,42 +121,92 @@ def test_the_system_is_described_without_its_command_line() -> None:
     assert bare == "ComfyUI ? on ?, memory ? of ? free; devices: none."
 
 
-def test_workflows_are_listed_with_their_arguments(tmp_path: Path) -> None:
-    def put(name: str, document: Any) -> None:
-        (tmp_path / name).write_text(json.dumps(document), "utf-8")
+@pytest.fixture
+def unasked(tmp_path: Path) -> settings.Settings:
+    """Settings of an installation whose server does not respond."""
+    (tmp_path / "workflows").mkdir()
+    return settings.load(tmp_path, {"COMFYUI_BASE_URL": "http://127.0.0.1:9"})
 
-    link = {"images": ["1", 0]}
+
+def test_workflows_are_listed_with_their_purpose_where_no_server_responds(
+    unasked: settings.Settings,
+) -> None:
+    def put(name: str, document: Any) -> None:
+        (unasked.workflows_dir / name).write_text(json.dumps(document), "utf-8")
+
     put(
         "prompt.json",
         {
-            "1": {"class_type": "EmptyImage", "inputs": {"width": 8}, "_meta": {"title": "Canvas"}},
-            "2": {"class_type": "Resize", "inputs": {"width": 8, **link}},
-            "3": {"class_type": "PreviewImage", "inputs": link},
+            "1": {"class_type": "L", "inputs": {"image": "a.png"}, "_meta": {"title": "Canvas"}},
+            "2": {"class_type": "Resize", "inputs": {"width": 8, "height": 9, "image": ["1", 0]}},
+            "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
         },
     )
     nodes = [
         {"id": 1, "type": "A", "widgets_values": [1], "title": "First"},
         {"id": 2, "type": "B", "widgets_values": [1]},
         {"id": 3, "type": "C", "widgets_values": []},
-        {"id": 4, "type": "D"},
-        "no node",
     ]
     put("ui.json", {"nodes": nodes, "links": [], "version": 0.4})
-    (tmp_path / "broken.json").write_text("{", "utf-8")
-    answer = info.workflows(tmp_path)
-    items = {item["name"].removesuffix(".json"): item for item in answer["items"]}
+    (unasked.workflows_dir / "broken.json").write_text("{", "utf-8")
+    answer = info.workflows(unasked)
+    items = {item["name"]: item for item in answer["items"]}
     assert items["prompt"]["nodes"] == ['"Canvas"', '"Resize"']
     assert items["ui"]["nodes"] == ['"First"', '"B"']
     assert items["broken"]["problem"].startswith("cannot be run: ")
     assert (items["prompt"]["problem"], items["broken"]["nodes"]) == (None, [])
+    assert (items["prompt"]["runs"], items["broken"]["runs"]) == (None, False)
     lines = text(answer).splitlines()
-    assert lines[0] == "3 workflows in the workflows folder:"
-    assert any(line.endswith('nodes "Canvas", "Resize"') for line in lines)
+    assert lines[0].startswith("3 workflows in the workflows folder (whether they run is not known")
+    assert "- prompt: 图像处理 image processing (Resize), needs image, 8x9" in lines
     assert any("cannot be run" in line for line in lines)
+    assert not any("Canvas" in line or "First" in line for line in lines)
 
 
-def test_without_workflows_the_text_says_where_to_put_them(tmp_path: Path) -> None:
-    assert text(info.workflows(tmp_path)).startswith("No workflows: put files saved from ComfyUI")
+def test_without_workflows_the_text_says_where_to_put_them(unasked: settings.Settings) -> None:
+    assert text(info.workflows(unasked)).startswith("No workflows: put files saved from ComfyUI")
+
+
+def test_a_list_says_what_runs_and_is_kept_for_two_minutes(ready: Any) -> None:
+    first = ready.call({"info": "workflows"}).result
+    items = {item["name"]: item for item in first["items"]}
+    assert (items["resize_image"]["runs"], items["resize_image"]["missing"]) == (True, "")
+    assert items["text2img_api"]["runs"] is False
+    assert "CheckpointLoaderSimple" in items["text2img_api"]["missing"]
+    kept = ready.call({"info": "workflows"}, COMFYUI_BASE_URL=ready.environment["COMFYUI_BASE_URL"])
+    assert kept.result == first
+    ready.workflow("added", {"1": {"class_type": "PreviewImage", "inputs": {}}})
+    assert "added" in {item["name"] for item in ready.call({"info": "workflows"}).result["items"]}
+
+
+@pytest.mark.parametrize(
+    ("question", "topics"),
+    [
+        ("samplers, schedulers", ["samplers", "schedulers"]),
+        (["queue", "system"], ["queue", "system"]),
+        ("队列、系统", ["queue", "system"]),
+        ('["loras", "vaes"]', ["loras", "vaes"]),
+        ("loras and vaes", ["loras", "vaes"]),
+        ("list_models", None),
+    ],
+)
+def test_several_topics_are_answered_in_one_call(question: Any, topics: list[str] | None) -> None:
+    asked = parse(json.dumps({"info": question}).encode()).info.split(",")
+    if topics is None:
+        assert {"checkpoints", "loras", "vaes"} <= set(asked)
+    else:
+        assert asked == topics
+
+
+def test_the_fields_of_several_topics_are_kept_apart(ready: Any) -> None:
+    answer = ready.call({"info": "queue, outputs"}).result
+    assert answer["topics"] == {"queue": {"running": [], "pending": []}, "outputs": {"items": []}}
+
+
+@pytest.mark.parametrize("question", ["nothing", "loras, nothing", "天气"])
+def test_an_unknown_topic_is_named(question: str) -> None:
+    with pytest.raises(CallError, match="has no topic"):
+        parse(json.dumps({"info": question}).encode())
 
 
 def test_a_workflow_url_is_downloaded_within_the_deadline_of_the_call(
@@ -166,13 +218,13 @@ def test_a_workflow_url_is_downloaded_within_the_deadline_of_the_call(
 
     asked: list[float] = []
 
-    def find(call: Any, settings: Any, deadline: float) -> Any:
+    def find(call: Any, settings: Any, deadline: float, engine: Any) -> Any:
         asked.append(deadline)
         raise TimeoutError
 
     monkeypatch.setattr(load_workflow, "find", find)
-    settings: Any = SimpleNamespace(timeout=30.0)
+    limits: Any = SimpleNamespace(timeout=30.0)
     nothing: Any = None
     with pytest.raises(TimeoutError):
-        describe_command.describe(nothing, settings, nothing, 100.0, nothing)
+        describe_command.describe(nothing, limits, nothing, 100.0, nothing)
     assert asked == [130.0]

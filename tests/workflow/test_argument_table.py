@@ -66,6 +66,7 @@ def test_every_argument_question_and_command_is_documented(document: str) -> Non
         assert "docs/arguments.md" in text
         text += (PROJECT / "docs" / "arguments.md").read_text("utf-8")
     skipped = hidden if document.endswith(".json") else set()
+    skipped |= {q.name for q in info.QUESTIONS.values() if q.hidden} if skipped else set()
     names = {*(argument.name for argument in ARGUMENTS), *info.QUESTIONS, *COMMANDS}
     assert [n for n in sorted(names - skipped) if not re.search(rf"\b{n}\b", text)] == []
 
@@ -108,7 +109,8 @@ def test_the_manifest_refers_to_run_for_the_arguments_that_other_commands_share_
     assert "- " not in texts["submit"]
     assert "- workflow (必需), seed (可选): as for run" in texts["describe"]
     assert "return_image (可选), previews (可选): as for run" in texts["result"]
-    assert all(f"{question} " in texts["info"] for question in info.QUESTIONS)
+    shown = [question.name for question in info.QUESTIONS.values() if not question.hidden]
+    assert all(f"{question} " in texts["info"] for question in shown)
 
 
 def test_an_alias_is_in_the_document_of_all_arguments_and_not_in_the_manifest() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from comfyui_pipeline.call import parse
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow import patch
+from comfyui_pipeline.workflow import extra_images, patch
 from comfyui_pipeline.workflow.changes import Plan
 from tests.workflow.offline_calls import node
 from tests.workflow.prompts import build_graph, prompt_with_swapped_titles
@@ -175,3 +175,17 @@ def test_a_parameter_in_a_title_takes_precedence_over_an_alias() -> None:
     nodes = resize()
     nodes["2"]["_meta"]["title"] = "$n.width"
     assert changed(nodes, N=77) == {"2.width": 77}
+
+
+def test_a_third_image_is_linked_to_a_free_input_of_both_encoders() -> None:
+    nodes = {
+        "1": node("LoadImage", image="a.png"),
+        "2": node("TextEncodeQwenImageEditPlus", prompt="p", image1=["1", 0]),
+        "3": node("TextEncodeQwenImageEditPlus", prompt="", image1=["1", 0]),
+    }
+    patched = extra_images.add_loaders(nodes, build_graph(nodes), 2)
+    assert patched is not None
+    for encoder in ("2", "3"):
+        assert patched[encoder]["inputs"]["image2"] == ["4", 0]
+        assert patched[encoder]["inputs"]["image3"] == ["5", 0]
+    assert extra_images.add_loaders(nodes, build_graph(nodes), 3) is None

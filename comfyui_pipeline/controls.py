@@ -1,0 +1,153 @@
+"""What the control words of a call mean for its job: limits, output nodes, names and formats of files.
+
+Each of them is honoured, or refused before anything is queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.errors import CallError
+from comfyui_pipeline.load_workflow import LoadedWorkflow
+from comfyui_pipeline.settings import Settings
+from comfyui_pipeline.workflow.changes import Plan
+from input_server.light_dataclasses import replace
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.workflow.saved_names import SavedName
+
+
+def refuse_unsupported(call: ToolCall) -> None:
+    """Raise CallError for what would have to happen after the call."""
+    if call.webhook_url:
+        key = call.spelled.get("webhook_url", "webhook_url")
+        raise CallError(
+            f'"{key}" is not supported: no address is called at the end of a job. Nothing was queued.',
+            'Leave it out and use the command "submit", then '
+            '{"command": "result", "prompt_id": "last", "wait": "60"}.',
+        )
+    if call.filename_prefix or call.folder:
+        _saved_name(call)
+
+
+def wait_seconds(call: ToolCall) -> float | None:
+    """How long the caller wants to wait for the job; None where the call does not say."""
+    given = [seconds for seconds in (call.wait, call.timeout) if seconds is not None]
+    return min(given) if given else None
+
+
+def deadline(call: ToolCall, settings: Settings, started: float) -> float:
+    """Until when ``run`` waits: as the caller wants, at most COMFYUI_TIMEOUT."""
+    wanted = wait_seconds(call)
+    limit = settings.timeout if wanted is None else min(wanted, settings.timeout)
+    return started + limit
+
+
+def ends_by_wait(call: ToolCall, settings: Settings, *, finished: bool) -> bool:
+    """Whether a call returns an unfinished job because the caller wants to wait no longer.
+
+    The embedded server ends with the call, and its job with it.
+    """
+    wanted = wait_seconds(call)
+    if finished or wanted is None or settings.embedded or call.cancel_on_timeout:
+        return False
+    return wanted < settings.timeout
+
+
+def limit_notes(call: ToolCall, settings: Settings) -> list[str]:
+    """A note where the caller wants to wait longer than a call may take."""
+    wanted = wait_seconds(call)
+    if wanted is None or wanted <= settings.timeout:
+        return []
+    key = "wait" if call.wait is not None else "timeout"
+    return [
+        f'"{call.spelled.get(key, key)}" is {wanted:g} s, but one call waits at most '
+        f"{settings.timeout:g} s (COMFYUI_TIMEOUT); a job that takes longer goes on, and its result "
+        'is had with the command "result".'
+    ]
+
+
+def choose_nodes(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
+    """The workflow without the nodes that the call bypasses, mutes or does not need.
+
+    Raises PatchError for an unknown node or output.
+    """
+    if any(param.mode for param in call.params):
+        from comfyui_pipeline.workflow import node_modes
+
+        prompt, notes = node_modes.apply(
+            loaded.prompt,
+            loaded.graph,
+            call.params,
+            strict=call.strict,
+            all_titled=call.all_titled,
+        )
+        loaded = replace(loaded, prompt=prompt, notes=(*loaded.notes, *notes))
+    if call.only_outputs:
+        from comfyui_pipeline.workflow import output_choice
+
+        kept = output_choice.keep_only(
+            loaded.prompt, loaded.graph, call.only_outputs, strict=call.strict
+        )
+        loaded = replace(loaded, prompt=kept)
+    return loaded
+
+
+def without_modes(call: ToolCall) -> ToolCall:
+    """The call without the entries of ``params`` that ``choose_nodes`` has done."""
+    if all(param.mode is None for param in call.params):
+        return call
+    left = tuple(param for param in call.params if param.inputs and not param.mode)
+    return replace(call, params=left)
+
+
+def with_saving(
+    loaded: LoadedWorkflow, call: ToolCall, plan: Plan, used: Collection[str] = ()
+) -> Plan:
+    """The plan with the names and formats that the call gives to its results.
+
+    ``used``: arguments that the workflow's author named. Raises PatchError.
+    """
+    given = {
+        "filename_prefix": call.filename_prefix,
+        "folder": call.folder,
+        "format": call.image_format,
+        "quality": call.quality,
+        "metadata": call.strip_metadata,
+    }
+    taken = {n for n in given if n in used or call.spelled.get(n, n) in used}
+    if not any(value for name, value in given.items() if name not in taken):
+        return plan
+    from comfyui_pipeline.workflow import saving
+
+    if "filename_prefix" in taken or "folder" in taken:
+        call = replace(call, filename_prefix="", folder="")
+    wanted = saving.Wanted(
+        saved=_saved_name(call),
+        format="" if "format" in taken else call.image_format,
+        quality=None if "quality" in taken else call.quality,
+        strip_metadata=call.strip_metadata and "metadata" not in taken,
+        keys=call.spelled,
+    )
+    found = saving.plan(loaded.graph, wanted, plan.changes, strict=call.strict)
+    return replace(
+        plan,
+        changes=found.changes,
+        important=(*plan.important, *found.important),
+        notes=(*plan.notes, *found.notes),
+    )
+
+
+def _saved_name(call: ToolCall) -> SavedName:
+    from comfyui_pipeline.workflow import saved_names
+
+    return saved_names.read_saved_name(
+        call.filename_prefix,
+        call.folder,
+        (
+            call.spelled.get("filename_prefix", "filename_prefix"),
+            call.spelled.get("folder", "folder"),
+        ),
+    )

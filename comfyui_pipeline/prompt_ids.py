@@ -1,0 +1,98 @@
+"""Ids of jobs as people and AIs copy them, and the caller's own names for jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from comfyui_pipeline.errors import JobLost
+from comfyui_pipeline.job_records import JobRecord, JobRecords
+
+MAX_READ = 2000
+MIN_PART = 6
+"""Letters of an id from which its beginning is enough."""
+LISTED = 5
+"""Jobs that an error lists."""
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+PART = re.compile(rf"[0-9a-f-]{{{MIN_PART},36}}")
+LABEL = re.compile(r"(?:prompt|job|task)[ _-]?id\s*[:=]?\s*|id\s*[:=]\s*", re.IGNORECASE)
+QUOTES = " \t\r\n`'\"*_<>()[]{}.,;:!?…“”‘’«»「」『』【】《》（）。，；：！？、"
+LAST_WORDS = (
+    "last latest newest recent previous mostrecent lastjob latestjob lastone lastrun current -1 "
+    "上一个 上一個 最近 最新 最后 最後 最后一个 最後一個 上个 上個 上次 刚才 剛才 刚才的 剛才的 "
+    "前一个 前一個"
+)
+LAST = frozenset(LAST_WORDS.split())
+
+
+def clean(text: str) -> str:
+    """The id in a text: without quotes, brackets, a label or a full stop, a UUID in lower case."""
+    text = unicodedata.normalize("NFKC", text[:MAX_READ])
+    found: set[str] = set(UUID.findall(text.lower()))
+    if len(found) == 1:
+        return found.pop()
+    text = text.strip(QUOTES)
+    if label := LABEL.match(text):
+        text = text[label.end() :].strip(QUOTES)
+    return text
+
+
+def is_last(text: str) -> bool:
+    """Whether a text means the job that was queued last."""
+    word = unicodedata.normalize("NFKC", text[:MAX_READ]).strip(QUOTES).lower()
+    return re.sub(r"[\s_]|(?<=[a-z])-", "", word).removeprefix("the") in LAST
+
+
+def of_job_id(job_id: str) -> str:
+    """The prompt id of a job that the caller names ``job_id``: always the same UUID (version 5)."""
+    digest = bytearray(hashlib.sha1(f"comfyui-plugin {job_id}".encode("utf-8", "replace")).digest())  # noqa: S324
+    digest[6], digest[8] = digest[6] & 0x0F | 0x50, digest[8] & 0x3F | 0x80
+    text = digest[:16].hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
+
+
+def resolve(prompt_id: str, job_id: str, records: JobRecords) -> str:
+    """The prompt id that a call means by its ``prompt_id`` or ``job_id``.
+
+    Raises JobLost for ``last`` where nothing was queued.
+    """
+    given = prompt_id or job_id
+    if is_last(given):
+        last = records.last()
+        if last is None:
+            raise JobLost(
+                f"There is no {clean(given)} job: this installation has queued none at this server.",
+                'Give the prompt id that "submit" or "run" returned.',
+            )
+        return last.prompt_id
+    cleaned = clean(given)
+    if UUID.fullmatch(cleaned):
+        return cleaned
+    known = records.newest_first()
+    if any(record.prompt_id == cleaned for record in known):
+        return cleaned
+    named = next((record for record in known if record.job_id and record.job_id == given), None)
+    if named is not None:
+        return named.prompt_id
+    if PART.fullmatch(cleaned.lower()):
+        begin = {r.prompt_id for r in known if r.prompt_id.lower().startswith(cleaned.lower())}
+        if len(begin) == 1:
+            return begin.pop()
+    return cleaned if prompt_id else of_job_id(job_id)
+
+
+def unknown(prompt_id: str, records: JobRecords) -> JobLost:
+    """The error for an id that the server does not know; it lists the jobs that were queued last."""
+    known = [r for r in records.newest_first()[: LISTED + 1] if r.prompt_id != prompt_id][:LISTED]
+    hint = (
+        "The id may be mistyped, or ComfyUI was restarted or its history cleared. "
+        "Look for its files before queueing it again."
+    )
+    if known:
+        hint += f' The last jobs queued here ("last" means the first): {_listed(known)}.'
+    return JobLost(f"ComfyUI has no job with the prompt id {prompt_id[:200]!r}.", hint)
+
+
+def _listed(records: list[JobRecord]) -> str:
+    return "; ".join(f"{record.prompt_id} ({record.workflow})" for record in records)

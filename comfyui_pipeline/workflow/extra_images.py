@@ -1,0 +1,62 @@
+"""Loaders for images that a workflow has no loader for, where a node takes more images optionally."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfyui_pipeline.workflow import roles
+from comfyui_pipeline.workflow.graph import Graph, Node
+from comfyui_pipeline.workflow.running import running
+
+
+def add_loaders(
+    prompt: Mapping[str, Mapping[str, Any]], graph: Graph, more: int
+) -> Mapping[str, Mapping[str, Any]] | None:
+    """The prompt with ``more`` image loaders, linked to free optional inputs of a node that takes
+    images; other nodes of its type that take the same image get them too. None if there is none.
+    """
+    loaders = roles.images(graph)
+    taking = {node.id for node in running(graph) if _images_of(node)}
+    fitting = [n for n in running(graph) if n.id in taking and len(_free(n)) >= more]
+    if not loaders or not fitting:
+        return None
+    chosen = fitting[0]
+    given = [chosen.inputs[name] for name in _images_of(chosen)]
+    alike = [
+        node
+        for node in fitting
+        if node.class_type == chosen.class_type
+        and any(node.inputs[name] in given for name in _images_of(node))
+    ]
+    patched = {i: {**node, "inputs": dict(node["inputs"])} for i, node in prompt.items()}
+    model = loaders[-1].node
+    slot = model.outputs.index("IMAGE")
+    for place in range(more):
+        node_id = _new_id(patched)
+        patched[node_id] = {
+            "class_type": model.class_type,
+            "inputs": dict(prompt[model.id]["inputs"]),
+            "_meta": {"title": f"Image {len(loaders) + place + 1}"},
+        }
+        for node in alike:
+            patched[node.id]["inputs"][_free(node)[place]] = [node_id, slot]
+    return patched
+
+
+def _images_of(node: Node) -> list[str]:
+    """The linked optional image inputs of a node."""
+    specs = [s for s in node.specs.values() if s.type == "IMAGE" and not s.required]
+    return [spec.name for spec in specs if isinstance(node.inputs.get(spec.name), list)]
+
+
+def _free(node: Node) -> list[str]:
+    specs = [s for s in node.specs.values() if s.type == "IMAGE" and not s.required]
+    return [spec.name for spec in specs if node.inputs.get(spec.name) is None]
+
+
+def _new_id(prompt: Mapping[str, Any]) -> str:
+    number = len(prompt) + 1
+    while str(number) in prompt:
+        number += 1
+    return str(number)

@@ -1,0 +1,142 @@
+"""Read the workflows of the folder for the index of ``workflow_catalog``."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from comfyui_pipeline.errors import ToolError
+from comfyui_pipeline.workflow import files, guessed_types, summary
+from comfyui_pipeline.workflow import graph as graphs
+from input_server.light_dataclasses import dataclass, field
+
+MAX_CLASS_CHARACTERS = 300
+"""A longer name is no node type of a server."""
+MAX_CLASSES = 2000
+"""Node types that are asked for."""
+
+Raw = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Reader:
+    """``stamps``: name -> size and time of each file; ``known``: entries of the index so far."""
+
+    folder: Path
+    stamps: Mapping[str, list[int]]
+    known: Mapping[str, Raw]
+    loaded: dict[str, files.Workflow | str] = field(default_factory=dict)
+
+    def read(self, ask_types: Callable[[Collection[str]], Mapping[str, Any]]) -> dict[str, Raw]:
+        """All entries, with the server's node types. Raises EngineError's children."""
+        classes = {name: self._classes(name) for name in self.stamps}
+        wanted = {one for some in classes.values() for one in some}
+        schemas = ask_types(sorted(wanted)[:MAX_CLASSES]) if wanted else {}
+        sums = {name: zlib.crc32(json.dumps(schema).encode()) for name, schema in schemas.items()}
+        return {
+            name: self._entry(name, classes[name], schemas, [sums.get(c, 0) for c in classes[name]])
+            for name in self.stamps
+        }
+
+    def without_server(self) -> dict[str, Raw]:
+        """All entries: those of the index, others by guessed node types."""
+        return {name: self._unchanged(name) or self._guessed(name) for name in self.stamps}
+
+    def _unchanged(self, name: str) -> Raw | None:
+        raw = self.known.get(name)
+        return raw if raw and raw["stamp"] == self.stamps[name] else None
+
+    def _entry(
+        self, name: str, classes: list[str], schemas: Mapping[str, Any], types: list[int]
+    ) -> Raw:
+        """``types``: checksums of the node types; an entry that has the same ones is still right."""
+        raw = self._unchanged(name)
+        if raw and raw["types"] == types:
+            return raw
+        found = self._load(name)
+        if isinstance(found, str):
+            return self._broken(name, found)
+        try:
+            said = summary.of(graphs.build(_prompt(found, schemas), schemas), schemas)
+        except ToolError as error:
+            broken = self._broken(name, f"cannot be run: {error}")
+            return {**broken, "classes": classes, "types": types}
+        return self._raw(name, found, said, classes, types)
+
+    def _guessed(self, name: str) -> Raw:
+        found = self._load(name)
+        if isinstance(found, str):
+            return self._broken(name, found)
+        said: Raw = {}
+        if found.nodes is not None:
+            schemas = guessed_types.guess(found.nodes)
+            said = summary.of(graphs.build(found.nodes, schemas), schemas)
+        return self._raw(name, found, said, [], [])
+
+    def _raw(
+        self, name: str, found: files.Workflow, said: Raw, classes: list[str], types: list[int]
+    ) -> Raw:
+        return {
+            "stamp": self.stamps[name],
+            "nodes": summary.titles(found.nodes, found.ui or {}),
+            "summary": said,
+            "problem": None,
+            "classes": classes,
+            "types": types,
+        }
+
+    def _broken(self, name: str, problem: str) -> Raw:
+        return {
+            "stamp": self.stamps[name],
+            "nodes": [],
+            "summary": {},
+            "problem": problem,
+            "classes": [],
+            "types": [],
+        }
+
+    def _load(self, name: str) -> files.Workflow | str:
+        if name not in self.loaded:
+            try:
+                self.loaded[name] = files.load(self.folder, name)
+            except ToolError as error:
+                self.loaded[name] = f"cannot be run: {error}"
+        return self.loaded[name]
+
+    def _classes(self, name: str) -> list[str]:
+        """The node types of a workflow, sorted."""
+        raw = self._unchanged(name)
+        if raw:
+            return list(raw["classes"])
+        found = self._load(name)
+        if isinstance(found, str):
+            return []
+        try:
+            classes = _class_types(found)
+        except ToolError as error:
+            self.loaded[name] = f"cannot be run: {error}"
+            return []
+        return sorted(
+            one
+            for one in classes
+            if 0 < len(one) <= MAX_CLASS_CHARACTERS and one not in (".", "..") and one.isprintable()
+        )
+
+
+def _class_types(found: files.Workflow) -> Collection[str]:
+    if found.nodes is not None:
+        return {str(node["class_type"]) for node in found.nodes.values()}
+    from comfyui_pipeline.workflow.convert.document import read_document
+
+    return read_document(found.ui or {}).class_types()
+
+
+def _prompt(found: files.Workflow, schemas: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    if found.nodes is not None:
+        return found.nodes
+    from comfyui_pipeline.workflow.convert.prompt import convert
+
+    return convert(found.ui or {}, schemas, seed=0).prompt
