@@ -28,7 +28,7 @@ def describe(
     checked = graphs.build(placeholders.with_samples(loaded.prompt, graph), loaded.schemas)
     problems = validate.problems(checked if needed else graph, loaded.schemas, loaded.origin)
     missing = required_files.missing_files(checked if needed else graph)
-    notes = [*loaded.notes, *([required_files.sentence(missing)] if missing else [])]
+    notes = (*notes, *((required_files.sentence(missing),) if missing else ()))
     app = app_mode.read(loaded.ui, graph)
     text, fields = describe_graph(
         graph, loaded.name, problems, notes, full=call.full, app=app, template=needed

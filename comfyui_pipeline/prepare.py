@@ -118,7 +118,10 @@ def _plan(
     requested_loras = tagged + loras.from_list(shortcuts.get("loras", ()))
     loras.check_count(requested_loras)
     if call.add_loras and len(requested_loras) > len(roles.lora_loaders(loaded.graph)):
-        loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+        try:
+            loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+        except PatchError as error:
+            raise _after_missing_types(loaded, error) from None
     loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 

@@ -10,7 +10,6 @@ from comfyui_pipeline.workflow.purpose_words import RESIZE
 from comfyui_pipeline.workflow.shipped import SHIPPED
 from comfyui_pipeline.workflow_catalog import Entry
 
-
 IMAGES = ("image", "images", "start_image", "end_image", "control_image", "reference_image")
 SIZES = ("width", "height", "size", "aspect_ratio", "resolution")
 TIMES = ("duration", "frames", "fps")

@@ -12,25 +12,25 @@ from typing import Any
 
 from comfyui_pipeline.workflow import matching, roles
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target
-from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
+from comfyui_pipeline.workflow.model_folders import ARGUMENT_OF_INPUT, MODEL_FOLDERS
 from comfyui_pipeline.workflow.validate import needed_nodes
 from input_server.light_dataclasses import dataclass
 
 FAMILIES: tuple[tuple[str, str], ...] = (
-    ("SDXL", r"sd_?xl|[a-z]*xl|pony[a-z0-9]*|illustrious|noobai|animagine|playground"),
-    ("SD3", r"sd_?3(\.?5)?|stable_?diffusion_?3"),
-    ("SD2", r"sd_?2[._]?[01]?|v2[-_]?[01]|768-v"),
-    ("SD1.5", r"sd_?1[._]?[45]?|sd_?v?15|v1[-_.]?[45]|stable_?diffusion_?v?1"),
+    ("SDXL", r"[a-z]*xl|pony[a-z]*|illustrious[a-z]*|noobai[a-z]*|animagine[a-z]*"),
+    ("SD3", r"(sd|stable diffusion) ?3"),
+    ("SD2", r"(sd|stable diffusion) ?v? ?2|^v ?2"),
+    ("SD1.5", r"(sd|stable diffusion) ?v? ?1|^v ?1"),
     ("Flux", r"flux"),
     ("Qwen-Image", r"qwen"),
-    ("Wan", r"wan(_?2)?"),
-    ("Hunyuan", r"hunyuan"),
+    ("Wan", r"wan"),
+    ("Hunyuan", r"hunyuan[a-z]*"),
     ("LTX", r"ltxv?"),
-    ("Z-Image", r"z_?image"),
+    ("Z-Image", r"z ?image"),
     ("HiDream", r"hidream"),
     ("Chroma", r"chroma"),
-    ("ACE-Step", r"ace_?step"),
-    ("Stable Audio", r"stable_?audio"),
+    ("ACE-Step", r"ace ?step"),
+    ("Stable Audio", r"stable audio"),
     ("Cosmos", r"cosmos"),
     ("SVD", r"svd"),
 )
@@ -46,21 +46,28 @@ class Replacement:
     new: str
     same_file: bool
 
+    @property
+    def argument(self) -> str:
+        return ARGUMENT_OF_INPUT.get(self.target.name, "params")
+
     def __str__(self) -> str:
         if self.same_file:
             return f"{self.target.name} {self.old!r} → {self.new!r}"
         return (
             f"The model {self.old!r} of this workflow is not on the server; {self.new!r} was used "
-            f'instead. Pass "checkpoint" to choose another.'
+            f'instead. Pass "{self.argument}" to choose another.'
         )
 
 
 def family(name: str) -> str:
-    """The family of a diffusion model by the words of its name and folders; "" if they say nothing."""
-    text = matching.normalize(name.replace("\\", "/"))
-    for found, words in FAMILIES:
-        if re.search(rf"(?<![a-z0-9])(?:{words})(?![a-z])", text):
-            return found
+    """The family of a diffusion model by the words of its name, else its folders; "" if unclear."""
+    parts = name.replace("\\", "/")[: matching.MAX_CHARACTERS].split("/")
+    spaced = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", part) for part in reversed(parts)]
+    texts = [re.sub(r"[^a-z0-9]+", " ", matching.normalize(part)) for part in spaced]
+    for text in texts:
+        for found, words in FAMILIES:
+            if re.search(rf"(?<![a-z0-9])(?:{words})(?![a-z])", text):
+                return found
     return ""
 
 
@@ -106,9 +113,13 @@ def _replacement(
     same = matching.same_file(value, names)
     if len(same) == 1:
         return Replacement(target, value, same[0], same_file=True)
-    if same or not is_diffusion:
+    if same:
         return None
-    chosen = _preferred(preferred, names) or _stand_in(value, names, any_of)
+    if is_diffusion:
+        chosen = _preferred(preferred, names) or _stand_in(value, names, any_of)
+    else:
+        only_upscaler = any_of and "UPSCALE_MODEL" in target.node.outputs
+        chosen = _stand_in(value, names, any_of) if only_upscaler else ""
     return Replacement(target, value, chosen, same_file=False) if chosen else None
 
 

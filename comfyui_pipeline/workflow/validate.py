@@ -171,7 +171,8 @@ def _reasons(graph: Graph, found: Sequence[Problem]) -> dict[str, list[int]]:
 
 def summary(found: Sequence[Problem]) -> str:
     """All problems in one sentence, the same one once."""
-    lines = list(dict.fromkeys(str(problem) for problem in found))
+    types_first = sorted(found, key=lambda problem: not problem.missing_type)
+    lines = list(dict.fromkeys(str(problem) for problem in types_first))
     more = f"; and {len(lines) - MAX_LISTED} more" if len(lines) > MAX_LISTED else ""
     return f"This workflow cannot run on this server: {'; '.join(lines[:MAX_LISTED])}{more}."
 
