@@ -58,6 +58,10 @@ NO = (
 
 
 def read_text(value: Any, argument: Argument, key: str) -> str | None:
+    if isinstance(value, dict) and argument.role == "positive_text":
+        import json
+
+        return json.dumps(value, ensure_ascii=False)  # some models take such prompts
     return _text(value, key, empty=argument.keeps_empty)
 
 

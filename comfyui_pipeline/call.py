@@ -296,6 +296,12 @@ def _collect(unwrapped: Unwrapped, command: str) -> _Keys:
     keys = _Keys()
     for key, value in unwrapped.values.items():
         argument, number = argument_keys.find(key, command)
+        if (
+            argument is not None
+            and argument.kind in FLAT
+            and (inputs := _node_inputs(argument, value))
+        ):
+            argument, value = None, inputs  # {"Sampler": {"steps": 20}} names a node
         if argument is not None and argument.kind in (arguments.COMMAND, arguments.QUESTION):
             argument = argument if _is_word_of(argument, key, value) else None
         if argument is None or key != argument.name or argument.common_word:
@@ -309,6 +315,20 @@ def _collect(unwrapped: Unwrapped, command: str) -> _Keys:
     for name, items in keys.items.items():
         _join_items(keys, name, items)
     return keys
+
+
+FLAT = (arguments.TEXT, arguments.INTEGER, arguments.NUMBER)
+
+
+def _node_inputs(argument: Argument, value: Any) -> Any:
+    """The object in the value of an argument that takes none, if it is no text for a model."""
+    if argument.role in ("", "positive_text", "negative_text") or not _is_object(value):
+        return None
+    try:
+        value = as_list(value, argument.name)
+    except CallError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _is_word_of(argument: Argument, key: str, value: Any) -> bool:

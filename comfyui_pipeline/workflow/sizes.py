@@ -167,7 +167,8 @@ def _resize(
             f"Therefore {what}.",
         )
     if size == sized.now:
-        planner.notes.append(f"The workflow's own size {size[0]}x{size[1]} was kept.")
+        names = ", ".join(planner.key(name) for name in given)
+        planner.notes.append(f"{names}: the workflow's own size {size[0]}x{size[1]} fits already.")
         return
     if one_side and request.ratio is None:
         side, other = ("height", size[1]) if request.width else ("width", size[0])

@@ -157,7 +157,7 @@ upscale_model x2 I
 upscaler x2 I
 放大模型 x2 I
 scale 2 I
-upscale 2 I
+upscale 3 I
 upscale_by 2 I
 scale_factor 2x I
 放大倍数 2倍 I
@@ -337,14 +337,14 @@ def installation(folder: Path) -> Settings:
 def outcome(key: str, value: str, letter: str, chosen: Settings) -> tuple[str, str]:
     """What becomes of a key: ``applied``, ``refused``, ``reported`` or ``ignored``, and the sentence."""
     base = _base(key, letter)
-    plain = _run(base, chosen)
+    plain = _plain(json.dumps(base), str(chosen.attachments_dir.parent))
     given = _run({**base, key: value}, chosen)
+    argument = find(key)[0] or BY_NAME["prompt"]
     if isinstance(given, ToolError):
-        argument = find(key)[0] or BY_NAME["prompt"]
-        named = any(word in str(given) for word in (key, argument.name, value, "LoRA"))
-        return ("refused" if named else "ignored"), str(given)
+        caused = not isinstance(plain, ToolError) or argument.name in str(given)
+        return ("refused" if caused else "ignored"), str(given)
     sentences = [*given["important"], *given["notes"]]
-    if isinstance(plain, ToolError) or given["state"] != plain["state"]:
+    if isinstance(plain, ToolError) or given["state"] != plain["state"] or key in given["keys"]:
         return "applied", ""
     named_in = [sentence for sentence in sentences if key in sentence]
     return ("reported", named_in[0]) if named_in else ("ignored", "")
@@ -365,6 +365,11 @@ def _base(key: str, letter: str) -> dict[str, Any]:
     return call
 
 
+@cache
+def _plain(call: str, folder: str) -> Any:
+    return _run(json.loads(call), settings_in(Path(folder)))
+
+
 def _run(call: Mapping[str, Any], chosen: Settings) -> Any:
     try:
         read = tool_call.parse(json.dumps(call).encode())
@@ -379,7 +384,13 @@ def _run(call: Mapping[str, Any], chosen: Settings) -> Any:
         if one.name not in skipped
     }
     state = (json.dumps(job.job.prompt, sort_keys=True), performed)
-    return {"state": state, "important": job.important, "notes": (*job.notes, *job.guesses)}
+    keys = {change.key or change.argument for change in job.changes}
+    return {
+        "state": state,
+        "keys": keys,
+        "important": job.important,
+        "notes": (*job.notes, *job.guesses),
+    }
 
 
 def _with_server(context: Any) -> Any:
