@@ -52,7 +52,7 @@ class ToolCall:
     seed: int | None = None  # None: choose one at random
     strict: bool = False
     all_titled: bool = False
-    add_loras: bool = False
+    add_loras: bool = True
     full: bool = False
     max_side: int | None = None
     prompt_id: str = ""

@@ -87,10 +87,10 @@ HOW: tuple[Argument, ...] = (
     Argument(
         "lora_nodes",
         CHOICE,
-        "add: insert LoRA loaders if the workflow has too few",
-        "填 add：LoRA 加载节点不够时自动添加",
+        "keep: insert no LoRA loaders if the workflow has too few",
+        "填 keep：LoRA 加载节点不够时不自动添加",
         hidden=True,
-        choices=("add", "keep"),
+        choices=("keep", "add"),
         true_choice="add",
         field="add_loras",
     ),

@@ -11,7 +11,7 @@ from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow import app_mode, placeholders, validate
+from comfyui_pipeline.workflow import app_mode, placeholders, required_files, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.describe import describe as describe_graph
 
@@ -27,6 +27,8 @@ def describe(
     needed = placeholders.needed(loaded.prompt)
     checked = graphs.build(placeholders.with_samples(loaded.prompt, graph), loaded.schemas)
     problems = validate.problems(checked if needed else graph, loaded.schemas, loaded.origin)
+    missing = required_files.missing_files(checked if needed else graph)
+    notes = (*notes, *((required_files.sentence(missing),) if missing else ()))
     app = app_mode.read(loaded.ui, graph)
     text, fields = describe_graph(
         graph, loaded.name, problems, notes, full=call.full, app=app, template=needed

@@ -25,7 +25,7 @@
     └── InternalError           internal_error      a bug in this tool
 
 Finer codes, given where the error is raised (``DETAIL_CODES``): ``workflow_not_found``,
-``unknown_node``, ``unknown_input``, ``ambiguous`` and ``invalid_value``.
+``unknown_node``, ``unknown_input``, ``ambiguous``, ``invalid_value`` and ``file_required``.
 
 The JSON response carries the code next to the text; programs branch on it, so a code never changes.
 The text has two sentences: what happened to what, and what to do now. Runs on older Pythons than
@@ -40,6 +40,7 @@ DETAIL_CODES = {
     "unknown_input": "a change names an input that its node does not have",
     "ambiguous": "a name of the call matches several workflows, nodes, inputs or choices",
     "invalid_value": "a value that the input does not accept",
+    "file_required": "the workflow needs a file that the call does not give",
 }
 """Codes for errors that a program may want to tell from others of their class."""
 

@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfyui_pipeline import controls, inputs, load_workflow, prompt_ids
+from comfyui_pipeline import complete, controls, inputs, load_workflow, prompt_ids
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Engine, Job
-from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.errors import PatchError, WorkflowError
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
 from comfyui_pipeline.settings import Settings
@@ -95,7 +95,8 @@ def _plan(
 ) -> tuple[LoadedWorkflow, Plan]:
     """Fill in placeholders, add LoRA loaders where needed, and plan all changes.
 
-    When planning fails with node types from the cache, it is repeated with those of the server.
+    When planning fails with node types from the cache, or finds no model by them, it is repeated with
+    those of the server.
     """
     call = context.call
     seed = random_seed if call.seed is None else call.seed
@@ -107,20 +108,25 @@ def _plan(
     if "prompt" in shortcuts:
         shortcuts["prompt"], tagged = loras.from_prompt(shortcuts["prompt"])
     prompt_text = shortcuts.get("prompt", "")
-    given = {**call.extras, **shortcuts, "seed": seed}
+    defaults = context.settings.defaults
+    given = {**complete.for_placeholders(defaults), **call.extras, **shortcuts, "seed": seed}
     template = loaded
     filled = placeholders.fill(loaded.prompt, given, lambda: template.graph)
     loaded = replace(loaded, prompt=filled.nodes, notes=(*loaded.notes, *choices, *filled.notes))
+    shortcuts = complete.with_default_texts(loaded.name, shortcuts, defaults)
     shortcuts = {name: value for name, value in shortcuts.items() if name not in filled.used}
     requested_loras = tagged + loras.from_list(shortcuts.get("loras", ()))
     loras.check_count(requested_loras)
     if call.add_loras and len(requested_loras) > len(roles.lora_loaders(loaded.graph)):
-        loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+        try:
+            loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+        except PatchError as error:
+            raise _after_missing_types(loaded, error) from None
     loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 
-    def plan() -> Plan:
-        return patch.plan(
+    def plan(loaded: LoadedWorkflow) -> tuple[LoadedWorkflow, Plan]:
+        planned = patch.plan(
             loaded.graph,
             call,
             shortcuts,
@@ -130,16 +136,30 @@ def _plan(
             files=filled.files,
             filled=filled.used,
         )
+        return complete.complete(loaded, planned, defaults, strict=call.strict)
 
     try:
-        return loaded, plan()
-    except PatchError:
+        planned = plan(loaded)
+    except PatchError as error:
         if not loaded.from_cache:
-            raise
+            raise _after_missing_types(loaded, error) from None
+    else:
+        if not (loaded.from_cache and complete.is_substituted(planned[1])):
+            return planned
     loaded = load_workflow.with_fresh_schemas(
         loaded, loaded.from_cache, context.settings, context.engine
     )
-    return loaded, plan()
+    try:
+        return plan(loaded)
+    except PatchError as error:
+        raise _after_missing_types(loaded, error) from None
+
+
+def _after_missing_types(loaded: LoadedWorkflow, error: PatchError) -> WorkflowError:
+    """The error, after the node types that the server lacks: without these no argument fits."""
+    problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
+    missing = [problem for problem in problems if problem.missing_type]
+    return WorkflowError(validate.summary(missing), str(error)) if missing else error
 
 
 def _with_image_loaders(loaded: LoadedWorkflow, images: Sequence[str]) -> LoadedWorkflow:

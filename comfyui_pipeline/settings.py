@@ -36,6 +36,17 @@ MIN_RESPONSE_MARGIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class DefaultValues:
+    """What is used for arguments that a call does not give (see ``complete``); "" for nothing."""
+
+    checkpoint: str = ""
+    vae: str = ""
+    loras: tuple[str, ...] = ()
+    negative_prompt: str = ""
+    quality_tags: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The checked settings. Times in seconds."""
 
@@ -58,6 +69,7 @@ class Settings:
     fetch_grace: float  # after the timeout, for fetching outputs and cancelling a job
     stall_timeout: float
     return_image: str
+    defaults: DefaultValues = field(default_factory=DefaultValues)
     default_workflow: str = ""
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
 
@@ -114,6 +126,13 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         fetch_grace=fetch_grace(limit, timeout),
         stall_timeout=values.number("COMFYUI_SILENCE_TIMEOUT"),
         return_image=values.choice("COMFYUI_RETURN_IMAGE"),
+        defaults=DefaultValues(
+            checkpoint=values.text("COMFYUI_DEFAULT_CHECKPOINT"),
+            vae=values.text("COMFYUI_DEFAULT_VAE"),
+            loras=tuple(values.items("COMFYUI_DEFAULT_LORAS")),
+            negative_prompt=values.text("COMFYUI_DEFAULT_NEGATIVE_PROMPT"),
+            quality_tags=values.text("COMFYUI_QUALITY_TAGS"),
+        ),
         default_workflow=values.text("COMFYUI_DEFAULT_WORKFLOW"),
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
     )

@@ -68,6 +68,40 @@ SETTINGS = table(
             secret=True,
         ),
         Setting(
+            "COMFYUI_DEFAULT_CHECKPOINT",
+            TEXT,
+            english="Checkpoint for the workflows that come with the plugin, for {{MODEL}} in templates, and "
+            "in place of one that the server lacks; folder and extension may be omitted.",
+            chinese="自带工作流、模板中的 {{MODEL}} 默认使用的大模型；工作流所需的大模型"
+            "在服务器上不存在时也用它。可省略目录和扩展名。",
+        ),
+        Setting(
+            "COMFYUI_DEFAULT_VAE",
+            TEXT,
+            english="VAE for {{VAE}} in templates.",
+            chinese="模板中 {{VAE}} 默认使用的 VAE。",
+        ),
+        Setting(
+            "COMFYUI_DEFAULT_LORAS",
+            LIST,
+            english="LoRAs for the workflows that come with the plugin and for {{LORAS}} in templates, "
+            "separated by ; (name or name:strength).",
+            chinese="自带工作流和模板中的 {{LORAS}} 默认使用的 LoRA，用 ; 分隔（名称或 名称:强度）。",
+        ),
+        Setting(
+            "COMFYUI_DEFAULT_NEGATIVE_PROMPT",
+            TEXT,
+            english="Negative prompt of calls that give none, for the same workflows and templates.",
+            chinese="未指定负面提示词时使用的负面提示词（适用范围同上）。",
+        ),
+        Setting(
+            "COMFYUI_QUALITY_TAGS",
+            TEXT,
+            english="Words appended to every prompt of the workflows that come with the plugin, and "
+            "{{QUALITY_TAGS}} in templates.",
+            chinese="附加在自带工作流每个提示词之后的质量词；也用于模板中的 {{QUALITY_TAGS}}。",
+        ),
+        Setting(
             "COMFYUI_DEFAULT_WORKFLOW",
             TEXT,
             english="Workflow of calls that name none. Default: the shipped one that suits the "

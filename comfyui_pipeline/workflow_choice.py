@@ -7,22 +7,8 @@ from typing import Any
 
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.workflow.purpose_words import RESIZE
+from comfyui_pipeline.workflow.shipped import SHIPPED
 from comfyui_pipeline.workflow_catalog import Entry
-
-SHIPPED = (
-    "text2img_api",
-    "img2img_api",
-    "inpaint_api",
-    "controlnet_canny_api",
-    "upscale_api",
-    "resize_image",
-    "blend_images",
-    "paste_with_mask",
-    "outpaint_canvas",
-    "blur_image",
-    "invert_image",
-)
-"""The workflows that come with the plugin: what their arguments do is known to every agent."""
 
 IMAGES = ("image", "images", "start_image", "end_image", "control_image", "reference_image")
 SIZES = ("width", "height", "size", "aspect_ratio", "resolution")

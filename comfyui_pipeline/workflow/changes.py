@@ -25,6 +25,7 @@ class Origin(Enum):
     GIVEN_SEED = "seed"
     RANDOM_SEED = "drawn"
     FILE_NAME = "file name"
+    DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)

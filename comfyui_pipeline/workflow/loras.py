@@ -1,6 +1,6 @@
 """LoRAs that a call names, in ``loras`` or as ``<lora:name:strength>`` in its prompt.
 
-They go into the workflow's LoRA loaders in order; with ``"lora_nodes": "add"``, missing loaders are
+They go into the workflow's LoRA loaders in order; unless ``"lora_nodes": "keep"``, missing loaders are
 inserted between the model and the nodes that use it.
 """
 
@@ -96,7 +96,7 @@ def assignments(graph: Graph, requested: Sequence[Lora]) -> list[tuple[Target, A
         raise PatchError(
             f"This workflow has {len(loaders)} LoRA loader{plural}, and the call names "
             f"{len(requested)} LoRAs.",
-            'Name fewer, or add "lora_nodes": "add" to the call.',
+            'Name fewer, or leave "lora_nodes" out so that loaders are added.',
         )
     found: list[tuple[Target, Any]] = []
     for target, lora in zip(loaders, requested, strict=False):

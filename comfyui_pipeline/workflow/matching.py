@@ -87,6 +87,16 @@ def find_file(text: str, names: Sequence[str], *, strict: bool) -> Match:
     return fuzzy_match(text, names, stems=True)
 
 
+def same_file(text: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names that differ from ``text`` in slashes, folder, case or extension only."""
+    if len(text) > MAX_CHARACTERS:
+        return ()
+    for spelled, known in zip(_spellings(text), _by_spelling(tuple(names)), strict=True):
+        if spelled and spelled in known:
+            return known[spelled]
+    return ()
+
+
 def _spellings(name: str) -> list[str]:
     """A file's name ever shorter: with slashes, without folders, without extension, letters only."""
     shorter = [shorten(name) for shorten in (_slashes, _base, _stem, _letters_only)]

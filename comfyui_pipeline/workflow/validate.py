@@ -17,7 +17,7 @@ from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
-from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
+from comfyui_pipeline.workflow.model_folders import ARGUMENT_OF_INPUT, MODEL_FOLDERS
 from comfyui_pipeline.workflow.schema import types_match
 from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass
@@ -138,7 +138,7 @@ def check(graph: Graph, prompt: Mapping[str, Any], found: Sequence[Problem]) -> 
     reasons = _reasons(graph, found)
     runnable = [node for node in outputs if node.id not in reasons]
     if not runnable:
-        raise WorkflowError(_summary(found), "Correct this, or choose another workflow.")
+        raise WorkflowError(summary(found), "Correct this, or choose another workflow.")
     needed = _upstream(graph, runnable)
     skipped = {
         node.label: "; ".join(str(found[number]) for number in reasons[node.id])
@@ -169,8 +169,10 @@ def _reasons(graph: Graph, found: Sequence[Problem]) -> dict[str, list[int]]:
     return reasons
 
 
-def _summary(found: Sequence[Problem]) -> str:
-    lines = list(dict.fromkeys(str(problem) for problem in found))
+def summary(found: Sequence[Problem]) -> str:
+    """All problems in one sentence, the same one once."""
+    types_first = sorted(found, key=lambda problem: not problem.missing_type)
+    lines = list(dict.fromkeys(str(problem) for problem in types_first))
     more = f"; and {len(lines) - MAX_LISTED} more" if len(lines) > MAX_LISTED else ""
     return f"This workflow cannot run on this server: {'; '.join(lines[:MAX_LISTED])}{more}."
 
@@ -289,9 +291,18 @@ def _choice_problem(spec: InputSpec, value: Any, origin: Origin, suggest: bool) 
         if similar
         else f"available: {listed(spec.choices, most=6)}"
     )
+    argument = ARGUMENT_OF_INPUT.get(spec.name)
+    choose = f'; pass "{argument}" to use another' if argument and spec.choices else ""
     return (
-        f"the model {show_value(name)} ({spec.name}) is missing{location} ({available}){download}"
+        f"the model {show_value(name)} ({spec.name}) is missing{location} "
+        f"({available}){download}{choose}"
     )
+
+
+def needed_nodes(graph: Graph) -> list[Node]:
+    """The nodes that run: those that an output node derives from; all if there is no output node."""
+    needed = _upstream(graph, [node for node in graph.nodes.values() if node.is_output_node])
+    return [node for node in graph.nodes.values() if node.id in needed or not needed]
 
 
 def _upstream(graph: Graph, nodes: Sequence[Node]) -> set[str]:

@@ -1,0 +1,121 @@
+"""What a call leaves open and the workflow lacks: models of the settings, models that the server has
+under another name, and the files without which nothing should run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfyui_pipeline.load_workflow import LoadedWorkflow
+from comfyui_pipeline.settings import DefaultValues
+from comfyui_pipeline.workflow import model_names, optional_inputs, required_files, roles
+from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
+from comfyui_pipeline.workflow.graph import Graph
+from comfyui_pipeline.workflow.required_files import RequiredFile
+from comfyui_pipeline.workflow.shipped import SHIPPED
+from input_server.light_dataclasses import replace
+
+
+def with_default_texts(
+    name: str, shortcuts: Mapping[str, Any], defaults: DefaultValues
+) -> dict[str, Any]:
+    """The shortcut arguments, with the settings' LoRAs, negative prompt and quality words.
+
+    These fill the placeholders of templates and complete the workflows that come with the plugin;
+    other workflows keep what their authors wrote, as only templates and ours leave it to the caller.
+    """
+    completed = dict(shortcuts)
+    if name not in SHIPPED:
+        return completed
+    if defaults.negative_prompt and "prompt" in completed:
+        completed.setdefault("negative_prompt", defaults.negative_prompt)
+    if defaults.loras and "prompt" in completed:
+        completed.setdefault("loras", defaults.loras)
+    if defaults.quality_tags and completed.get("prompt"):
+        completed["prompt"] = f"{completed['prompt']}, {defaults.quality_tags}"
+    return completed
+
+
+def for_placeholders(defaults: DefaultValues) -> dict[str, Any]:
+    """Values of the settings for placeholders that the call does not fill, by argument."""
+    values = {
+        "checkpoint": defaults.checkpoint,
+        "vae": defaults.vae,
+        "loras": defaults.loras,
+        "negative_prompt": defaults.negative_prompt,
+        "quality_tags": defaults.quality_tags,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def complete(
+    loaded: LoadedWorkflow, plan: Plan, defaults: DefaultValues, *, strict: bool
+) -> tuple[LoadedWorkflow, Plan]:
+    """The workflow and the plan with models that the server has. Raises PatchError for a missing file.
+
+    ``strict``: a model of another name is not used.
+    """
+    graph = loaded.graph
+    set_inputs = {(c.target.node.id, c.target.name) for c in plan.changes}
+    shipped = loaded.name in SHIPPED
+    planner = Planner(graph, strict)
+    if shipped:
+        models = {"checkpoint": defaults.checkpoint, "vae": defaults.vae}
+        for target, name in model_names.default_values(graph, set_inputs, models):
+            planner.set(target, name, Origin.DEFAULT)
+    set_inputs |= set(planner.changes)
+    important: list[str] = []
+    guesses = list(planner.guesses)
+    found = model_names.replacements(
+        graph, set_inputs, preferred=defaults.checkpoint, any_of=shipped
+    )
+    for one in [] if strict else found:
+        planner.set(one.target, one.new, Origin.DEFAULT)
+        (guesses if one.same_file else important).append(str(one))
+    plan = replace(
+        plan,
+        changes=(*plan.changes, *planner.changes.values()),
+        guesses=(*plan.guesses, *guesses),
+        important=(*dict.fromkeys(important), *plan.important),
+    )
+    return _without_missing_files(loaded, graph, plan)
+
+
+def is_substituted(plan: Plan) -> bool:
+    """Whether a model stands in for one that the server seems to lack."""
+    return any(change.origin is Origin.DEFAULT for change in plan.changes)
+
+
+def _without_missing_files(
+    loaded: LoadedWorkflow, graph: Graph, plan: Plan
+) -> tuple[LoadedWorkflow, Plan]:
+    """Leave out optional images that the call does not give next to others; raise for the rest."""
+    set_inputs = {(c.target.node.id, c.target.name) for c in plan.changes}
+    missing = required_files.missing_files(graph, set_inputs)
+    if not missing:
+        return loaded, plan
+    images = {(t.node.id, t.name) for t in roles.images(graph)}
+    prompt: Mapping[str, Mapping[str, Any]] = loaded.prompt
+    notes: list[str] = []
+    needed: list[RequiredFile] = []
+    for file in missing:
+        key = (file.target.node.id, file.target.name)
+        reduced = None
+        if key in images and images & set_inputs:
+            reduced = optional_inputs.without(prompt, graph, file.target.node.id)
+        if reduced is None:
+            needed.append(file)
+        else:
+            prompt = reduced
+            notes.append(f"node {file.target.node.label} was left out: no image was given for it")
+    if needed:
+        raise required_files.required_error(needed)
+    kept = tuple(change for change in plan.changes if _is_in(change, prompt))
+    return replace(loaded, prompt=prompt), replace(
+        plan, changes=kept, important=(*plan.important, *(f"{note}." for note in notes))
+    )
+
+
+def _is_in(change: Change, prompt: Mapping[str, Any]) -> bool:
+    return change.target.node.id in prompt
