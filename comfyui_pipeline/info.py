@@ -62,7 +62,9 @@ def workflows(settings: Settings) -> Mapping[str, Any]:
     for entry, item in zip(found.entries, items, strict=True):
         said = entry.problem or summary.line(entry.summary)
         lacks = f"; does not run here, missing: {item['missing']}" if item["missing"] else ""
-        lines.append(f"- {entry.name}: {said}{lacks}")
+        other = summary.instead(entry.summary) if entry.summary else ""
+        runs = f"; runs with {other}" if other and not lacks else ""
+        lines.append(f"- {entry.name}: {said}{lacks}{runs}")
     return text_result("\n".join(lines), items=items)
 
 

@@ -20,7 +20,7 @@ from input_server.light_dataclasses import dataclass
 
 MAX_AGE_SECONDS = 120.0
 MAX_BYTES = 16 * 2**20
-VERSION = 1
+VERSION = 2
 """Of the index's form; an index of another version is made again."""
 
 AskTypes = Callable[[Collection[str]], Mapping[str, Any]]
@@ -58,7 +58,7 @@ def read(settings: Settings, ask_types: AskTypes) -> Catalog:
     from comfyui_pipeline import workflow_index
 
     known = index.get("entries", {})
-    reader = workflow_index.Reader(folder, stamps, known)
+    reader = workflow_index.Reader(folder, stamps, known, settings.defaults.checkpoint)
     try:
         entries = reader.read(ask_types)
     except EngineError as error:
@@ -119,7 +119,9 @@ def _load(file: Path) -> dict[str, Any]:
 def _file(settings: Settings) -> Path:
     import zlib
 
-    place = f"{settings.base_url}\n{settings.workflows_dir}".encode()
+    place = (
+        f"{settings.base_url}\n{settings.workflows_dir}\n{settings.defaults.checkpoint}".encode()
+    )
     return settings.cache_dir / f"workflows-{zlib.crc32(place):08x}.json"
 
 

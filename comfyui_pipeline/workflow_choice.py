@@ -93,10 +93,12 @@ def _takes(entry: Entry, images: int | None) -> bool:
 
 
 def _lack(entry: Entry) -> int:
-    """0 if it runs, 1 if a model is missing, for which another may stand in, 2 otherwise."""
+    """0 if it runs, 1 with another model, 2 if a model is missing, 3 if a node type is."""
     if entry.problem or entry.summary.get("missing_types"):
+        return 3
+    if entry.summary.get("missing_models"):
         return 2
-    return 1 if entry.summary.get("missing_models") else 0
+    return 1 if entry.summary.get("instead") else 0
 
 
 def _rank(entry: Entry) -> tuple[int, int, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.workflow import files, guessed_types, survey
 from comfyui_pipeline.workflow import graph as graphs
+from comfyui_pipeline.workflow.shipped import SHIPPED
 from input_server.light_dataclasses import dataclass, field
 
 MAX_CLASS_CHARACTERS = 300
@@ -23,11 +24,15 @@ Raw = dict[str, Any]
 
 @dataclass(slots=True)
 class Reader:
-    """``stamps``: name -> size and time of each file; ``known``: entries of the index so far."""
+    """``stamps``: name -> size and time of each file; ``known``: entries of the index so far.
+
+    ``preferred``: the model of the settings, which stands in for missing ones.
+    """
 
     folder: Path
     stamps: Mapping[str, list[int]]
     known: Mapping[str, Raw]
+    preferred: str = ""
     loaded: dict[str, files.Workflow | str] = field(default_factory=dict)
 
     def read(self, ask_types: Callable[[Collection[str]], Mapping[str, Any]]) -> dict[str, Raw]:
@@ -60,7 +65,12 @@ class Reader:
         if isinstance(found, str):
             return self._broken(name, found)
         try:
-            said = survey.of(graphs.build(_prompt(found, schemas), schemas), schemas)
+            said = survey.of(
+                graphs.build(_prompt(found, schemas), schemas),
+                schemas,
+                any_of=name in SHIPPED,
+                preferred=self.preferred,
+            )
         except ToolError as error:
             broken = self._broken(name, f"cannot be run: {error}")
             return {**broken, "classes": classes, "types": types}

@@ -56,6 +56,11 @@ def missing(summary: Summary) -> str:
     return " and ".join(parts)
 
 
+def instead(summary: Summary) -> str:
+    """The models that stand in for missing ones, in words; "" if none."""
+    return ", ".join(f"{new} instead of {old}" for old, new in summary.get("instead", ()))
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_MISSING} more" if len(names) > MAX_MISSING else ""
     return ", ".join(names[:MAX_MISSING]) + more

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from comfyui_pipeline.workflow import model_names
 from comfyui_pipeline.workflow import purpose as purposes
 from comfyui_pipeline.workflow.graph import Graph, is_link
 
@@ -12,12 +13,18 @@ MAX_TITLE_CHARACTERS = 80
 """Characters of a node's title in the list of workflows."""
 
 
-def of(graph: Graph, schemas: Mapping[str, Any]) -> dict[str, Any]:
+def of(
+    graph: Graph, schemas: Mapping[str, Any], *, any_of: bool = False, preferred: str = ""
+) -> dict[str, Any]:
     """The purpose of a workflow and what the server lacks for it, as JSON values.
 
-    ``missing_types`` and ``missing_models`` are names; a missing model is ``[input, file]``.
+    ``missing_types`` and ``missing_models`` are names; a missing model is ``[input, file]``, one in
+    whose place the server has another is in ``instead``: ``[file, other]``. ``any_of`` and
+    ``preferred``: as for ``model_names.replacements``.
     """
     found = purposes.of(graph, schemas)
+    others = model_names.replacements(graph, (), preferred=preferred, any_of=any_of)
+    replaced = {(one.target.node.id, one.target.name) for one in others}
     english, chinese = purposes.KINDS[found.kind]
     return {
         "kind": found.kind,
@@ -34,15 +41,20 @@ def of(graph: Graph, schemas: Mapping[str, Any]) -> dict[str, Any]:
         "missing_types": sorted(
             {node.class_type for node in graph.nodes.values()} - schemas.keys()
         ),
-        "missing_models": [list(pair) for pair in dict.fromkeys(_missing_models(graph))],
+        "missing_models": [list(pair) for pair in dict.fromkeys(_missing_models(graph, replaced))],
+        "instead": [[one.old, one.new] for one in others if not one.same_file],
     }
 
 
-def _missing_models(graph: Graph) -> Iterator[tuple[str, str]]:
+def _missing_models(
+    graph: Graph, replaced: Collection[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
     """Choices that the server does not have: model files, and other values of the workflow."""
     for node in graph.nodes.values():
         for name, value in node.inputs.items():
             spec = node.specs.get(name)
+            if (node.id, name) in replaced:
+                continue
             if spec is None or is_link(value) or spec.type != "COMBO" or not isinstance(value, str):
                 continue
             if spec.takes_file or value in spec.choices or spec.options.get("remote"):

@@ -11,9 +11,9 @@ import pytest
 from comfyui_pipeline import command_names, load_workflow, settings, workflow_choice
 from comfyui_pipeline.call import parse, read
 from comfyui_pipeline.errors import CallError, WorkflowError
-from comfyui_pipeline.workflow import names, purpose_words
+from comfyui_pipeline.workflow import graph, names, purpose_words, summary, survey
 from comfyui_pipeline.workflow_catalog import Entry
-from tests.workflow.offline_calls import PROJECT, StubServer
+from tests.workflow.offline_calls import PROJECT, StubServer, schemas
 
 EXISTING = (
     "blur_image",
@@ -176,3 +176,12 @@ def test_an_unknown_command_lists_those_there_are(shipped: settings.Settings) ->
         parse(b'{"command": "sumbit", "workflow": "x"}')
     with pytest.raises(CallError, match="does not unload models"):
         parse(b'{"command": "free"}')
+
+
+def test_a_shipped_workflow_whose_checkpoint_is_missing_runs_with_another() -> None:
+    prompt = json.loads((PROJECT / "workflows" / "text2img_api.json").read_text("utf-8"))
+    said = survey.of(graph.build(prompt, schemas()), schemas(), any_of=True, preferred="a")
+    assert said["missing_models"] == []
+    assert said["instead"] == [["v1-5-pruned-emaonly-fp16.safetensors", "a.safetensors"]]
+    assert summary.missing(said) == ""
+    assert summary.instead(said).startswith("a.safetensors instead of v1-5")
