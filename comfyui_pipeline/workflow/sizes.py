@@ -159,6 +159,9 @@ def _resize(
             'Give "width" or "height" alone: the other side follows from the image.',
         )
     size = _wanted(sized, request, factor)
+    if size is None and one_side and not sized.resizes:
+        _set_sides(planner, (sized,), given)
+        return
     if size is None:
         missing = "height" if request.width else "width"
         what = f'give "{missing}" too' if one_side else 'give "width" and "height"'
@@ -169,8 +172,7 @@ def _resize(
     if size == sized.now:
         names = ", ".join(planner.key(name) for name in given)
         planner.notes.append(f"{names}: the workflow's own size {size[0]}x{size[1]} fits already.")
-        return
-    if one_side and request.ratio is None:
+    elif one_side and request.ratio is None:
         side, other = ("height", size[1]) if request.width else ("width", size[0])
         planner.notes.append(f"{side} {other} keeps the workflow's aspect ratio.")
     _set(planner, given, sized, size)
