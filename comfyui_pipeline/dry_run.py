@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from comfyui_pipeline.bounded.truncate import shorten
+from comfyui_pipeline import change_texts
 from comfyui_pipeline.call_context import CallContext
-from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow.changes import Change
 
-SHOWN_VALUE = 160
 MAX_LISTED = 30
 """Changes and output nodes that are listed."""
 
@@ -26,9 +24,10 @@ def report(context: CallContext, ready: PreparedJob) -> dict[str, Any]:
         complete=False,
         outputs=[],
         seeds=ready.seeds,
-        changes=[_fields(change) for change in ready.changes],
+        changes=[change_texts.fields(change) for change in ready.changes],
         guesses=list(ready.guesses),
         warnings=[*ready.important, *_skipped(ready), *ready.notes],
+        notes=[*ready.important, *ready.notes],
         timings_ms=dict(context.watch.stages),
     )
 
@@ -41,12 +40,12 @@ def _lines(context: CallContext, ready: PreparedJob) -> Iterator[str]:
     )
     yield from (f"Note: {text}" for text in ready.important)
     yield f"- Would save or show: {'; '.join(_outputs(ready)) or 'nothing'}."
-    changes = [_sentence(change) for change in ready.changes if not change.is_seed]
+    changes = ready.changed
     if changes:
         more = f"; and {len(changes) - MAX_LISTED} more" if len(changes) > MAX_LISTED else ""
         yield f"- Would change: {'; '.join(changes[:MAX_LISTED])}{more}."
     if ready.guesses:
-        yield f"- Fuzzy matches: {'; '.join(ready.guesses[:MAX_LISTED])}."
+        yield f"- Understood as: {'; '.join(ready.guesses[:MAX_LISTED])}."
     if ready.seeds:
         seeds = ", ".join(dict.fromkeys(str(seed) for seed in ready.seeds.values()))
         given = "" if context.call.seed is not None else " (at random; the run chooses another one)"
@@ -61,18 +60,3 @@ def _outputs(ready: PreparedJob) -> list[str]:
 
 def _skipped(ready: PreparedJob) -> list[str]:
     return [f"Would not run: {label}: {why}" for label, why in ready.skipped_outputs.items()]
-
-
-def _sentence(change: Change) -> str:
-    value = change.value
-    shown = shorten(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE)
-    return f"{change.target.node.label}, {change.target.name} = {shown}"
-
-
-def _fields(change: Change) -> Mapping[str, Any]:
-    return {
-        "node_id": change.target.node.id,
-        "input": change.target.name,
-        "value": change.value,
-        "from": change.source,
-    }

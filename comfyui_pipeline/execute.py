@@ -17,7 +17,7 @@ from comfyui_pipeline.engine.http import LostReply
 from comfyui_pipeline.engine.protocol import Engine, Job, JobHandle, JobResult
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
 from comfyui_pipeline.outputs import FetchedOutputs, OutputFetcher, ResultOutput
-from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.progress import show_on_stderr
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.graph import Graph

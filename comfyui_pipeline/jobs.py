@@ -7,17 +7,25 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from comfyui_pipeline import controls, execute, pipeline, prompt_ids, queued_jobs
+from comfyui_pipeline import (
+    change_texts,
+    controls,
+    execute,
+    job_facts,
+    pipeline,
+    prompt_ids,
+    queued_jobs,
+)
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
 from comfyui_pipeline.engine.http import LostReply
 from comfyui_pipeline.engine.protocol import Engine, JobState
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
-from comfyui_pipeline.prepare import PreparedJob, prepare
+from comfyui_pipeline.prepare import prepare
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow import graph as graphs
 
 CANCEL_COMMAND_SECONDS = 15.0
 """How long to wait for a cancelled job: ComfyUI checks for interruption only between steps."""
@@ -52,25 +60,53 @@ def submit(
         state=state.stage,
         position=state.position,
         seeds=ready.seeds,
+        changes=[change_texts.fields(change) for change in ready.changes],
         guesses=list(ready.guesses),
+        warnings=[*ready.important, *_skipped(ready), *ready.notes],
+        notes=[*ready.important, *ready.notes],
         timings_ms=dict(context.watch.stages),
     )
 
 
 def _submit_lines(ready: PreparedJob, prompt_id: str, state: JobState) -> list[str]:
     lines = [
-        f"Queued the workflow {ready.name} as prompt id {prompt_id}. {_sentence(state)}",
-        f'Check its state with {{"command": "status", "prompt_id": "{prompt_id}"}}, get its outputs '
-        'with "result", cancel it with "cancel".',
+        _first_line(ready, prompt_id, state),
+        _next_step(prompt_id, state),
         *(f"Note: {text}" for text in ready.important),
-        *(f"Will not run: {label}: {why}" for label, why in ready.skipped_outputs.items()),
-        *(f"Fuzzy match: {guess}" for guess in ready.guesses),
-        *(f"Warning: {note}" for note in ready.notes),
+        *(f"- Warning: {text}" for text in _skipped(ready)),
     ]
+    if ready.changed:
+        lines.append(f"- Changed: {'; '.join(ready.changed)}.")
+    if ready.guesses:
+        lines.append(f"- Understood as: {'; '.join(ready.guesses)}.")
     if ready.seeds:
-        seeds = dict.fromkeys(str(seed) for seed in ready.seeds.values())
-        lines.append(f"Seed: {', '.join(seeds)}.")
-    return lines
+        sentence = change_texts.seed_sentence(ready.seeds, ready.seed_origin, ready.batch)
+        lines.append(f"- {sentence}")
+    return [*lines, *(f"- Note: {note}" for note in ready.notes)]
+
+
+def _first_line(ready: PreparedJob, prompt_id: str, state: JobState) -> str:
+    """Where the job is: queued, running or finished, one of them."""
+    if state.stage == "ended":
+        return f"Workflow {ready.name} has ended already (prompt id {prompt_id})."
+    if state.stage == "running":
+        return f"Workflow {ready.name} is running (prompt id {prompt_id})."
+    place = f": {_place(state.position)}" if state.stage == "queued" else ""
+    return f"Queued workflow {ready.name} (prompt id {prompt_id}){place}."
+
+
+def _next_step(prompt_id: str, state: JobState) -> str:
+    call = f'{{"command": "result", "prompt_id": "{prompt_id}"'
+    if state.stage == "ended":
+        return f"Get its outputs with {call}}}."
+    return (
+        f'Get its outputs with {call}, "wait": "60"}}, see its state with "status", cancel it with '
+        '"cancel".'
+    )
+
+
+def _skipped(ready: PreparedJob) -> list[str]:
+    return [f"Will not run: {label}: {why}" for label, why in ready.skipped_outputs.items()]
 
 
 def _state_or_queued(engine: Engine, prompt_id: str) -> JobState:
@@ -112,17 +148,16 @@ def result(
             complete=False,
         )
     deadline = min(started + settings.timeout, time.monotonic() + max(wait, MIN_RESULT_SECONDS))
-    graph = graphs.build(job.prompt, {})
     context = CallContext(call, settings, engine, record, started, deadline)
+    ready = job_facts.earlier(job)
     known = record.add_job(prompt_id, lambda: False)
     known.state = QUEUED
     try:
-        ended, fetched = execute.wait_and_fetch(context, engine.follow(job), graph)
+        ended, fetched = execute.wait_and_fetch(context, engine.follow(job), ready.graph)
     except (JobFailed, JobLost):
         known.state = NOT_AVAILABLE
         raise
     known.state = ENDED if ended.complete else QUEUED
-    ready = PreparedJob(f"of prompt id {job.prompt_id}", job, graph)
     return pipeline.finish(context, ready, ended, fetched)
 
 
@@ -159,8 +194,13 @@ def _find(call: ToolCall, settings: Settings, engine: Engine) -> tuple[str, JobS
 
 def _sentence(state: JobState) -> str:
     if state.stage == "queued":
-        place = f"{state.position} jobs before it" if state.position else "it is next"
-        return f"It is queued ({place})."
+        return f"It is queued ({_place(state.position)})."
     return {"running": "It is running.", "ended": "It has ended."}.get(
         state.stage, "Its state is unknown."
     )
+
+
+def _place(position: int | None) -> str:
+    if not position:
+        return "it is next"
+    return f"{position} {'job' if position == 1 else 'jobs'} before it"

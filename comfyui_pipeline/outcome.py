@@ -10,7 +10,7 @@ from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import JobResult
 from comfyui_pipeline.errors import ToolError
 from comfyui_pipeline.outputs import FetchedOutputs, ResultOutput
-from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.result_urls import unreachable_host
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Change
@@ -39,7 +39,9 @@ class Outcome:
     ``cancel_requested``, ``cancelled``: whether the call requested to cancel a late job, and whether
     that job has stopped. ``failed``: file -> why it could not be fetched. ``node_errors``: label of a
     node -> why it did not run. ``important``: sentences for the first lines of the response; ``notes``:
-    others. ``skipped_previews``: previews left on the server. ``gallery``: URL of
+    others. ``changed``: ``changes`` in words; ``seed_origin``: ``random``, ``given`` or ""; ``batch``:
+    images that share a seed. ``earlier``: the job was queued by an earlier call, and ``named`` when
+    the name of its workflow is known. ``skipped_previews``: previews left on the server. ``gallery``: URL of
     the page that shows the results; ``folder``: the folder that holds them.
     """
 
@@ -59,6 +61,11 @@ class Outcome:
     seeds: Mapping[str, int] = field(default_factory=dict)
     important: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    seed_origin: str = ""
+    batch: int = 1
+    earlier: bool = False
+    named: bool = True
     gallery: str | None = None
     folder: str = ""
 
@@ -105,6 +112,11 @@ def describe_outcome(
         seeds=ready.seeds,
         important=(*ready.important, *_silence(result)),
         notes=(*ready.notes, *_doubtful_links(fetched, settings)),
+        changed=ready.changed,
+        seed_origin=ready.seed_origin,
+        batch=ready.batch,
+        earlier=ready.earlier,
+        named=ready.named,
         gallery=settings.links.gallery(alias),
         folder=str(folder),
     )

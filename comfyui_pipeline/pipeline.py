@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from comfyui_pipeline import controls, queued_jobs, report
+from comfyui_pipeline import change_texts, controls, queued_jobs, report
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
@@ -17,7 +17,8 @@ from comfyui_pipeline.media import previews
 from comfyui_pipeline.media.previews import Previews
 from comfyui_pipeline.outcome import Outcome, describe_outcome
 from comfyui_pipeline.outputs import FetchedOutputs
-from comfyui_pipeline.prepare import PreparedJob, prepare
+from comfyui_pipeline.prepare import prepare
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.text_result import text_result
 from input_server.light_dataclasses import replace
@@ -80,7 +81,9 @@ def _still_running(outcome: Outcome, seconds: float) -> Mapping[str, Any]:
         f"waits (prompt id {outcome.prompt_id}). It goes on.",
         f'Get its result with {{"command": "result", "prompt_id": "{outcome.prompt_id}", "wait": '
         '"60"}, or cancel it with "cancel" instead of "result".',
-        *(f"Note: {text}" for text in notes),
+        *(f"Note: {text}" for text in outcome.important),
+        *(f"- {line}" for line in report.facts(outcome)),
+        *(f"- Note: {text}" for text in outcome.notes),
     ]
     return text_result(
         "\n".join(lines),
@@ -90,8 +93,10 @@ def _still_running(outcome: Outcome, seconds: float) -> Mapping[str, Any]:
         complete=False,
         outputs=[],
         seeds=dict(outcome.seeds),
+        changes=[change_texts.fields(change) for change in outcome.changes],
         guesses=list(outcome.guesses),
         warnings=notes,
+        notes=notes,
     )
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from comfyui_pipeline import complete, controls, inputs, load_workflow, prompt_ids
+from comfyui_pipeline import (
+    change_texts,
+    complete,
+    controls,
+    inputs,
+    job_facts,
+    load_workflow,
+    prompt_ids,
+)
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
@@ -15,39 +23,14 @@ from comfyui_pipeline.engine.protocol import Engine, Job
 from comfyui_pipeline.errors import PatchError, WorkflowError
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import loras, patch, placeholders, prompt_choices, roles, validate
-from comfyui_pipeline.workflow.changes import Change, Plan
-from comfyui_pipeline.workflow.graph import Graph
-from input_server.light_dataclasses import dataclass, field, replace
+from comfyui_pipeline.workflow.changes import Plan
+from input_server.light_dataclasses import replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedJob:
-    """A job, and what the response says about its preparation.
-
-    ``skipped_outputs``: label of an output node that cannot run -> why. ``important``: sentences for
-    the first lines of the response: keys without effect, a model that stands in for another.
-    ``notes``: what was corrected.
-    """
-
-    name: str
-    job: Job
-    graph: Graph
-    changes: tuple[Change, ...] = ()
-    guesses: tuple[str, ...] = ()
-    skipped_outputs: Mapping[str, str] = field(default_factory=dict)
-    important: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def seeds(self) -> dict[str, Any]:
-        """Node id -> seed, of the nodes that will run."""
-        seeds = {t.node.id: t.node.inputs[t.name] for t in roles.seeds(self.graph)}
-        return {node_id: seed for node_id, seed in seeds.items() if node_id in self.job.prompt}
 
 
 def prepare(context: CallContext) -> PreparedJob:
@@ -73,7 +56,7 @@ def prepare(context: CallContext) -> PreparedJob:
         loaded, checked = _validate(replace(loaded, prompt=prompt), settings, engine)
     known = plan.used_keys.union(call.unknown)  # planning has reported the unknown ones
     ignored = (text for key, text in call.ignored.items() if key not in known)
-    return PreparedJob(
+    ready = PreparedJob(
         name=loaded.name,
         job=Job(checked.prompt, _prompt_id(call), _extra_data(loaded, settings)),
         graph=loaded.graph,
@@ -82,7 +65,11 @@ def prepare(context: CallContext) -> PreparedJob:
         skipped_outputs=checked.skipped_outputs,
         important=(*((loaded.chosen,) if loaded.chosen else ()), *plan.important, *ignored),
         notes=(*loaded.notes, *plan.notes, *file_notes, *controls.limit_notes(call, settings)),
+        changed=tuple(change_texts.sentences(changes)),
+        seed_origin=change_texts.seed_origin(changes),
+        batch=change_texts.batch_of(loaded.graph),
     )
+    return job_facts.remembered(ready)
 
 
 def _prompt_id(call: ToolCall) -> str:

@@ -13,7 +13,7 @@ from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.errors import EngineError
 from comfyui_pipeline.job_records import JobRecord, JobRecords
-from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Origin
 from input_server.light_dataclasses import replace

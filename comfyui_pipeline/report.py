@@ -12,35 +12,37 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
+from comfyui_pipeline import change_texts
 from comfyui_pipeline.bounded.truncate import json_size, shorten, truncate
 from comfyui_pipeline.errors import JobFailed, JobTimeout, ToolError
 from comfyui_pipeline.media.previews import Previews
 from comfyui_pipeline.outcome import Ending, Outcome
 from comfyui_pipeline.outputs import ResultOutput
 from comfyui_pipeline.text_result import text_result
-from comfyui_pipeline.workflow.changes import Change, Origin
 from input_server.light_dataclasses import asdict
 
 TEXTS: Mapping[str, str] = MappingProxyType(
     {
-        "complete": "Done: workflow {workflow} finished in {seconds} s.",
-        "partial": (
-            "PARTLY FAILED: workflow {workflow} finished in {seconds} s, but some outputs are missing."
-        ),
+        "complete": "Done: {subject} finished{time}.",
+        "partial": "PARTLY FAILED: {subject} finished{time}, but some outputs are missing.",
+        "time": " in {seconds} s",
+        "workflow": "workflow {workflow}",
+        "earlier": "workflow {workflow} (prompt id {prompt_id})",
+        "unnamed": "the job with prompt id {prompt_id}",
         "late": (
-            "NOT FINISHED within the time limit ({seconds} s): workflow {workflow} is still running at "
+            "NOT FINISHED within the time limit ({seconds} s): {of_workflow} is still running at "
             "ComfyUI (prompt id {prompt_id}). Get the remaining outputs with the command result. "
             "Outputs so far:"
         ),
         "cancelled": (
-            "NOT FINISHED within the time limit ({seconds} s), and cancelled as requested: workflow "
-            "{workflow} (prompt id {prompt_id}). Outputs so far:"
+            "NOT FINISHED within the time limit ({seconds} s), and cancelled as requested: "
+            "{of_workflow} (prompt id {prompt_id}). Outputs so far:"
         ),
         "image": "![{alt}]({url})",
         "file": "[{alt}]({url})",
         "no_url": "{path} (no URL: {why})",
         "no_key": "FILE_SERVER_ACCESS_KEY is not set",
-        "more_outputs": "…and {count} more outputs{kinds}: {where}",
+        "more_outputs": "…and {count} more{kinds}: {where}",
         "gallery": "[all files, newest first]({url})",
         "folder": "see the folder {folder}",
         "more": "…and {count} more",
@@ -49,30 +51,20 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "text": "Text from node {node}: {text}",
         "long_text": "Text from node {node} ({properties}): [{alt}]({url}), it begins: {text}",
         "changed": "Changed: {changes}.",
-        "change": "{label}, {name} = {value}{link}",
-        "link": " (replaces a link)",
-        "guesses": "Fuzzy matches: {guesses}.",
-        "seed_given": "Seed: {seeds} (as given).",
-        "seed_random": 'Seed: {seeds} (random; pass it as "seed" to get the same result again).',
-        "seed_unchanged": "Seed: {seeds}.",
-        "seed_of_node": "{seed} in node {node}",
+        "guesses": "Understood as: {guesses}.",
         "from_cache": (
             "Nothing has changed since an earlier job, so ComfyUI returned the results of that one."
         ),
         "node_error": "Node did not run: {node}: {reason}",
         "failed": "Output is missing: {name}: {reason}",
-        "skipped_previews": (
-            '{count} previews were left out; pass "previews": "true" to get them as well.'
-        ),
-        "reduced": "{count} images in this response are smaller copies, because of its size limit.",
+        "skipped_previews": ('{count} left out; pass "previews": "true" to get them as well.'),
+        "reduced": "{count} in this response reduced, because of its size limit.",
         "no_preview": "no preview of {name}: {reason}.",
-        "not_shown": "{count} images are not shown in this response; open their links.",
-        "important": "Note: {text}",
+        "not_shown": "{count} not shown in this response; open the links.",
+        "note": "Note: {text}",
         "warning": "Warning: {text}",
     }
 )
-SHOWN_VALUE = 160
-"""Characters of a changed value."""
 SHOWN_TEXT = 1500
 """Characters of a node's text; a longer one is a file as well (``outputs.LONG_TEXT``)."""
 MAX_LISTED_OUTPUTS = 20
@@ -80,7 +72,7 @@ MAX_LISTED_OUTPUTS = 20
 OUTPUTS_BYTES = 7_000
 """Bytes of the lines of outputs."""
 FACT_BYTES = 1_500
-"""Bytes of all changes, all guesses, all seeds, and all warnings each."""
+"""Bytes of all changes, all guesses, all warnings, and all notes each."""
 NO_PREVIEWS = Previews(())
 NO_TIMINGS: Mapping[str, int] = MappingProxyType({})
 
@@ -89,13 +81,15 @@ def build_result(
     outcome: Outcome, previews: Previews = NO_PREVIEWS, timings_ms: Mapping[str, int] = NO_TIMINGS
 ) -> dict[str, Any]:
     """Return the host's ``result``: ``content`` for the AI, the other fields for programs."""
-    warnings = [*_warnings(outcome), *_preview_warnings(outcome, previews)]
+    warnings = [*_warnings(outcome), *_failed_previews(outcome, previews)]
+    notes = [*_notes(outcome), *_preview_notes(previews)]
     lines = [
         _headline(outcome, timings_ms.get("total", 0)),
-        *(TEXTS["important"].format(text=text) for text in _first(outcome.important)),
+        *(TEXTS["note"].format(text=text) for text in _first(outcome.important)),
         *_output_lines(outcome),
-        *(f"- {line}" for line in _facts(outcome)),
+        *(f"- {line}" for line in facts(outcome)),
         *(f"- {TEXTS['warning'].format(text=text)}" for text in _first(warnings)),
+        *(f"- {TEXTS['note'].format(text=text)}" for text in _first(notes)),
     ]
     return {
         "content": [
@@ -108,17 +102,10 @@ def build_result(
         "outputs": [_fields(output) for output in outcome.outputs],
         "outputs_total": len(outcome.outputs),
         "seeds": dict(outcome.seeds),
-        "changes": [
-            {
-                "node_id": change.target.node.id,
-                "input": change.target.name,
-                "value": change.value,
-                "from": change.source,
-            }
-            for change in outcome.changes
-        ],
+        "changes": [change_texts.fields(change) for change in outcome.changes],
         "guesses": list(outcome.guesses),
-        "warnings": [*outcome.important, *warnings],
+        "warnings": [*outcome.important, *warnings, *notes],
+        "notes": [*outcome.important, *notes],
         "timings_ms": dict(timings_ms),
     }
 
@@ -183,9 +170,16 @@ def _late_error(outcome: Outcome) -> JobTimeout:
 
 
 def _headline(outcome: Outcome, milliseconds: int) -> str:
+    names = {"workflow": outcome.workflow, "prompt_id": outcome.prompt_id}
+    seconds = f"{milliseconds / 1000:.1f}"
+    key = "workflow"
+    if outcome.earlier:  # the time of this call is not that of its job
+        key = "earlier" if outcome.named else "unnamed"
     return TEXTS[outcome.ending.value].format(
-        workflow=outcome.workflow,
-        seconds=f"{milliseconds / 1000:.1f}",
+        subject=TEXTS[key].format(**names),
+        of_workflow=TEXTS["workflow"].format(**names) if outcome.named else "the job",
+        time="" if outcome.earlier else TEXTS["time"].format(seconds=seconds),
+        seconds=seconds,
         prompt_id=outcome.prompt_id,
     )
 
@@ -212,7 +206,9 @@ def _output_lines(outcome: Outcome) -> Iterator[str]:
             where = TEXTS["gallery"].format(url=outcome.gallery)
         counts = Counter(output.kind for output in left)
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-        yield TEXTS["more_outputs"].format(count=len(left), kinds=f" ({kinds})", where=where)
+        yield TEXTS["more_outputs"].format(
+            count=_counted(len(left), "output"), kinds=f" ({kinds})", where=where
+        )
 
 
 def _first(texts: Sequence[str], room: int = FACT_BYTES) -> Iterator[str]:
@@ -267,42 +263,18 @@ def _properties(output: ResultOutput) -> str:
     return ", ".join(parts)
 
 
-def _facts(outcome: Outcome) -> Iterator[str]:
-    changes = [_change(c) for c in outcome.changes if not c.is_seed]
-    if changes:
-        yield TEXTS["changed"].format(changes="; ".join(_first(changes)))
+def facts(outcome: Outcome) -> Iterator[str]:
+    """What a call has changed, how it was understood, and the seeds."""
+    changed = outcome.changed or change_texts.sentences(outcome.changes)
+    if changed:
+        yield TEXTS["changed"].format(changes="; ".join(_first(changed)))
     if outcome.guesses:
         yield TEXTS["guesses"].format(guesses="; ".join(_first(outcome.guesses)))
     if outcome.seeds:
-        yield _seed_line(outcome)
+        origin = outcome.seed_origin or change_texts.seed_origin(outcome.changes)
+        yield change_texts.seed_sentence(outcome.seeds, origin, outcome.batch)
     if outcome.from_cache:
         yield TEXTS["from_cache"]
-
-
-def _change(change: Change) -> str:
-    value = change.value
-    return TEXTS["change"].format(
-        label=change.target.node.label,
-        name=change.target.name,
-        value=shorten(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE),
-        link=TEXTS["link"] if change.replaced_link else "",
-    )
-
-
-def _seed_line(outcome: Outcome) -> str:
-    origins = {change.origin for change in outcome.changes}
-    key = "seed_unchanged"
-    if Origin.RANDOM_SEED in origins:
-        key = "seed_random"
-    elif Origin.GIVEN_SEED in origins:
-        key = "seed_given"
-    values = sorted(set(outcome.seeds.values()), key=str)
-    if len(values) == 1:
-        return TEXTS[key].format(seeds=values[0])
-    each = [
-        TEXTS["seed_of_node"].format(seed=seed, node=node) for node, seed in outcome.seeds.items()
-    ]
-    return TEXTS[key].format(seeds=", ".join(_first(each)))
 
 
 def _warnings(outcome: Outcome) -> Iterator[str]:
@@ -313,19 +285,32 @@ def _warnings(outcome: Outcome) -> Iterator[str]:
     for output in outcome.outputs:
         if output.note:
             yield f"{output.file or _node(output)}: {output.note}"
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
     yield from outcome.notes
     if outcome.skipped_previews:
-        yield TEXTS["skipped_previews"].format(count=outcome.skipped_previews)
+        yield TEXTS["skipped_previews"].format(
+            count=_counted(outcome.skipped_previews, "preview was", "previews were")
+        )
 
 
-def _preview_warnings(outcome: Outcome, previews: Previews) -> Iterator[str]:
-    """What the images in the response lack. A file with a note of its own is not named twice."""
-    if previews.reduced:
-        yield TEXTS["reduced"].format(count=previews.reduced)
+def _failed_previews(outcome: Outcome, previews: Previews) -> Iterator[str]:
+    """Images that the response lacks. A file with a note of its own is not named twice."""
     noted = {(output.path or "") for output in outcome.outputs if output.note}
     for path, reason in previews.failed.items():
         if path not in noted:
             yield TEXTS["no_preview"].format(name=PurePath(path).name, reason=reason)
+
+
+def _preview_notes(previews: Previews) -> Iterator[str]:
+    if previews.reduced:
+        yield TEXTS["reduced"].format(count=_counted(previews.reduced, "image was", "images were"))
     not_shown = previews.left_out - len(previews.failed)
     if not_shown > 0:
-        yield TEXTS["not_shown"].format(count=not_shown)
+        yield TEXTS["not_shown"].format(count=_counted(not_shown, "image is", "images are"))
+
+
+def _counted(count: int, one: str, several: str = "") -> str:
+    """A number of things: ``1 image``, ``2 images``."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"

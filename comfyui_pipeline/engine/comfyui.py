@@ -120,7 +120,7 @@ class ComfyUI:
         found = self.queue_state().find(prompt_id) or self._history(prompt_id)
         if found is None or found.prompt is None:
             return None
-        return Job(found.prompt, prompt_id)
+        return Job(found.prompt, prompt_id, found.extra_data)
 
     def cancel(self, prompt_id: str) -> bool:
         """Delete it while it waits, interrupt it while it runs; other jobs are not affected.

@@ -33,6 +33,7 @@ class QueueEntry:
     number: float
     prompt_id: str
     prompt: Prompt | None = field(default=None, repr=False)
+    extra_data: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class HistoryEntry:
     error: ExecutionError = field(default_factory=ExecutionError)
     cached: tuple[str, ...] = ()
     prompt: Prompt | None = field(default=None, repr=False)
+    extra_data: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def queue(document: Any) -> Queue:
@@ -99,7 +101,7 @@ def _queue_entry(item: Any, key: str) -> QueueEntry:
     number = finite(item[0])
     if number is None or not isinstance(item[1], str) or len(item[1]) > LONGEST_ID:
         raise UnexpectedShape(f"an entry of {key} has no number and id")
-    return QueueEntry(number, item[1], _prompt(item))
+    return QueueEntry(number, item[1], _prompt(item), _extra_data(item))
 
 
 def history(document: Any, prompt_id: str) -> HistoryEntry | None:
@@ -127,6 +129,7 @@ def history(document: Any, prompt_id: str) -> HistoryEntry | None:
         error=execution_error(messages.get("execution_error")),
         cached=cached_nodes(messages.get("execution_cached")),
         prompt=_prompt(as_list(entry.get("prompt"))),
+        extra_data=_extra_data(as_list(entry.get("prompt"))),
     )
 
 
@@ -139,6 +142,11 @@ def _prompt(item: list[Any]) -> Prompt | None:
         for node_id, node in item[2].items()
         if isinstance(node, dict) and isinstance(node.get("class_type"), str)
     }
+
+
+def _extra_data(item: list[Any]) -> Mapping[str, Any]:
+    """What was queued next to the prompt of a queue item."""
+    return as_object(item[3]) if len(item) > 3 else {}
 
 
 def execution_error(data: Any) -> ExecutionError:

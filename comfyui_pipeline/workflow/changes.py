@@ -35,7 +35,8 @@ class Change:
     ``argument``: the name of the argument, ``key``: how the caller wrote it, if otherwise. ``part``:
     what the target is in its workflow, such as ``start image``; "" for nothing that needs saying.
     ``mask``: a mask file that becomes the alpha channel of the image that the value names;
-    ``on_server``: the value names a file that the server has already.
+    ``on_server``: the value names a file that the server has already. ``given``: the caller's file
+    where the value is what the server calls it.
     """
 
     target: Target
@@ -47,6 +48,7 @@ class Change:
     replaced_link: bool = False
     mask: str | None = None
     on_server: bool = False
+    given: str | None = None
 
     @property
     def source(self) -> str:
@@ -80,7 +82,8 @@ class Change:
 
 def with_value(change: Change, value: str) -> Change:
     """The same change with the name that the server gave to its file."""
-    return replace(change, value=value)
+    given = change.value if change.given is None and change.needs_file else change.given
+    return replace(change, value=value, given=given, on_server=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ def _queued(bodies: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> l
         {
             "prompt": _without_random(body["prompt"], _random_seeds(result)),
             "client": str(body.get("client_id", "")).rpartition("-")[0][:14],
-            "extra_data": sorted(body.get("extra_data", {})),
+            "extra_data": sorted({*body.get("extra_data", {})} - {"comfyui_plugin"}),
         }
         for body in sorted(bodies, key=lambda body: json.dumps(body["prompt"], sort_keys=True))
     ]

@@ -30,7 +30,7 @@ from comfyui_pipeline.errors import (
     PromptRejected,
     ServerUnreachable,
 )
-from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.process import time_limit
 from comfyui_pipeline.workflow import graph as graphs
 from tests.conftest import png

@@ -20,7 +20,7 @@ from comfyui_pipeline.media import previews
 from comfyui_pipeline.media.image_memory import ImageMemory
 from comfyui_pipeline.outcome import Outcome
 from comfyui_pipeline.outputs import FetchedOutputs, ResultOutput
-from comfyui_pipeline.prepare import PreparedJob
+from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.workflow import graph
 from tests.conftest import png
 
