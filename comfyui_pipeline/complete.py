@@ -4,12 +4,20 @@ under another name, and the files without which nothing should run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.settings import DefaultValues
-from comfyui_pipeline.workflow import model_names, optional_inputs, required_files, roles
+from comfyui_pipeline.workflow import (
+    model_names,
+    optional_inputs,
+    patch,
+    required_files,
+    roles,
+    validate,
+)
 from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph
 from comfyui_pipeline.workflow.required_files import RequiredFile
@@ -110,11 +118,23 @@ def _without_missing_files(
             prompt = reduced
             notes.append(f"node {file.target.node.label} was left out: no image was given for it")
     if needed:
-        raise required_files.required_error(needed)
+        raise _required_error(loaded, plan, needed)
     kept = tuple(change for change in plan.changes if _is_in(change, prompt))
     return replace(loaded, prompt=prompt), replace(
         plan, changes=kept, important=(*plan.important, *(f"{note}." for note in notes))
     )
+
+
+def _required_error(
+    loaded: LoadedWorkflow, plan: Plan, needed: Sequence[RequiredFile]
+) -> PatchError:
+    """The error for missing files, and what else keeps the workflow from running."""
+    patched = replace(loaded, prompt=patch.apply(loaded.prompt, plan.changes))
+    problems = validate.problems(patched.graph, patched.schemas, patched.origin)
+    error = required_files.required_error(needed)
+    if not problems:
+        return error
+    return PatchError(error.message, f"{error.hint} {validate.summary(problems)}", code=error.code)
 
 
 def _is_in(change: Change, prompt: Mapping[str, Any]) -> bool:

@@ -10,12 +10,10 @@ from comfyui_pipeline.errors import JobLost
 from comfyui_pipeline.job_records import JobRecord, JobRecords
 
 MAX_READ = 2000
-MIN_PART = 6
-"""Letters of an id from which its beginning is enough."""
 LISTED = 5
 """Jobs that an error lists."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-PART = re.compile(rf"[0-9a-f-]{{{MIN_PART},36}}")
+PART = re.compile(r"[0-9a-f-]{6,36}")
 LABEL = re.compile(r"(?:prompt|job|task)[ _-]?id\s*[:=]?\s*|id\s*[:=]\s*", re.IGNORECASE)
 QUOTES = " \t\r\n`'\"*_<>()[]{}.,;:!?…“”‘’«»「」『』【】《》（）。，；：！？、"
 LAST_WORDS = (

@@ -16,25 +16,32 @@ from comfyui_pipeline.workflow.model_folders import ARGUMENT_OF_INPUT, MODEL_FOL
 from comfyui_pipeline.workflow.validate import needed_nodes
 from input_server.light_dataclasses import dataclass
 
-FAMILIES: tuple[tuple[str, str], ...] = (
-    ("SDXL", r"[a-z]*xl|pony[a-z]*|illustrious[a-z]*|noobai[a-z]*|animagine[a-z]*"),
-    ("SD3", r"(sd|stable diffusion) ?3"),
-    ("SD2", r"(sd|stable diffusion) ?v? ?2|^v ?2"),
-    ("SD1.5", r"(sd|stable diffusion) ?v? ?1|^v ?1"),
-    ("Flux", r"flux"),
-    ("Qwen-Image", r"qwen"),
-    ("Wan", r"wan"),
-    ("Hunyuan", r"hunyuan[a-z]*"),
-    ("LTX", r"ltxv?"),
-    ("Z-Image", r"z ?image"),
-    ("HiDream", r"hidream"),
-    ("Chroma", r"chroma"),
-    ("ACE-Step", r"ace ?step"),
-    ("Stable Audio", r"stable audio"),
-    ("Cosmos", r"cosmos"),
-    ("SVD", r"svd"),
+BEGINNINGS: tuple[tuple[str, str], ...] = (
+    ("pony", "SDXL"),
+    ("illustrious", "SDXL"),
+    ("noobai", "SDXL"),
+    ("animagine", "SDXL"),
+    ("sdxl", "SDXL"),
+    ("sd 3", "SD3"),
+    ("sd 2", "SD2"),
+    ("sd 1", "SD1.5"),
+    ("flux", "Flux"),
+    ("qwen", "Qwen-Image"),
+    ("wan ", "Wan"),
+    ("hunyuan", "Hunyuan"),
+    ("ltx ", "LTX"),
+    ("ltxv ", "LTX"),
+    ("z image", "Z-Image"),
+    ("zimage", "Z-Image"),
+    ("hidream", "HiDream"),
+    ("chroma ", "Chroma"),
+    ("ace step", "ACE-Step"),
+    ("acestep", "ACE-Step"),
+    ("stable audio", "Stable Audio"),
+    ("cosmos", "Cosmos"),
+    ("svd ", "SVD"),
 )
-"""Family of diffusion models -> what the names of its files and folders contain as a word."""
+"""Words of a model's name -> its family; they are compared at the beginning of each word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +69,30 @@ class Replacement:
 def family(name: str) -> str:
     """The family of a diffusion model by the words of its name, else its folders; "" if unclear."""
     parts = name.replace("\\", "/")[: matching.MAX_CHARACTERS].split("/")
-    spaced = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", part) for part in reversed(parts)]
-    texts = [re.sub(r"[^a-z0-9]+", " ", matching.normalize(part)) for part in spaced]
-    for text in texts:
-        for found, words in FAMILIES:
-            if re.search(rf"(?<![a-z0-9])(?:{words})(?![a-z])", text):
-                return found
+    for part in reversed(parts):
+        words = _words(part)
+        for place, word in enumerate(words):
+            rest = " ".join(words[place:]) + " "
+            found = next((kind for begin, kind in BEGINNINGS if rest.startswith(begin)), "")
+            if found or word.endswith("xl"):
+                return found or "SDXL"
     return ""
+
+
+def _words(part: str) -> list[str]:
+    """``SD15-fooBar_v2`` -> ``sd 1 5 foo bar v 2``; a version alone at the beginning is one of SD."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", part)
+    text = (
+        matching.normalize(spaced)
+        .replace("stable diffusion", "sd")
+        .replace("stable-diffusion", "sd")
+        .replace("stable_diffusion", "sd")
+        .replace("sd xl", "sdxl")
+    )
+    words = re.findall(r"[a-z]+|[0-9]", text)
+    if words[:1] == ["v"] and len(words) > 1:
+        words = ["sd", *words]
+    return [word for place, word in enumerate(words) if word != "v" or words[place - 1] != "sd"]
 
 
 def replacements(

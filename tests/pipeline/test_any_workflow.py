@@ -196,12 +196,12 @@ def test_a_template_is_filled_with_the_arguments_of_the_call(ready: Any) -> None
 
 
 def test_a_typo_is_reported_unless_the_workflow_has_that_parameter(ready: Any, editor: str) -> None:
-    assert "did you mean" in ready.call({"workflow": editor, "promt": "x"}).text
+    assert "Did you mean" in ready.call({"workflow": editor, "promt": "x"}).text
     named = copy.deepcopy(EDITOR)
     named["nodes"][0]["title"] = "$widht.width"
     answered = ready.call({"workflow_json": named, "widht": "24"})
     assert answered.result["outputs"][0]["width"] == 24
-    assert "did you mean" not in answered.text
+    assert "Did you mean" not in answered.text
 
 
 # -- reading ---------------------------------------------------------------------------------------

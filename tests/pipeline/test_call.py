@@ -38,7 +38,8 @@ def test_each_number_argument_has_a_range(name: str, low: int, high: int) -> Non
 def test_the_defaults_of_a_call() -> None:
     call = parsed(workflow="x")
     assert call == ToolCall("run", workflow="x")
-    assert not any((call.strict, call.add_loras, call.full, call.cancel_on_timeout, call.previews))
+    assert call.add_loras
+    assert not any((call.strict, call.full, call.cancel_on_timeout, call.previews))
     assert (call.seed, call.max_side, call.return_image) == (None, None, "")
     assert parsed(workflow="x", negative_prompt="").shortcuts == {"negative_prompt": ""}
     assert parsed(workflow="x", prompt="").shortcuts == {}

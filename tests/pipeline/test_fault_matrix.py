@@ -168,7 +168,7 @@ CASES = [
     ),
     Case(
         "interrupted by another client",
-        "another program cancelled it",
+        "another program or a browser tab",
         set={
             "frames": [END],
             "history": history("execution_interrupted", outputs={}, status="error"),

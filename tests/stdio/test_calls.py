@@ -22,7 +22,7 @@ INVALID_CALLS = {
     "deep": (b"[" * 200_000, "nested"),
     "huge number": (b'{"seed": ' + b"9" * 9000 + b"}", "digits"),
     "a list as workflow": (b'{"workflow": ["x"]}', '"workflow" is a list'),
-    "an object as prompt": (b'{"workflow": "x", "prompt": {}}', '"prompt" is an object'),
+    "an object as seed": (b'{"workflow": "x", "seed": {}}', '"seed" is an object'),
     "true as seed": (b'{"workflow": "x", "seed": true}', '"seed" is true or false'),
     "a word as width": (b'{"workflow": "x", "width": "wide"}', '"width"'),
     "no workflow": (b'{"max_side": "64"}', '"workflow" is missing'),
@@ -37,7 +37,7 @@ INVALID_CALLS = {
         b'{"workflow": "x", "params": [{"node_id": "1", "inputs": {"a": "\\u0000"}}]}',
         '"params" contains a NUL',
     ),
-    "params as an object": (b'{"workflow": "x", "params": {"a": 1}}', '"params" is an object'),
+    "params as a number": (b'{"workflow": "x", "params": 5}', '"params" is a number'),
     "params that name no node": (
         b'{"workflow": "x", "params": [{"inputs": {"a": 1}}]}',
         "names no node",
@@ -93,7 +93,9 @@ def test_a_byte_order_mark_and_the_keys_of_the_host_are_ignored(plugin: Any) -> 
 
 def test_a_typo_in_a_key_is_reported(ready: Any, image_uri: str) -> None:
     response = ready.call({"workflow": "invert_image", "image": image_uri, "promt": "a fox"})
-    assert response.result["warnings"] == ['"promt" was ignored; did you mean "prompt"?']
+    assert response.result["warnings"] == [
+        '"promt" was ignored: it has no effect here. Did you mean "prompt"?'
+    ]
 
 
 NOISE = """

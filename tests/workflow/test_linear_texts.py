@@ -39,10 +39,10 @@ def run(program: str, *arguments: str, cpu: int = CPU_SECONDS) -> tuple[bool, st
     return done.returncode == 0, output[-3000:]
 
 
-@pytest.mark.parametrize("shard", range(2))
+@pytest.mark.parametrize("shard", range(6))
 @pytest.mark.parametrize("group", ["arguments", "beginnings", "prompt texts", "editor texts"])
 def test_long_texts_are_read_in_linear_time(group: str, shard: int) -> None:
-    ended, output = run("tests/workflow/long_texts.py", group, "40000", str(shard), "2")
+    ended, output = run("tests/workflow/long_texts.py", group, "40000", str(shard), "6")
     assert ended, output
 
 
