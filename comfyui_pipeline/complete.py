@@ -130,7 +130,13 @@ def _required_error(
 ) -> PatchError:
     """The error for missing files, and what else keeps the workflow from running."""
     patched = replace(loaded, prompt=patch.apply(loaded.prompt, plan.changes))
-    problems = validate.problems(patched.graph, patched.schemas, patched.origin)
+    graph = patched.graph
+    runs = {node.id for node in validate.needed_nodes(graph)}
+    problems = [
+        problem
+        for problem in validate.problems(graph, patched.schemas, patched.origin)
+        if problem.node.id in runs
+    ]
     error = required_files.required_error(needed)
     if not problems:
         return error

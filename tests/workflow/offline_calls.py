@@ -25,12 +25,13 @@ def schemas() -> Mapping[str, Any]:
     files = {
         "ckpt_name": ["a.safetensors", "b/c.ckpt"],
         "lora_name": ["l", "styles/ink.safetensors"],
+        "image": ["photo.png"],
     }
     for schema in read.values():
         required = schema["input"].get("required") or {}
         for name, choices in files.items():
-            if name in required:
-                required[name] = [choices]
+            if name in required and isinstance(required[name][0], list):
+                required[name] = [choices, *required[name][1:]]
     return read
 
 
@@ -116,8 +117,8 @@ PROMPT: dict[str, Any] = {
     ),
     "2": node("CLIPTextEncode", "Positive Prompt", text="{{PROMPT}} fox", clip=["9", 1]),
     "3": node("CLIPTextEncode", "Negative Prompt", text="bad", clip=["9", 1]),
-    "4": node("LoadImage", image="example.png"),
-    "10": node("LoadImageMask", "$~mask", image="example.png", channel="red"),
+    "4": node("LoadImage", image="photo.png"),
+    "10": node("LoadImageMask", "$~mask", image="photo.png", channel="red"),
     "8": node("VAEEncodeForInpaint", pixels=["4", 0], vae=["1", 2], mask=["10", 0], grow_mask_by=6),
     "11": node("EmptyLatentImage", "$size.width", width=64, height=64, batch_size=1),
     "5": node(
