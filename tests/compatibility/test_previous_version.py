@@ -36,9 +36,30 @@ def named(cases: list[dict[str, Any]]) -> Any:
     return pytest.mark.parametrize("case", cases, ids=[case["name"] for case in cases])
 
 
+DELIBERATE: Mapping[str, str] = {
+    "error: no workflow": "a suitable workflow is chosen",
+    "error: params no list": "an empty object changes nothing",
+    "result that waits": "the end of the wait is an answer with the state of the job",
+    "seed random and wide digits": "one side of a size keeps the ratio",
+    "workflow_json as a string": "example.png does not count as a given image",
+}
+"""Calls that are answered differently on purpose, and why."""
+
+
 def differences(before: Any, now: Any, at: str = "answer") -> Iterator[str]:
-    """Where ``now`` lacks something of ``before``; more fields are no difference."""
-    if isinstance(before, dict) and isinstance(now, dict):
+    """Where ``now`` lacks something of ``before``.
+
+    More fields, sentences and links are no difference, nor is the order of changes.
+    """
+    field = at.rpartition(".")[2]
+    if field in scenario.TEXTS and isinstance(before, int) and isinstance(now, int):
+        if now < before:
+            yield f"{at} was {before!r} and is {now!r}"
+    elif field == "links" and isinstance(before, list) and isinstance(now, list):
+        yield from (f"{at} lacks {link!r}" for link in before if link not in now)
+    elif field == "changes" and isinstance(before, list) and isinstance(now, list):
+        yield from differences(_in_order(before), _in_order(now), f"{at} in order")
+    elif isinstance(before, dict) and isinstance(now, dict):
         for key, value in before.items():
             if key in now:
                 yield from differences(value, now[key], f"{at}.{key}")
@@ -49,6 +70,10 @@ def differences(before: Any, now: Any, at: str = "answer") -> Iterator[str]:
             yield from differences(old, new, f"{at}[{place}]")
     elif before != now:
         yield f"{at} was {before!r} and is {now!r}"
+
+
+def _in_order(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(changes, key=lambda change: (change["node_id"], change["input"]))
 
 
 def check(case: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -65,7 +90,8 @@ def check(case: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def test_a_call_of_the_previous_version(
     current: tuple[scenario.Installation, Recorder], case: dict[str, Any]
 ) -> None:
-    assert check(case, scenario.make_call(current[0], case, current[1])) == []
+    found = check(case, scenario.make_call(current[0], case, current[1]))
+    assert bool(found) == (case["name"] in DELIBERATE), "\n".join(found)
 
 
 @named([case for case in COMMANDS if case not in MOUNTS])
