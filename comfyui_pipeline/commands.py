@@ -41,10 +41,9 @@ COMMANDS: Mapping[str, Command] = {
             "运行一个 ComfyUI 工作流并等待完成，返回每个输出的链接（图片为 Markdown 链接，"
             "请原样展示给用户）、所用种子和改动。",
             notes=(
-                "Not every workflow has every argument; an error lists those it has.",
-                "Several calls at once 一次多个: workflow1, prompt1, workflow2, prompt2, …",
-                "Names are matched fuzzily and the match is reported 支持模糊匹配，并返回实际采用的名称. "
-                "名称有误时，错误信息会列出可用的名称，请改正后重试。",
+                "Usual other names (image_url, model, n, cfg_scale…) work too; keys without effect are "
+                "reported. Several calls at once 一次多个: workflow1, prompt1, workflow2, prompt2, …",
+                "支持模糊匹配，并返回实际采用的名称；名称有误时，请按错误信息改正后重试。",
             ),
         ),
         Command(

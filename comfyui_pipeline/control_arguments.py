@@ -38,13 +38,12 @@ WHAT: tuple[Argument, ...] = (
     Argument(
         "workflow",
         TEXT,
-        "name of a workflow (command info with info=workflows lists them), or a ComfyUI image with "
-        "its workflow inside: attachment, path or URL",
-        "工作流名称，或带有工作流的 ComfyUI 图片",
+        "name or purpose, or a ComfyUI image with its workflow inside",
+        "工作流名称或用途",
         WORKFLOW,
         "文生图 text2img_api，图生图 img2img_api，局部重绘 inpaint_api，线稿控制 controlnet_canny_api，"
         "放大 upscale_api；不需要模型 (no model needed): resize_image, invert_image, blur_image, "
-        "outpaint_canvas, blend_images, paste_with_mask. describe shows its arguments",
+        "outpaint_canvas, blend_images, paste_with_mask; others: info workflows",
         required=True,
         aliases=words(
             "workflow_name workflow_path workflow_file workflow_id workflow_url template "
@@ -104,6 +103,7 @@ HOW: tuple[Argument, ...] = (
         unit="px",
         aliases=words("max_size max_dimension max_image_size longest_side 最大边长"),
         field="max_side",
+        hidden=True,
     ),
     Argument(
         "dry_run",
@@ -257,8 +257,8 @@ HOW: tuple[Argument, ...] = (
     Argument(
         "return_image",
         CHOICE,
-        "images in the response: preview (small copies, default), full, none",
-        "附带的图片：缩略图（默认）、原图、不附",
+        "images in the response: preview (default), full, none",
+        "附带的图片",
         OUTPUTS,
         choices=("none", "full", "preview"),
         synonyms={
@@ -277,6 +277,7 @@ HOW: tuple[Argument, ...] = (
         OUTPUTS,
         aliases=words("temp_images include_previews return_previews 预览图"),
         field="previews",
+        hidden=True,
     ),
     Argument(
         "on_timeout",
@@ -287,6 +288,7 @@ HOW: tuple[Argument, ...] = (
         choices=("cancel", "keep"),
         true_choice="cancel",
         field="cancel_on_timeout",
+        hidden=True,
     ),
     Argument(
         "strict",
@@ -295,6 +297,7 @@ HOW: tuple[Argument, ...] = (
         "名称必须完全一致",
         aliases=words("exact exact_names strict_names 严格"),
         field="strict",
+        hidden=True,
     ),
     Argument(
         "detail",

@@ -26,8 +26,8 @@ TEXTS: tuple[Argument, ...] = (
     Argument(
         "prompt",
         TEXT,
-        "what the image should show; <lora:name:0.8> in it loads a LoRA",
-        "正面提示词，可含 <lora:名称:0.8>",
+        "what to show; <lora:name:0.8> in it loads a LoRA",
+        "正面提示词",
         role="positive_text",
         aliases=words(
             "positive_prompt positive text text_prompt prompt_text user_prompt input_prompt "
@@ -41,7 +41,7 @@ TEXTS: tuple[Argument, ...] = (
     Argument(
         "negative_prompt",
         TEXT,
-        "what the image should not show",
+        "what to avoid",
         "负面提示词",
         keeps_empty=True,
         role="negative_text",
@@ -88,14 +88,15 @@ TEXTS: tuple[Argument, ...] = (
         input_names=("language",),
         input_types=("COMBO", "STRING"),
         placeholders=("LANGUAGE",),
+        hidden=True,
     ),
 )
 SAMPLING: tuple[Argument, ...] = (
     Argument(
         "seed",
         SEED,
-        "same seed, same image; random if omitted; the seed used is returned",
-        "相同种子得到相同图片；不填则随机，返回所用种子",
+        "same seed, same image; random if omitted",
+        "种子，不填则随机",
         WORKFLOW,
         aliases=words("noise_seed random_seed rng_seed seed_value 种子 随机种子 随机数种子"),
         low=0,
@@ -333,6 +334,7 @@ SIZES: tuple[Argument, ...] = (
         high=100_000,
         role="frames",
         placeholders=("FRAMES",),
+        hidden=True,
     ),
     Argument(
         "fps",
@@ -353,8 +355,8 @@ MODELS: tuple[Argument, ...] = (
     Argument(
         "checkpoint",
         TEXT,
-        "model name; folder and extension may be omitted, as for vae and loras",
-        "大模型名称，可省略目录和扩展名",
+        "model name without folder and extension",
+        "大模型",
         aliases=words(
             "model model_name ckpt ckpt_name base_model sd_model sd_model_checkpoint model_id "
             "checkpoint_name unet unet_name diffusion_model model_path sd_checkpoint "
@@ -374,6 +376,7 @@ MODELS: tuple[Argument, ...] = (
         aliases=words("vae_name vae_model sd_vae VAE模型"),
         targets=IF_EQUAL,
         placeholders=("VAE",),
+        hidden=True,
     ),
     Argument(
         "loras",
@@ -405,6 +408,7 @@ MODELS: tuple[Argument, ...] = (
         input_names=("strength_model",),
         input_types=("FLOAT",),
         placeholders=("LORA_STRENGTH",),
+        hidden=True,
     ),
     Argument(
         "controlnet",
@@ -441,8 +445,8 @@ FILE_INPUTS: tuple[Argument, ...] = (
     Argument(
         "image",
         FILE,
-        "input image: http(s) URL, data: URI, file:// path, or attachment name",
-        "输入图片，可填 URL、路径或附件名",
+        "URL, data: URI, file:// path or attachment name",
+        "输入图片",
         aliases=words(
             "image_url image_base64 image_path image_file init_image input_image source_image "
             "base_image img img_url pic picture photo picture_url photo_url image_input "
@@ -474,8 +478,8 @@ FILE_INPUTS: tuple[Argument, ...] = (
     Argument(
         "mask",
         FILE,
-        "mask image, given like image; white areas are repainted (inpainting)",
-        "遮罩，写法同 image，白色区域会被重绘",
+        "given like image; white areas are repainted",
+        "遮罩，白色区域会被重绘",
         aliases=words(
             "mask_image mask_url mask_base64 mask_path mask_file inpaint_mask image_mask "
             "mask_img mask_image_url mask_b64 遮罩 蒙版 掩码 掩膜 遮罩图 蒙版图 重绘区域"

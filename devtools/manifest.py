@@ -10,7 +10,9 @@ from comfyui_pipeline.arguments import ARGUMENTS, MAX_SEED, QUESTION, Argument
 from comfyui_pipeline.commands import COMMANDS, Command
 from comfyui_pipeline.info import QUESTIONS
 
-REQUIRED, OPTIONAL = "必需", "可选"
+REQUIRED = "必需"
+SHOWN_HIGH = 100
+"""Ranges that end above it are left out: an error names them, and few callers reach their ends."""
 RUN = "run"
 """The command whose description has the arguments that other commands take too."""
 
@@ -23,9 +25,11 @@ def description(command: Command) -> str:
         shared = [] if command.name == RUN else [a for a in own if a in _arguments(RUN)]
         listed = [line(argument) for argument in own if argument not in shared]
         if shared:
-            names = ", ".join(f"{a.name} ({_need(a)})" for a in shared)
+            names = ", ".join(f"{a.name} ({REQUIRED})" if a.required else a.name for a in shared)
             listed.append(f"- {names}: as for {RUN}; 同 {RUN}")
-        lines.append("Arguments, all strings:" if command.name == RUN else "Arguments:")
+        lines.append(
+            "Arguments, all strings, optional unless 必需:" if command.name == RUN else "Arguments:"
+        )
         lines += sorted(listed, key=lambda line: REQUIRED not in line)
     return "\n".join([*lines, *command.notes])
 
@@ -45,14 +49,10 @@ def line(argument: Argument) -> str:
 
 def _head(argument: Argument) -> str:
     """The name, whether it is required, and its range."""
-    facts = [_need(argument)]
-    if argument.low is not None and argument.high is not None:
+    facts = [REQUIRED] if argument.required else []
+    if argument.low is not None and argument.high is not None and argument.high <= SHOWN_HIGH:
         facts.append(f"{_number(argument.low)}–{_number(argument.high)} {argument.unit}".rstrip())
-    return f"{argument.name} ({', '.join(facts)})"
-
-
-def _need(argument: Argument) -> str:
-    return REQUIRED if argument.required else OPTIONAL
+    return f"{argument.name} ({', '.join(facts)})" if facts else argument.name
 
 
 def _number(value: float) -> str:

@@ -93,22 +93,22 @@ def test_the_manifest_names_exactly_the_bundled_workflows() -> None:
 
 def test_the_manifest_describes_each_argument_of_run_on_one_line() -> None:
     lines = manifest.descriptions()["run"].splitlines()
-    listed = [line.split()[1] for line in lines if line.startswith("- ")]
+    listed = [line.split()[1].rstrip(":") for line in lines if line.startswith("- ")]
     assert sorted(listed) == sorted(
         argument.name
         for argument in ARGUMENTS
         if "run" in argument.commands and not argument.hidden
     )
-    steps = "- steps (可选, 1–10000): sampling steps; 采样步数"
-    assert steps in lines
+    assert "- steps: sampling steps; 采样步数" in lines
+    assert "- denoise (0–1): denoising strength; 重绘幅度" in lines
     assert all("必需" in line for line in lines if line.startswith("- workflow "))
 
 
 def test_the_manifest_refers_to_run_for_the_arguments_that_other_commands_share_with_it() -> None:
     texts = manifest.descriptions()
     assert "- " not in texts["submit"]
-    assert "- workflow (必需), seed (可选): as for run" in texts["describe"]
-    assert "return_image (可选), previews (可选): as for run" in texts["result"]
+    assert "- workflow (必需), seed: as for run" in texts["describe"]
+    assert "wait, return_image: as for run" in texts["result"]
     shown = [question.name for question in info.QUESTIONS.values() if not question.hidden]
     assert all(f"{question} " in texts["info"] for question in shown)
 
@@ -117,7 +117,7 @@ def test_an_alias_is_in_the_document_of_all_arguments_and_not_in_the_manifest() 
     row = Argument(
         "fps", arguments.NUMBER, "frames", "帧率", aliases=("frame_rate",), low=0.5, high=9
     )
-    assert manifest.line(row) == "- fps (可选, 0.5–9): frames; 帧率"
+    assert manifest.line(row) == "- fps (0.5–9): frames; 帧率"
     assert argument_document.line(row).startswith("| `fps` | frames; 帧率 | `frame_rate` |")
 
 
