@@ -111,7 +111,7 @@ BREAKABLE = [
     (previews, "_uri"),
     (report, "build_result"),
     (report, "_properties"),
-    (report, "_preview_warnings"),
+    (report, "_preview_notes"),
     (outputs, "url_for_file"),
 ]
 

@@ -251,7 +251,7 @@ def test_previews_are_fetched_when_nothing_was_saved_or_on_request(performed: An
     ):
         result = performed(Engine({"outputs": outputs}), **call)
         assert [output["file"] for output in result["outputs"]] == files
-        assert ("previews were left out" in str(result)) is (files == ["a.png"])
+        assert ("preview was left out" in str(result)) is (files == ["a.png"])
 
 
 def test_limits_of_fetching_and_reporting() -> None:

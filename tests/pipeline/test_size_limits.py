@@ -82,7 +82,7 @@ def test_twenty_of_many_outputs_are_listed_with_a_link_to_all(
     )
     result = answered.result
     assert answered.text.count("![p") == 20
-    assert "180 more outputs (180 image)" in answered.text
+    assert "180 more outputs (180 images)" in answered.text
     assert f"gallery/{'output'}/" in answered.text
     assert result["outputs_total"] == 200
     assert [o["file"] for o in result["outputs"]] == [

@@ -98,7 +98,7 @@ def test_image_and_mask_inputs_are_distinguished() -> None:
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "mask")) == [("4", "image")]
     plan = patch.plan(build_graph(nodes), ToolCall("run"), {"mask": "m.png"}, random_seed=1)
     assert [(c.mask, c.value) for c in plan.changes if c.source == "mask"] == [
-        ("m.png", "example.png")
+        ("m.png", "photo.png")
     ]
 
 
