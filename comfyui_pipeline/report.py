@@ -42,7 +42,7 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "file": "[{alt}]({url})",
         "no_url": "{path} (no URL: {why})",
         "no_key": "FILE_SERVER_ACCESS_KEY is not set",
-        "more_outputs": "…and {count} more{kinds}: {where}",
+        "more_outputs": "…and {count}{kinds}: {where}",
         "gallery": "[all files, newest first]({url})",
         "folder": "see the folder {folder}",
         "more": "…and {count} more",
@@ -205,9 +205,12 @@ def _output_lines(outcome: Outcome) -> Iterator[str]:
         if outcome.gallery:
             where = TEXTS["gallery"].format(url=outcome.gallery)
         counts = Counter(output.kind for output in left)
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+        kinds = ", ".join(
+            _counted(count, kind, "audio" if kind == "audio" else "")
+            for kind, count in counts.most_common()
+        )
         yield TEXTS["more_outputs"].format(
-            count=_counted(len(left), "output"), kinds=f" ({kinds})", where=where
+            count=_counted(len(left), "more output"), kinds=f" ({kinds})", where=where
         )
 
 
