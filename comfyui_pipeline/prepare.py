@@ -108,7 +108,7 @@ def _plan(
     loras.check_count(requested_loras)
     if call.add_loras and len(requested_loras) > len(roles.lora_loaders(loaded.graph)):
         try:
-            loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+            loaded, requested_loras = _with_lora_loaders(loaded, requested_loras, context.engine)
         except PatchError as error:
             raise _after_missing_types(loaded, error) from None
     if not call.strict:
@@ -200,16 +200,20 @@ def _with_scaling(
     return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
 
 
-def _with_lora_loaders(loaded: LoadedWorkflow, count: int, engine: Engine) -> LoadedWorkflow:
-    """The workflow with as many LoRA loaders as ``count``."""
+def _with_lora_loaders(
+    loaded: LoadedWorkflow, requested: list[loras.Lora], engine: Engine
+) -> tuple[LoadedWorkflow, list[loras.Lora]]:
+    """The workflow with a loader for each LoRA, and the LoRAs in the order of the loaders."""
     graph = loaded.graph
     loaders = roles.lora_loaders(graph)
     known = {t.node.class_type: loaded.schemas[t.node.class_type] for t in loaders}
     catalog = known or engine.catalog()
-    prompt = loras.add_loaders(loaded.prompt, graph, count - len(loaders), catalog)
+    new = loras.new_loaders(graph, requested)
+    prompt = loras.add_loaders(loaded.prompt, graph, new, catalog)
     class_types = {node["class_type"] for node in prompt.values()}
     added = {name: catalog[name] for name in class_types & catalog.keys()}
-    return replace(loaded, prompt=prompt, schemas={**added, **loaded.schemas})
+    ordered = [*requested[: len(loaders)], *(lora for _, ones in new for lora in ones)]
+    return replace(loaded, prompt=prompt, schemas={**added, **loaded.schemas}), ordered
 
 
 def _validate(
