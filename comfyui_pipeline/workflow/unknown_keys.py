@@ -48,6 +48,8 @@ def place(planner: Planner, keys: Sequence[str], values: Mapping[str, Any]) -> N
                 unplaced.append(key)
         except PatchError as error:
             problems.append(error)
+    if several := _several_calls(unplaced):
+        problems.append(several)
     _report(planner, nodes, unplaced)
     if problems:
         raise together(problems)
@@ -293,6 +295,27 @@ def _several(key: str, targets: Sequence[Target]) -> PatchError:
         f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
         f"Set each with params instead: {inputs}.",
         code="ambiguous",
+    )
+
+
+def _several_calls(keys: Sequence[str]) -> PatchError | None:
+    """The error for ``prompt1`` and ``prompt2``: several runs, or values for several nodes."""
+    from comfyui_pipeline import argument_keys
+
+    numbered: dict[str, list[str]] = {}
+    for key in keys[:MAX_COMPARED]:
+        stem = key[:MAX_SHOWN].rstrip("0123456789")
+        argument = argument_keys.find(stem)[0] if stem != key else None
+        if argument is not None and argument.role:
+            numbered.setdefault(argument.name, []).append(key)
+    name, found = max(numbered.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(found) < 2:
+        return None
+    listed = ", ".join(f'"{key}"' for key in found[:MAX_LISTED])
+    return PatchError(
+        f'{listed}: this workflow takes one "{name}" in a run.',
+        f'For several runs in one call, number the workflows too: "workflow1", "{name}1", '
+        f'"workflow2", "{name}2". For several nodes use params.',
     )
 
 

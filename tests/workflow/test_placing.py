@@ -267,7 +267,7 @@ def test_a_counted_image_is_no_start_image() -> None:
 
 
 def test_one_image_where_two_are_needed_names_both() -> None:
-    with pytest.raises(PatchError, match='takes 2 images.*"images".*First.*Second'):
+    with pytest.raises(PatchError, match=r'takes 2 images.*"images".*First.*Second'):
         plan_blend(image="a.png")
 
 
@@ -285,3 +285,8 @@ def test_one_image_goes_first_where_the_others_are_optional(saved: str, works: b
     else:
         with pytest.raises(PatchError, match="takes 2 images"):
             plan(nodes, image="a.png")
+
+
+def test_numbered_prompts_of_one_workflow_are_an_error_that_says_how() -> None:
+    with pytest.raises(PatchError, match=r'"prompt1", "prompt2".*"workflow1", "prompt1"'):
+        plan(prompt_with_swapped_titles(), prompt1="a", prompt2="b")
