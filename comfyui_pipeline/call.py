@@ -66,10 +66,10 @@ class ToolCall:
     folder: str = ""
     image_format: str = ""
     quality: int | None = None
-    strip_metadata: bool = False
+    strip_metadata: bool | None = None
     webhook_url: str = ""
     cancel_on_timeout: bool = False
-    previews: bool = False
+    previews: bool | None = None
     return_image: str = ""  # empty: as the settings say
     spelled: Mapping[str, str] = field(
         default_factory=dict
@@ -282,13 +282,19 @@ def _expanded(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 
 def _as_submitted(call: ToolCall) -> ToolCall:
-    """``wait: false`` and ``async: true`` in ``run`` mean the command ``submit``."""
+    """``wait: false`` and ``async: true`` in ``run`` mean ``submit``, which has no limits of time."""
     wait = call.wait
     if wait is True:
         wait = 86_400.0 if call.command == "result" else None
     later = call.background or wait is False
     command = "submit" if later and call.command == "run" and not call.dry_run else call.command
-    return replace(call, command=command, wait=None if wait is False else wait)
+    call = replace(call, command=command, wait=None if wait is False else wait)
+    limits = {"wait": call.wait, "timeout": call.timeout, "on_timeout": call.cancel_on_timeout}
+    if command != "submit" or call.dry_run or not any(limits.values()):
+        return call
+    keys = [call.spelled.get(name, name) for name, value in limits.items() if value]
+    vain = {key: f'"{key}" has no effect here: "submit" does not wait for the job.' for key in keys}
+    return replace(call, ignored={**call.ignored, **vain})
 
 
 def _collect(unwrapped: Unwrapped, command: str) -> _Keys:
