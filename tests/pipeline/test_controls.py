@@ -266,3 +266,20 @@ def test_a_limit_of_time_without_effect_on_submit_is_reported(two: Any) -> None:
         submitted = two.call({"command": "submit", "workflow": "two", **given})
         assert f'Note: "{next(iter(given))}" has no effect here' in submitted.text
     assert "no effect" not in two.call({"workflow": "two", "wait": "false"}).text
+
+
+def test_keys_without_effect_are_in_the_first_lines_of_every_answer(two: Any) -> None:
+    two.call({"workflow": "two"})
+    for call in (
+        {"command": "status", "prompt_id": "last"},
+        {"command": "result", "prompt_id": "last"},
+        {"command": "cancel", "prompt_id": "last"},
+        {"command": "describe", "workflow": "two"},
+        {"info": "workflows"},
+        {"command": "queue"},
+    ):
+        answered = two.call({**call, "steps": "3", "maid": "Nova"})
+        note = answered.text.splitlines()[1]
+        assert note.startswith('Note: "steps" has no effect with the command'), call
+        assert answered.result["notes"][0] in note
+        assert answered.result["warnings"][0] in note
