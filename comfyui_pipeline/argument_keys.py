@@ -114,9 +114,10 @@ def _numbered(folded: str) -> tuple[Argument | None, int | None]:
     return BY_NAME[ITEMS_OF[argument.name]], number
 
 
-def nearest(key: str) -> str:
-    """The argument whose name or alias is written most like a key; "" if none is similar."""
+def nearest(key: str, command: str = "run") -> str:
+    """The argument of a command whose name or alias is written most like a key; "" for none."""
     from difflib import get_close_matches
 
-    near = get_close_matches(fold(key), FOLDED, 1, 0.8) if len(key) <= MAX_KEY else []
+    known = [name for name, argument in FOLDED.items() if command in argument.commands]
+    near = get_close_matches(fold(key), known, 1, 0.8) if len(key) <= MAX_KEY else []
     return FOLDED[near[0]].name if near else ""

@@ -7,7 +7,7 @@ What each key means is in ``arguments.py`` and ``argument_keys.py``, how its val
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline import argument_keys, argument_values, arguments
@@ -26,6 +26,10 @@ __all__ = ["READERS", "Param", "ToolCall", "parse", "read"]
 WORDS_OF: Mapping[str, Container[str]] = {"command": COMMANDS, "info": QUESTIONS}
 """Key -> the words that its value may be without further reading."""
 MAX_PARTS = 16
+EMPTY: tuple[Any, ...] = ("", [], {})
+"""Values of keys that hosts send though the caller said nothing."""
+MAX_IGNORED_SHOWN = 5
+"""Keys without effect that the error about a missing argument names."""
 MAX_TYPOS_CHECKED = 100
 """Unknown keys that are compared with the known ones; each comparison takes about a millisecond."""
 BATCH_KEYS = frozenset({"command", "workflow", "workflow_json", "info"})
@@ -66,10 +70,10 @@ class ToolCall:
     folder: str = ""
     image_format: str = ""
     quality: int | None = None
-    strip_metadata: bool = False
+    strip_metadata: bool | None = None
     webhook_url: str = ""
     cancel_on_timeout: bool = False
-    previews: bool = False
+    previews: bool | None = None
     return_image: str = ""  # empty: as the settings say
     spelled: Mapping[str, str] = field(
         default_factory=dict
@@ -158,7 +162,20 @@ def _batch(document: Mapping[str, Any], numbers: Sequence[int], separators: set[
             parts.append(_one_call(_part(document, number, numbers, separators), numbers))
         except CallError as error:
             raise CallError(f"Part {number}: {error.message}", error.hint) from None
-    return ToolCall("batch", parts=tuple(parts))
+    return ToolCall("batch", parts=tuple(_without_used_elsewhere(document, parts)))
+
+
+def _without_used_elsewhere(
+    document: Mapping[str, Any], parts: Sequence[ToolCall]
+) -> Iterator[ToolCall]:
+    """The parts; a key that they share is reported only if it has no effect in any of them."""
+    for part in parts:
+        ignored = {
+            key: text
+            for key, text in part.ignored.items()
+            if key not in document or all(key in other.ignored for other in parts)
+        }
+        yield replace(part, ignored=ignored)
 
 
 def _part(
@@ -248,11 +265,12 @@ def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolC
     unwrapped = replace(unwrapped, values=dict(expanded))
     command = _command(unwrapped.values)
     keys = _collect(unwrapped, command)
+    ignored = {**unwrapped.ignored, **_ignored(keys, command, numbers)}
     if question := COMMANDS[command].question:
-        return ToolCall("info", info=question)
+        return ToolCall("info", info=question, ignored=ignored)
     values = _values(keys, command)
     _check_excluded(keys, values)
-    _check_required(command, values, keys)
+    _check_required(command, values, keys, ignored)
     fields = {BY_NAME[name].field: value for name, value in values.items() if BY_NAME[name].field}
     if unwrapped.params:
         fields["params"] = (*fields.get("params", ()), *unwrapped.params)
@@ -265,7 +283,7 @@ def _one_call(document: Mapping[str, Any], numbers: Sequence[int] = ()) -> ToolC
         unknown=tuple(keys.unknown),
         deferred=keys.deferred,
         problems=(*unwrapped.problems, *keys.problems),
-        ignored={**unwrapped.ignored, **_ignored(keys, command, numbers)},
+        ignored=ignored,
     )
     return _as_submitted(call)
 
@@ -282,13 +300,19 @@ def _expanded(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 
 def _as_submitted(call: ToolCall) -> ToolCall:
-    """``wait: false`` and ``async: true`` in ``run`` mean the command ``submit``."""
+    """``wait: false`` and ``async: true`` in ``run`` mean ``submit``, which has no limits of time."""
     wait = call.wait
     if wait is True:
         wait = 86_400.0 if call.command == "result" else None
     later = call.background or wait is False
     command = "submit" if later and call.command == "run" and not call.dry_run else call.command
-    return replace(call, command=command, wait=None if wait is False else wait)
+    call = replace(call, command=command, wait=None if wait is False else wait)
+    limits = {"wait": call.wait, "timeout": call.timeout, "on_timeout": call.cancel_on_timeout}
+    if command != "submit" or call.dry_run or not any(limits.values()):
+        return call
+    keys = [call.spelled.get(name, name) for name, value in limits.items() if value]
+    vain = {key: f'"{key}" has no effect here: "submit" does not wait for the job.' for key in keys}
+    return replace(call, ignored={**call.ignored, **vain})
 
 
 def _collect(unwrapped: Unwrapped, command: str) -> _Keys:
@@ -438,8 +462,13 @@ def _check_excluded(keys: _Keys, values: dict[str, Any]) -> None:
         del values[other]
 
 
-def _check_required(command: str, values: Mapping[str, Any], keys: _Keys) -> None:
-    """Raise for a required argument that is missing, together with what is wrong in others."""
+def _check_required(
+    command: str, values: Mapping[str, Any], keys: _Keys, ignored: Mapping[str, str]
+) -> None:
+    """Raise for a required argument that is missing, together with what is wrong in others.
+
+    ``ignored``: key without effect -> the sentence about it; the argument may be misspelled.
+    """
     replaced = {BY_NAME[name].excludes for name in values}
     if command in arguments.JOB and "job_id" in values:
         return
@@ -449,7 +478,8 @@ def _check_required(command: str, values: Mapping[str, Any], keys: _Keys) -> Non
         if name == "workflow" and command in arguments.RUN and any(map(role_of, values)):
             continue  # chosen by the other arguments
         if needed and name not in values and name not in replaced:
-            what = f'"{name}" is missing: {argument.english}.'
+            said = "".join(f" {text}" for text in list(ignored.values())[:MAX_IGNORED_SHOWN])
+            what = f'"{name}" is missing: {argument.english}.{said}'
             missing = invalid_call(what, MISSING_HINTS.get(name, ""), COMMANDS[command].example)
             unread = any(BY_NAME[given].excludes == name for given in keys.given)
             raise together([*keys.problems, *([] if unread and keys.problems else [missing])])
@@ -459,16 +489,21 @@ def _ignored(keys: _Keys, command: str, numbers: Sequence[int]) -> dict[str, str
     """Warnings about keys that are probably misspelled, and arguments of other commands."""
     found = {
         keys.key(name): f'"{keys.key(name)}" has no effect with the command "{command}".'
-        for name in keys.given
-        if command not in BY_NAME[name].commands
+        for name, value in keys.given.items()
+        if command not in BY_NAME[name].commands and value not in EMPTY
     }
-    unknown = [key for key in keys.unknown if _split(key)[2] not in numbers]
-    if command not in arguments.RUN:
-        unlike = {key: f'"{key}" is no argument and was ignored.' for key in unknown}
-        return {**found, **unlike}
-    for key in unknown[:MAX_TYPOS_CHECKED]:
-        if near := argument_keys.nearest(key):
-            found[key] = f'"{key}" was ignored; did you mean "{near}"?'
+    unknown = [
+        key
+        for key in keys.unknown
+        if _split(key)[2] not in numbers and keys.extras[key] not in EMPTY
+    ]
+    for place, key in enumerate(unknown):
+        near = argument_keys.nearest(key, command) if place < MAX_TYPOS_CHECKED else ""
+        shown = key[:MAX_SHOWN]
+        if near:
+            found[key] = f'"{shown}" was ignored; did you mean "{near}"?'
+        elif command not in arguments.RUN:  # there it may name a part of the workflow
+            found[key] = f'"{shown}" is no argument of "{command}" and was ignored.'
     return found
 
 

@@ -136,6 +136,7 @@ HOW: tuple[Argument, ...] = (
         SECONDS,
         "seconds until the running job is left and its prompt_id returned",
         "超时秒数",
+        (*RUN, "result"),
         hidden=True,
         low=0,
         high=86_400,
@@ -196,6 +197,7 @@ HOW: tuple[Argument, ...] = (
         TEXT,
         "png, jpg, webp",
         "图片格式",
+        OUTPUTS,
         common_word=True,
         aliases=words(
             "output_format image_format file_format file_type output_type img_format "
@@ -208,6 +210,7 @@ HOW: tuple[Argument, ...] = (
         INTEGER,
         "of jpg and webp",
         "图片质量",
+        OUTPUTS,
         common_word=True,
         hidden=True,
         low=1,
@@ -223,6 +226,7 @@ HOW: tuple[Argument, ...] = (
         CHOICE,
         "none: a copy without prompt and workflow",
         "填 none：不含提示词和工作流的副本",
+        OUTPUTS,
         common_word=True,
         hidden=True,
         choices=("none", "keep"),

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.delivery import Delivery
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.settings import Settings
@@ -105,11 +106,12 @@ def without_modes(call: ToolCall) -> ToolCall:
 
 def with_saving(
     loaded: LoadedWorkflow, call: ToolCall, plan: Plan, used: Collection[str] = ()
-) -> Plan:
-    """The plan with the names and formats that the call gives to its results.
+) -> tuple[Plan, Delivery]:
+    """The plan with the names and formats that the call gives to its results, and their delivery.
 
     ``used``: arguments that the workflow's author named. Raises PatchError.
     """
+    shown = Delivery(previews=call.previews, return_image=call.return_image)
     given = {
         "filename_prefix": call.filename_prefix,
         "folder": call.folder,
@@ -119,7 +121,7 @@ def with_saving(
     }
     taken = {n for n in given if n in used or call.spelled.get(n, n) in used}
     if not any(value for name, value in given.items() if name not in taken):
-        return plan
+        return plan, shown
     from comfyui_pipeline.workflow import saving
 
     if "filename_prefix" in taken or "folder" in taken:
@@ -128,15 +130,21 @@ def with_saving(
         saved=_saved_name(call),
         format="" if "format" in taken else call.image_format,
         quality=None if "quality" in taken else call.quality,
-        strip_metadata=call.strip_metadata and "metadata" not in taken,
+        strip_metadata=bool(call.strip_metadata) and "metadata" not in taken,
         keys=call.spelled,
     )
     found = saving.plan(loaded.graph, wanted, plan.changes, strict=call.strict)
-    return replace(
+    plan = replace(
         plan,
         changes=found.changes,
         important=(*plan.important, *found.important),
         notes=(*plan.notes, *found.notes),
+    )
+    return plan, replace(
+        shown,
+        format=found.copy_format,
+        quality=wanted.quality,
+        strip_metadata=wanted.strip_metadata or None,
     )
 
 

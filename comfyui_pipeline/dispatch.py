@@ -14,6 +14,7 @@ from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.ignored_keys import in_first_lines
 from comfyui_pipeline.settings import Settings
 
 FIELDS_FOLDER = "answers"
@@ -40,6 +41,8 @@ def perform(
         )
     else:
         result = _one(call, settings, started, record)
+        if call.command not in RUN or result.get("repeated"):  # a job's answer has them already
+            result = in_first_lines(result, call.ignored)
     return bound_response(result, partial(_store, settings), max_bytes)
 
 

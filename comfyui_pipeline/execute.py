@@ -20,7 +20,6 @@ from comfyui_pipeline.outputs import FetchedOutputs, OutputFetcher, ResultOutput
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.progress import show_on_stderr
 from comfyui_pipeline.workflow import roles
-from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import replace
 
 FETCH_SECONDS = 8.0
@@ -54,11 +53,11 @@ def execute(context: CallContext, ready: PreparedJob) -> tuple[JobResult, Fetche
 
 
 def wait_and_fetch(
-    context: CallContext, handle: JobHandle, graph: Graph
+    context: CallContext, handle: JobHandle, ready: PreparedJob
 ) -> tuple[JobResult, FetchedOutputs]:
     """Wait for a queued job and fetch outputs as they are produced. Raises what waiting raises."""
     with (
-        OutputFetcher(context, graph) as fetcher,
+        OutputFetcher(context, ready.graph, ready.delivery) as fetcher,
         show_on_stderr() as progress,
     ):
         try:
@@ -118,7 +117,7 @@ def _queue_and_fetch(
             handle = engine.queue(job)
         sent.prompt_id, sent.state = handle.prompt_id, QUEUED
         queued_jobs.remember(context, ready, handle.prompt_id)
-        result, fetched = wait_and_fetch(context, handle, ready.graph)
+        result, fetched = wait_and_fetch(context, handle, ready)
     except (JobFailed, JobLost):
         sent.state = NOT_AVAILABLE
         raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from comfyui_pipeline import delivery
 from comfyui_pipeline.bounded.truncate import json_size, truncate
 from comfyui_pipeline.engine.protocol import Job
 from comfyui_pipeline.prepared_job import PreparedJob
@@ -33,6 +34,7 @@ def remembered(ready: PreparedJob) -> PreparedJob:
         "seed": ready.seed_origin,
         "seeds": dict(list(ready.seeds.items())[:MAX_SEEDS]),
         "batch": ready.batch,
+        "delivery": delivery.kept_fields(ready.delivery),
         **{name: _bounded(getattr(ready, name)) for name in TEXTS},
     }
     kept = {name: value for name, value in facts.items() if value}
@@ -56,6 +58,7 @@ def earlier(job: Job) -> PreparedJob:
         seed_origin=seed if seed in ("given", "random") else "",
         batch=batch if type(batch) is int else 1,
         known_seeds=_seeds(seeds),
+        delivery=delivery.read(facts.get("delivery")),
         changed=_bounded(_texts(facts.get("changed"))),
         guesses=_bounded(_texts(facts.get("guesses"))),
         important=_bounded(_texts(facts.get("important"))),

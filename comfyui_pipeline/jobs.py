@@ -10,6 +10,7 @@ from typing import Any
 from comfyui_pipeline import (
     change_texts,
     controls,
+    delivery,
     execute,
     job_facts,
     pipeline,
@@ -26,6 +27,7 @@ from comfyui_pipeline.prepare import prepare
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.text_result import text_result
+from input_server.light_dataclasses import replace
 
 CANCEL_COMMAND_SECONDS = 15.0
 """How long to wait for a cancelled job: ComfyUI checks for interruption only between steps."""
@@ -150,14 +152,21 @@ def result(
     deadline = min(started + settings.timeout, time.monotonic() + max(wait, MIN_RESULT_SECONDS))
     context = CallContext(call, settings, engine, record, started, deadline)
     ready = job_facts.earlier(job)
+    ready = replace(
+        ready,
+        delivery=delivery.over(delivery.of_call(call), ready.delivery),
+        notes=delivery.without_copy_notes(ready.notes, call),
+    )
     known = record.add_job(prompt_id, lambda: False)
     known.state = QUEUED
     try:
-        ended, fetched = execute.wait_and_fetch(context, engine.follow(job), ready.graph)
+        ended, fetched = execute.wait_and_fetch(context, engine.follow(job), ready)
     except (JobFailed, JobLost):
         known.state = NOT_AVAILABLE
         raise
     known.state = ENDED if ended.complete else QUEUED
+    vain = delivery.without_effect(call, ready.delivery, fetched.outputs)
+    ready = replace(ready, important=(*vain, *ready.important))
     return pipeline.finish(context, ready, ended, fetched)
 
 

@@ -14,13 +14,13 @@ from types import TracebackType
 
 from comfyui_pipeline.bounded import encoded_files
 from comfyui_pipeline.call_context import CallContext
+from comfyui_pipeline.delivery import Delivery
 from comfyui_pipeline.engine.protocol import Output
 from comfyui_pipeline.errors import EngineError, MediaError, OutputMissing, ToolError
 from comfyui_pipeline.media import copies, file_names, file_types, result_files
 from comfyui_pipeline.process import threads
 from comfyui_pipeline.result_urls import is_servable, url_for_file
 from comfyui_pipeline.workflow.graph import Graph
-from comfyui_pipeline.workflow.saving import normalize_format
 from input_server.light_dataclasses import dataclass, field, replace
 
 MAX_PARALLEL_FETCHES = 6
@@ -80,15 +80,14 @@ class FetchedOutputs:
 class OutputFetcher:
     """Fetches the outputs of one job. Leaving the ``with`` block drops fetches that have not begun."""
 
-    def __init__(self, context: CallContext, graph: Graph) -> None:
+    def __init__(self, context: CallContext, graph: Graph, delivery: Delivery) -> None:
         self._context = context
         self._files = context.engine.files
         self._settings = context.settings
         self._graph = graph
+        self._with_previews = bool(delivery.previews)
         self._copies = copies.CopyRequest(
-            normalize_format(context.call.image_format),
-            context.call.quality,
-            context.call.strip_metadata,
+            delivery.format, delivery.quality, bool(delivery.strip_metadata)
         )
         self._pool = ThreadPoolExecutor(MAX_PARALLEL_FETCHES)
         self._fetches: dict[Output, Future[tuple[ResultOutput, ...]]] = {}
@@ -117,7 +116,7 @@ class OutputFetcher:
         """
         files = [output for output in outputs if output.filename]
         saved = [output for output in files if output.folder_type == SAVED]
-        previews = self._context.call.previews or not saved
+        previews = self._with_previews or not saved
         skipped = [] if previews else [output for output in files if output not in saved]
         chosen = sorted(
             (output for output in dict.fromkeys(outputs) if output not in skipped),

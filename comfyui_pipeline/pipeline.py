@@ -11,6 +11,7 @@ from comfyui_pipeline import change_texts, controls, queued_jobs, report
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import CallRecord
+from comfyui_pipeline.delivery import Delivery
 from comfyui_pipeline.engine.protocol import Engine, JobResult
 from comfyui_pipeline.execute import cancel_late_job, execute
 from comfyui_pipeline.media import previews
@@ -62,7 +63,7 @@ def finish(
             return _still_running(outcome, controls.wait_seconds(context.call) or 0)
         raise report.no_output_error(outcome)
     with context.watch.time("preview"):
-        images = _previews(outcome, context)
+        images = _previews(outcome, context, ready.delivery)
     timings = {**context.watch.stages, "total": context.elapsed_ms}
     try:
         return report.build_result(outcome, images, timings)
@@ -100,9 +101,9 @@ def _still_running(outcome: Outcome, seconds: float) -> Mapping[str, Any]:
     )
 
 
-def _previews(outcome: Outcome, context: CallContext) -> Previews:
+def _previews(outcome: Outcome, context: CallContext, delivery: Delivery) -> Previews:
     """The images that the response contains, as the call or the settings request."""
-    mode = context.call.return_image or context.settings.return_image
+    mode = delivery.return_image or context.settings.return_image
     files = outcome.images_to_show
     if mode == "none" or not files:
         return Previews(())

@@ -48,7 +48,7 @@ def prepare(context: CallContext) -> PreparedJob:
     loaded = controls.choose_nodes(loaded, call)
     context = replace(context, call=controls.without_modes(call))
     loaded, plan = _plan(context, loaded, random_seed)
-    plan = controls.with_saving(loaded, call, plan, plan.used_keys)
+    plan, delivery = controls.with_saving(loaded, call, plan, plan.used_keys)
     with watch.time("download"):
         place = inputs.check_files if call.dry_run else inputs.place_files
         changes, file_notes = place(plan.changes, context)
@@ -70,6 +70,7 @@ def prepare(context: CallContext) -> PreparedJob:
         changed=tuple(change_texts.sentences(changes)),
         seed_origin=change_texts.seed_origin(changes),
         batch=change_texts.batch_of(loaded.graph),
+        delivery=delivery,
     )
     return job_facts.remembered(ready)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comfyui_pipeline.delivery import Delivery
 from comfyui_pipeline.engine.protocol import Job
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.changes import Change
@@ -20,7 +21,8 @@ class PreparedJob:
     the first lines of the response: keys without effect, a model that stands in for another.
     ``notes``: what was corrected. ``changed``: ``changes`` in words; ``seed_origin``, ``batch``: see
     ``change_texts``. ``earlier``: an earlier call queued it; ``named``: its workflow's name is known.
-    ``known_seeds``: the seeds where the graph has no types to find them by.
+    ``known_seeds``: the seeds where the graph has no types to find them by. ``delivery``: how its
+    results are given.
     """
 
     name: str
@@ -37,6 +39,7 @@ class PreparedJob:
     earlier: bool = False
     named: bool = True
     known_seeds: Mapping[str, Any] = field(default_factory=dict)
+    delivery: Delivery = Delivery()
 
     @property
     def seeds(self) -> dict[str, Any]:

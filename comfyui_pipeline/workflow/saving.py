@@ -20,6 +20,8 @@ COPY_FORMATS = ("png", "jpeg", "webp", "avif", "bmp", "tiff", "gif")
 """Formats of copies of images that ``media.copies`` makes."""
 LOSSY = frozenset({"jpeg", "webp", "avif"})
 """Of those, the ones that have a quality."""
+COPY_NOTE = "Each image is a copy"
+"""The beginning of notes on copies of images."""
 MAX_DEPTH = 8
 MAX_SHOWN = 80
 MAX_LISTED = 8
@@ -41,9 +43,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class SavingPlan:
-    """``changes``: all of the call; ``important``: sentences on what has no effect; ``notes``."""
+    """``changes``: all of the call; ``important``: sentences on what has no effect; ``notes``.
+
+    ``copy_format``: the format in which images are copied where their nodes do not save them so.
+    """
 
     changes: tuple[Change, ...]
+    copy_format: str = ""
     important: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -70,9 +76,10 @@ def plan(graph: Graph, wanted: Wanted, changes: Sequence[Change], *, strict: boo
         key = wanted.key("metadata")
         important.append(f'"{key}" has no effect: this workflow saves no images.')
     if wanted.strip_metadata and _has_images(graph):
-        notes.append("Each image is a copy without prompt and workflow, next to the original.")
+        notes.append(f"{COPY_NOTE} without prompt and workflow, next to the original.")
     merged = {_key(c.target): c for c in (*changes, *planner.changes.values())}
-    return SavingPlan(tuple(merged.values()), tuple(important), tuple(notes))
+    copy_format = image_format if image_format in COPY_FORMATS else ""
+    return SavingPlan(tuple(merged.values()), copy_format, tuple(important), tuple(notes))
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -138,7 +145,7 @@ def _set_format(planner: Planner, graph: Graph, wanted: Wanted, notes: list[str]
     if form in COPY_FORMATS and _has_images(graph):
         quality = f", quality {wanted.quality}" if wanted.quality and form in LOSSY else ""
         if form != "png":
-            notes.append(f"Each image is a copy in {form.upper()}{quality}, next to the original.")
+            notes.append(f"{COPY_NOTE} in {form.upper()}{quality}, next to the original.")
         return form
     if any(form in node.class_type.lower() for node in _savers(graph)):
         return form

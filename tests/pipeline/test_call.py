@@ -107,3 +107,34 @@ def test_a_batch_has_at_most_sixteen_parts() -> None:
 
 def test_a_key_without_digits_that_is_no_argument_is_kept_as_unknown() -> None:
     assert parsed(workflow="x", mood="happy", f00b4r="1").unknown == ("mood", "f00b4r")
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "said"),
+    [
+        ("status", {"steps": "3"}, '"steps" has no effect with the command "status".'),
+        ("result", {"prompt_ids": "x"}, 'did you mean "prompt_id"?'),
+        ("cancel", {"foo": "1"}, '"foo" is no argument of "cancel" and was ignored.'),
+        ("describe", {"提示词": "a fox"}, '"提示词" has no effect with the command "describe".'),
+        ("info", {"info": "queue", "detial": "x"}, '"detial" is no argument of "info"'),
+        ("queue", {"workflow": "x"}, '"workflow" has no effect with the command "queue".'),
+    ],
+)
+def test_each_command_notes_the_keys_without_effect(
+    command: str, given: dict[str, str], said: str
+) -> None:
+    needed = {"describe": {"workflow": "x"}, "info": {}, "queue": {}}
+    host = {"maid": "Nova", "tool_name": "t", "cfg": ""}
+    call = parsed(command=command, **{**host, **needed.get(command, {"prompt_id": "y"}), **given})
+    assert said in " ".join(call.ignored.values())
+    assert len(call.ignored) == 1
+
+
+def test_a_missing_argument_may_be_a_misspelled_key() -> None:
+    with pytest.raises(CallError, match='did you mean "prompt_id"'):
+        parsed(command="status", prompt_ident="x")
+
+
+def test_a_shared_key_of_a_batch_is_noted_only_if_no_part_uses_it() -> None:
+    call = parsed(workflow1="x", command2="info", info2="queue", steps="3", detail="full")
+    assert [set(part.ignored) for part in call.parts] == [{"detail"}, {"detail"}]

@@ -117,6 +117,44 @@ def test_a_copy_without_metadata_has_no_prompt(two: Any) -> None:
         assert "prompt" not in image.info
 
 
+def test_the_result_of_a_submitted_job_has_the_format_that_was_asked_for(two: Any) -> None:
+    call = {"command": "submit", "workflow": "two", "output": "Final", "format": "webp"}
+    two.call({**call, "metadata": "none", "return_image": "none"})
+    later = {"command": "result", "prompt_id": "last", "wait": "60"}
+    kept = two.call(later)
+    (file,) = files(kept)
+    with Image.open(two.output / file) as image:
+        assert image.format == "WEBP"
+    assert len(kept.result["content"]) == 1
+    assert "in WEBP" in kept.text
+    other = two.call({**later, "format": "jpg", "quality": "70", "return_image": "preview"})
+    (file,) = files(other)
+    assert file.endswith(".jpg")
+    assert len(other.result["content"]) == 2
+    assert "WEBP" not in other.text
+    original = two.call({**later, "format": "png", "metadata": "keep"})
+    with Image.open(two.output / files(original)[0]) as image:
+        assert "prompt" in image.info
+
+
+def test_what_a_result_cannot_have_is_said_in_its_first_lines(two: Any) -> None:
+    two.call({"workflow": "two", "output": "Final"})
+    later = {"command": "result", "prompt_id": "last"}
+    for given, said in (
+        ({"format": "mp4"}, "\"format\" is 'mp4', in which no copy can be made"),
+        ({"quality": "50"}, '"quality" had no effect'),
+    ):
+        answered = two.call({**later, **given})
+        assert said in answered.text.splitlines()[1]
+        assert files(answered)[0].endswith(".png")
+
+
+def test_the_extension_of_a_file_name_is_its_format(two: Any) -> None:
+    (file,) = files(two.call({"workflow": "two", "output": "Final", "filename": "hero.jpg"}))
+    assert file.startswith("hero_")
+    assert file.endswith(".jpg")
+
+
 def test_a_format_that_cannot_be_had_is_refused_before_running(two: Any) -> None:
     refused = two.call({"workflow": "two", "format": "mp4"})
     assert "mp4" in refused.error
@@ -221,3 +259,27 @@ def test_the_same_call_names_the_job_that_is_running_already(server: Server, plu
     assert "The same call is" in second.text
     for prompt_id in (second.result["prompt_id"], first):
         at(server, plugin, {"command": "cancel", "prompt_id": prompt_id})
+
+
+def test_a_limit_of_time_without_effect_on_submit_is_reported(two: Any) -> None:
+    for given in ({"wait": "30"}, {"timeout": "30"}, {"on_timeout": "cancel"}):
+        submitted = two.call({"command": "submit", "workflow": "two", **given})
+        assert f'Note: "{next(iter(given))}" has no effect here' in submitted.text
+    assert "no effect" not in two.call({"workflow": "two", "wait": "false"}).text
+
+
+def test_keys_without_effect_are_in_the_first_lines_of_every_answer(two: Any) -> None:
+    two.call({"workflow": "two"})
+    for call in (
+        {"command": "status", "prompt_id": "last"},
+        {"command": "result", "prompt_id": "last"},
+        {"command": "cancel", "prompt_id": "last"},
+        {"command": "describe", "workflow": "two"},
+        {"info": "workflows"},
+        {"command": "queue"},
+    ):
+        answered = two.call({**call, "steps": "3", "maid": "Nova"})
+        note = answered.text.splitlines()[1]
+        assert note.startswith('Note: "steps" has no effect with the command'), call
+        assert answered.result["notes"][0] in note
+        assert answered.result["warnings"][0] in note

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import execute, pipeline, report
+from comfyui_pipeline import delivery, execute, pipeline, report
 from comfyui_pipeline import outputs as collect
 from comfyui_pipeline import settings as pipeline_settings
 from comfyui_pipeline.call import ToolCall
@@ -33,6 +33,7 @@ from comfyui_pipeline.errors import (
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.process import time_limit
 from comfyui_pipeline.workflow import graph as graphs
+from input_server.light_dataclasses import replace
 from tests.conftest import png
 from tests.pipeline.test_fault_matrix import WORKFLOW
 
@@ -101,7 +102,11 @@ class _Run:
 def performed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     graph = graphs.build(WORKFLOW, {})
     ready = PreparedJob("it", Job(WORKFLOW, "the-id"), graph)
-    monkeypatch.setattr(pipeline, "prepare", lambda *_: ready)
+
+    def prepare(context: Any) -> PreparedJob:
+        return replace(ready, delivery=delivery.of_call(context.call))
+
+    monkeypatch.setattr(pipeline, "prepare", prepare)
 
     def perform(engine: Engine, record: CallRecord | None = None, **call: Any) -> Any:
         chosen = pipeline_settings.load(tmp_path, {"FILE_SERVER_ACCESS_KEY": "k"})

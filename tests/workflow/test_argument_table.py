@@ -108,7 +108,7 @@ def test_the_manifest_refers_to_run_for_the_arguments_that_other_commands_share_
     texts = manifest.descriptions()
     assert "- " not in texts["submit"]
     assert "- workflow (必需), seed: as for run" in texts["describe"]
-    assert "wait, return_image: as for run" in texts["result"]
+    assert "wait, format, return_image: as for run" in texts["result"]
     shown = [question.name for question in info.QUESTIONS.values() if not question.hidden]
     assert all(f"{question} " in texts["info"] for question in shown)
 
