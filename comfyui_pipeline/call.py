@@ -323,7 +323,7 @@ def _collect(unwrapped: Unwrapped, command: str) -> _Keys:
         if (
             argument is not None
             and argument.kind in FLAT
-            and (inputs := _node_inputs(argument, value))
+            and (inputs := _node_inputs(argument, key, value))
         ):
             argument, value = None, inputs  # {"Sampler": {"steps": 20}} names a node
         if argument is not None and argument.kind in (arguments.COMMAND, arguments.QUESTION):
@@ -344,9 +344,12 @@ def _collect(unwrapped: Unwrapped, command: str) -> _Keys:
 FLAT = (arguments.TEXT, arguments.INTEGER, arguments.NUMBER)
 
 
-def _node_inputs(argument: Argument, value: Any) -> Any:
+def _node_inputs(argument: Argument, key: str, value: Any) -> Any:
     """The object in the value of an argument that takes none, if it is no text for a model."""
-    if argument.role in ("", "positive_text", "negative_text") or not _is_object(value):
+    if not argument.role or not _is_object(value):
+        return None
+    is_text = argument.role in ("positive_text", "negative_text")
+    if is_text and (isinstance(value, str) or key == argument.name):
         return None
     try:
         value = as_list(value, argument.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -56,6 +57,10 @@ ASSIGNMENTS = frozenset({"set", "param", "setslot", "override", "overrides", "ar
 """Keys with ``node.input=value``, folded: comfy-cli, comfy-mcp."""
 PARAMS = frozenset({"params"})
 MAX_DEPTH = 4
+_NEXT_ASSIGNMENT = re.compile(
+    r"\n|[,;，；][ \t]{0,9}(?=[\w.:]{1,80}=)|[ \t](?=\d{1,9}\.[\w.]{1,80}=)"
+)
+"""Where the next ``node.input=value`` begins."""
 
 
 @dataclass(slots=True)
@@ -108,6 +113,8 @@ def _opened(key: str, value: Any, found: Unwrapped) -> list[tuple[str, Any]] | N
     folded = fold(key) if len(key) <= argument_keys.MAX_KEY else ""
     if folded not in WRAPPERS and folded not in ASSIGNMENTS and folded not in PARAMS:
         return None
+    if folded in PARAMS and isinstance(value, str) and value.lstrip()[:1] not in ("{", "[", "`"):
+        return _assigned(value, found)
     if folded in PARAMS and not _is_plain_object(value):
         return None
     if isinstance(value, str):
@@ -170,7 +177,7 @@ def _add_params(key: str, value: Any, found: Unwrapped) -> None:
 
 def _assigned(value: str | list[Any], found: Unwrapped) -> list[tuple[str, Any]] | None:
     """``2.width=64`` sets an input, ``width=64`` an argument; None if nothing is assigned."""
-    lines: list[Any] = value if isinstance(value, list) else value.split("\n")
+    lines: list[Any] = value if isinstance(value, list) else _NEXT_ASSIGNMENT.split(value)
     read = [read_assignment(line) if isinstance(line, str) else None for line in lines if line]
     if not read or None in read:
         return None

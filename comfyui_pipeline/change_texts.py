@@ -34,8 +34,35 @@ def sentences(changes: Sequence[Change]) -> list[str]:
 
     An argument that sets several inputs to the same value is named once.
     """
-    said = (text for change in changes if _is_said(change) for text in _sentences(change))
+    strengths = _lora_strengths(changes)
+    said = (
+        text
+        for change in changes
+        if _is_said(change)
+        for text in (_lora(change, strengths) if _is_lora(change) else _sentences(change))
+    )
     return list(dict.fromkeys(said))
+
+
+def _is_lora(change: Change) -> bool:
+    return change.argument == "loras" and change.origin is Origin.ARGUMENT
+
+
+def _lora_strengths(changes: Sequence[Change]) -> Mapping[str, Sequence[Any]]:
+    """Node of a LoRA -> the strengths that the call sets there."""
+    found: dict[str, list[Any]] = {}
+    for change in changes:
+        if _is_lora(change) and not isinstance(change.value, str):
+            found.setdefault(change.target.node.id, []).append(change.value)
+    return found
+
+
+def _lora(change: Change, strengths: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """``lora = "ink.safetensors" at 0.6``, once for its name and strengths."""
+    if isinstance(change.value, str):
+        at = " and ".join(dict.fromkeys(map(str, strengths.get(change.target.node.id, ()))))
+        name = shorten(f'"{change.value}"', SHOWN_VALUE)
+        yield f"{change.key or change.argument} = {name}{f' at {at}' if at else ''}"
 
 
 def fields(change: Change) -> dict[str, Any]:
@@ -99,7 +126,8 @@ def batch_of(graph: Graph) -> int:
 
 def _is_said(change: Change) -> bool:
     chosen_by_us = change.origin is Origin.FILE_NAME and change.argument != "filename_prefix"
-    return not change.is_seed and not chosen_by_us
+    follows = change.part in ("width", "height") and change.value == 0
+    return not change.is_seed and not chosen_by_us and not follows
 
 
 def _sentences(change: Change) -> Iterator[str]:

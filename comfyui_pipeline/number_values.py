@@ -14,6 +14,7 @@ from comfyui_pipeline.call_document import MAX_SHOWN
 
 _NUMBER = re.compile(r"([+-]?[0-9.]{1,40}(?:e[+-]?[0-9]{1,3})?) ?(\D{0,12})")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(?:[0-9]{1,9},[0-9]{1,2}|0,[0-9]{1,9})(?=%|[^0-9,.]|$)")
 _CLOCK = re.compile(r"(?:([0-9]{1,2}):)?([0-9]{1,3}):([0-9]{1,2}(?:\.[0-9]+)?)")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([^0-9.]{0,12})")
 UNITS: Mapping[str, float] = {
@@ -22,6 +23,12 @@ UNITS: Mapping[str, float] = {
     **dict.fromkeys(("h", "hr", "hour", "hours", "小时", "小時"), 3600.0),
     **dict.fromkeys(("ms", "milliseconds", "毫秒"), 0.001),
 }
+ENGLISH = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+DIGITS = "零一二三四五六七八九"
+MAX_WORD = 12
+_IDEOGRAPHS = re.compile(
+    f"([{DIGITS[1:]}]?十[{DIGITS[1:]}]?|[{DIGITS}两兩])(?![{DIGITS}十百千万萬])"
+)
 PIXELS = ("px", "pixel", "pixels", "像素")
 COUNTS = ("张", "張", "幅", "步", "个", "個", "帧", "幀", "images", "steps", "frames", "pcs", "图")
 PERCENT_OF = frozenset({"denoise", "strength", "lora_strength", "scale", "quality"})
@@ -37,6 +44,8 @@ def plain(text: str) -> str:
 
         text = unicodedata.normalize("NFKC", text)
     text = text.strip().strip("\"'`“”").strip().lower()
+    if decimal := _DECIMAL_COMMA.match(text):
+        return decimal[0].replace(",", ".") + text[decimal.end() :]
     return text.replace(",", "") if _GROUPED.fullmatch(text) else text
 
 
@@ -44,6 +53,7 @@ def without_unit(text: str, argument: Argument) -> str:
     """``128px`` -> ``128``, ``50%`` of denoise -> ``0.5``, ``2x`` of scale -> ``2``."""
     if argument.name == "scale":
         text = text.removeprefix("x").removeprefix("×").strip()
+    text = _in_digits(text) if len(text) <= MAX_WORD else text
     match = _NUMBER.fullmatch(text) if len(text) <= MAX_SHOWN else None
     if match is None or not match[2]:
         return text
@@ -57,9 +67,24 @@ def without_unit(text: str, argument: Argument) -> str:
     return number if unit in allowed else text
 
 
+def _in_digits(text: str) -> str:
+    """``三张`` -> ``3张``, ``二十`` -> ``20``, ``two`` -> ``2``: numbers below a hundred in words."""
+    word = text.rstrip(".")
+    if word in ENGLISH:
+        return str(ENGLISH.index(word) + 1)
+    match = _IDEOGRAPHS.match(text)
+    if match is None:
+        return text
+    tens, ten, ones = match[1].rpartition("十")
+    value = (DIGITS.index(tens) if tens else 1) * 10 if ten else 0
+    value += DIGITS.index(ones.replace("两", "二").replace("兩", "二")) if ones else 0
+    return f"{value}{text[match.end() :]}"
+
+
 def parse_seconds(text: str) -> float | None:
     """``5``, ``5s``, ``5秒``, ``00:05``, ``1 min 30 s`` -> seconds; None for anything else."""
     text = plain(text).replace(" ", "")
+    text = _in_digits(text) if len(text) <= MAX_WORD else text
     if (number := numbers.parse_number(text)) is not None or len(text) > MAX_SHOWN:
         return number
     if clock := _CLOCK.fullmatch(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline import (
@@ -31,6 +31,8 @@ from input_server.light_dataclasses import replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""
+MAX_NAMED = 8
+"""Workflows that an error lists."""
 
 
 def prepare(context: CallContext) -> PreparedJob:
@@ -107,10 +109,13 @@ def _plan(
     loras.check_count(requested_loras)
     if call.add_loras and len(requested_loras) > len(roles.lora_loaders(loaded.graph)):
         try:
-            loaded = _with_lora_loaders(loaded, len(requested_loras), context.engine)
+            loaded, requested_loras = _with_lora_loaders(loaded, requested_loras, context.engine)
         except PatchError as error:
             raise _after_missing_types(loaded, error) from None
-    loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
+    if not call.strict:
+        loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
+    if "scale" in shortcuts and not call.strict:
+        loaded = _with_scaling(loaded, shortcuts, context.engine)
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 
     def plan(loaded: LoadedWorkflow) -> tuple[LoadedWorkflow, Plan]:
@@ -130,7 +135,7 @@ def _plan(
         planned = plan(loaded)
     except PatchError as error:
         if not loaded.from_cache:
-            raise _after_missing_types(loaded, error) from None
+            raise _explained(loaded, error, shortcuts, context) from None
     else:
         if not (loaded.from_cache and complete.is_substituted(planned[1])):
             return planned
@@ -140,7 +145,22 @@ def _plan(
     try:
         return plan(loaded)
     except PatchError as error:
-        raise _after_missing_types(loaded, error) from None
+        raise _explained(loaded, error, shortcuts, context) from None
+
+
+def _explained(
+    loaded: LoadedWorkflow, error: PatchError, shortcuts: Mapping[str, Any], context: CallContext
+) -> WorkflowError:
+    """The error with missing node types, and with workflows for the images that do not fit here."""
+    count = len(shortcuts.get("images", ()))
+    if count > len(roles.images(loaded.graph)):
+        from comfyui_pipeline import workflow_choice
+
+        entries = load_workflow.entries(context.settings, context.engine)
+        if names := workflow_choice.taking_images(entries, count):
+            hint = f"{error.hint} {count} images fit: {', '.join(names[:MAX_NAMED])}.".strip()
+            error = PatchError(error.message, hint, code=error.code)
+    return _after_missing_types(loaded, error)
 
 
 def _after_missing_types(loaded: LoadedWorkflow, error: PatchError) -> WorkflowError:
@@ -156,23 +176,45 @@ def _with_image_loaders(loaded: LoadedWorkflow, images: Sequence[str]) -> Loaded
         return loaded
     from comfyui_pipeline.workflow import extra_images
 
-    prompt = extra_images.add_loaders(loaded.prompt, loaded.graph, more)
+    prompt = extra_images.add_loaders(loaded.prompt, loaded.graph, loaded.schemas, more)
     if prompt is None:
         return loaded
-    note = f"Loaders added for images that the workflow has none for: {more}."
+    note = f"Image loaders added to the workflow, which takes more images than it loads: {more}."
     return replace(loaded, prompt=prompt, notes=(*loaded.notes, note))
 
 
-def _with_lora_loaders(loaded: LoadedWorkflow, count: int, engine: Engine) -> LoadedWorkflow:
-    """The workflow with as many LoRA loaders as ``count``."""
+def _with_scaling(
+    loaded: LoadedWorkflow, shortcuts: Mapping[str, Any], engine: Engine
+) -> LoadedWorkflow:
+    """The workflow with a node that scales by a factor, where it has only fixed factors and sizes."""
+    from comfyui_pipeline.workflow import scaling
+
+    factor = None if "upscale_model" in shortcuts else float(shortcuts["scale"])
+    place = scaling.place_in(loaded.graph, factor)
+    added = place and scaling.add(loaded.prompt, place, engine.catalog)
+    if not place or not added:
+        return loaded
+    prompt, schemas = added
+    where = "in place of" if place.replaces else "behind"
+    note = f"A node that scales by a factor was put {where} node {place.node.label}."
+    schemas = {**schemas, **loaded.schemas}
+    return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
+
+
+def _with_lora_loaders(
+    loaded: LoadedWorkflow, requested: list[loras.Lora], engine: Engine
+) -> tuple[LoadedWorkflow, list[loras.Lora]]:
+    """The workflow with a loader for each LoRA, and the LoRAs in the order of the loaders."""
     graph = loaded.graph
     loaders = roles.lora_loaders(graph)
     known = {t.node.class_type: loaded.schemas[t.node.class_type] for t in loaders}
     catalog = known or engine.catalog()
-    prompt = loras.add_loaders(loaded.prompt, graph, count - len(loaders), catalog)
+    new = loras.new_loaders(graph, requested)
+    prompt = loras.add_loaders(loaded.prompt, graph, new, catalog)
     class_types = {node["class_type"] for node in prompt.values()}
     added = {name: catalog[name] for name in class_types & catalog.keys()}
-    return replace(loaded, prompt=prompt, schemas={**added, **loaded.schemas})
+    ordered = [*requested[: len(loaders)], *(lora for _, ones in new for lora in ones)]
+    return replace(loaded, prompt=prompt, schemas={**added, **loaded.schemas}), ordered
 
 
 def _validate(

@@ -30,13 +30,14 @@ FILE_KEYS = (
 """Keys of an object that describes one file (OpenAI, serverless workers, chat clients); the first
 that it has counts."""
 _BEFORE_EXPLICIT = re.compile(
-    r"[,，][ \t]{0,9}(?=(?:data:|https?://|file:|base64://|/|[A-Za-z]:[\\/]|!\[|\[附))",
+    r"(?<!;base64)[,，][ \t]{0,9}(?=(?:data:|https?://|file:|base64://|/|[A-Za-z]:[\\/]|!\[|\[附))",
     re.IGNORECASE,
 )
 _IS_EXPLICIT = re.compile(
     r"(?:data:|https?://|file:|base64://|/|[A-Za-z]:[\\/]|!\[|\[附)", re.IGNORECASE
 )
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+_MARKDOWN_IMAGE = re.compile(r"!\[[^\[\]]{0,200}\]\([^()\s]{1,8000}\)")
 MAX_NESTED = 4
 
 
@@ -69,6 +70,8 @@ def split_files(text: str) -> list[str]:
     text = text.strip()
     if "\n" in text:
         return text.split("\n")
+    if text.startswith("![") and len(images := _MARKDOWN_IMAGE.findall(text)) > 1:
+        return images
     found: list[str] = []
     for piece in _BEFORE_EXPLICIT.split(text):
         found += [piece] if piece[:5].lower() == "data:" else _split_piece(piece)

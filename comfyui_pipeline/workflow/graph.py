@@ -19,6 +19,7 @@ __all__ = [
     "Target",
     "build",
     "is_link",
+    "new_id",
 ]
 
 PREFERRED_INPUTS = ("value", "text", "prompt", "string", "string_a", "text_a", "text1", "a")
@@ -154,6 +155,14 @@ def is_link(value: Any) -> bool:
         and not isinstance(value[0], bool)
         and isinstance(value[1], int)
     )
+
+
+def new_id(prompt: Mapping[str, Any]) -> str:
+    """An id for one more node."""
+    number = len(prompt) + 1
+    while str(number) in prompt:
+        number += 1
+    return str(number)
 
 
 def build(prompt: Mapping[str, Mapping[str, Any]], schemas: NodeSchemas) -> Graph:

@@ -27,6 +27,7 @@ ARGUMENT_ROLES: Mapping[str, str] = {
     "end_image": "end image",
     "control_image": "control image",
 }
+COUNTING = frozenset({"first", "last", "final", "initial"})
 IMAGES = ("IMAGE", "MASK")
 MAX_FOLLOWED = 16
 """Nodes that only change an image, behind one that loads it."""
@@ -97,7 +98,10 @@ def _role_of_name(name: str) -> str:
 
 
 def _role_of_title(title: str) -> str:
-    if found := _role_of_name(title):
+    """ "First Image" only counts images; "First Frame" is the start."""
+    words = {word.lower() for word in _TOKEN.findall(title)}
+    counts = words & COUNTING and "frame" not in words
+    if not counts and (found := _role_of_name(title)):
         return found
     return next(
         (role for role, known in TITLE_WORDS.items() if any(word in title for word in known)), ""

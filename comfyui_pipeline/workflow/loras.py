@@ -14,7 +14,7 @@ from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow import roles
-from comfyui_pipeline.workflow.graph import Graph, NodeSchemas, Target, is_link
+from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, Target, is_link
 from input_server.light_dataclasses import dataclass
 from input_server.parse_values import parse_count
 
@@ -112,21 +112,70 @@ def assignments(graph: Graph, requested: Sequence[Lora]) -> list[tuple[Target, A
 # -- adding loaders --------------------------------------------------------------------------------
 
 
-def add_loaders(
-    prompt: Mapping[str, Mapping[str, Any]], graph: Graph, more: int, catalog: NodeSchemas
-) -> dict[str, dict[str, Any]]:
-    """Insert ``more`` LoRA loaders between the model and the nodes that use it; returns a new prompt.
+NewLoaders = Sequence[tuple[Node, Sequence[Lora]]]
+"""A node that loads or passes on a model -> the LoRAs that new loaders behind it apply."""
 
-    ``catalog``: the node types to choose the loader from. Raises PatchError when the workflow loads no
-    model or the server has no LoRA loader.
+
+def new_loaders(graph: Graph, requested: Sequence[Lora]) -> NewLoaders:
+    """Where loaders are added for the LoRAs that the workflow has no loader for.
+
+    In a workflow with a model for high and one for low noise, a LoRA is applied to both, unless its
+    name says that it belongs to one of them. Raises PatchError when the workflow loads no model.
     """
-    patched = {i: {**node, "inputs": dict(node["inputs"])} for i, node in prompt.items()}
-    end = _end_of_chain(graph)
-    if end is None:
+    loaders = roles.lora_loaders(graph)
+    if loaders:
+        return [(loaders[-1].node, requested[len(loaders) :])]
+    models = [target.node for target in roles.models(graph)]
+    if not models:
         raise PatchError(
             "This workflow loads no model that a LoRA could be applied to.", "Leave the LoRAs out."
         )
-    model, clip = end
+    noises = {noise: node for node in models if (noise := _noise_of_model(node))}
+    if len(models) != 2 or len(noises) != 2:
+        return [(models[0], requested)]
+    return [
+        (node, [lora for lora in requested if _noise(lora.name) in ("", noise)])
+        for noise, node in noises.items()
+    ]
+
+
+def _noise_of_model(node: Node) -> str:
+    names = [value for value in node.inputs.values() if isinstance(value, str)]
+    return next((noise for name in names if (noise := _noise(name))), "")
+
+
+def _noise(name: str) -> str:
+    """``high`` or ``low`` for a model of that part of the steps, as in ``wan2.2_i2v_high_noise``."""
+    found = re.findall(r"(?<![a-z])(high|low)(?![a-z])", name.lower()) or re.findall(
+        r"(high|low)noise", name.lower()
+    )
+    return found[0] if len(set(found)) == 1 else ""
+
+
+def add_loaders(
+    prompt: Mapping[str, Mapping[str, Any]], graph: Graph, new: NewLoaders, catalog: NodeSchemas
+) -> dict[str, dict[str, Any]]:
+    """Insert the new LoRA loaders before the nodes that use their models; returns a new prompt.
+
+    ``catalog``: the node types to choose the loader from. Raises PatchError when the server has no
+    LoRA loader.
+    """
+    patched = {i: {**node, "inputs": dict(node["inputs"])} for i, node in prompt.items()}
+    for node, ones in new:
+        model, clip = _outputs(graph, node)
+        ends = (model, clip if len(new) == 1 else None)
+        _insert(patched, ends, len(ones), catalog)
+    return patched
+
+
+def _insert(
+    patched: dict[str, dict[str, Any]],
+    ends: tuple[list[Any], list[Any] | None],
+    more: int,
+    catalog: NodeSchemas,
+) -> None:
+    """Put ``more`` loaders behind the outputs of a model and its text encoder, in place."""
+    model, clip = ends
     class_type, schema = _loader_class(catalog, with_clip=clip is not None)
     names = {kind: _input_of(schema, kind) for kind in ("MODEL", "CLIP")}
     outputs = [str(kind) for kind in schema.get("output") or ()]
@@ -148,22 +197,14 @@ def add_loaders(
     for kind, inputs in consumers.items():
         for node_id, name in inputs:
             patched[node_id]["inputs"][name] = list(linked[kind])
-    return patched
 
 
-def _end_of_chain(graph: Graph) -> tuple[list[Any], list[Any] | None] | None:
-    """The outputs that new loaders take: the last loader's, else the model's and text encoder's."""
-    loaders = roles.lora_loaders(graph)
-    node = loaders[-1].node if loaders else None
-    if node is None:
-        models = roles.models(graph)
-        if not models:
-            return None
-        node = models[0].node
+def _outputs(graph: Graph, node: Node) -> tuple[list[Any], list[Any] | None]:
+    """The outputs of the model and its text encoder that new loaders take."""
     model = [node.id, node.outputs.index("MODEL")]
     if "CLIP" in node.outputs:
         return model, [node.id, node.outputs.index("CLIP")]
-    if loaders:
+    if roles.lora_loaders(graph):
         return model, None
     clip_loaders = roles.loaders(graph, "CLIP")
     clip = clip_loaders[0] if len(clip_loaders) == 1 else None

@@ -15,7 +15,9 @@ from comfyui_pipeline.workflow import (
     durations,
     image_roles,
     loras,
+    optional_inputs,
     params,
+    required_files,
     roles,
     sizes,
     title_parameters,
@@ -66,7 +68,7 @@ def plan(
         attempts.make(_place_or_find, placer, planner, argument, rest[argument.name], call)
     sizes_given = {name: rest[name] for name in sizes.ARGUMENTS if name in rest}
     if sizes_given:
-        attempts.make(sizes.place, planner, sizes_given, call.shortcuts)
+        attempts.make(_place_sizes, planner, sizes_given, call)
     for name in durations.ARGUMENTS:
         if name in rest:
             given = {name: rest[name], **({"fps": rest["fps"]} if "fps" in rest else {})}
@@ -208,6 +210,14 @@ def _place_by_name(planner: Planner, name: str, call: ToolCall) -> bool:
     return unknown_keys.place_by_name(planner, key, value)
 
 
+def _place_sizes(planner: Planner, given: Mapping[str, Any], call: ToolCall) -> None:
+    try:
+        sizes.place(planner, given, call.shortcuts)
+    except NoRole:
+        if len(given) > 1 or not _place_by_name(planner, next(iter(given)), call):
+            raise
+
+
 def _place_duration(planner: Planner, name: str, given: Mapping[str, Any], call: ToolCall) -> None:
     try:
         durations.place(planner, name, given)
@@ -227,10 +237,12 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
         raise PatchError(f'"{key}" and "params" both set the same input.', "Give only one.")
     if argument.role == "image" and len(targets) > 1:
         targets = _main_image(planner, targets)
+        if len(targets) > 1:
+            raise _several_images(planner, targets)
     if argument.targets != ALL and len(targets) > 1:
         present = {repr(target.node.inputs.get(target.name)) for target in targets}
         if argument.targets == ONE or len(present) > 1:
-            raise _several(key, targets, name)
+            raise _several(key, targets)
     for target in targets:
         planner.set(target, value, Origin.ARGUMENT, name, part=_part(planner, argument, target))
 
@@ -256,7 +268,28 @@ def _main_image(planner: Planner, targets: list[Target]) -> list[Target]:
                 f"{planner.key('image')} → {label} of node {found[0].node.label}"
             )
             return found
+    others = targets[1:]
+    if all(_can_be_left_out(planner.graph, target) for target in others):
+        return targets[:1]
     return targets
+
+
+def _can_be_left_out(graph: Graph, target: Target) -> bool:
+    """Whether an image is optional for its node, and none is saved in the workflow."""
+    missing = {(f.target.node.id, f.target.name) for f in required_files.missing_files(graph)}
+    prompt = {i: {"inputs": node.inputs} for i, node in graph.nodes.items()}
+    is_missing = (target.node.id, target.name) in missing
+    return is_missing and optional_inputs.without(prompt, graph, target.node.id) is not None
+
+
+def _several_images(planner: Planner, targets: Sequence[Target]) -> PatchError:
+    """The error for one image where the workflow loads several."""
+    loaders = ", ".join(f"node {t.node.label}" for t in targets[: params.MAX_LISTED])
+    return PatchError(
+        f'"{planner.key("image")}" is ambiguous: this workflow takes {len(targets)} images.',
+        f'Pass them as "images", a list in this order: {loaders}.',
+        code="ambiguous",
+    )
 
 
 def _place_each_image(planner: Planner, argument: Argument, values: Sequence[str]) -> None:
@@ -279,7 +312,7 @@ def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
     if not found or not roles.mask_in_alpha(planner.graph, found[0]):
         _place(planner, argument, value)
     elif len(found) > 1:
-        raise _several(planner.key(argument.name), found, argument.name)
+        raise _several(planner.key(argument.name), found)
     else:
         planner.set_mask(found[0], value)
 
@@ -314,12 +347,11 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
 """Shortcut arguments that do not simply set all inputs of their role."""
 
 
-def _several(key: str, targets: Sequence[Target], argument: str = "") -> PatchError:
+def _several(key: str, targets: Sequence[Target]) -> PatchError:
     inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[: params.MAX_LISTED])
-    several = ' Or pass them as "images", a list in this order.' if argument == "image" else ""
     return PatchError(
         f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
-        f"Set each with params instead: {inputs}.{several}",
+        f"Set each with params instead: {inputs}.",
         code="ambiguous",
     )
 

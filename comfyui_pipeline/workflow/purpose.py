@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from comfyui_pipeline.workflow import roles
+from comfyui_pipeline.workflow import roles, schema
 from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
 from input_server.light_dataclasses import dataclass
 
@@ -87,7 +87,7 @@ def of(graph: Graph, schemas: Mapping[str, Any]) -> Purpose:
     return Purpose(
         kind,
         takes,
-        _most_images(view, takes),
+        _most_images(view, takes, schemas),
         prompt,
         _size(graph, view),
         _seconds(view),
@@ -320,7 +320,7 @@ def _from_file(view: _View, node: Node) -> bool:
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def _most_images(view: _View, takes: tuple[str, ...]) -> int:
+def _most_images(view: _View, takes: tuple[str, ...], schemas: Mapping[str, Any]) -> int:
     """How many images fit: those with a loader, and free inputs beside a linked one."""
     most = sum(role.endswith("image") for role in takes)
     for node in view.nodes:
@@ -328,8 +328,10 @@ def _most_images(view: _View, takes: tuple[str, ...]) -> int:
         if "CONDITIONING" in node.outputs or node.outputs[:1] == ("IMAGE",):
             used = sum(is_link(node.inputs.get(spec.name)) for spec in slots)
             numbered = [spec for spec in slots if spec.name[-1:].isdigit()]
-            if used and len(numbered) > used:
-                most = max(most, len(numbered))
+            kind = schema.read(schemas.get(node.class_type, {}))
+            grown = sum(spec.type == "IMAGE" for spec in kind.growable(node.inputs))
+            if used and len(numbered) + grown > used:
+                most = max(most, len(numbered) + grown)
     return most
 
 

@@ -115,6 +115,10 @@ class NodeType:
         """The inputs of a node that holds ``values``: chosen branches and grown inputs expanded."""
         return _expanded(self.inputs, values)
 
+    def growable(self, values: Mapping[str, Any]) -> Iterator[InputSpec]:
+        """The inputs that a node which holds ``values`` can still grow."""
+        return _growable(self.inputs, values)
+
 
 UNKNOWN = NodeType("", (), (), (), (), False)
 """Used for a node type that the server does not have."""
@@ -224,6 +228,18 @@ def _expanded(specs: Sequence[InputSpec], values: Mapping[str, Any]) -> Iterator
                 yield from _expanded(spec.branch(chosen), values)
         else:
             yield spec
+
+
+def _growable(specs: Sequence[InputSpec], values: Mapping[str, Any]) -> Iterator[InputSpec]:
+    for spec in specs:
+        if spec.type == DYNAMIC_COMBO and isinstance(chosen := values.get(spec.name), str):
+            yield from _growable(spec.branch(chosen), values)
+        elif spec.autogrow and spec.autogrow.inputs:
+            group = spec.autogrow
+            numbered = [f"{group.prefix}{number}" for number in range(group.maximum)]
+            for name in group.names or numbered:
+                if f"{spec.name}.{name}" not in values:
+                    yield replace(group.inputs[0], name=f"{spec.name}.{name}", required=False)
 
 
 def _grown(group: InputSpec, values: Mapping[str, Any]) -> Iterator[InputSpec]:

@@ -6,7 +6,7 @@ the nodes that resize one. Resizing nodes behind the first are scaled by the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
@@ -89,6 +89,8 @@ def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) 
         return
     name = next(n for n in ARGUMENTS if n in given)
     sizes = find(planner.graph)
+    if not sizes.first and "scale" in whole and name != "scale":
+        raise _both(planner, "scale", name)
     if not sizes.first:
         raise NoRole(
             f'This workflow has no size that "{planner.key(name)}" could change.',
@@ -299,7 +301,7 @@ def _place_factor(planner: Planner, factor: float) -> bool:
     """Set the factor of the upscaling nodes; whether there is one."""
     targets = planner.unset(factors(planner.graph))
     if not targets:
-        return False
+        return _has_fixed_factor(planner, factor)
     if len({repr(t.node.inputs.get(t.name)) for t in targets}) > 1:
         inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[:30])
         raise PatchError(
@@ -308,33 +310,69 @@ def _place_factor(planner: Planner, factor: float) -> bool:
             code="ambiguous",
         )
     for target in targets:
-        fixed = model_factor(planner.graph, target.node)
+        fixed = fixed_factor(planner.graph, _above(planner.graph, target.node), planner)
+        if fixed is None:
+            raise PatchError(
+                f'"{planner.key("scale")}" cannot be met: the name of the upscale model does not '
+                "say how many times it enlarges.",
+                f"Set the input {target.name!r} of node {target.node.label} with params; it scales "
+                "what the model gives.",
+            )
         if fixed != 1:
             planner.notes.append(
-                f"The upscale model enlarges {fixed:g} times, so that {target.name} is "
-                f"{factor / fixed:g} for a result of {factor:g} times."
+                f"The upscale model enlarges {fixed:g} times; its result was scaled by "
+                f"{factor / fixed:g}, which makes {factor:g} times."
             )
         planner.set(target, factor / fixed, Origin.ARGUMENT, "scale")
     return True
 
 
-def model_factor(graph: Graph, node: Node) -> float:
-    """By how much upscale models before a node enlarge its image, by the names of their files."""
+def _has_fixed_factor(planner: Planner, factor: float) -> bool:
+    """Whether the workflow's upscale models enlarge by this factor themselves."""
+    fixed = fixed_factor(planner.graph, (node.id for node in running(planner.graph)), planner)
+    if fixed != factor or fixed == 1:
+        return False
+    planner.notes.append(f"The upscale model enlarges {factor:g} times by itself.")
+    return True
+
+
+def fixed_factor(
+    graph: Graph, node_ids: Iterable[str], planner: Planner | None = None
+) -> float | None:
+    """By how much the upscale models of these nodes enlarge, by the names of their files; 1 without
+    models, None if a name does not say it. ``planner``: its changes count.
+    """
+    total: float = 1.0
+    for node in (graph.nodes[one] for one in node_ids):
+        for spec in node.specs.values():
+            linked = graph.link(node.inputs.get(spec.name))
+            if spec.type == "UPSCALE_MODEL" and linked is not None and "IMAGE" in node.outputs:
+                factor = _factor_of(graph, linked[0], planner)
+                if factor is None:
+                    return None
+                total *= factor
+    return total
+
+
+def _factor_of(graph: Graph, loader: Node, planner: Planner | None) -> float | None:
+    """``4x-UltraSharp.pth``, ``RealESRGAN_x2plus`` -> 4, 2: of the model that will be loaded."""
     import re
 
-    total = 1.0
-    for node_id in _above(graph, node):
-        above = graph.nodes[node_id]
-        if not any(spec.type == "UPSCALE_MODEL" for spec in above.specs.values()):
-            continue
-        for spec in above.specs.values():
-            linked = graph.link(above.inputs.get(spec.name))
-            if spec.type != "UPSCALE_MODEL" or linked is None:
-                continue
-            names = " ".join(str(v) for v in linked[0].inputs.values() if isinstance(v, str))
-            match = re.search(r"(?<![0-9])([1-9])x|x([1-9])(?![0-9])", names.lower())
-            total *= float(match[1] or match[2]) if match else 1.0
-    return total
+    from comfyui_pipeline.workflow import model_names
+
+    changes = planner.changes if planner else {}
+    used = {
+        (r.target.node.id, r.target.name): r.new
+        for r in model_names.replacements(graph, set(changes), any_of=True)
+    }
+    for name, spec in loader.specs.items():
+        value = changes[loader.id, name].value if (loader.id, name) in changes else None
+        value = value or used.get((loader.id, name)) or loader.inputs.get(name)
+        if spec.type == "COMBO" and isinstance(value, str):
+            found = re.search(r"(?<![0-9])([1-9])x|x([1-9])(?![0-9])", value.lower())
+            if found:
+                return float(found[1] or found[2])
+    return None
 
 
 # -- nodes -----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.argument_keys import fold
+from comfyui_pipeline.bounded.numbers import parse_number
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import image_roles, roles
 from comfyui_pipeline.workflow.changes import Origin, Planner
@@ -47,6 +48,8 @@ def place(planner: Planner, keys: Sequence[str], values: Mapping[str, Any]) -> N
                 unplaced.append(key)
         except PatchError as error:
             problems.append(error)
+    if several := _several_calls(unplaced):
+        problems.append(several)
     _report(planner, nodes, unplaced)
     if problems:
         raise together(problems)
@@ -118,7 +121,40 @@ def _place(planner: Planner, nodes: _Names, key: str, value: Any) -> bool:
     if node is not None and (target := _main_input(node)) is not None:
         _set(planner, [target], key, value)
         return True
-    return not planner.strict and _place_file(planner, key, value)
+    if planner.strict:
+        return False
+    return _place_by_last_word(planner, nodes, key, word, value) or _place_file(planner, key, value)
+
+
+def _place_by_last_word(planner: Planner, nodes: _Names, key: str, word: str, value: Any) -> bool:
+    """``mode`` -> ``blend_mode``, if it is the only such input and the value is one that it takes."""
+    found = [
+        target
+        for name, named in nodes.inputs.items()
+        if name.endswith(word) and name != word
+        for target in named[:MAX_SAME]
+        if fold(target.name.rpartition("_")[2]) == word and not is_link(planner.value(target))
+    ]
+    if len(found) != 1 or not _is_usual(found[0], value):
+        return False
+    _set(planner, found, key, value)
+    planner.guesses.append(f'"{key}" → {found[0].name} of node {found[0].node.label}')
+    return True
+
+
+def _is_usual(target: Target, value: Any) -> bool:
+    """Whether a value is one of the input's choices, or a number in its range."""
+    spec = target.spec
+    if spec is None:
+        return False
+    if spec.type == "COMBO":
+        known = {fold(choice) for choice in spec.choices if isinstance(choice, str)}
+        return not spec.takes_file and isinstance(value, str) and fold(value) in known
+    number = parse_number(value) if isinstance(value, str) else value
+    if spec.type not in ("INT", "FLOAT") or not isinstance(number, (int, float)):
+        return False
+    low, high = spec.options.get("min", number), spec.options.get("max", number)
+    return bool(low <= number <= high)
 
 
 def _place_object(
@@ -259,6 +295,27 @@ def _several(key: str, targets: Sequence[Target]) -> PatchError:
         f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
         f"Set each with params instead: {inputs}.",
         code="ambiguous",
+    )
+
+
+def _several_calls(keys: Sequence[str]) -> PatchError | None:
+    """The error for ``prompt1`` and ``prompt2``: several runs, or values for several nodes."""
+    from comfyui_pipeline import argument_keys
+
+    numbered: dict[str, list[str]] = {}
+    for key in keys[:MAX_COMPARED]:
+        stem = key[:MAX_SHOWN].rstrip("0123456789")
+        argument = argument_keys.find(stem)[0] if stem != key else None
+        if argument is not None and argument.role:
+            numbered.setdefault(argument.name, []).append(key)
+    name, found = max(numbered.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(found) < 2:
+        return None
+    listed = ", ".join(f'"{key}"' for key in found[:MAX_LISTED])
+    return PatchError(
+        f'{listed}: this workflow takes one "{name}" in a run.',
+        f'For several runs in one call, number the workflows too: "workflow1", "{name}1", '
+        f'"workflow2", "{name}2". For several nodes use params.',
     )
 
 

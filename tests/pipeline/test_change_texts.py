@@ -114,3 +114,21 @@ def test_fields_name_argument_key_and_part_where_there_are_any() -> None:
     }
     named = change_texts.fields(change("w", 4, argument="size", key="resolution", part="width"))
     assert [named[name] for name in ("argument", "key", "part")] == ["size", "resolution", "width"]
+
+
+def test_a_lora_is_said_once_with_its_strength() -> None:
+    changes = [
+        change("lora_name", "style/ink.safetensors", argument="loras", key="lora"),
+        change("strength_model", 0.6, argument="loras", key="lora"),
+        change("strength_clip", 0.6, argument="loras", key="lora"),
+    ]
+    assert said(*changes) == 'lora = "style/ink.safetensors" at 0.6'
+    assert said(changes[0]) == 'lora = "style/ink.safetensors"'
+
+
+def test_a_side_that_follows_from_the_image_is_not_said() -> None:
+    sides = [
+        change("width", 320, argument="width"),
+        change("height", 0, argument="width", part="height"),
+    ]
+    assert said(*sides) == "width = 320"

@@ -114,7 +114,7 @@ def test_two_thousand_lora_loaders_are_chained() -> None:
     nodes = copy.deepcopy(offline_calls.PROMPT)
     before = graph.build(nodes, SCHEMAS)
     catalog = {"LoraLoader": SCHEMAS["LoraLoader"]}
-    added = loras.add_loaders(nodes, before, len(wanted) - 1, catalog)
+    added = loras.add_loaders(nodes, before, loras.new_loaders(before, wanted), catalog)
     assert len(added) == len(nodes) + 1999
     after = graph.build(added, SCHEMAS)
     loaders = roles.lora_loaders(after)
@@ -152,7 +152,8 @@ def test_two_thousand_different_lora_files_are_found_by_their_stems() -> None:
     nodes = copy.deepcopy(offline_calls.PROMPT)
     wanted = loras.from_list([f"Style_{n}" for n in range(2000)])
     catalog = {"LoraLoader": schemas["LoraLoader"]}
-    added = loras.add_loaders(nodes, graph.build(nodes, schemas), 1999, catalog)
+    before = graph.build(nodes, schemas)
+    added = loras.add_loaders(nodes, before, loras.new_loaders(before, wanted), catalog)
     call = ToolCall("run")
     plan = patch.plan(graph.build(added, schemas), call, {}, requested_loras=wanted)
     assert {c.value for c in plan.changes if c.target.name == "lora_name"} == set(files)

@@ -57,10 +57,62 @@ def test_loras_are_assigned_to_the_existing_loaders() -> None:
         plan_editor(nodes, ToolCall("run"), schemas, requested_loras=[loras.Lora("ink")] * 2)
 
 
+def with_loaders(nodes: Any, names: list[str], schemas: Any) -> Any:
+    built = graph.build(nodes, schemas)
+    new = loras.new_loaders(built, [loras.Lora(name) for name in names])
+    return loras.add_loaders(nodes, built, new, schemas)
+
+
+def two_models(*names: str) -> dict[str, Any]:
+    nodes: dict[str, Any] = {"9": node("CLIPLoader", clip_name="t", type="wan", device="default")}
+    for place, name in enumerate(names):
+        nodes[str(place)] = node("UNETLoader", unet_name=name, weight_dtype="default")
+        nodes[f"s{place}"] = node("ModelSamplingSD3", model=[str(place), 0], shift=8.0)
+    return nodes
+
+
+def applied(prompt: Any, node_id: str) -> list[str]:
+    """The class types between a node and the model it uses."""
+    found = []
+    link = prompt[node_id]["inputs"]["model"]
+    while "model" in prompt[link[0]]["inputs"]:
+        found.append(prompt[link[0]]["class_type"])
+        link = prompt[link[0]]["inputs"]["model"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("names", "high", "low"),
+    [
+        (["camera"], 1, 1),
+        (["fast_high_noise", "fast_low_noise"], 1, 1),
+        (["fast-HighNoise", "camera"], 2, 1),
+        (["slow_lowered_highway"], 1, 1),
+    ],
+)
+def test_a_lora_is_applied_to_the_models_of_high_and_low_noise(
+    names: list[str], high: int, low: int
+) -> None:
+    schemas = with_choices("LoraLoader", "lora_name", LORAS)
+    schemas = {**schemas, **with_choices("LoraLoaderModelOnly", "lora_name", LORAS)}
+    nodes = two_models(
+        "wan2.2_t2v_high_noise_14B.safetensors", "wan2.2_t2v_low_noise_14B.safetensors"
+    )
+    prompt = with_loaders(nodes, names, schemas)
+    assert applied(prompt, "s0") == ["LoraLoaderModelOnly"] * high
+    assert applied(prompt, "s1") == ["LoraLoaderModelOnly"] * low
+
+
+def test_a_lora_is_applied_to_the_first_of_two_other_models() -> None:
+    schemas = with_choices("LoraLoader", "lora_name", LORAS)
+    prompt = with_loaders(two_models("base.safetensors", "refiner.safetensors"), ["x"], schemas)
+    assert (applied(prompt, "s0"), applied(prompt, "s1")) == (["LoraLoader"], [])
+
+
 def test_loaders_are_inserted_between_the_model_and_its_users() -> None:
     schemas = with_choices("LoraLoader", "lora_name", LORAS)
     nodes = editor_prompt()
-    prompt = loras.add_loaders(nodes, graph.build(nodes, schemas), 2, schemas)
+    prompt = with_loaders(nodes, ["a", "b"], schemas)
     first, second = (i for i, node in prompt.items() if node["class_type"] == "LoraLoader")
     assert prompt[first]["inputs"]["model"] == ["1", 0]
     assert prompt[second]["inputs"]["model"] == [first, 0]

@@ -95,7 +95,7 @@ def test_an_argument_with_several_different_targets_is_an_error() -> None:
     prompt = patch_default(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
     assert prompt["1"]["inputs"]["ckpt_name"] == prompt["1b"]["inputs"]["ckpt_name"] == "b/c.ckpt"
     nodes["4b"] = node("LoadImage", image="example.png")
-    with pytest.raises(PatchError, match='Or pass them as "images"'):
+    with pytest.raises(PatchError, match='Pass them as "images"'):
         patch_default(nodes, ToolCall("run", shortcuts={"image": "x.png"}))
     prompt = patch_default(nodes, ToolCall("run", shortcuts={"images": ("x.png", "y.png")}))
     assert [prompt[i]["inputs"]["image"] for i in ("4", "4b")] == ["x.png", "y.png"]

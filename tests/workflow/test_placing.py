@@ -13,7 +13,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import extra_images, patch
 from comfyui_pipeline.workflow.changes import Plan
 from tests.workflow.offline_calls import node
-from tests.workflow.prompts import build_graph, prompt_with_swapped_titles
+from tests.workflow.prompts import SCHEMAS, build_graph, prompt_with_swapped_titles
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 
@@ -183,9 +183,110 @@ def test_a_third_image_is_linked_to_a_free_input_of_both_encoders() -> None:
         "2": node("TextEncodeQwenImageEditPlus", prompt="p", image1=["1", 0]),
         "3": node("TextEncodeQwenImageEditPlus", prompt="", image1=["1", 0]),
     }
-    patched = extra_images.add_loaders(nodes, build_graph(nodes), 2)
+    patched = extra_images.add_loaders(nodes, build_graph(nodes), SCHEMAS, 2)
     assert patched is not None
     for encoder in ("2", "3"):
         assert patched[encoder]["inputs"]["image2"] == ["4", 0]
         assert patched[encoder]["inputs"]["image3"] == ["5", 0]
-    assert extra_images.add_loaders(nodes, build_graph(nodes), 3) is None
+    assert extra_images.add_loaders(nodes, build_graph(nodes), SCHEMAS, 3) is None
+
+
+def test_more_images_grow_the_inputs_of_a_node_that_takes_any_number() -> None:
+    nodes = {
+        "1": node("LoadImage", image="a.png"),
+        "2": node("BatchImagesNode", **{"images.image0": ["1", 0]}),
+        "3": node("SaveImage", images=["2", 0], filename_prefix="x"),
+    }
+    kind = {
+        "required": {
+            "images": [
+                "COMFY_AUTOGROW_V3",
+                {
+                    "template": {
+                        "input": {"required": {"image": ["IMAGE", {}]}},
+                        "prefix": "image",
+                        "min": 1,
+                        "max": 3,
+                    }
+                },
+            ]
+        }
+    }
+    schemas = {**SCHEMAS, "BatchImagesNode": {"input": kind, "output": ["IMAGE"]}}
+    graph = build_graph(nodes, schemas)
+    patched = extra_images.add_loaders(nodes, graph, schemas, 2)
+    assert patched is not None
+    linked = patched["2"]["inputs"]
+    assert (linked["images.image1"], linked["images.image2"]) == (["4", 0], ["5", 0])
+    assert extra_images.add_loaders(nodes, graph, schemas, 3) is None
+
+
+def blend() -> Any:
+    return json.loads((WORKFLOWS / "blend_images.json").read_text("utf-8"))
+
+
+BLEND = {
+    "input": {
+        "required": {
+            "image1": ["IMAGE"],
+            "image2": ["IMAGE"],
+            "blend_factor": ["FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0}],
+            "blend_mode": [["normal", "multiply"]],
+        }
+    },
+    "output": ["IMAGE"],
+}
+
+
+def plan_blend(**call: Any) -> Plan:
+    nodes = blend()
+    read = parse(json.dumps({"workflow_json": nodes, **call}).encode())
+    graph = build_graph(nodes, {**SCHEMAS, "ImageBlend": BLEND})
+    return patch.plan(graph, read, read.shortcuts, random_seed=9)
+
+
+def test_a_key_sets_the_only_input_whose_last_word_it_is() -> None:
+    planned = plan_blend(images=["a.png", "b.png"], mode="multiply", factor="0.3")
+    found = {c.target.name: c.value for c in planned.changes}
+    assert (found["blend_mode"], found["blend_factor"]) == ("multiply", 0.3)
+    assert any("blend_mode" in guess for guess in planned.guesses)
+
+
+def test_a_last_word_with_a_value_that_is_no_choice_is_reported() -> None:
+    planned = plan_blend(images=["a.png", "b.png"], mode="fast")
+    assert '"mode" was ignored' in planned.important[0]
+
+
+def test_a_counted_image_is_no_start_image() -> None:
+    assert {c.part for c in plan_blend(images=["a.png", "b.png"]).changes} == {""}
+    frames = {
+        "1": node("LoadImage", "First Frame", image="a.png"),
+        "2": node("PreviewImage", images=["1", 0]),
+    }
+    assert {c.part for c in plan(frames, image="b.png").changes} == {"start image"}
+
+
+def test_one_image_where_two_are_needed_names_both() -> None:
+    with pytest.raises(PatchError, match=r'takes 2 images.*"images".*First.*Second'):
+        plan_blend(image="a.png")
+
+
+@pytest.mark.parametrize(("saved", "works"), [("example.png", True), ("photo.png", False)])
+def test_one_image_goes_first_where_the_others_are_optional(saved: str, works: bool) -> None:
+    nodes = {
+        "1": node("LoadImage", image="example.png"),
+        "2": node("LoadImage", image=saved),
+        "3": node("TextEncodeQwenImageEditPlus", prompt="p", image1=["1", 0], image2=["2", 0]),
+        "4": node("KSampler", positive=["3", 0]),
+        "5": node("PreviewAny", source=["4", 0]),
+    }
+    if works:
+        assert changed(nodes, image="a.png")["1.image"] == "a.png"
+    else:
+        with pytest.raises(PatchError, match="takes 2 images"):
+            plan(nodes, image="a.png")
+
+
+def test_numbered_prompts_of_one_workflow_are_an_error_that_says_how() -> None:
+    with pytest.raises(PatchError, match=r'"prompt1", "prompt2".*"workflow1", "prompt1"'):
+        plan(prompt_with_swapped_titles(), prompt1="a", prompt2="b")
