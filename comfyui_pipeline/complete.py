@@ -12,10 +12,8 @@ from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.settings import DefaultValues
 from comfyui_pipeline.workflow import (
     model_names,
-    optional_inputs,
     patch,
     required_files,
-    roles,
     validate,
 )
 from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
@@ -64,6 +62,14 @@ def complete(
 
     ``strict``: a model of another name is not used.
     """
+    plan = with_models(loaded, plan, defaults, strict=strict)
+    return _without_missing_files(loaded, loaded.graph, plan)
+
+
+def with_models(
+    loaded: LoadedWorkflow, plan: Plan, defaults: DefaultValues, *, strict: bool
+) -> Plan:
+    """The plan with the models of the settings, and those that the server has for missing ones."""
     graph = loaded.graph
     set_inputs = {(c.target.node.id, c.target.name) for c in plan.changes}
     shipped = loaded.name in SHIPPED
@@ -81,13 +87,12 @@ def complete(
     for one in [] if strict else found:
         planner.set(one.target, one.new, Origin.DEFAULT)
         (guesses if one.same_file else important).append(str(one))
-    plan = replace(
+    return replace(
         plan,
         changes=(*plan.changes, *planner.changes.values()),
         guesses=(*plan.guesses, *guesses),
         important=(*dict.fromkeys(important), *plan.important),
     )
-    return _without_missing_files(loaded, graph, plan)
 
 
 def is_substituted(plan: Plan) -> bool:
@@ -103,20 +108,10 @@ def _without_missing_files(
     missing = required_files.missing_files(graph, set_inputs)
     if not missing:
         return loaded, plan
-    images = {(t.node.id, t.name) for t in roles.images(graph)}
-    prompt: Mapping[str, Mapping[str, Any]] = loaded.prompt
-    notes: list[str] = []
-    needed: list[RequiredFile] = []
-    for file in missing:
-        key = (file.target.node.id, file.target.name)
-        reduced = None
-        if key in images and images & set_inputs:
-            reduced = optional_inputs.without(prompt, graph, file.target.node.id)
-        if reduced is None:
-            needed.append(file)
-        else:
-            prompt = reduced
-            notes.append(f"node {file.target.node.label} was left out: no image was given for it")
+    prompt, needed, left_out = required_files.without_optional(
+        loaded.prompt, graph, missing, set_inputs
+    )
+    notes = [f"node {node.label} was left out: no image was given for it" for node in left_out]
     if needed:
         raise _required_error(loaded, plan, needed)
     kept = tuple(change for change in plan.changes if _is_in(change, prompt))

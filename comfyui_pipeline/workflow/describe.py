@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.arguments import SHORTCUTS
 from comfyui_pipeline.bounded.truncate import shorten
-from comfyui_pipeline.workflow import roles, summary, survey, title_parameters
+from comfyui_pipeline.workflow import required_files, roles, summary, survey, title_parameters
 from comfyui_pipeline.workflow.app_mode import NO_APP, AppMode
-from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
+from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
+from comfyui_pipeline.workflow.required_files import RequiredFile
 from comfyui_pipeline.workflow.validate import Problem
 from comfyui_pipeline.workflow.values import listed, range_of
+from input_server.light_dataclasses import dataclass, field
 
 MAX_VALUE_CHARACTERS = 80
 MAX_CHOICES = 6
@@ -19,6 +21,23 @@ MAX_NODES = 40
 MAX_PROBLEMS = 10
 MAX_VALUES = 4
 """Different present values of one argument."""
+FOLLOWING = frozenset({"size", "aspect_ratio"})
+"""Arguments whose present values are those of ``width`` and ``height``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a call must give. ``placeholders``: placeholder -> argument; ``files``: needed files.
+
+    ``missing``: file inputs (node id, name) whose values are none; some of them may stay so.
+    """
+
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[RequiredFile] = ()
+    missing: Collection[tuple[str, str]] = ()
+
+
+NO_NEEDS = Needs()
 
 
 def describe(
@@ -30,15 +49,19 @@ def describe(
     full: bool,
     app: AppMode = NO_APP,
     template: Mapping[str, str] | None = None,
+    needs: Needs = NO_NEEDS,
 ) -> tuple[str, dict[str, Any]]:
     """The text for the AI, and the same for programs.
 
     ``problems``: what the server lacks for it; ``full``: list every input with range and choices;
-    ``app``: what its author shows in App mode; ``template``: placeholder -> the argument for it.
+    ``app``: what its author shows in App mode; ``template``: placeholder -> the argument for it;
+    ``needs``: what a call must give.
     """
-    arguments = _arguments(graph)
+    arguments = _arguments(graph, needs)
     parameters = _parameters(graph)
-    lines = [_headline(graph, name), *_app_lines(graph, app)]
+    must = _must_be_given(needs, parameters)
+    lines = [_headline(graph, name), *([f"Must be given: {', '.join(must)}."] if must else ())]
+    lines += _app_lines(graph, app, needs)
     if template:
         listed = [f"{name} (for {text})" for text, name in list(template.items())[:MAX_NODES]]
         lines.append(f"A template; these arguments fill its placeholders: {', '.join(listed)}.")
@@ -51,7 +74,8 @@ def describe(
     seconds = survey.of(graph, {})["seconds"]
     lines += [f"- {argument['argument']} = {_present(argument, seconds)}" for argument in arguments]
     if problems:
-        lines.append(f"It cannot run on this server as it is ({len(problems)} problems):")
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        lines.append(f"It cannot run on this server as it is ({count}):")
         lines += [f"- {problem}" for problem in list(problems)[:MAX_PROBLEMS]]
     lines += [f"Note: {note}" for note in notes]
     lines += _node_lines(graph, full)
@@ -63,8 +87,22 @@ def describe(
         "nodes": [_node(node) for node in graph.nodes.values()],
         "problems": [str(problem) for problem in problems],
         "notes": list(notes),
+        "needs": must,
     }
     return "\n".join(lines), fields
+
+
+def _must_be_given(needs: Needs, parameters: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each argument without which a run is refused, with its place."""
+    named = {f'"{p["name"]}"': "" for p in parameters if p["required"]}
+    for text, argument in needs.placeholders.items():
+        named.setdefault(f'"{argument}"', f" (for {text})")
+    for file in required_files.listed(needs.files):
+        name, blank, place = file.partition(" ")
+        if not name.startswith('"'):
+            name, blank, place = file, "", ""
+        named.setdefault(name, blank + place)
+    return [name + place for name, place in list(named.items())[:MAX_NODES]]
 
 
 def _headline(graph: Graph, name: str) -> str:
@@ -77,7 +115,7 @@ def _headline(graph: Graph, name: str) -> str:
     return line + (f"; its outputs come from {', '.join(outputs[:5])}." if outputs else ".")
 
 
-def _app_lines(graph: Graph, app: AppMode) -> Iterator[str]:
+def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
     """The inputs that its author chose for App mode, and how a call sets each."""
     if not app.inputs:
         return
@@ -88,7 +126,7 @@ def _app_lines(graph: Graph, app: AppMode) -> Iterator[str]:
     }
     yield "Inputs that its author shows in App mode:"
     for target in app.inputs:
-        value = _shown(target.node.inputs.get(target.name))
+        value = _shown(_value(target, needs))
         argument = arguments.get((target.node.id, target.name))
         how = argument or f'params: node_id "{target.node.id}", input {target.name}'
         yield f"- {how} = {value} (node {target.node.label})"
@@ -96,25 +134,32 @@ def _app_lines(graph: Graph, app: AppMode) -> Iterator[str]:
         yield f"Its results in App mode: {', '.join(node.label for node in app.outputs)}."
 
 
-def _arguments(graph: Graph) -> list[dict[str, Any]]:
+def _arguments(graph: Graph, needs: Needs) -> list[dict[str, Any]]:
     """The arguments that change something; not those whose inputs others set."""
     found: list[dict[str, Any]] = []
     listed: set[tuple[str, str]] = set()
     for argument in SHORTCUTS:
         targets = roles.find_targets(graph, argument.name)
         inputs = {(t.node.id, t.name) for t in targets}
-        if inputs <= listed:
+        if inputs <= listed or argument.name in FOLLOWING:
             continue
         listed |= inputs
         found.append(
             {
                 "argument": argument.name,
-                "values": [t.node.inputs.get(t.name) for t in targets],
+                "values": [_value(t, needs) for t in targets],
                 "nodes": [t.node.id for t in targets],
                 "range": range_of(targets[0].spec).strip() if targets[0].spec else "",
             }
         )
     return found
+
+
+def _value(target: Target, needs: Needs) -> Any:
+    """The present value; None where it only stands for a file that has to be given."""
+    if (target.node.id, target.name) in needs.missing:
+        return None
+    return target.node.inputs.get(target.name)
 
 
 def _parameters(graph: Graph) -> list[dict[str, Any]]:
@@ -202,5 +247,7 @@ def _node(node: Node) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "(none yet)"
     text = " ".join((f'"{value}"' if isinstance(value, str) else str(value)).split())
     return shorten(text, MAX_VALUE_CHARACTERS)

@@ -61,7 +61,7 @@ class Replacement:
         if self.same_file:
             return f"{self.target.name} {self.old!r} → {self.new!r}"
         return (
-            f"The model {self.old!r} of this workflow is not on the server; {self.new!r} was used "
+            f"The model {self.old!r} of this workflow is not on the server; {self.new!r} is used "
             f'instead. Pass "{self.argument}" to choose another.'
         )
 

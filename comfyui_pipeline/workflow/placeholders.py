@@ -132,6 +132,31 @@ def fill(
     ``graph``: the graph of ``nodes``, for defaults of inputs and for inputs that may stay empty.
     Raises PatchError that names every placeholder without a value.
     """
+    filling, filled, notes = _fill(nodes, given, graph)
+    if filling.missing:
+        needed = ", ".join(
+            f'"{argument[:MAX_SHOWN]}" (for {text[:MAX_SHOWN]})'
+            for text, argument in list(filling.missing.items())[:MAX_LISTED]
+        )
+        raise PatchError(f"This workflow is a template and needs {needed}.", "Add it to the call.")
+    return Filled(filled, filling.used_arguments(), tuple(filling.files), tuple(notes))
+
+
+def required(
+    nodes: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Any],
+    graph: Callable[[], Graph] | None = None,
+) -> dict[str, str]:
+    """Placeholder -> the argument without which ``fill`` raises; the other arguments as there."""
+    return dict(_fill(nodes, given, graph)[0].missing)
+
+
+def _fill(
+    nodes: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Any],
+    graph: Callable[[], Graph] | None,
+) -> tuple[_Filling, Mapping[str, Mapping[str, Any]], list[str]]:
+    """What was filled, the filled nodes, and notes."""
     filling = _Filling(given)
     filled: Mapping[str, Mapping[str, Any]] = {
         node_id: {
@@ -144,13 +169,7 @@ def fill(
     if filling.open and graph is not None:
         filled, notes = _without_value(filling, filled, graph())
     filling.missing.update((found.text, found.argument) for _, _, found in filling.open)
-    if filling.missing:
-        needed = ", ".join(
-            f'"{argument[:MAX_SHOWN]}" (for {text[:MAX_SHOWN]})'
-            for text, argument in list(filling.missing.items())[:MAX_LISTED]
-        )
-        raise PatchError(f"This workflow is a template and needs {needed}.", "Add it to the call.")
-    return Filled(filled, filling.used_arguments(), tuple(filling.files), tuple(notes))
+    return filling, filled, notes
 
 
 def needed(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

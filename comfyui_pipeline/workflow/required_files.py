@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow import roles
-from comfyui_pipeline.workflow.graph import Graph, Target, is_link
+from comfyui_pipeline.workflow import image_roles, optional_inputs, roles
+from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
 from comfyui_pipeline.workflow.validate import needed_nodes
 from input_server.light_dataclasses import dataclass
 
@@ -23,11 +24,9 @@ class RequiredFile:
     target: Target
     argument: str
 
-    def __str__(self) -> str:
-        node = f"node {self.target.node.label}"
-        if self.argument:
-            return f'"{self.argument}" ({node})'
-        return f"the input {self.target.name!r} of {node} (with params)"
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.target.node.id, self.target.name
 
 
 def missing_files(
@@ -53,6 +52,32 @@ def missing_files(
     ]
 
 
+def without_optional(
+    prompt: Mapping[str, Mapping[str, Any]],
+    graph: Graph,
+    missing: Sequence[RequiredFile],
+    set_inputs: Collection[tuple[str, str]] = frozenset(),
+) -> tuple[Mapping[str, Mapping[str, Any]], list[RequiredFile], list[Node]]:
+    """The prompt without optional images next to others, the files that are still needed, and the
+    nodes that were left out.
+
+    A workflow of several images needs the first one, where the call gives none.
+    """
+    images = [(t.node.id, t.name) for t in roles.images(graph)]
+    given = {key for key in images if key in set_inputs} or set(images[:1])
+    needed: list[RequiredFile] = []
+    left_out: list[Node] = []
+    for file in missing:
+        optional = file.key in images and file.key not in given
+        reduced = optional_inputs.without(prompt, graph, file.target.node.id) if optional else None
+        if reduced is None:
+            needed.append(file)
+        else:
+            prompt = reduced
+            left_out.append(file.target.node)
+    return prompt, needed, left_out
+
+
 def _is_missing(value: object, choices: Sequence[object]) -> bool:
     name = str(value).strip() if value is not None else ""
     if name.lower() in PLACEHOLDERS:
@@ -65,7 +90,7 @@ def _arguments(graph: Graph) -> dict[tuple[str, str], str]:
     """File input -> the argument that sets it."""
     masks, images = roles.masks(graph), roles.images(graph)
     in_alpha = {id(t) for t in masks if roles.mask_in_alpha(graph, t)}
-    found = {(t.node.id, t.name): "images" if len(images) > 1 else "image" for t in images}
+    found = _image_arguments(graph, images)
     found |= {(t.node.id, t.name): "mask" for t in masks if id(t) not in in_alpha}
     for node in graph.nodes.values():
         for spec in node.specs.values():
@@ -74,10 +99,37 @@ def _arguments(graph: Graph) -> dict[tuple[str, str], str]:
     return found
 
 
+def _image_arguments(graph: Graph, images: Sequence[Target]) -> dict[tuple[str, str], str]:
+    """Image -> ``image``; of several, ``start_image`` and the like where these tell them apart."""
+    by_part = {part: name for name, part in image_roles.ARGUMENT_ROLES.items()}
+    parts = [by_part.get(image_roles.part_of(graph, t), "") for t in images]
+    if len(images) < 2:
+        parts = ["image"] * len(images)
+    elif not all(parts) or len(set(parts)) < len(parts):
+        parts = ["images"] * len(images)
+    return {(t.node.id, t.name): part for t, part in zip(images, parts, strict=True)}
+
+
+def listed(missing: Sequence[RequiredFile]) -> list[str]:
+    """Each argument with the nodes whose files it gives."""
+    nodes: dict[str, list[str]] = {}
+    for file in missing:
+        name = f'"{file.argument}"' if file.argument else f"the input {file.target.name!r}"
+        nodes.setdefault(name, []).append(file.target.node.label)
+    return [_named(name, labels) for name, labels in list(nodes.items())[:MAX_LISTED]]
+
+
+def _named(name: str, labels: Sequence[str]) -> str:
+    if not name.startswith('"'):
+        return f"{name} of node {', '.join(labels[:MAX_LISTED])} (with params)"
+    if len(labels) == 1:
+        return f"{name} (node {labels[0]})"
+    return f"{name} (a list of {len(labels)}: nodes {', '.join(labels[:MAX_LISTED])})"
+
+
 def sentence(missing: Sequence[RequiredFile]) -> str:
     """What the workflow needs."""
-    named = list(dict.fromkeys(str(file) for file in missing))
-    return f"This workflow needs {' and '.join(named[:MAX_LISTED])}."
+    return f"This workflow needs {' and '.join(listed(missing))}."
 
 
 def required_error(missing: Sequence[RequiredFile]) -> PatchError:
