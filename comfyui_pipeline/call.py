@@ -93,6 +93,10 @@ class ToolCall:
         default_factory=dict
     )  # key without effect -> a warning about it
     parts: tuple[ToolCall, ...] = ()  # of a batch
+    own_names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # in a part of a batch: key of ``unknown`` with the part's number -> the same without it
+    elsewhere: frozenset[str] = frozenset()  # keys of ``unknown`` with the number of another part
 
     @property
     def needs_server(self) -> bool:
@@ -159,10 +163,23 @@ def _batch(document: Mapping[str, Any], numbers: Sequence[int], separators: set[
     parts = []
     for number in numbers:
         try:
-            parts.append(_one_call(_part(document, number, numbers, separators), numbers))
+            part = _one_call(_part(document, number, numbers, separators), numbers)
+            parts.append(_with_numbers(part, number, numbers))
         except CallError as error:
             raise CallError(f"Part {number}: {error.message}", error.hint) from None
     return ToolCall("batch", parts=tuple(_without_used_elsewhere(document, parts)))
+
+
+def _with_numbers(part: ToolCall, number: int, numbers: Sequence[int]) -> ToolCall:
+    """The part with what the numbers at the end of its unknown keys may mean."""
+    own = {
+        key: stem
+        for key in part.unknown
+        if key.endswith(str(number)) and (stem := key.removesuffix(str(number))) in part.unknown
+    }
+    others = tuple(str(other) for other in numbers if other != number)
+    elsewhere = frozenset(key for key in part.unknown if key.endswith(others) and key not in own)
+    return replace(part, own_names=own, elsewhere=elsewhere)
 
 
 def _without_used_elsewhere(

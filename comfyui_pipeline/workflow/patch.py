@@ -76,7 +76,14 @@ def plan(
     for target, value in loras.assignments(graph, requested_loras) if requested_loras else ():
         attempts.make(planner.set, target, value, Origin.ARGUMENT, "loras")
     unknown = [key for key in call.unknown if key not in titled.keys and key not in filled]
-    attempts.make(unknown_keys.place, planner, unknown, call.extras)
+    attempts.make(
+        unknown_keys.place,
+        planner,
+        unknown,
+        call.extras,
+        own_names=call.own_names,
+        elsewhere=call.elsewhere,
+    )
     if "seed" not in named:
         attempts.make(_place_seeds, planner, call.seed, random_seed)
     if prefix:

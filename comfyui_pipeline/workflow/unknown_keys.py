@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from comfyui_pipeline.argument_keys import fold
@@ -35,8 +36,19 @@ MARKED = re.compile(r"(https?://|file://|data:|base64://|!\[)\S", re.IGNORECASE)
 EXTENSION = re.compile(r"[^\n]{1,250}\.([A-Za-z0-9]{2,5})")
 
 
-def place(planner: Planner, keys: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Apply each key to what it names in the workflow, or report it. Raises PatchError."""
+def place(
+    planner: Planner,
+    keys: Sequence[str],
+    values: Mapping[str, Any],
+    *,
+    own_names: Mapping[str, str] = MappingProxyType({}),
+    elsewhere: Collection[str] = (),
+) -> None:
+    """Apply each key to what it names in the workflow, or report it. Raises PatchError.
+
+    In a part of a batch ``own_names`` has the keys with the part's number and the same without it, of
+    which one suffices; ``elsewhere`` the keys of other parts, which report them.
+    """
     problems: list[PatchError] = []
     if not keys:
         return
@@ -48,6 +60,10 @@ def place(planner: Planner, keys: Sequence[str], values: Mapping[str, Any]) -> N
                 unplaced.append(key)
         except PatchError as error:
             problems.append(error)
+    used = planner.used_keys
+    satisfied = {key for pair in own_names.items() if used.intersection(pair) for key in pair}
+    silent = {*satisfied, *own_names.values(), *elsewhere}
+    unplaced = [key for key in unplaced if key not in silent]
     if several := _several_calls(unplaced):
         problems.append(several)
     _report(planner, nodes, unplaced)
@@ -334,6 +350,7 @@ def _nearest(nodes: _Names, key: str) -> str:
 
     from comfyui_pipeline import argument_keys
 
+    key = key.rstrip("0123456789_") or key
     if near := argument_keys.nearest(key):
         return near
     found = get_close_matches(fold(key), nodes.inputs, 1, 0.8) if len(key) <= MAX_SHOWN else []

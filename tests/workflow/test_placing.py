@@ -290,3 +290,26 @@ def test_one_image_goes_first_where_the_others_are_optional(saved: str, works: b
 def test_numbered_prompts_of_one_workflow_are_an_error_that_says_how() -> None:
     with pytest.raises(PatchError, match=r'"prompt1", "prompt2".*"workflow1", "prompt1"'):
         plan(prompt_with_swapped_titles(), prompt1="a", prompt2="b")
+
+
+def test_a_key_with_the_number_of_a_part_is_placed_or_reported_once() -> None:
+    call = {"workflow1": "a", "workflow2": "b", "upscale_method1": "area", "nothing2": "3"}
+    parts = parse(json.dumps(call).encode()).parts
+    plans = [
+        patch.plan(build_graph(resize()), part, part.shortcuts, random_seed=9) for part in parts
+    ]
+    assert [c.value for c in plans[0].changes] == ["area"]
+    assert plans[0].important == ()
+    assert plans[1].changes == ()
+    assert plans[1].important == ('"nothing2" was ignored: it has no effect here.',)
+
+
+def test_a_name_of_the_authors_that_ends_in_a_number_is_not_cut() -> None:
+    nodes = resize()
+    nodes["2"]["_meta"]["title"] = "$method_1.upscale_method"
+    call = {"workflow1": "a", "workflow2": "b", "method_1": "area"}
+    first, second = parse(json.dumps(call).encode()).parts
+    for part in (first, second):
+        planned = patch.plan(build_graph(nodes), part, part.shortcuts, random_seed=9)
+        assert [c.value for c in planned.changes] == ["area"]
+        assert planned.important == ()
