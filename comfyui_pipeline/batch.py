@@ -9,7 +9,7 @@ from comfyui_pipeline.bounded.response_size import MAX_FIELD_CHARS
 from comfyui_pipeline.bounded.truncate import MAX_ERROR_BYTES, MAX_TEXT_BYTES, truncate
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
-from comfyui_pipeline.errors import BatchFailed, ToolError, unexpected
+from comfyui_pipeline.errors import BatchFailed, JobTimeout, ToolError, unexpected
 from comfyui_pipeline.process.parallel import run_parallel
 
 MAX_PARALLEL_PARTS = 4
@@ -58,7 +58,8 @@ def _outcome(
 def _with_remains(error: ToolError, record: CallRecord) -> ToolError:
     """The error with the jobs and files of its part."""
     text = str(error)
-    return ToolError(text, record.summary(text), code=error.code)
+    kind = JobTimeout if isinstance(error, JobTimeout) else ToolError
+    return kind(text, record.summary(text), code=error.code)
 
 
 def _all_failed(errors: Sequence[ToolError]) -> BatchFailed:
@@ -77,7 +78,8 @@ def _content(outcomes: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str
     share = MAX_TEXT_BYTES // len(outcomes)
     for number, outcome in enumerate(outcomes, start=1):
         if isinstance(outcome, ToolError):
-            texts.append(f"Part {number} FAILED: {truncate(str(outcome), share)}")
+            ending = "NOT FINISHED" if isinstance(outcome, JobTimeout) else "FAILED"
+            texts.append(f"Part {number} {ending}: {truncate(str(outcome), share)}")
             continue
         for piece in outcome["content"]:
             if piece["type"] == "text":
@@ -85,8 +87,15 @@ def _content(outcomes: Sequence[Mapping[str, Any] | ToolError]) -> list[dict[str
             elif (size := len(piece["image_url"]["url"])) <= left:
                 images.append(piece)
                 left -= size
-    if failures := sum(isinstance(outcome, ToolError) for outcome in outcomes):
-        texts.insert(0, f"{failures} of {len(outcomes)} parts FAILED.")
+    late = sum(isinstance(outcome, JobTimeout) for outcome in outcomes)
+    failures = sum(isinstance(outcome, ToolError) for outcome in outcomes) - late
+    counts = [
+        f"{count} of {len(outcomes)} parts {ending}."
+        for count, ending in ((failures, "FAILED"), (late, "NOT FINISHED"))
+        if count
+    ]
+    if counts:
+        texts.insert(0, " ".join(counts))
     return [{"type": "text", "text": "\n\n".join(texts)}, *images]
 
 

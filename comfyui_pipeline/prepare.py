@@ -116,6 +116,8 @@ def _plan(
         loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
     if "scale" in shortcuts and not call.strict:
         loaded = _with_scaling(loaded, shortcuts, context.engine)
+    if "batch_size" in shortcuts and not call.strict:
+        loaded = _with_repeating(loaded, context.engine)
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 
     def plan(loaded: LoadedWorkflow) -> tuple[LoadedWorkflow, Plan]:
@@ -197,6 +199,20 @@ def _with_scaling(
     prompt, schemas = added
     where = "in place of" if place.replaces else "behind"
     note = f"A node that scales by a factor was put {where} node {place.node.label}."
+    schemas = {**schemas, **loaded.schemas}
+    return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
+
+
+def _with_repeating(loaded: LoadedWorkflow, engine: Engine) -> LoadedWorkflow:
+    """The workflow with a node that repeats its latent, where it starts from one image."""
+    from comfyui_pipeline.workflow import repeating
+
+    latent = repeating.place_in(loaded.graph)
+    added = latent and repeating.add(loaded.prompt, latent, engine.catalog)
+    if not latent or not added:
+        return loaded
+    prompt, schemas = added
+    note = f"A node that repeats the latent was put before node {latent.node.label}."
     schemas = {**schemas, **loaded.schemas}
     return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
 

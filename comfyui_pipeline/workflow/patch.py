@@ -238,7 +238,8 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
     name, key = argument.name, planner.key(argument.name)
     found = roles.find_targets(planner.graph, name)
     if not found:
-        raise NoRole(f'This workflow has no input for "{key}".', _others(planner.graph))
+        hint = SEVERAL_RUNS if name == "batch_size" else _others(planner.graph)
+        raise NoRole(f'This workflow has no input for "{key}".', hint)
     targets = planner.unset(found)
     if not targets:
         raise PatchError(f'"{key}" and "params" both set the same input.', "Give only one.")
@@ -339,6 +340,12 @@ def _place_strength(planner: Planner, argument: Argument, value: float) -> None:
     planner.notes.append(
         f'This workflow has no ControlNet, so "{planner.key(argument.name)}" was used as denoise.'
     )
+
+
+SEVERAL_RUNS = (
+    'For several results run it several times in one call: "workflow1", "prompt1", "workflow2", '
+    '"prompt2", …'
+)
 
 
 def _placed_elsewhere(_planner: Planner, _argument: Argument, _value: Any) -> None:

@@ -223,7 +223,13 @@ def _size(graph: Graph, argument: Argument) -> list[Target]:
 
 def _batch_size(graph: Graph) -> list[Target]:
     nodes = [node for node in graph.nodes.values() if "batch_size" in node.specs]
-    return _named(graph, _latent_first(nodes), "batch_size", ("INT",))
+    found = _named(graph, _latent_first(nodes), "batch_size", ("INT",))
+    return found or _named(graph, filter(_repeats_latent, graph.nodes.values()), "amount", ("INT",))
+
+
+def _repeats_latent(node: Node) -> bool:
+    kinds = {spec.type for spec in node.specs.values()}
+    return kinds == {"LATENT", "INT"} and node.outputs == ("LATENT",)
 
 
 def _latent_first(nodes: list[Node]) -> list[Node]:

@@ -10,7 +10,7 @@ import pytest
 
 from comfyui_pipeline import batch
 from comfyui_pipeline.call_record import QUEUED, CallRecord
-from comfyui_pipeline.errors import BatchFailed, JobLost, PatchError, ToolError
+from comfyui_pipeline.errors import BatchFailed, JobLost, JobTimeout, PatchError, ToolError
 from tests.waiting import TIMEOUT
 
 
@@ -124,3 +124,10 @@ def test_at_most_four_parts_run_at_the_same_time() -> None:
         go.set()
         assert len(future.result(TIMEOUT)["parts"]) == 8
     assert not fifth
+
+
+def test_a_part_that_has_not_ended_in_time_has_not_failed() -> None:
+    late = JobTimeout("The job is still running.", "Get the result later.")
+    text = run(answer("one"), late, ToolError("no."))["content"][0]["text"]
+    assert text.startswith("1 of 3 parts FAILED. 1 of 3 parts NOT FINISHED.\n\n")
+    assert "Part 2 NOT FINISHED: The job is still running. Get the result later." in text
