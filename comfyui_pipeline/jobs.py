@@ -32,6 +32,12 @@ from input_server.light_dataclasses import replace
 
 CANCEL_COMMAND_SECONDS = 15.0
 """How long to wait for a cancelled job: ComfyUI checks for interruption only between steps."""
+ENDINGS = {
+    "": "It has ended.",
+    "success": 'It has ended. Get its outputs with "result".',
+    "cancelled": "It was cancelled before its end.",
+    "failed": 'It has failed; "result" says why.',
+}
 PROGRESS_SECONDS = 2.0
 """How long ``status`` listens for how far a running job is."""
 MAX_AGE = 30 * 86_400.0
@@ -214,7 +220,7 @@ def _sentence(engine: Engine, prompt_id: str, state: JobState) -> str:
         return f"It is queued ({_place(state.position)})."
     if state.stage == "running":
         return _progress_sentence(engine, prompt_id)
-    return "It has ended." if state.stage == "ended" else "Its state is unknown."
+    return ENDINGS[state.ending] if state.stage == "ended" else "Its state is unknown."
 
 
 def _progress_sentence(engine: Engine, prompt_id: str) -> str:

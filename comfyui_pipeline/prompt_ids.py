@@ -84,7 +84,8 @@ def unknown(prompt_id: str, records: JobRecords) -> JobLost:
     """The error for an id that the server does not know; it lists the jobs that were queued last."""
     known = [r for r in records.newest_first()[: LISTED + 1] if r.prompt_id != prompt_id][:LISTED]
     hint = (
-        "The id may be mistyped, or ComfyUI was restarted or its history cleared. "
+        "The id may be mistyped, the job cancelled before it ran, or ComfyUI restarted or its "
+        "history cleared. "
         "Look for its files before queueing it again."
     )
     if known:

@@ -22,6 +22,7 @@ from comfyui_pipeline.engine.http import (
     Reply,
     pause,
 )
+from comfyui_pipeline.engine.job_end import ending_of
 from comfyui_pipeline.engine.messages import Listener
 from comfyui_pipeline.engine.protocol import Job, JobState, NodeSchema, Progress
 from comfyui_pipeline.engine.subscription import Subscription
@@ -137,7 +138,8 @@ class ComfyUI:
         ahead = queue.ahead_of(prompt_id)
         if ahead is not None:
             return JobState("queued", ahead)
-        return JobState("ended" if self._history(prompt_id) else "unknown")
+        entry = self._history(prompt_id)
+        return JobState("unknown") if entry is None else JobState("ended", ending=ending_of(entry))
 
     def job(self, prompt_id: str) -> Job | None:
         """From the queue or the history, which both contain the prompt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from comfyui_pipeline.engine import error_text
 from comfyui_pipeline.engine.protocol import Output, Prompt
@@ -17,19 +18,27 @@ def ordered(prompt: Prompt, by_node: Mapping[str, tuple[Output, ...]]) -> tuple[
     return tuple(output for node in order for output in by_node[node])
 
 
-def check_end(prompt: Prompt, entry: HistoryEntry) -> None:
-    """Raise JobFailed unless the history entry says that the job succeeded.
+def ending_of(entry: HistoryEntry) -> Literal["success", "cancelled", "failed"]:
+    """How a job ended.
 
     ``status_str`` is not reliable: a cycle found at run time ends as ``success`` (execution.py), an
     interruption as ``error``. So ``execution_success`` has to be among the events.
     """
     if "execution_success" in entry.events or (not entry.events and entry.status == "success"):
+        return "success"
+    return "cancelled" if "execution_interrupted" in entry.events else "failed"
+
+
+def check_end(prompt: Prompt, entry: HistoryEntry) -> None:
+    """Raise JobFailed unless the history entry says that the job succeeded."""
+    ending = ending_of(entry)
+    if ending == "success":
         return
-    if "execution_interrupted" in entry.events:
+    if ending == "cancelled":
         raise JobFailed(
-            "The job was interrupted from outside before its end; the workflow itself did not fail.",
-            "Somebody at ComfyUI, another program or a browser tab with the editor cancelled it. "
-            "Call again with the same arguments if that was not intended.",
+            "The job was cancelled before its end; the workflow itself did not fail.",
+            "The command cancel did so, or somebody in ComfyUI's editor, or another program. Call "
+            "again with the same arguments if that was not intended.",
         )
     if "execution_error" in entry.events:
         from comfyui_pipeline.engine.failure_hints import hint_for  # many regular expressions

@@ -41,10 +41,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a job is. ``position``: how many jobs are ahead of it while it waits."""
+    """Where a job is. ``position``: how many jobs are ahead of it while it waits.
+
+    ``ending``: how it ended, where that is known.
+    """
 
     stage: Literal["queued", "running", "ended", "unknown"]
     position: int | None = None
+    ending: Literal["", "success", "cancelled", "failed"] = ""
 
 
 @dataclass(frozen=True, slots=True)

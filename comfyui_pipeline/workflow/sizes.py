@@ -171,10 +171,11 @@ def _resize(
             f"The size of what node {sized.node.label} resizes is not known before it runs.",
             f"Therefore {what}.",
         )
-    if size == sized.now:
+    exact = request.width and request.height
+    if size == sized.now and not exact:
         names = ", ".join(planner.key(name) for name in given)
         planner.notes.append(f"{names}: the workflow's own size {size[0]}x{size[1]} fits already.")
-    elif one_side and request.ratio is None:
+    elif one_side and request.ratio is None and size != sized.now:
         side, other = ("height", size[1]) if request.width else ("width", size[0])
         planner.notes.append(f"{side} {other} keeps the workflow's aspect ratio.")
     _set(planner, given, sized, size)

@@ -114,7 +114,7 @@ def test_status_success_without_execution_success_is_a_failure(engine: ComfyUI, 
 def test_an_interruption_by_another_client_is_reported(engine: ComfyUI, fake: Any) -> None:
     fake.script.frames = [END]
     fake.script.history = history("execution_interrupted", status="error")
-    with pytest.raises(JobFailed, match="interrupted"):
+    with pytest.raises(JobFailed, match="cancelled before its end"):
         run(engine)
 
 

@@ -23,7 +23,7 @@ from tests.engine.scripted import PROMPT
         ),
         (
             HistoryEntry(events=frozenset({"execution_interrupted", "execution_error"})),
-            "interrupted",
+            "cancelled before its end",
         ),
         (
             HistoryEntry(

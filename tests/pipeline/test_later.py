@@ -53,6 +53,12 @@ def test_only_the_given_job_is_cancelled(server: Server, plugin: Any) -> None:
     else:  # a step takes so long on a busy machine that it cannot be waited for
         assert "between two sampling steps" in running.error
     server.until(lambda queue: [item[1] for item in queue["queue_running"]] == [ids[2]])
+    after = at(server, plugin, {"command": "status", "prompt_id": ids[0]})
+    assert after.text == "It was cancelled before its end."
+    ended = at(server, plugin, {"command": "result", "prompt_id": ids[0]})
+    assert "cancelled before its end" in ended.error
+    gone = at(server, plugin, {"command": "status", "prompt_id": ids[1]})
+    assert "cancelled before it ran" in gone.error
 
 
 @pytest.mark.parametrize("command", ["status", "result"])
