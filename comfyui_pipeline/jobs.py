@@ -27,10 +27,15 @@ from comfyui_pipeline.prepare import prepare
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.text_result import text_result
+from comfyui_pipeline.workflow.node_label import node_label
 from input_server.light_dataclasses import replace
 
 CANCEL_COMMAND_SECONDS = 15.0
 """How long to wait for a cancelled job: ComfyUI checks for interruption only between steps."""
+PROGRESS_SECONDS = 2.0
+"""How long ``status`` listens for how far a running job is."""
+MAX_AGE = 30 * 86_400.0
+"""Seconds; an older job is one of a server whose clock differs."""
 MIN_RESULT_SECONDS = 5.0
 """Time for fetching the outputs of a job that has ended, even without ``wait``."""
 
@@ -126,7 +131,10 @@ def status(
     """Return the state of a job. Raises JobLost for an id that the server does not know."""
     prompt_id, state = _find(call, settings, engine)
     return text_result(
-        _sentence(state), prompt_id=prompt_id, state=state.stage, position=state.position
+        _sentence(engine, prompt_id, state),
+        prompt_id=prompt_id,
+        state=state.stage,
+        position=state.position,
     )
 
 
@@ -143,7 +151,7 @@ def result(
     job = engine.job(prompt_id)
     if job is None or (state.stage != "ended" and not wait):
         return text_result(
-            f'{_sentence(state)} Call again later, or pass "wait" (seconds).',
+            f'{_sentence(engine, prompt_id, state)} Call again later, or pass "wait" (seconds).',
             prompt_id=prompt_id,
             state=state.stage,
             position=state.position,
@@ -201,12 +209,30 @@ def _find(call: ToolCall, settings: Settings, engine: Engine) -> tuple[str, JobS
     return prompt_id, state
 
 
-def _sentence(state: JobState) -> str:
+def _sentence(engine: Engine, prompt_id: str, state: JobState) -> str:
     if state.stage == "queued":
         return f"It is queued ({_place(state.position)})."
-    return {"running": "It is running.", "ended": "It has ended."}.get(
-        state.stage, "Its state is unknown."
-    )
+    if state.stage == "running":
+        return _progress_sentence(engine, prompt_id)
+    return "It has ended." if state.stage == "ended" else "Its state is unknown."
+
+
+def _progress_sentence(engine: Engine, prompt_id: str) -> str:
+    """That a job runs, since when it is queued, and how far its present node is."""
+    job = engine.job(prompt_id)
+    if job is None:
+        return "It is running."
+    queued = job.extra_data.get("create_time")  # milliseconds; ComfyUI since 0.3.68
+    age = time.time() - queued / 1000 if isinstance(queued, (int, float)) else -1
+    since = f"; it was queued {age:.0f} s ago" if 0 <= age <= MAX_AGE else ""
+    progress = engine.progress(job, PROGRESS_SECONDS)
+    node = job.prompt.get(progress.node_id or "") if progress else None
+    if progress is None or node is None:
+        return f"It is running{since}."
+    title = str((node.get("_meta") or {}).get("title") or "")
+    label = node_label(progress.node_id or "", title, str(node.get("class_type")))
+    steps = f", step {progress.value or 0:g} of {progress.maximum:g}" if progress.maximum else ""
+    return f"It is running{since}. Now: node {label}{steps}."
 
 
 def _place(position: int | None) -> str:

@@ -27,7 +27,8 @@ ENGLISH = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine
 DIGITS = "零一二三四五六七八九"
 MAX_WORD = 12
 _IDEOGRAPHS = re.compile(
-    f"([{DIGITS[1:]}]?十[{DIGITS[1:]}]?|[{DIGITS}两兩])(?![{DIGITS}十百千万萬])"
+    r"([一二三四五六七八九]?十[一二三四五六七八九]?|[零一二三四五六七八九两兩])"
+    r"(?![零一二三四五六七八九十百千万萬])"
 )
 PIXELS = ("px", "pixel", "pixels", "像素")
 COUNTS = ("张", "張", "幅", "步", "个", "個", "帧", "幀", "images", "steps", "frames", "pcs", "图")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -21,7 +22,8 @@ from comfyui_pipeline.engine.http import (
     Reply,
     pause,
 )
-from comfyui_pipeline.engine.protocol import Job, JobState, NodeSchema
+from comfyui_pipeline.engine.messages import Listener
+from comfyui_pipeline.engine.protocol import Job, JobState, NodeSchema, Progress
 from comfyui_pipeline.engine.subscription import Subscription
 from comfyui_pipeline.engine.timeouts import Timeouts
 from comfyui_pipeline.engine.transport import Transport
@@ -104,6 +106,28 @@ class ComfyUI:
     def follow(self, job: Job) -> QueuedJob:
         """A job of an earlier call, by polling: its messages go to that call's socket."""
         return QueuedJob(self._http, job, None, {}, self._timeouts)
+
+    def progress(self, job: Job, seconds: float) -> Progress | None:
+        """Subscribe as the client that queued it: the server sends the node that runs at once, and
+        counts as they advance (server.py ``websocket_handler``, main.py ``hijack_progress``).
+
+        None for a job of another program, whose messages are not ours to take.
+        """
+        client_id = job.extra_data.get("client_id")
+        if not isinstance(client_id, str) or not client_id.startswith(f"{self._prefix}-"):
+            return None
+        found: list[Progress] = []
+        listener = Listener(job, found.append, lambda output: None)
+        subscription = Subscription(lambda: self._connect(client_id), self._log)
+        until = time.monotonic() + seconds
+        try:
+            while time.monotonic() < until and subscription.is_open:
+                listener.read(subscription.next(until) or "")
+                if listener.events.ended or (found and found[-1].maximum):
+                    break
+        finally:
+            subscription.close()
+        return found[-1] if found else Progress("running", listener.node) if listener.node else None
 
     def state(self, prompt_id: str) -> JobState:
         """The queue first and the history second, as a job may end in between."""

@@ -170,6 +170,10 @@ class Engine(Protocol):
         """The job that was queued under this id, as far as the server still has it."""
         ...
 
+    def progress(self, job: Job, seconds: float) -> Progress | None:
+        """How far a running job of this program is, as far as its messages say within ``seconds``."""
+        ...
+
     def follow(self, job: Job) -> JobHandle:
         """A job that was queued earlier, by polling."""
         ...

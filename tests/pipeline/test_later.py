@@ -55,6 +55,19 @@ def test_only_the_given_job_is_cancelled(server: Server, plugin: Any) -> None:
     server.until(lambda queue: [item[1] for item in queue["queue_running"]] == [ids[2]])
 
 
+@pytest.mark.parametrize("command", ["status", "result"])
+def test_the_state_of_a_running_job_names_its_present_node(
+    server: Server, plugin: Any, command: str
+) -> None:
+    plugin.workflow("slow", slow(40))
+    prompt_id = at(server, plugin, {"command": "submit", "workflow": "slow"}).result["prompt_id"]
+    server.until(lambda queue: bool(queue["queue_running"]))
+    running = at(server, plugin, {"command": command, "prompt_id": prompt_id})
+    assert "It is running" in running.text
+    assert "Now: node " in running.text
+    at(server, plugin, {"command": "cancel", "prompt_id": prompt_id})
+
+
 @pytest.mark.parametrize("command", ["status", "result", "cancel"])
 def test_an_unknown_prompt_id_is_an_error(ready: Any, command: str) -> None:
     assert "has no job" in ready.call({"command": command, "prompt_id": "nope"}).error
