@@ -5,6 +5,7 @@ under another name, and the files without which nothing should run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
@@ -20,13 +21,14 @@ from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph
 from comfyui_pipeline.workflow.required_files import RequiredFile
 from comfyui_pipeline.workflow.shipped import SHIPPED
+from comfyui_pipeline.workflow.values import WrongValue
 from input_server.light_dataclasses import replace
 
 
 def with_default_texts(
     name: str, shortcuts: Mapping[str, Any], defaults: DefaultValues
 ) -> dict[str, Any]:
-    """The shortcut arguments, with the settings' LoRAs, negative prompt and quality words.
+    """The shortcut arguments, with the settings' negative prompt and quality words.
 
     These fill the placeholders of templates and complete the workflows that come with the plugin;
     other workflows keep what their authors wrote, as only templates and ours leave it to the caller.
@@ -36,8 +38,6 @@ def with_default_texts(
         return completed
     if defaults.negative_prompt and "prompt" in completed:
         completed.setdefault("negative_prompt", defaults.negative_prompt)
-    if defaults.loras and "prompt" in completed:
-        completed.setdefault("loras", defaults.loras)
     if defaults.quality_tags and completed.get("prompt"):
         completed["prompt"] = f"{completed['prompt']}, {defaults.quality_tags}"
     return completed
@@ -74,10 +74,11 @@ def with_models(
     set_inputs = {(c.target.node.id, c.target.name) for c in plan.changes}
     shipped = loaded.name in SHIPPED
     planner = Planner(graph, strict)
+    stale = model_names.stale_settings(graph, set_inputs, _models(defaults), every=shipped)
     if shipped:
-        models = {"checkpoint": defaults.checkpoint, "vae": defaults.vae}
-        for target, name in model_names.default_values(graph, set_inputs, models):
-            planner.set(target, name, Origin.DEFAULT)
+        for target, name in model_names.default_values(graph, set_inputs, _models(defaults)):
+            with suppress(WrongValue):  # reported by ``stale``
+                planner.set(target, name, Origin.DEFAULT)
     set_inputs |= set(planner.changes)
     important: list[str] = []
     guesses = list(planner.guesses)
@@ -92,12 +93,20 @@ def with_models(
         changes=(*plan.changes, *planner.changes.values()),
         guesses=(*plan.guesses, *guesses),
         important=(*dict.fromkeys(important), *plan.important),
+        stale_settings=(*plan.stale_settings, *stale),
     )
 
 
-def is_substituted(plan: Plan) -> bool:
-    """Whether a model stands in for one that the server seems to lack."""
-    return any(change.origin is Origin.DEFAULT for change in plan.changes)
+def _models(defaults: DefaultValues) -> dict[str, str]:
+    """Argument -> the model that the settings give it."""
+    return {"checkpoint": defaults.checkpoint, "vae": defaults.vae}
+
+
+def is_doubtful(plan: Plan) -> bool:
+    """Whether the server seems to lack a model that the workflow or a setting names."""
+    return bool(plan.stale_settings) or any(
+        change.origin is Origin.DEFAULT for change in plan.changes
+    )
 
 
 def _without_missing_files(
@@ -135,7 +144,8 @@ def _required_error(
     error = required_files.required_error(needed)
     if not problems:
         return error
-    return PatchError(error.message, f"{error.hint} {validate.summary(problems)}", code=error.code)
+    more = " ".join([error.hint, validate.summary(problems), *plan.stale_settings])
+    return PatchError(error.message, more, code=error.code)
 
 
 def _is_in(change: Change, prompt: Mapping[str, Any]) -> bool:

@@ -39,7 +39,12 @@ def describe(
         graph,
         loaded.name,
         validate.problems(completed, loaded.schemas, loaded.origin),
-        (*((loaded.chosen,) if loaded.chosen else ()), *plan.important, *loaded.notes),
+        (
+            *((loaded.chosen,) if loaded.chosen else ()),
+            *plan.stale_settings,
+            *plan.important,
+            *loaded.notes,
+        ),
         full=call.full,
         app=app_mode.read(loaded.ui, graph),
         template=template,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline import (
+    call_loras,
     change_texts,
     complete,
     controls,
@@ -55,7 +56,14 @@ def prepare(context: CallContext) -> PreparedJob:
     with watch.time("patch"):
         prompt = patch.apply(loaded.prompt, changes)
     with watch.time("validate"):
-        loaded, checked = _validate(replace(loaded, prompt=prompt), settings, engine)
+        try:
+            loaded, checked = _validate(replace(loaded, prompt=prompt), settings, engine)
+        except WorkflowError as error:
+            if not plan.stale_settings:
+                raise
+            raise WorkflowError(
+                error.message, f"{' '.join(plan.stale_settings)} {error.hint}"
+            ) from None
     known = plan.used_keys.union(call.unknown)  # planning has reported the unknown ones
     ignored = (text for key, text in call.ignored.items() if key not in known)
     ready = PreparedJob(
@@ -65,7 +73,12 @@ def prepare(context: CallContext) -> PreparedJob:
         changes=tuple(changes),
         guesses=plan.guesses,
         skipped_outputs=checked.skipped_outputs,
-        important=(*((loaded.chosen,) if loaded.chosen else ()), *plan.important, *ignored),
+        important=(
+            *((loaded.chosen,) if loaded.chosen else ()),
+            *plan.stale_settings,
+            *plan.important,
+            *ignored,
+        ),
         notes=(*loaded.notes, *plan.notes, *file_notes, *controls.limit_notes(call, settings)),
         changed=tuple(change_texts.sentences(changes)),
         seed_origin=change_texts.seed_origin(changes),
@@ -94,9 +107,10 @@ def _plan(
     choices: list[str] = []
     if not call.strict and prompt_choices.has_any(shortcuts):
         shortcuts, choices = prompt_choices.choose(shortcuts, seed)
-    tagged: list[loras.Lora] = []
+    tagged: tuple[loras.Lora, ...] = ()
+    problems: tuple[PatchError, ...] = ()
     if "prompt" in shortcuts:
-        shortcuts["prompt"], tagged = loras.from_prompt(shortcuts["prompt"])
+        shortcuts["prompt"], tagged, problems = call_loras.from_prompt(shortcuts["prompt"])
     prompt_text = shortcuts.get("prompt", "")
     defaults = context.settings.defaults
     given = {**complete.for_placeholders(defaults), **call.extras, **shortcuts, "seed": seed}
@@ -105,13 +119,9 @@ def _plan(
     loaded = replace(loaded, prompt=filled.nodes, notes=(*loaded.notes, *choices, *filled.notes))
     shortcuts = complete.with_default_texts(loaded.name, shortcuts, defaults)
     shortcuts = {name: value for name, value in shortcuts.items() if name not in filled.used}
-    requested_loras = tagged + loras.from_list(shortcuts.get("loras", ()))
-    loras.check_count(requested_loras)
-    if call.add_loras and len(requested_loras) > len(roles.lora_loaders(loaded.graph)):
-        try:
-            loaded, requested_loras = _with_lora_loaders(loaded, requested_loras, context.engine)
-        except PatchError as error:
-            raise _after_missing_types(loaded, error) from None
+    chosen = call_loras.with_loaders(context, loaded, shortcuts, tagged, filled.used)
+    loaded = chosen.loaded
+    problems = (*problems, *chosen.problems)
     if not call.strict:
         loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
     if "scale" in shortcuts and not call.strict:
@@ -125,12 +135,14 @@ def _plan(
             loaded.graph,
             call,
             shortcuts,
-            requested_loras=requested_loras,
+            requested_loras=chosen.requested,
             random_seed=random_seed,
             prefix=prefix,
             files=filled.files,
             filled=filled.used,
+            problems=problems,
         )
+        planned = replace(planned, stale_settings=chosen.stale)
         return complete.complete(loaded, planned, defaults, strict=call.strict)
 
     try:
@@ -139,7 +151,7 @@ def _plan(
         if not loaded.from_cache:
             raise _explained(loaded, error, shortcuts, context) from None
     else:
-        if not (loaded.from_cache and complete.is_substituted(planned[1])):
+        if not (loaded.from_cache and complete.is_doubtful(planned[1])):
             return planned
     loaded = load_workflow.with_fresh_schemas(
         loaded, loaded.from_cache, context.settings, context.engine
@@ -215,22 +227,6 @@ def _with_repeating(loaded: LoadedWorkflow, engine: Engine) -> LoadedWorkflow:
     note = f"A node that repeats the latent was put before node {latent.node.label}."
     schemas = {**schemas, **loaded.schemas}
     return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
-
-
-def _with_lora_loaders(
-    loaded: LoadedWorkflow, requested: list[loras.Lora], engine: Engine
-) -> tuple[LoadedWorkflow, list[loras.Lora]]:
-    """The workflow with a loader for each LoRA, and the LoRAs in the order of the loaders."""
-    graph = loaded.graph
-    loaders = roles.lora_loaders(graph)
-    known = {t.node.class_type: loaded.schemas[t.node.class_type] for t in loaders}
-    catalog = known or engine.catalog()
-    new = loras.new_loaders(graph, requested)
-    prompt = loras.add_loaders(loaded.prompt, graph, new, catalog)
-    class_types = {node["class_type"] for node in prompt.values()}
-    added = {name: catalog[name] for name in class_types & catalog.keys()}
-    ordered = [*requested[: len(loaders)], *(lora for _, ones in new for lora in ones)]
-    return replace(loaded, prompt=prompt, schemas={**added, **loaded.schemas}), ordered
 
 
 def _validate(

@@ -10,7 +10,7 @@ from comfyui_pipeline.arguments import role_of
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.graph import Graph, Target
 from comfyui_pipeline.workflow.schema import FileKind
-from comfyui_pipeline.workflow.values import coerce
+from comfyui_pipeline.workflow.values import WrongValue, coerce
 from input_server.light_dataclasses import dataclass, field, replace
 
 MAX_CHANGES = 100_000
@@ -92,7 +92,8 @@ class Plan:
 
     ``guesses``: the fuzzy matches they rest on. ``used_keys``: keys of the call that the workflow
     itself names. ``important``: sentences for the first lines of the response, such as keys without
-    effect. ``notes``: sentences for its end.
+    effect. ``notes``: sentences for its end. ``stale_settings``: sentences on models of the settings
+    that the server lacks.
     """
 
     changes: tuple[Change, ...]
@@ -100,6 +101,7 @@ class Plan:
     used_keys: frozenset[str] = frozenset()
     important: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stale_settings: tuple[str, ...] = ()
 
 
 class NoRole(PatchError):
@@ -133,17 +135,25 @@ class Planner:
         *,
         key: str = "",
         part: str = "",
+        said: str = "",
     ) -> None:
-        """Set an input to a value that its type takes. Raises PatchError if there is none."""
+        """Set an input to a value that its type takes. Raises PatchError if there is none.
+
+        ``said``: how the caller wrote it, where that is neither ``key`` nor the argument.
+        """
         self.count += 1
         if self.count > MAX_CHANGES:
             raise PatchError(
                 f"The call sets more than {MAX_CHANGES} inputs.", "Split it into several calls."
             )
         linked = self.graph.link(target.node.inputs.get(target.name)) is not None
-        coerced = coerce(self.graph, target, value, strict=self.strict)
+        said = said or key or self.spelled.get(argument, argument) or target.name
+        try:
+            coerced = coerce(self.graph, target, value, strict=self.strict)
+        except WrongValue as wrong:
+            raise wrong if said == target.name else wrong.of_key(said) from None
         if coerced.note:
-            self.guesses.append(coerced.note)
+            self.guesses.append(said + coerced.note.removeprefix(target.name))
         self.changes[_key(target)] = Change(
             target,
             coerced.value,

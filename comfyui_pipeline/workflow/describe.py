@@ -57,7 +57,7 @@ def describe(
     ``app``: what its author shows in App mode; ``template``: placeholder -> the argument for it;
     ``needs``: what a call must give.
     """
-    arguments = _arguments(graph, needs)
+    arguments, targets = _arguments(graph)
     parameters = _parameters(graph)
     must = _must_be_given(needs, parameters)
     lines = [_headline(graph, name), *([f"Must be given: {', '.join(must)}."] if must else ())]
@@ -72,7 +72,10 @@ def describe(
         "Shortcut arguments and their present values:" if arguments else "No shortcut arguments."
     )
     seconds = survey.of(graph, {})["seconds"]
-    lines += [f"- {argument['argument']} = {_present(argument, seconds)}" for argument in arguments]
+    lines += [
+        f"- {argument['argument']} = {_present(argument, [_value(t, needs) for t in found], seconds)}"
+        for argument, found in zip(arguments, targets, strict=True)
+    ]
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         lines.append(f"It cannot run on this server as it is ({count}):")
@@ -134,9 +137,10 @@ def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
         yield f"Its results in App mode: {', '.join(node.label for node in app.outputs)}."
 
 
-def _arguments(graph: Graph, needs: Needs) -> list[dict[str, Any]]:
-    """The arguments that change something; not those whose inputs others set."""
+def _arguments(graph: Graph) -> tuple[list[dict[str, Any]], list[list[Target]]]:
+    """The arguments that change something, and their inputs; not those whose inputs others set."""
     found: list[dict[str, Any]] = []
+    places: list[list[Target]] = []
     listed: set[tuple[str, str]] = set()
     for argument in SHORTCUTS:
         targets = roles.find_targets(graph, argument.name)
@@ -144,15 +148,16 @@ def _arguments(graph: Graph, needs: Needs) -> list[dict[str, Any]]:
         if inputs <= listed or argument.name in FOLLOWING:
             continue
         listed |= inputs
+        places.append(targets)
         found.append(
             {
                 "argument": argument.name,
-                "values": [_value(t, needs) for t in targets],
+                "values": [t.node.inputs.get(t.name) for t in targets],
                 "nodes": [t.node.id for t in targets],
                 "range": range_of(targets[0].spec).strip() if targets[0].spec else "",
             }
         )
-    return found
+    return found, places
 
 
 def _value(target: Target, needs: Needs) -> Any:
@@ -184,11 +189,11 @@ def _about(parameter: Mapping[str, Any]) -> str:
     return f": {parameter['description']}" if parameter["description"] else ""
 
 
-def _present(argument: Mapping[str, Any], seconds: float | None) -> str:
+def _present(argument: Mapping[str, Any], present: Sequence[Any], seconds: float | None) -> str:
     """``seconds``: the present duration, which the workflow may hold as a number of frames."""
     if argument["argument"] == "duration" and seconds is not None:
         return f"{seconds:g} s"
-    values = list(dict.fromkeys(_shown(value) for value in argument["values"]))
+    values = list(dict.fromkeys(_shown(value) for value in present))
     nodes = argument["nodes"]
     of_nodes = f" (nodes {', '.join(nodes)})" if len(nodes) > 1 else ""
     range_ = argument["range"] if argument["argument"] != "seed" else ""

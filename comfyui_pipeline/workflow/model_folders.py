@@ -22,15 +22,3 @@ MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Name of an input -> the server's model folder from which it chooses."""
-
-ARGUMENT_OF_INPUT: Mapping[str, str] = MappingProxyType(
-    {
-        "ckpt_name": "checkpoint",
-        "unet_name": "checkpoint",
-        "lora_name": "loras",
-        "vae_name": "vae",
-        "control_net_name": "controlnet",
-        "model_name": "upscale_model",
-    }
-)
-"""Name of an input -> the argument of a call that chooses its model."""

@@ -12,9 +12,10 @@ from typing import Any
 
 from comfyui_pipeline.workflow import matching, roles
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target
-from comfyui_pipeline.workflow.model_folders import ARGUMENT_OF_INPUT, MODEL_FOLDERS
+from comfyui_pipeline.workflow.model_arguments import how_to_choose
+from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from comfyui_pipeline.workflow.validate import needed_nodes
-from input_server.light_dataclasses import dataclass
+from input_server.light_dataclasses import dataclass, replace
 
 BEGINNINGS: tuple[tuple[str, str], ...] = (
     ("pony", "SDXL"),
@@ -46,23 +47,23 @@ BEGINNINGS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Another model for an input. ``same_file``: only its folder, case or extension differ."""
+    """Another model for an input. ``same_file``: only its folder, case or extension differ.
+
+    ``how``: how a call chooses another one.
+    """
 
     target: Target
     old: str
     new: str
     same_file: bool
-
-    @property
-    def argument(self) -> str:
-        return ARGUMENT_OF_INPUT.get(self.target.name, "params")
+    how: str = ""
 
     def __str__(self) -> str:
         if self.same_file:
             return f"{self.target.name} {self.old!r} → {self.new!r}"
         return (
-            f"The model {self.old!r} of this workflow is not on the server; {self.new!r} is used "
-            f'instead. Pass "{self.argument}" to choose another.'
+            f"The model {self.old!r} is not on the server; {self.new!r} is used instead. To choose "
+            f"another one, {self.how}."
         )
 
 
@@ -106,7 +107,7 @@ def replacements(
     """
     diffusion = {(t.node.id, t.name) for t in roles.models(graph)}
     return [
-        found
+        found if found.same_file else replace(found, how=how_to_choose(graph, target, found.new))
         for target, spec, value in _missing(graph)
         if (target.node.id, target.name) not in set_inputs
         and (
@@ -175,3 +176,42 @@ def default_values(
         for target in roles.find_targets(graph, argument) if name else ():
             if (target.node.id, target.name) not in set_inputs:
                 yield target, name
+
+
+SETTING_OF: Mapping[str, str] = {
+    "checkpoint": "COMFYUI_DEFAULT_CHECKPOINT",
+    "vae": "COMFYUI_DEFAULT_VAE",
+}
+"""Argument -> the setting that gives its model where the call does not."""
+
+
+def stale_settings(
+    graph: Graph,
+    set_inputs: Collection[tuple[str, str]],
+    defaults: Mapping[str, str],
+    *,
+    every: bool,
+) -> list[str]:
+    """Sentences on models of the settings that the server lacks, where they would be used.
+
+    ``every``: they are used for all inputs of their role, else where the workflow's model is missing.
+    """
+    found = {}
+    for argument, name in defaults.items():
+        for target in roles.find_targets(graph, argument) if name else ():
+            choices = [str(c) for c in target.spec.choices] if target.spec else []
+            lacks = str(target.node.inputs.get(target.name)) not in choices
+            if (target.node.id, target.name) in set_inputs or not (every or lacks):
+                continue
+            if len(matching.find_file(name, choices, strict=False).names) != 1:
+                found[argument] = stale_sentence(SETTING_OF[argument], name, choices)
+    return list(found.values())
+
+
+def stale_sentence(setting: str, name: str, choices: Sequence[str]) -> str:
+    """That a setting names no model of the server, or several, with the nearest names."""
+    same = matching.find_file(name, choices, strict=False).names
+    near = same or matching.nearest(name, choices)
+    what = "which fits several models" if same else "which is not on the server"
+    similar = f" ({'' if same else 'similar: '}{', '.join(near[:4])})" if near else ""
+    return f"{setting} names {name[:80]!r}, {what}{similar}; it was not used."

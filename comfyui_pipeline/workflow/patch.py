@@ -42,18 +42,19 @@ def plan(
     prefix: str = "",
     files: Sequence[FilePlaceholder] = (),
     filled: Collection[str] = (),
+    problems: Sequence[PatchError] = (),
 ) -> Plan:
     """All changes of a call: parameters named in titles, then ``params``, then roles.
 
     ``shortcuts``: the shortcut arguments that no placeholder has used. ``random_seed`` goes into
     each seed that the call leaves open, ``prefix`` into the file names of output nodes ("" leaves
     them as they are). ``files``: what placeholders have found for file inputs; ``filled``: the keys
-    that they have used. Raises one PatchError for all mistakes.
+    that they have used. ``problems``: mistakes that were found before. Raises one PatchError for all.
     """
     planner = Planner(graph, call.strict, call.spelled)
     titled = _title_parameters(planner, call, shortcuts)
     named = titled.arguments
-    attempts = _Attempts()
+    attempts = _Attempts([*problems])
     for key, error in call.deferred.items():
         if key not in titled.keys:
             attempts.problems.append(PatchError(error.message, error.hint, code=error.code))
@@ -73,8 +74,7 @@ def plan(
         if name in rest:
             given = {name: rest[name], **({"fps": rest["fps"]} if "fps" in rest else {})}
             attempts.make(_place_duration, planner, name, given, call)
-    for target, value in loras.assignments(graph, requested_loras) if requested_loras else ():
-        attempts.make(planner.set, target, value, Origin.ARGUMENT, "loras")
+    attempts.make(_place_loras, attempts, planner, requested_loras, "loras" in rest)
     unknown = [key for key in call.unknown if key not in titled.keys and key not in filled]
     attempts.make(
         unknown_keys.place,
@@ -106,6 +106,15 @@ class _Attempts:
             step(*arguments, **more)
         except PatchError as error:
             self.problems.append(error)
+
+
+def _place_loras(
+    attempts: _Attempts, planner: Planner, requested: Sequence[loras.Lora], listed: bool
+) -> None:
+    """``listed``: whether the call has ``loras``; else they are named in its prompt or the settings."""
+    said = "" if listed else "<lora:…>"
+    for target, value in loras.assignments(planner.graph, requested) if requested else ():
+        attempts.make(planner.set, target, value, Origin.ARGUMENT, "loras", said=said)
 
 
 def _with_strength(requested: Sequence[loras.Lora], rest: dict[str, Any]) -> Sequence[loras.Lora]:

@@ -16,8 +16,9 @@ from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow import matching
-from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, is_link
-from comfyui_pipeline.workflow.model_folders import ARGUMENT_OF_INPUT, MODEL_FOLDERS
+from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
+from comfyui_pipeline.workflow.model_arguments import how_to_choose
+from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from comfyui_pipeline.workflow.schema import types_match
 from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass
@@ -212,7 +213,9 @@ def _input_problems(graph: Graph, node: Node, origin: Origin, suggest: bool) -> 
             )
             maybe_stale = False
         else:
-            problem = _value_problem(spec_of, value, origin, suggest) if spec_of else None
+            problem = (
+                _value_problem(graph, node, spec_of, value, origin, suggest) if spec_of else None
+            )
             maybe_stale = True
         if problem:
             yield Problem(node, problem, maybe_stale=maybe_stale)
@@ -248,11 +251,13 @@ def _linkable(kind: str, spec: InputSpec) -> bool:
     return types_match(kind, spec.type)
 
 
-def _value_problem(spec: InputSpec, value: Any, origin: Origin, suggest: bool) -> str | None:
+def _value_problem(
+    graph: Graph, node: Node, spec: InputSpec, value: Any, origin: Origin, suggest: bool
+) -> str | None:
     if spec.type in ("INT", "FLOAT"):
         return _number_problem(spec, value)
     if spec.type == "COMBO":
-        return _choice_problem(spec, value, origin, suggest)
+        return _choice_problem(graph, node, spec, value, origin, suggest)
     if spec.type in ("STRING", "BOOLEAN") or isinstance(value, dict):
         return f"its input {spec.name!r} has no value" if value is None else None
     if spec.type.isupper() and spec.required and not isinstance(value, (list, dict, str)):
@@ -271,7 +276,9 @@ def _number_problem(spec: InputSpec, value: Any) -> str | None:
     return problem if outside or not math.isfinite(number) else None
 
 
-def _choice_problem(spec: InputSpec, value: Any, origin: Origin, suggest: bool) -> str | None:
+def _choice_problem(
+    graph: Graph, node: Node, spec: InputSpec, value: Any, origin: Origin, suggest: bool
+) -> str | None:
     if spec.takes_file or value in spec.choices or spec.options.get("remote"):
         return None
     if isinstance(value, (dict, list)) or spec.options.get("multiselect"):
@@ -291,8 +298,10 @@ def _choice_problem(spec: InputSpec, value: Any, origin: Origin, suggest: bool) 
         if similar
         else f"available: {listed(spec.choices, most=6)}"
     )
-    argument = ARGUMENT_OF_INPUT.get(spec.name)
-    choose = f'; pass "{argument}" to use another' if argument and spec.choices else ""
+    choose = ""
+    if spec.choices and suggest:
+        how = how_to_choose(graph, Target(node, spec.name), (similar or spec.choices)[0])
+        choose = f"; {how} to use another"
     return (
         f"the model {show_value(name)} ({spec.name}) is missing{location} "
         f"({available}){download}{choose}"

@@ -61,12 +61,24 @@ def _coerce_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
     return [node.id, slot]
 
 
-def _wrong(target: Target, value: Any, right: str) -> PatchError:
-    return PatchError(
-        f"The input {target.name[:MAX_SHOWN]!r} of node {target.node.label} cannot be {show_value(value)}.",
-        f"It must be {right}.",
-        code="invalid_value",
-    )
+class WrongValue(PatchError):
+    """A value that an input does not take. ``verdict``: what is wrong, after the input's name."""
+
+    def __init__(self, target: Target, verdict: str, hint: str, *, code: str) -> None:
+        name = repr(target.name[:MAX_SHOWN])
+        super().__init__(
+            f"The input {name} of node {target.node.label} {verdict}.", hint, code=code
+        )
+        self._named = f"{verdict} (input {name} of node {target.node.label})."
+
+    def of_key(self, key: str) -> PatchError:
+        """The same about the key of a call from which the value comes."""
+        return PatchError(f'"{key}" {self._named}', self.hint, code=self.code)
+
+
+def _wrong(target: Target, value: Any, right: str) -> WrongValue:
+    verdict = f"cannot be {show_value(value)}"
+    return WrongValue(target, verdict, f"It must be {right}.", code="invalid_value")
 
 
 def _integer(target: Target, spec: InputSpec, value: Any, strict: bool) -> Coerced:
@@ -166,12 +178,10 @@ def _choice(target: Target, spec: InputSpec, value: Any, strict: bool) -> Coerce
     choices = [str(choice) for choice in spec.choices]
     found = matching.find_file(str(value), choices, strict=strict)
     if len(found.names) > 1:
-        raise PatchError(
-            f"The value {show_value(value)} of the input {target.name!r} of node {target.node.label} is "
-            f"ambiguous; it matches {' and '.join(found.names[:MAX_LISTED])}.",
-            "Give one of these names in full.",
-            code="ambiguous",
-        )
+        matches = " and ".join(found.names[:MAX_LISTED])
+        verdict = f"is ambiguous: {show_value(value)} matches {matches}"
+        hint = "Give one of these names in full."
+        raise WrongValue(target, verdict, hint, code="ambiguous")
     if found.names:
         name = found.names[0]
         chosen = spec.choices[choices.index(name)]

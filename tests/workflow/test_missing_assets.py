@@ -157,7 +157,6 @@ def test_texts_of_the_settings_complete_shipped_workflows_only() -> None:
     assert complete.with_default_texts("text2img_api", {"prompt": "a fox"}, defaults) == {
         "prompt": "a fox, sharp",
         "negative_prompt": "ugly",
-        "loras": ("ink",),
     }
     given = {"prompt": "a fox", "negative_prompt": "", "loras": ("own",)}
     assert complete.with_default_texts("text2img_api", given, defaults) == {
