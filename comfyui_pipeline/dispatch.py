@@ -13,7 +13,7 @@ from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.commands import COMMANDS
-from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.errors import QueuedBefore, SettingsError
 from comfyui_pipeline.ignored_keys import in_first_lines
 from comfyui_pipeline.settings import Settings
 
@@ -75,7 +75,13 @@ def _one(
             repeated = repeated_job.answer(call, settings, engine, started, record)
             if repeated is not None:
                 return repeated
-        return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
+        try:
+            return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
+        except QueuedBefore as before:  # by another call at the same time
+            from comfyui_pipeline import repeated_job
+
+            first = before.prompt_id
+            return repeated_job.about_first(call, settings, engine, started, record, first)
 
 
 def _store(settings: Settings, content: bytes) -> str:

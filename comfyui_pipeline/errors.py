@@ -45,6 +45,14 @@ DETAIL_CODES = {
 """Codes for errors that a program may want to tell from others of their class."""
 
 
+class QueuedBefore(Exception):
+    """No error: the job of this call's ``job_id`` is queued already, as ``prompt_id``."""
+
+    def __init__(self, prompt_id: str) -> None:
+        super().__init__(prompt_id)
+        self.prompt_id = prompt_id
+
+
 class ToolError(Exception):
     """An error whose text is written for the caller.
 

@@ -7,7 +7,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 from comfyui_pipeline import queued_jobs
@@ -107,32 +107,35 @@ def _queue_and_fetch(
     it continues after an error, and the response names its prompt id.
     """
     engine = context.engine
-    sent = context.record.add_job(
-        job.prompt_id,
-        lambda: engine.cancel(sent.prompt_id),
-        persistent=not context.settings.embedded,
-    )
-    try:
-        with context.watch.time("queue"):
-            handle = engine.queue(job)
-        sent.prompt_id, sent.state = handle.prompt_id, QUEUED
-        queued_jobs.remember(context, ready, handle.prompt_id)
-        result, fetched = wait_and_fetch(context, handle, ready)
-    except (JobFailed, JobLost):
-        sent.state = NOT_AVAILABLE
-        raise
-    except EngineError as error:
-        if sent.state == QUEUED:
+    with ExitStack() as queueing:
+        queueing.enter_context(queued_jobs.one_at_a_time(context, job))
+        sent = context.record.add_job(
+            job.prompt_id,
+            lambda: engine.cancel(sent.prompt_id),
+            persistent=not context.settings.embedded,
+        )
+        try:
+            with context.watch.time("queue"):
+                handle = engine.queue(job)
+            sent.prompt_id, sent.state = handle.prompt_id, QUEUED
+            queued_jobs.remember(context, ready, handle.prompt_id)
+            queueing.close()
+            result, fetched = wait_and_fetch(context, handle, ready)
+        except (JobFailed, JobLost):
+            sent.state = NOT_AVAILABLE
+            raise
+        except EngineError as error:
+            if sent.state == QUEUED:
+                cancel_if_requested(context)
+            elif not isinstance(error, LostReply):
+                sent.state = NOT_AVAILABLE  # rejected, or never sent
+            raise
+        except Exception:
             cancel_if_requested(context)
-        elif not isinstance(error, LostReply):
-            sent.state = NOT_AVAILABLE  # rejected, or never sent
-        raise
-    except Exception:
-        cancel_if_requested(context)
-        raise
-    except BaseException:  # the call was stopped
-        context.record.stop()
-        raise
+            raise
+        except BaseException:  # the call was stopped
+            context.record.stop()
+            raise
     if result.complete:
         sent.state = ENDED
     return result, fetched

@@ -57,15 +57,16 @@ def submit(
 
         return dry_run.report(context, ready)
     ready = queued_jobs.with_running_twin(context, ready)
-    sent = record.add_job(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
-    try:
-        with engine.queue(ready.job) as queued:
-            sent.prompt_id, sent.state = queued.prompt_id, QUEUED
-            queued_jobs.remember(context, ready, queued.prompt_id)
-    except EngineError as error:
-        if not isinstance(error, LostReply):
-            sent.state = NOT_AVAILABLE
-        raise
+    with queued_jobs.one_at_a_time(context, ready.job):
+        sent = record.add_job(ready.job.prompt_id, lambda: engine.cancel(sent.prompt_id))
+        try:
+            with engine.queue(ready.job) as queued:
+                sent.prompt_id, sent.state = queued.prompt_id, QUEUED
+                queued_jobs.remember(context, ready, queued.prompt_id)
+        except EngineError as error:
+            if not isinstance(error, LostReply):
+                sent.state = NOT_AVAILABLE
+            raise
     state = _state_or_queued(engine, sent.prompt_id)
     return text_result(
         "\n".join(_submit_lines(ready, sent.prompt_id, state)),

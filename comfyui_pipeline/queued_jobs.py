@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from comfyui_pipeline import job_records, prompt_ids
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
-from comfyui_pipeline.engine.protocol import Engine
-from comfyui_pipeline.errors import EngineError
+from comfyui_pipeline.engine.protocol import Engine, Job
+from comfyui_pipeline.errors import EngineError, QueuedBefore
 from comfyui_pipeline.job_records import JobRecord, JobRecords
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Origin
+from input_server.atomic import file_lock
 from input_server.light_dataclasses import replace
 
 MAX_AGE_SECONDS = 6 * 3600.0
@@ -72,6 +75,29 @@ def first_job(call: ToolCall, settings: Settings, engine: Engine) -> str | None:
     known = [r for r in records(settings).newest_first() if r.job_id == call.job_id]
     ids = dict.fromkeys([r.prompt_id for r in known] + [prompt_ids.of_job_id(call.job_id)])
     return next((i for i in list(ids)[:MAX_LOOKED_UP] if engine.state(i).stage != "unknown"), None)
+
+
+@contextmanager
+def one_at_a_time(context: CallContext, job: Job) -> Iterator[None]:
+    """Queue the job of a caller's ``job_id`` here, so that calls at the same time queue only one.
+
+    ComfyUI takes a second prompt under an id that it has. The lock ends with the process that holds
+    it. Raises QueuedBefore where another call has queued the job.
+    """
+    call, settings = context.call, context.settings
+    folder = records(settings).folder
+    if not call.job_id or folder is None or job.prompt_id != prompt_ids.of_job_id(call.job_id):
+        yield
+        return
+    with ExitStack() as held:
+        try:
+            held.enter_context(file_lock(folder / f"job-id-{job.prompt_id[:2]}"))
+        except OSError as error:
+            print(f"no lock in {folder.name}: {error.strerror}", file=sys.stderr)
+        first = first_job(call, settings, context.engine)
+        if first is not None:
+            raise QueuedBefore(first)
+        yield
 
 
 def _digest(ready: PreparedJob) -> str:

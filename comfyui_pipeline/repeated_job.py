@@ -24,6 +24,18 @@ def answer(
     prompt_id = queued_jobs.first_job(call, settings, engine)
     if prompt_id is None:
         return None
+    return about_first(call, settings, engine, started, record, prompt_id)
+
+
+def about_first(
+    call: ToolCall,
+    settings: Settings,
+    engine: Engine,
+    started: float,
+    record: CallRecord,
+    prompt_id: str,
+) -> Mapping[str, Any]:
+    """The answer about the first job, whose id is ``prompt_id``. Raises as ``answer``."""
     about = replace(call, prompt_id=prompt_id)
     try:
         if call.command == "submit":

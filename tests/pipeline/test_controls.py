@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any
 
 import pytest
+import requests
 from PIL import Image
 
+from comfyui_pipeline import dispatch, repeated_job, settings
+from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.call_record import CallRecord
 from tests.pipeline.servers import Server, slow
+from tests.waiting import TIMEOUT
 
 TWO: dict[str, Any] = {
     "1": {
@@ -283,3 +290,36 @@ def test_keys_without_effect_are_in_the_first_lines_of_every_answer(two: Any) ->
         assert note.startswith('Note: "steps" has no effect with the command'), call
         assert answered.result["notes"][0] in note
         assert answered.result["warnings"][0] in note
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_two_calls_with_a_job_id_at_the_same_time_queue_one_job(
+    server: Server, plugin: Any, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Both find no earlier job; the second one finds that of the first when it comes to queueing."""
+    plugin.workflow("two", TWO)
+    monkeypatch.setattr(repeated_job, "answer", lambda *_: None)
+    chosen = settings.load(plugin.folder, {"COMFYUI_BASE_URL": server.url})
+    call = ToolCall(command, workflow="two", job_id="mine")
+    first, second = (
+        dispatch.perform(call, chosen, time.monotonic(), CallRecord()) for _ in range(2)
+    )
+    assert second["prompt_id"] == first["prompt_id"]
+    assert second["repeated"]
+    history = requests.get(f"{server.url}/history", timeout=TIMEOUT).json()
+    queue = server.queue()
+    assert len(history) + len(queue["queue_running"]) + len(queue["queue_pending"]) == 1
+    other = ToolCall(command, workflow="two", job_id="another")
+    third = dispatch.perform(other, chosen, time.monotonic(), CallRecord())
+    assert third["prompt_id"] != first["prompt_id"]
+
+
+def test_processes_with_the_same_job_id_run_it_once(server: Server, plugin: Any) -> None:
+    plugin.workflow("two", TWO)
+    call = {"workflow": "two", "job_id": "mine"}
+    started = [plugin.start(call, COMFYUI_BASE_URL=server.url) for _ in range(4)]
+    answers = [json.loads(one.communicate(timeout=TIMEOUT)[0]) for one in started]
+    results = [answer["result"] for answer in answers]
+    assert len({result["prompt_id"] for result in results}) == 1
+    assert sum("repeated" not in result for result in results) == 1
+    assert len({result["outputs"][0]["file"] for result in results}) == 1
