@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.media.redact import public_url, shown_value
 from comfyui_pipeline.workflow import roles
-from comfyui_pipeline.workflow.changes import Change, Origin
+from comfyui_pipeline.workflow.changes import STAND_IN, Change, Origin
 from comfyui_pipeline.workflow.graph import Graph
 
 SHOWN_VALUE = 160
@@ -25,6 +25,7 @@ SEED_ORIGINS: Mapping[str, str] = MappingProxyType(
         "random": ' (random; pass it as "seed" to get the same result again)',
     }
 )
+SIDES = ("width", "height")
 MAX_NAME = 80
 """A longer value without an extension is not a name but may be the content of a file."""
 
@@ -34,14 +35,35 @@ def sentences(changes: Sequence[Change]) -> list[str]:
 
     An argument that sets several inputs to the same value is named once.
     """
-    strengths = _lora_strengths(changes)
-    said = (
-        text
-        for change in changes
-        if _is_said(change)
-        for text in (_lora(change, strengths) if _is_lora(change) else _sentences(change))
-    )
-    return list(dict.fromkeys(said))
+    strengths, sizes = _lora_strengths(changes), _sizes(changes)
+    said: dict[str, None] = {}
+    for change in changes:
+        if not _is_said(change):
+            continue
+        if change.part in SIDES and (size := sizes.get(_node_key(change))):
+            said[f"{size[0]} = {size[1]}x{size[2]}"] = None
+        elif _is_lora(change):
+            said.update(dict.fromkeys(_lora(change, strengths)))
+        else:
+            said.update(dict.fromkeys(_sentences(change)))
+    return list(said)
+
+
+def _node_key(change: Change) -> tuple[str, str]:
+    return change.argument, change.target.node.id
+
+
+def _sizes(changes: Sequence[Change]) -> Mapping[tuple[str, str], tuple[str, Any, Any]]:
+    """Argument and node whose both sides it sets -> the key, the width and the height."""
+    sides: dict[tuple[str, str], dict[str, Change]] = {}
+    for change in changes:
+        if change.part in SIDES:
+            sides.setdefault(_node_key(change), {})[change.part] = change
+    return {
+        key: (one["width"].key or one["width"].argument, one["width"].value, one["height"].value)
+        for key, one in sides.items()
+        if len(one) == 2
+    }
 
 
 def _is_lora(change: Change) -> bool:
@@ -126,8 +148,8 @@ def batch_of(graph: Graph) -> int:
 
 def _is_said(change: Change) -> bool:
     chosen_by_us = change.origin is Origin.FILE_NAME and change.argument != "filename_prefix"
-    follows = change.part in ("width", "height") and change.value == 0
-    return not change.is_seed and not chosen_by_us and not follows
+    follows = change.part in SIDES and change.value == 0
+    return not (change.is_seed or chosen_by_us or follows or change.part == STAND_IN)
 
 
 def _sentences(change: Change) -> Iterator[str]:
@@ -145,8 +167,9 @@ def _sentences(change: Change) -> Iterator[str]:
         if change.mask is not None:
             yield f"mask ← {file_name(change.mask)}"
         return
-    part = f" ({change.part})" if change.part else ""
+    unit = " frames" if change.part == "frames" else ""
+    part = f" ({change.part})" if change.part and not unit else ""
     link = " (replaces a link)" if change.replaced_link else ""
     value = change.value
     shown = shorten(f'"{value}"' if isinstance(value, str) else str(value), SHOWN_VALUE)
-    yield f"{name}{part} = {shown}{link}"
+    yield f"{name}{part} = {shown}{unit}{link}"

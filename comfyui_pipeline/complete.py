@@ -17,7 +17,7 @@ from comfyui_pipeline.workflow import (
     required_files,
     validate,
 )
-from comfyui_pipeline.workflow.changes import Change, Origin, Plan, Planner
+from comfyui_pipeline.workflow.changes import STAND_IN, Change, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph
 from comfyui_pipeline.workflow.required_files import RequiredFile
 from comfyui_pipeline.workflow.shipped import SHIPPED
@@ -86,7 +86,7 @@ def with_models(
         graph, set_inputs, preferred=defaults.checkpoint, any_of=shipped
     )
     for one in [] if strict else found:
-        planner.set(one.target, one.new, Origin.DEFAULT)
+        planner.set(one.target, one.new, Origin.DEFAULT, part=STAND_IN)
         (guesses if one.same_file else important).append(str(one))
     return replace(
         plan,

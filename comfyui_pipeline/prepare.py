@@ -32,6 +32,8 @@ from input_server.light_dataclasses import replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""
+SIDES = frozenset({"width", "height", "size"})
+SIZES = frozenset({*SIDES, "scale"})
 MAX_NAMED = 8
 """Workflows that an error lists."""
 
@@ -124,7 +126,7 @@ def _plan(
     problems = (*problems, *chosen.problems)
     if not call.strict:
         loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
-    if "scale" in shortcuts and not call.strict:
+    if not call.strict and not SIZES.isdisjoint(shortcuts):
         loaded = _with_scaling(loaded, shortcuts, context.engine)
     if "batch_size" in shortcuts and not call.strict:
         loaded = _with_repeating(loaded, context.engine)
@@ -200,17 +202,21 @@ def _with_image_loaders(loaded: LoadedWorkflow, images: Sequence[str]) -> Loaded
 def _with_scaling(
     loaded: LoadedWorkflow, shortcuts: Mapping[str, Any], engine: Engine
 ) -> LoadedWorkflow:
-    """The workflow with a node that scales by a factor, where it has only fixed factors and sizes."""
+    """The workflow with a node that scales, where its own nodes cannot do what the call asks for."""
     from comfyui_pipeline.workflow import scaling
 
-    factor = None if "upscale_model" in shortcuts else float(shortcuts["scale"])
-    place = scaling.place_in(loaded.graph, factor)
-    added = place and scaling.add(loaded.prompt, place, engine.catalog)
+    kind: scaling.Kind = "size"
+    place = scaling.input_in(loaded.graph) if SIDES & shortcuts.keys() else None
+    if "scale" in shortcuts:
+        kind = "factor"
+        factor = None if "upscale_model" in shortcuts else float(shortcuts["scale"])
+        place = scaling.place_in(loaded.graph, factor) or scaling.input_in(loaded.graph)
+    added = place and scaling.add(loaded.prompt, place, engine.catalog, kind)
     if not place or not added:
         return loaded
     prompt, schemas = added
     where = "in place of" if place.replaces else "behind"
-    note = f"A node that scales by a factor was put {where} node {place.node.label}."
+    note = f"A node that scales the image was put {where} node {place.node.label}."
     schemas = {**schemas, **loaded.schemas}
     return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
 

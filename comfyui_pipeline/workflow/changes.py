@@ -17,6 +17,10 @@ MAX_CHANGES = 100_000
 """Inputs that one call may set, counted each time."""
 
 
+STAND_IN = "stand-in"
+"""The ``part`` of a model that stands in for a missing one; the first lines say so."""
+
+
 class Origin(Enum):
     """What a change comes from. The value is its ``from`` in the response; "" for its argument."""
 

@@ -319,8 +319,8 @@ def _place_each_image(planner: Planner, argument: Argument, values: Sequence[str
             f"{len(values)} images were given, but this workflow takes {len(targets)}.",
             'Give fewer images; {"info": "workflows"} shows how many each workflow takes.',
         )
-    for target, value in zip(targets, values, strict=False):
-        part = _part(planner, argument, target)
+    for number, (target, value) in enumerate(zip(targets, values, strict=False), start=1):
+        part = _part(planner, argument, target) or (f"image {number}" if len(values) > 1 else "")
         planner.set(target, value, Origin.ARGUMENT, argument.name, part=part)
 
 

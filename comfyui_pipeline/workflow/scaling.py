@@ -1,19 +1,22 @@
-"""A node that scales by a factor, for workflows whose own nodes cannot: they resize to a size in pixels,
-or enlarge by the fixed factor of an upscale model.
+"""Nodes that scale an image, for workflows that lack them: by a factor, where a workflow resizes to a
+size in pixels or by the fixed factor of an upscale model; to a size, where it generates from an image
+as large as this is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from comfyui_pipeline.workflow import graph as graphs
-from comfyui_pipeline.workflow import sizes
+from comfyui_pipeline.workflow import roles, sizes
 from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, is_link
 from comfyui_pipeline.workflow.running import below, running
 from input_server.light_dataclasses import dataclass
 
 Prompt = Mapping[str, Mapping[str, Any]]
+Kind = Literal["factor", "size"]
+FACTORS = frozenset(sizes.FACTORS)
 OWN_INPUT = "scale"
 """An input of this name is what the argument sets."""
 
@@ -46,11 +49,33 @@ def place_in(graph: Graph, factor: float | None) -> Place | None:
     return Place(images[0], replaces=True) if len(first) == len(images) == 1 else None
 
 
+def input_in(graph: Graph) -> Place | None:
+    """The loader of the one image that a workflow without a size generates from.
+
+    None where the image is scaled or masked before it becomes a latent: a size would not last there.
+    """
+    loaders = [target.node for target in roles.images(graph)]
+    if len(loaders) != 1 or sizes.find(graph).first or sizes.factors(graph):
+        return None
+    ids = {node.id for node in running(graph)}
+    generates = any(node.id in ids for node in roles.samplers(graph))
+    users = [node for node, _, _ in graph.consumers(loaders[0])]
+    encoded = users and all("LATENT" in node.outputs and not _masks(node) for node in users)
+    return Place(loaders[0], replaces=False) if generates and encoded else None
+
+
+def _masks(node: Node) -> bool:
+    return any(spec.type == "MASK" and spec.name in node.inputs for spec in node.specs.values())
+
+
 def add(
-    prompt: Prompt, place: Place, catalog: Callable[[], NodeSchemas]
+    prompt: Prompt, place: Place, catalog: Callable[[], NodeSchemas], kind: Kind = "factor"
 ) -> tuple[dict[str, dict[str, Any]], NodeSchemas] | None:
-    """The prompt with a node that scales by 1, and that node's schema; None if the server has none."""
-    found = _scaling_type(catalog())
+    """The prompt with a node that changes nothing yet, and its schema; None if the server has none.
+
+    ``kind``: whether the node scales by a factor or to a size.
+    """
+    found = _scaling_type(catalog(), kind)
     if found is None:
         return None
     class_type, schema = found
@@ -83,25 +108,29 @@ def _relinked(inputs: Mapping[str, Any], taken: list[Any], new_id: str) -> dict[
     }
 
 
-def _scaling_type(catalog: NodeSchemas) -> tuple[str, Mapping[str, Any]] | None:
-    """The simplest node type that takes and gives one image and has a factor and choices."""
+def _scaling_type(catalog: NodeSchemas, kind: Kind) -> tuple[str, Mapping[str, Any]] | None:
+    """The simplest node type that takes and gives one image, with choices and a factor or a size."""
     fitting = []
     for name, schema in catalog.items():
         if "scale" not in name.lower():
             continue
         node = graphs.build({"1": {"class_type": name, "inputs": {}}}, {name: schema}).nodes["1"]
-        kinds = sorted(spec.type for spec in node.specs.values())
-        factor = any(spec.name in sizes.FACTORS for spec in node.specs.values())
-        if factor and kinds == ["COMBO", "FLOAT", "IMAGE"] and node.outputs == ("IMAGE",):
+        kinds = {spec.type for spec in node.specs.values()}
+        names = {spec.name for spec in node.specs.values() if spec.type not in ("COMBO", "IMAGE")}
+        if kind == "factor":
+            fits = kinds == {"COMBO", "FLOAT", "IMAGE"} and len(names) == 1 and names <= FACTORS
+        else:
+            fits = kinds == {"COMBO", "INT", "IMAGE"} and names == {"width", "height"}
+        if fits and node.outputs == ("IMAGE",):
             fitting.append((len(name), name))
     return (min(fitting)[1], catalog[min(fitting)[1]]) if fitting else None
 
 
 def _first_value(spec: graphs.InputSpec) -> Any:
-    """1 for the factor; of several methods the one that is best for photographs."""
-    if spec.type == "FLOAT":
-        return 1.0
-    return "lanczos" if "lanczos" in spec.choices else spec.choices[0]
+    """The factor 1; 0 for a side as it is; the method for photographs; cut rather than distorted."""
+    if spec.type in ("FLOAT", "INT"):
+        return 1.0 if spec.type == "FLOAT" else 0
+    return next((name for name in ("lanczos", "center") if name in spec.choices), spec.choices[0])
 
 
 def _input_of(node: Node, kind: str) -> str:

@@ -32,6 +32,7 @@ EXTENSIONS: Mapping[FileKind, frozenset[str]] = {
     "video": frozenset(["mp4", "webm", "mov", "mkv", "avi", "m4v", "ogv"]),
     "audio": frozenset(["mp3", "wav", "flac", "ogg", "m4a", "aac", "opus", "oga"]),
 }
+BORDER = ("left", "top", "right", "bottom")
 MARKED = re.compile(r"(https?://|file://|data:|base64://|!\[)\S", re.IGNORECASE)
 EXTENSION = re.compile(r"[^\n]{1,250}\.([A-Za-z0-9]{2,5})")
 
@@ -60,6 +61,7 @@ def place(
                 unplaced.append(key)
         except PatchError as error:
             problems.append(error)
+    _clear_other_sides(planner)
     used = planner.used_keys
     satisfied = {key for pair in own_names.items() if used.intersection(pair) for key in pair}
     silent = {*satisfied, *own_names.values(), *elsewhere}
@@ -190,6 +192,27 @@ def _place_object(
             )
         _set(planner, [Target(node, known[0])], key, one)
     return True
+
+
+def _clear_other_sides(planner: Planner) -> None:
+    """Where a call names some sides of a border, those that it does not name get none."""
+    named = {
+        change.target.node.id: change.target.node
+        for change in planner.changes.values()
+        if change.origin is Origin.ARGUMENT and change.target.name in BORDER
+    }
+    for node in named.values():
+        sides = [Target(node, name) for name in BORDER]
+        if not all(
+            t.spec and t.spec.type == "INT" and t.spec.options.get("min") == 0 for t in sides
+        ):
+            continue
+        left = [t for t in planner.unset(sides) if planner.value(t) not in (0, None)]
+        for target in left:
+            planner.set(target, 0, Origin.ARGUMENT, target.name)
+        if left:
+            names = " and ".join(target.name for target in left)
+            planner.notes.append(f"{names} set to 0: the call names only other sides.")
 
 
 def _set(planner: Planner, targets: Sequence[Target], key: str, value: Any) -> None:

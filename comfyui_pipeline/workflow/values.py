@@ -10,7 +10,7 @@ from comfyui_pipeline.bounded import numbers
 from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import matching
-from comfyui_pipeline.workflow.graph import Graph, InputSpec, Target, is_link
+from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from input_server.light_dataclasses import dataclass
 from input_server.parse_values import parse_boolean
 
@@ -61,6 +61,9 @@ def _coerce_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:
     return [node.id, slot]
 
 
+PIXEL_INPUTS = frozenset({"IMAGE", "MASK", "INT", "FLOAT", "BOOLEAN", "COMBO", "COLOR"})
+
+
 class WrongValue(PatchError):
     """A value that an input does not take. ``verdict``: what is wrong, after the input's name."""
 
@@ -103,9 +106,15 @@ def _exactly(value: Any) -> int | None:
 
 
 def _on_step(target: Target, spec: InputSpec, number: int, strict: bool) -> Coerced:
-    """Round to the input's step; image sizes, for example, come in steps of 8 or 16."""
+    """Round to the input's step; sizes of latents, for example, come in steps of 8 or 16.
+
+    A node that only changes pixels takes any number: the server checks the range alone (execution.py
+    ``validate_inputs``).
+    """
     step, low = spec.options.get("step", 1), spec.options.get("min", 0)
     if not isinstance(step, int) or not isinstance(low, int) or step <= 1:
+        return Coerced(number)
+    if not strict and _changes_pixels(target.node):
         return Coerced(number)
     offset = low % step
     times, over = divmod(number - offset, step)
@@ -119,6 +128,12 @@ def _on_step(target: Target, spec: InputSpec, number: int, strict: bool) -> Coer
             target, number, f"a multiple of {step}" + (f" plus {offset}" if offset else "")
         )
     return Coerced(rounded, f"{target.name} {number} → {rounded} (steps of {step})")
+
+
+def _changes_pixels(node: Node) -> bool:
+    """Whether a node makes images of images and nothing else."""
+    kinds = {spec.type for spec in node.specs.values()}
+    return node.outputs[:1] == ("IMAGE",) and "IMAGE" in kinds and kinds <= PIXEL_INPUTS
 
 
 def _number(target: Target, spec: InputSpec, value: Any, _strict: bool) -> Coerced:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline import change_texts
-from comfyui_pipeline.workflow.changes import Change, Origin, with_value
+from comfyui_pipeline.workflow.changes import STAND_IN, Change, Origin, with_value
 from comfyui_pipeline.workflow.graph import Node, Target
 from comfyui_pipeline.workflow.schema import InputSpec
 
@@ -132,3 +132,16 @@ def test_a_side_that_follows_from_the_image_is_not_said() -> None:
         change("height", 0, argument="width", part="height"),
     ]
     assert said(*sides) == "width = 320"
+
+
+def test_both_sides_of_one_argument_are_said_as_a_size() -> None:
+    sides = [
+        change("width", 416, argument="size", key="resolution", part="width"),
+        change("height", 624, argument="size", key="resolution", part="height"),
+    ]
+    assert said(*sides) == "resolution = 416x624"
+
+
+def test_a_length_has_its_unit_and_a_stand_in_is_left_to_its_own_sentence() -> None:
+    assert said(change("length", 81, argument="duration", part="frames")) == "duration = 81 frames"
+    assert said(change("ckpt_name", "b", Origin.DEFAULT, part=STAND_IN)) == ""

@@ -188,7 +188,7 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
         ({"workflow": "invert_image", "prompt": "a fox"}, 'no input for "prompt"'),
         ({"workflow": "invert_image", "seed": "5"}, "has no seed input"),
         ({"workflow": "invert_image", "width": "5"}, 'no size that "width" could change'),
-        ({"workflow": "blend_images", "image": "x.png"}, 'needs "images"'),
+        ({"workflow": "blend_images", "image": "x.png"}, 'Pass them as "images"'),
         ({"workflow": "invert_image", "image": "no-such-file.png"}, "no-such-file.png"),
         ({"workflow": "invert_image", "image": "file:///no/such/file.png"}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "invert_image", "image": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),

@@ -258,7 +258,8 @@ def test_a_last_word_with_a_value_that_is_no_choice_is_reported() -> None:
 
 
 def test_a_counted_image_is_no_start_image() -> None:
-    assert {c.part for c in plan_blend(images=["a.png", "b.png"]).changes} == {""}
+    planned = plan_blend(images=["a.png", "b.png"])
+    assert {c.part for c in planned.changes} == {"image 1", "image 2"}
     frames = {
         "1": node("LoadImage", "First Frame", image="a.png"),
         "2": node("PreviewImage", images=["1", 0]),
@@ -313,3 +314,20 @@ def test_a_name_of_the_authors_that_ends_in_a_number_is_not_cut() -> None:
         planned = patch.plan(build_graph(nodes), part, part.shortcuts, random_seed=9)
         assert [c.value for c in planned.changes] == ["area"]
         assert planned.important == ()
+
+
+@pytest.mark.parametrize(
+    ("call", "sides"),
+    [
+        ({"left": "100", "right": "100"}, {"left": 100, "right": 100, "top": 0, "bottom": 0}),
+        ({"feathering": "9"}, {}),
+    ],
+)
+def test_sides_of_a_border_that_a_call_does_not_name_get_none(call: Any, sides: Any) -> None:
+    nodes = json.loads((WORKFLOWS / "outpaint_canvas.json").read_text("utf-8"))
+    planned = plan(nodes, **call)
+    found = {c.target.name: c.value for c in planned.changes if c.target.name != "feathering"}
+    assert found == sides
+    assert [note for note in planned.notes if "top and bottom set to 0" in note] == (
+        list(planned.notes) if sides else []
+    )

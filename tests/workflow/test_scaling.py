@@ -104,3 +104,47 @@ def test_a_resizer_that_something_else_reads_stays() -> None:
     added = scaling.add(nodes, place, lambda: SCHEMAS)
     assert added is not None
     assert added[0]["9"]["inputs"]["images"] == added[0]["3"]["inputs"]["images"]
+
+
+def img2img() -> Any:
+    return shipped("img2img_api")
+
+
+@pytest.mark.parametrize(
+    ("call", "added"),
+    [
+        ({"size": "320x448"}, {"width": 320, "height": 448}),
+        ({"width": 320}, {"width": 320, "height": 0}),
+    ],
+)
+def test_the_image_that_a_workflow_generates_from_is_resized(call: Any, added: Any) -> None:
+    nodes = img2img()
+    place = scaling.input_in(build_graph(nodes))
+    assert place is not None
+    found = scaling.add(nodes, place, lambda: SCHEMAS, "size")
+    assert found is not None
+    read = parse(json.dumps({"workflow_json": nodes, **call}).encode())
+    planned = patch.plan(build_graph(found[0]), read, read.shortcuts, random_seed=1)
+    prompt = patch.apply(found[0], planned.changes)
+    (new,) = (i for i, n in prompt.items() if n["class_type"] == "ImageScale")
+    assert added.items() <= prompt[new]["inputs"].items()
+    assert prompt[new]["inputs"]["crop"] == "center"
+    assert [new, 0] in [v for n in prompt.values() for v in n["inputs"].values()]
+
+
+@pytest.mark.parametrize("name", ["inpaint_api", "blur_image", "text2img_api", "resize_image"])
+def test_masked_processed_and_sized_images_keep_their_size(name: str) -> None:
+    assert scaling.input_in(build_graph(shipped(name))) is None
+
+
+def test_an_image_that_is_scaled_on_its_way_keeps_the_workflows_size() -> None:
+    nodes = img2img()
+    (encode,) = (n for n in nodes.values() if n["class_type"] == "VAEEncode")
+    nodes["50"] = node(
+        "ImageScaleToTotalPixels",
+        image=encode["inputs"]["pixels"],
+        upscale_method="area",
+        megapixels=1.0,
+    )
+    encode["inputs"]["pixels"] = ["50", 0]
+    assert scaling.input_in(build_graph(nodes)) is None

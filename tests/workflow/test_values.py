@@ -9,7 +9,7 @@ import pytest
 from comfyui_pipeline.call import Param, ToolCall
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import graph, values
-from tests.workflow.prompts import base, node, patch_default
+from tests.workflow.prompts import base, build_graph, node, patch_default
 
 
 def one_input(
@@ -147,3 +147,12 @@ def test_at_most_twelve_choices_are_listed_with_the_nearest_first() -> None:
     assert expected == ", ".join(choices[:12]) + " and 8 more"
     assert values.listed(choices, "name17").startswith("name17")
     assert values.listed(choices[:12]) == ", ".join(choices[:12])
+
+
+def test_pixels_come_in_any_number_where_a_node_only_changes_images() -> None:
+    sides = dict.fromkeys(("left", "top", "right", "bottom"), 8)
+    built = build_graph({"1": node("ImagePadForOutpaint", image=["0", 0], feathering=0, **sides)})
+    left = graph.Target(built.nodes["1"], "left")
+    assert values.coerce(built, left, "100", strict=False) == values.Coerced(100)
+    with pytest.raises(PatchError, match="a multiple of 8"):
+        values.coerce(built, left, "100", strict=True)
