@@ -20,7 +20,7 @@ from input_server.light_dataclasses import dataclass
 
 MAX_AGE_SECONDS = 120.0
 MAX_BYTES = 16 * 2**20
-VERSION = 2
+VERSION = 3
 """Of the index's form; an index of another version is made again."""
 
 AskTypes = Callable[[Collection[str]], Mapping[str, Any]]

@@ -7,16 +7,28 @@ from typing import Any
 
 from comfyui_pipeline.arguments import SHORTCUTS
 from comfyui_pipeline.bounded.truncate import shorten
-from comfyui_pipeline.workflow import required_files, roles, summary, survey, title_parameters
+from comfyui_pipeline.workflow import (
+    additions,
+    matching,
+    required_files,
+    roles,
+    summary,
+    survey,
+    title_parameters,
+)
 from comfyui_pipeline.workflow.app_mode import NO_APP, AppMode
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
+from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from comfyui_pipeline.workflow.required_files import RequiredFile
+from comfyui_pipeline.workflow.running import running
 from comfyui_pipeline.workflow.validate import Problem
 from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass, field
 
 MAX_VALUE_CHARACTERS = 80
 MAX_CHOICES = 6
+MAX_INLINE = 40
+"""Characters of a text that is shown next to the name of its input."""
 MAX_NODES = 40
 MAX_PROBLEMS = 10
 MAX_VALUES = 4
@@ -76,15 +88,19 @@ def describe(
         f"- {argument['argument']} = {_present(argument, [_value(t, needs) for t in found], seconds)}"
         for argument, found in zip(arguments, targets, strict=True)
     ]
+    if added := list(additions.arguments(graph)):
+        lines.append(f"By nodes that are added where needed: {', '.join(added)}.")
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         lines.append(f"It cannot run on this server as it is ({count}):")
         lines += [f"- {problem}" for problem in list(problems)[:MAX_PROBLEMS]]
     lines += [f"Note: {note}" for note in notes]
-    lines += _node_lines(graph, full)
+    said = {(t.node.id, t.name) for found in targets for t in found}
+    lines += _node_lines(graph, full, {*said, *needs.missing})
     fields = {
         "workflow": name,
         "arguments": arguments,
+        "added_arguments": added,
         "parameters": parameters,
         "app_inputs": [{"node": t.node.id, "input": t.name} for t in app.inputs],
         "nodes": [_node(node) for node in graph.nodes.values()],
@@ -111,11 +127,21 @@ def _must_be_given(needs: Needs, parameters: Sequence[Mapping[str, Any]]) -> lis
 def _headline(graph: Graph, name: str) -> str:
     """Its purpose with inputs, size or duration, its models, and where its results come from."""
     said = survey.of(graph, {})
-    models = said["models"]
+    models = said["models"] or _other_models(graph)
     outputs = [node.label for node in graph.nodes.values() if node.is_output_node]
     line = f"The workflow {name}: {summary.line(said)}; {len(graph.nodes)} nodes"
     line += f", uses {', '.join(models[:3])}" if models else ", needs no model"
     return line + (f"; its outputs come from {', '.join(outputs[:5])}." if outputs else ".")
+
+
+def _other_models(graph: Graph) -> list[str]:
+    """The model files of a workflow that loads no diffusion model, such as an upscale model."""
+    return [
+        value
+        for node in running(graph)
+        for name, value in node.inputs.items()
+        if isinstance(value, str) and (name in MODEL_FOLDERS or matching.is_model_file(value))
+    ]
 
 
 def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
@@ -208,19 +234,29 @@ def _readable(range_: str) -> str:
     return " ".join(word.removesuffix(".0") for word in words)
 
 
-def _node_lines(graph: Graph, full: bool) -> Iterator[str]:
+def _node_lines(graph: Graph, full: bool, said: Collection[tuple[str, str]]) -> Iterator[str]:
+    """``said``: inputs (node id, name) whose values stand above."""
     editable = [node for node in graph.nodes.values() if _value_inputs(node)]
-    yield "Nodes that params can change" + (
-        ":" if full else ' ("detail": "full" lists each input with its range):'
+    yield (
+        "Nodes and their inputs; params sets any of them, and so does a key of the input's name if it "
+        "occurs once" + (":" if full else ' ("detail": "full" lists each with its range):')
     )
     for node in editable if full else editable[:MAX_NODES]:
         if not full:
-            yield f"- {node.label}: {', '.join(_value_inputs(node))}"
+            inputs = (_with_value(node, name, said) for name in _value_inputs(node))
+            yield f"- {node.label}: {', '.join(inputs)}"
             continue
         yield f"- {node.label}"
         yield from (f"    {_input_line(node, name)}" for name in _value_inputs(node))
     if not full and len(editable) > MAX_NODES:
         yield f"- and {len(editable) - MAX_NODES} more"
+
+
+def _with_value(node: Node, name: str, said: Collection[tuple[str, str]]) -> str:
+    """An input with its value, unless that stands above or is long."""
+    value = node.inputs.get(name)
+    short = not isinstance(value, (str, list, dict)) or len(str(value)) <= MAX_INLINE
+    return f"{name} = {_shown(value)}" if short and (node.id, name) not in said else name
 
 
 def _value_inputs(node: Node) -> list[str]:

@@ -12,6 +12,7 @@ from comfyui_pipeline.argument_keys import fold
 from comfyui_pipeline.arguments import ALL, BY_NAME, ONE, SHORTCUTS, Argument
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import (
+    additions,
     durations,
     image_roles,
     loras,
@@ -380,7 +381,7 @@ def _several(key: str, targets: Sequence[Target]) -> PatchError:
 
 
 def _others(graph: Graph) -> str:
-    names = available(graph)
+    names = [*available(graph), *additions.arguments(graph)]
     if not names:
         return "It has no shortcut arguments; change its nodes with params."
     return f"Its shortcut arguments are: {', '.join(names)}."

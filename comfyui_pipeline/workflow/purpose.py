@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from comfyui_pipeline.workflow import roles, schema
-from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
+from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from input_server.light_dataclasses import dataclass
 
 KINDS: Mapping[str, tuple[str, str]] = {
@@ -47,6 +47,8 @@ ROLE_WORDS = (
     ("reference image", ("reference", "ref", "style", "clip_vision")),
 )
 """What an image is, by words in the name of the input that takes it."""
+MAX_INPUTS = 5
+"""Inputs of a processing node that are named."""
 MAX_DISTANCE = 12
 """Nodes that an image is followed through."""
 
@@ -367,11 +369,19 @@ def _number(view: _View, nodes: Iterable[Node], names: tuple[str, ...]) -> float
 
 
 def _steps(view: _View, schemas: Mapping[str, Any]) -> Iterator[str]:
-    """Display names of the nodes that take and output an image."""
-    for class_type in dict.fromkeys(
-        node.class_type
-        for node in view.nodes
-        if not node.is_output_node and _takes(node, "IMAGE") and "IMAGE" in node.outputs
-    ):
-        name = schemas.get(class_type, {}).get("display_name")
-        yield name if isinstance(name, str) and name else class_type
+    """The nodes that take and output an image: their display names, and the inputs to be set."""
+    shown: set[str] = set()
+    for node in view.nodes:
+        processes = _takes(node, "IMAGE") and "IMAGE" in node.outputs and not node.is_output_node
+        if not processes or node.class_type in shown:
+            continue
+        shown.add(node.class_type)
+        name = schemas.get(node.class_type, {}).get("display_name")
+        name = name if isinstance(name, str) and name else node.class_type
+        inputs = [spec.name for spec in node.specs.values() if _is_set(node, spec)]
+        yield f"{name}: {', '.join(inputs[:MAX_INPUTS])}" if inputs else name
+
+
+def _is_set(node: Node, spec: InputSpec) -> bool:
+    plain = spec.name in node.inputs and not is_link(node.inputs[spec.name])
+    return plain and not spec.takes_file and spec.type in ("INT", "FLOAT", "BOOLEAN", "COMBO")

@@ -21,11 +21,12 @@ def line(summary: Summary) -> str:
         return "purpose unknown"
     facts = [f"{summary['purpose_zh']} {summary['purpose']}"]
     if summary["steps"] and summary["kind"] in ("process", "combine", "upscale"):
-        facts[0] += f" ({', '.join(summary['steps'][:2])})"
+        facts[0] += f" ({'; '.join(summary['steps'][:2])})"
     if needs := _needs(summary["takes"], summary["most_images"]):
         facts.append(f"needs {needs}")
     if size := summary["size"]:
-        facts.append(f"{size[0]}x{size[1]}")
+        to = "to " if summary["kind"] == "process" else ""
+        facts.append(f"{to}{size[0]}x{size[1]}")
     if seconds := summary["seconds"]:
         facts.append(f"{seconds:g} s")
     return ", ".join(facts)

@@ -153,7 +153,7 @@ def test_a_workflow_may_be_given_in_the_call(ready: Any) -> None:
 def test_describe_is_short_and_can_be_full(ready: Any, editor: str) -> None:
     short = ready.call({"command": "describe", "workflow": editor})
     assert "- side = 64" in short.text
-    assert '3:20 "Blurrer" (ImageBlur): blur_radius, sigma' in short.text
+    assert '3:20 "Blurrer" (ImageBlur): blur_radius = 3, sigma = 1.0' in short.text
     full = ready.call({"command": "describe", "workflow": editor, "detail": "full"})
     assert "sigma (float from 0.1 to 10.0) = 1.0" in full.text
     incomplete = ready.call({"command": "describe", "workflow": "text2img_api"})

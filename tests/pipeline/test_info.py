@@ -158,7 +158,9 @@ def test_workflows_are_listed_with_their_purpose_where_no_server_responds(
     assert (items["prompt"]["runs"], items["broken"]["runs"]) == (None, False)
     lines = text(answer).splitlines()
     assert lines[0].startswith("3 workflows in the workflows folder (whether they run is not known")
-    assert "- prompt: 图像处理 image processing (Resize), needs image, 8x9" in lines
+    assert (
+        "- prompt: 图像处理 image processing (Resize: width, height), needs image, to 8x9" in lines
+    )
     assert any("cannot be run" in line for line in lines)
     assert not any("Canvas" in line or "First" in line for line in lines)
 

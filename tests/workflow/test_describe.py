@@ -46,3 +46,39 @@ def test_a_description_says_the_purpose_and_plain_ranges() -> None:
     named = [entry["argument"] for entry in fields["arguments"]]
     assert "size" not in named  # width and height show it
     assert len(named) == len(set(named))
+
+
+def test_arguments_that_work_by_added_nodes_are_listed() -> None:
+    loader = {"1": node("LoadImage", image="photo.png")}
+    resized = {
+        **loader,
+        "2": node(
+            "ImageScale",
+            image=["1", 0],
+            upscale_method="area",
+            width=64,
+            height=32,
+            crop="disabled",
+        ),
+        "3": node("SaveImage", images=["2", 0], filename_prefix="x"),
+    }
+    text, fields = describe.describe(build_graph(resized), "resize", (), (), full=False)
+    assert fields["added_arguments"] == ["scale"]
+    assert "By nodes that are added where needed: scale." in text
+    shown = {**loader, "3": node("SaveImage", images=["1", 0], filename_prefix="x")}
+    text, fields = describe.describe(build_graph(shown), "show", (), (), full=False)
+    assert fields["added_arguments"] == []
+    assert "By nodes" not in text
+
+
+def test_a_short_value_stands_with_its_input_unless_an_argument_shows_it() -> None:
+    nodes = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": node("ImageBlur", image=["1", 0], blur_radius=8, sigma=4.0),
+        "3": node("SaveImage", images=["2", 0], filename_prefix="p" * 41),
+    }
+    text, _ = describe.describe(build_graph(nodes), "blur", (), (), full=False)
+    assert "- 1 (LoadImage): image\n" in text
+    assert "- 2 (ImageBlur): blur_radius = 8, sigma = 4.0\n" in text
+    assert text.endswith("- 3 (SaveImage): filename_prefix")
+    assert "needs no model" in text
