@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from comfyui_pipeline import (
+    added_nodes,
     call_loras,
     change_texts,
     complete,
@@ -32,8 +33,6 @@ from input_server.light_dataclasses import replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""
-SIDES = frozenset({"width", "height", "size"})
-SIZES = frozenset({*SIDES, "scale"})
 MAX_NAMED = 8
 """Workflows that an error lists."""
 
@@ -125,11 +124,7 @@ def _plan(
     loaded = chosen.loaded
     problems = (*problems, *chosen.problems)
     if not call.strict:
-        loaded = _with_image_loaders(loaded, shortcuts.get("images", ()))
-    if not call.strict and not SIZES.isdisjoint(shortcuts):
-        loaded = _with_scaling(loaded, shortcuts, context.engine)
-    if "batch_size" in shortcuts and not call.strict:
-        loaded = _with_repeating(loaded, context.engine)
+        loaded = added_nodes.add(loaded, shortcuts, context.engine)
     prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
 
     def plan(loaded: LoadedWorkflow) -> tuple[LoadedWorkflow, Plan]:
@@ -184,55 +179,6 @@ def _after_missing_types(loaded: LoadedWorkflow, error: PatchError) -> WorkflowE
     problems = validate.problems(loaded.graph, loaded.schemas, loaded.origin)
     missing = [problem for problem in problems if problem.missing_type]
     return WorkflowError(validate.summary(missing), str(error)) if missing else error
-
-
-def _with_image_loaders(loaded: LoadedWorkflow, images: Sequence[str]) -> LoadedWorkflow:
-    """The workflow with a loader for each image, if its nodes take more than it loads."""
-    if len(images) < 2 or (more := len(images) - len(roles.images(loaded.graph))) <= 0:
-        return loaded
-    from comfyui_pipeline.workflow import extra_images
-
-    prompt = extra_images.add_loaders(loaded.prompt, loaded.graph, loaded.schemas, more)
-    if prompt is None:
-        return loaded
-    note = f"Image loaders added to the workflow, which takes more images than it loads: {more}."
-    return replace(loaded, prompt=prompt, notes=(*loaded.notes, note))
-
-
-def _with_scaling(
-    loaded: LoadedWorkflow, shortcuts: Mapping[str, Any], engine: Engine
-) -> LoadedWorkflow:
-    """The workflow with a node that scales, where its own nodes cannot do what the call asks for."""
-    from comfyui_pipeline.workflow import scaling
-
-    kind: scaling.Kind = "size"
-    place = scaling.input_in(loaded.graph) if SIDES & shortcuts.keys() else None
-    if "scale" in shortcuts:
-        kind = "factor"
-        factor = None if "upscale_model" in shortcuts else float(shortcuts["scale"])
-        place = scaling.place_in(loaded.graph, factor) or scaling.input_in(loaded.graph)
-    added = place and scaling.add(loaded.prompt, place, engine.catalog, kind)
-    if not place or not added:
-        return loaded
-    prompt, schemas = added
-    where = "in place of" if place.replaces else "behind"
-    note = f"A node that scales the image was put {where} node {place.node.label}."
-    schemas = {**schemas, **loaded.schemas}
-    return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
-
-
-def _with_repeating(loaded: LoadedWorkflow, engine: Engine) -> LoadedWorkflow:
-    """The workflow with a node that repeats its latent, where it starts from one image."""
-    from comfyui_pipeline.workflow import repeating
-
-    latent = repeating.place_in(loaded.graph)
-    added = latent and repeating.add(loaded.prompt, latent, engine.catalog)
-    if not latent or not added:
-        return loaded
-    prompt, schemas = added
-    note = f"A node that repeats the latent was put before node {latent.node.label}."
-    schemas = {**schemas, **loaded.schemas}
-    return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
 
 
 def _validate(

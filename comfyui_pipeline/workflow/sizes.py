@@ -324,7 +324,8 @@ def _place_factor(planner: Planner, factor: float) -> bool:
                 f"The upscale model enlarges {fixed:g} times; its result was scaled by "
                 f"{factor / fixed:g}, which makes {factor:g} times."
             )
-        planner.set(target, factor / fixed, Origin.ARGUMENT, "scale")
+        part = f"{factor:g} times in all" if fixed != 1 else ""
+        planner.set(target, factor / fixed, Origin.ARGUMENT, "scale", part=part)
     return True
 
 
