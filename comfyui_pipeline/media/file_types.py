@@ -25,7 +25,7 @@ _MAX_JSON = 2**20  # bytes; larger texts are not parsed to find out whether they
 
 InputKind = Literal["image", "animation", "mask", "video", "audio", "file"]
 """What a node's input takes. An ``animation`` is an image that may have several frames, a ``mask`` an
-image of which the transparent parts count."""
+image whose white or opaque areas are repainted."""
 
 MAX_BYTES: dict[str, int] = {
     "image": MAX_IMAGE_BYTES,
