@@ -71,9 +71,9 @@ def place(
     Raises MediaError, DownloadRefused, and what ``server`` raises.
     """
     shown = source.shown
-    if isinstance(source, ServerFile):
+    if isinstance(source, ServerFile) and not source.fetched:
         return _on_server(source, server)
-    content = read(source, policy, deadline)
+    content = read(source, policy, deadline, server)
     if accepts in ("image", "animation", "mask"):
         image = prepare_image(
             content, shown, max_side=max_side, animated=accepts == "animation", memory=memory
@@ -137,15 +137,20 @@ def read(
 
 
 def _on_server(source: ServerFile, server: InputFolder) -> PlacedFile:
-    if server.input_size(source.name) is not None:
+    if source.exists or server.input_size(source.name) is not None:
         return PlacedFile(source.name, source.shown)
+    raise not_there(source)
+
+
+def not_there(source: ServerFile) -> MediaError:
+    """The error for a name that no folder has a file of."""
     if source.attachments is not None:
-        raise MediaError(
+        return MediaError(
             f"The file {source.shown!r} is neither in ComfyUI's input folder nor in the attachments "
-            f"folder {source.attachments}.",
+            f"folder {source.attachments}, and no result has this name.",
             FORMS,
         )
-    raise MediaError(f"The file {source.shown!r} is not in ComfyUI's input folder.", FORMS)
+    return MediaError(f"The file {source.shown!r} is not in ComfyUI's folders.", FORMS)
 
 
 def _read_local(path: Path, shown: str) -> bytes:
