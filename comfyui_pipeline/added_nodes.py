@@ -33,7 +33,7 @@ def _with_image_loaders(loaded: LoadedWorkflow, images: Sequence[str]) -> Loaded
     prompt = extra_images.add_loaders(loaded.prompt, loaded.graph, loaded.schemas, more)
     if prompt is None:
         return loaded
-    note = f"Image loaders added to the workflow, which takes more images than it loads: {more}."
+    note = f"{more} more image loader{' was' if more == 1 else 's were'} added to the workflow."
     return replace(loaded, prompt=prompt, notes=(*loaded.notes, note))
 
 

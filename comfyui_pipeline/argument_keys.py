@@ -30,6 +30,7 @@ HOST_PREFIXES = ("__vcp", "_vcp")
 MAX_ITEM_DIGITS = 3
 MAX_KEY = 80
 """Characters; a longer key is no argument under any name."""
+MAX_FOLDED = 1000
 ITEMS_OF: Mapping[str, str] = {"image": "images", "images": "images", "loras": "loras"}
 """Argument -> the list that its numbered keys (``image1``, ``lora_2``) are items of."""
 _TRADITIONAL = (
@@ -52,8 +53,11 @@ _BY_COMMAND = {"id": "job_id", "taskid": "job_id", "runid": "job_id"}
 def fold(key: str) -> str:
     """A key without case, width, hyphens, underscores, dots and spaces: ``ＣＦＧ Scale`` -> ``cfgscale``.
 
-    Traditional Chinese letters become simplified ones.
+    Traditional Chinese letters become simplified ones. A longer key than any name stays as it is, as
+    normalization takes quadratic time for combining marks.
     """
+    if len(key) > MAX_FOLDED:
+        return key
     if not key.isascii():
         import unicodedata
 

@@ -120,11 +120,17 @@ def read(raw: bytes) -> ToolCall:
 
     Raises CallError for other mistakes.
     """
-    document = read_document(raw)
+    document, note = read_document(raw)
     numbers, separators = batch_keys.numbers_of(document)
-    if numbers:
-        return _batch(document, numbers, separators)
-    return _one_call(document)
+    call = _batch(document, numbers, separators) if numbers else _one_call(document)
+    return _with_note(call, note) if note else call
+
+
+def _with_note(call: ToolCall, note: str) -> ToolCall:
+    """The call with a note about all of it, in the first of several parts."""
+    if call.parts:
+        return replace(call, parts=(_with_note(call.parts[0], note), *call.parts[1:]))
+    return replace(call, ignored={**call.ignored, "": note})
 
 
 def together(errors: Sequence[CallError], before: str = "") -> CallError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.call_text import FILE_CALL, decode, lost_key, read_json
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.process.stdin import EXAMPLE_CALL, MAX_CALL_BYTES
 
@@ -12,26 +13,36 @@ MAX_SHOWN = 40
 """Characters of an invalid value that an error repeats."""
 
 
-def read_document(raw: bytes) -> dict[str, Any]:
-    """Parse the bytes of a call into an object. Raises CallError."""
+def read_document(raw: bytes) -> tuple[dict[str, Any], str]:
+    """Parse the bytes of a call into an object; return it, and what the caller should know about
+    their encoding ("" for nothing). Raises CallError.
+    """
     if len(raw) > MAX_CALL_BYTES:
         raise invalid_call(
             f"The call is larger than {MAX_CALL_BYTES >> 20} MB.",
             "Give large images as a URL or a file path, not inside the JSON.",
         )
     try:
-        text = raw.decode("utf-8-sig").strip()
+        text, note = decode(raw)
     except UnicodeDecodeError as error:
-        raise invalid_call(f"The call is not UTF-8 (byte {error.start}).") from None
+        what = "UTF-16" if error.encoding.startswith("utf-16") else "UTF-8"
+        raise invalid_call(f"The call is not {what} (byte {error.start}).", FILE_CALL) from None
+    text = text.strip()
     if not text.strip("\0 \t\r\n"):
         raise invalid_call("Nothing arrived on stdin.")
     try:
-        document = json_text.read(text)
+        document = read_json(text)
     except json_text.InvalidJson as invalid:
         raise invalid_call(f"The call {invalid}.") from None
     if not isinstance(document, dict):
         raise invalid_call(f"A call is one JSON object, not {type_name(document)}.")
-    return document
+    if key := lost_key(raw, document):
+        raise invalid_call(
+            f'"{key[:MAX_SHOWN]}" is only question marks: the shell has replaced its characters, as '
+            "PowerShell 5.1 does.",
+            FILE_CALL,
+        )
+    return document, note
 
 
 def check_value(key: str, value: Any) -> None:

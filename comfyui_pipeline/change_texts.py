@@ -167,6 +167,9 @@ def _sentences(change: Change) -> Iterator[str]:
         if change.mask is not None:
             yield f"mask ← {file_name(change.mask)}"
         return
+    if change.part in SIDES:  # the side that follows from the one that the argument gives
+        yield f"{change.part} = {change.value}"
+        return
     unit = " frames" if change.part == "frames" else ""
     part = f" ({change.part})" if change.part and not unit else ""
     link = " (replaces a link)" if change.replaced_link else ""

@@ -110,6 +110,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Words -> the topics that they stand for together."""
+MAX_QUESTION = 1000
+"""Characters of the topics of one call."""
 SEPARATORS = str.maketrans(dict.fromkeys(",;|/+&、，；\n", "\n"))
 
 
@@ -182,6 +184,8 @@ def split_topics(text: str) -> list[str]:
 
 def _topic(text: str) -> tuple[str, ...]:
     folded = letters(text)
+    if not folded:
+        return ()
     for topic, words in TOPIC_WORDS.items():
         if folded == letters(topic) or folded in words.split():
             return (topic,) if topic in QUESTIONS else ()
@@ -226,6 +230,7 @@ def expanded(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 def _question(given: str | list[Any]) -> str:
     text = ",".join(str(one) for one in given) if isinstance(given, list) else given
+    text = text[:MAX_QUESTION]
     if text.strip().lower() in QUESTIONS:
         return text.strip().lower()
     if asked := topics(text):

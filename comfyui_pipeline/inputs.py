@@ -71,9 +71,9 @@ def place_files(changes: Sequence[Change], context: CallContext) -> tuple[list[C
     placed = dict(zip(files, run_parallel(uploads.file, files, MAX_PARALLEL_UPLOADS), strict=True))
     named = [with_value(c, placed[_file_of(c)].value) if c.needs_file else c for c in changes]
     masked = [change for change in named if change.mask is not None]
-    values = run_parallel(uploads.mask, masked, MAX_PARALLEL_UPLOADS)
-    with_mask = {id(c): with_value(c, v) for c, v in zip(masked, values, strict=True)}
-    notes += [note for file in placed.values() for note in file.notes]
+    masks = run_parallel(uploads.mask, masked, MAX_PARALLEL_UPLOADS)
+    with_mask = {id(c): with_value(c, m.value) for c, m in zip(masked, masks, strict=True)}
+    notes += [note for file in [*placed.values(), *masks] for note in file.notes]
     return [with_mask.get(id(change), change) for change in named], notes
 
 
@@ -168,7 +168,7 @@ class _Uploads:
             memory=settings.memory,
         )
 
-    def mask(self, change: Change) -> str:
+    def mask(self, change: Change) -> upload.PlacedFile:
         settings = self.context.settings
         return upload.place_masked(
             self.sources[change.mask or "", _MASK],
@@ -177,7 +177,8 @@ class _Uploads:
             download_policy(settings),
             self.context.deadline,
             settings.memory,
-        ).value
+            same_file=change.mask == change.given,
+        )
 
 
 def _file_of(change: Change) -> tuple[str, InputKind]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfyui_pipeline import (
-    added_nodes,
     call_loras,
     change_texts,
     complete,
@@ -33,6 +32,8 @@ from input_server.light_dataclasses import replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""
+ADDING = frozenset({"images", "width", "height", "size", "scale", "batch_size"})
+"""Arguments for which nodes may be added to a workflow."""
 MAX_NAMED = 8
 """Workflows that an error lists."""
 
@@ -123,9 +124,11 @@ def _plan(
     chosen = call_loras.with_loaders(context, loaded, shortcuts, tagged, filled.used)
     loaded = chosen.loaded
     problems = (*problems, *chosen.problems)
-    if not call.strict:
+    if not call.strict and not ADDING.isdisjoint(shortcuts):
+        from comfyui_pipeline import added_nodes
+
         loaded = added_nodes.add(loaded, shortcuts, context.engine)
-    prefix = file_names.prefix_from_words(prompt_text.replace("%", " "))
+    prefix = file_names.prefix_from_prompt(prompt_text.replace("%", " "))
 
     def plan(loaded: LoadedWorkflow) -> tuple[LoadedWorkflow, Plan]:
         planned = patch.plan(

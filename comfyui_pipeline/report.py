@@ -53,7 +53,7 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "changed": "Changed: {changes}.",
         "guesses": "Understood as: {guesses}.",
         "from_cache": (
-            "Nothing has changed since an earlier job, so ComfyUI returned the results of that one."
+            "An earlier job was exactly the same, so ComfyUI returned the results of that one."
         ),
         "node_error": "Node did not run: {node}: {reason}",
         "failed": "Output is missing: {name}: {reason}",

@@ -19,6 +19,7 @@ from comfyui_pipeline.settings_table import EMBEDDED, SETTINGS
 from input_server.env_file import read_env_file
 from input_server.errors import ConfigError
 from input_server.light_dataclasses import dataclass, field
+from input_server.settings_table import SETTINGS as FILE_SERVER
 from input_server.settings_values import SettingsValues
 from input_server.shared_settings import (
     base_url,
@@ -93,11 +94,21 @@ class Settings:
 def load(project: Path, environ: Mapping[str, str]) -> Settings:
     """Read and check the settings of the plugin in folder ``project``. Raises SettingsError."""
     try:
-        file = read_env_file(project)
+        file = read_env_file(project, {**FILE_SERVER, **SETTINGS})
         host = environ.get(HOST_FOLDER, "").strip() or file.get(HOST_FOLDER, "").strip()
-        return _settings(SettingsValues(SETTINGS, (environ, file)), project, host)
+        return _settings(SettingsValues(SETTINGS, (_restored(environ, file), file)), project, host)
     except ConfigError as error:
         raise SettingsError(str(error)) from None
+
+
+def _restored(environ: Mapping[str, str], file: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment without values that a host has read from the file and cut at their ``#``."""
+    cut = {
+        name
+        for name, value in file.items()
+        if "#" in value and environ.get(name) == value.partition("#")[0].rstrip()
+    }
+    return {name: value for name, value in environ.items() if name not in cut} if cut else environ
 
 
 def _settings(values: SettingsValues, project: Path, host: str) -> Settings:

@@ -11,6 +11,8 @@ from input_server.light_dataclasses import dataclass
 
 MAX_SIDE = 16384
 MAX_WORD = 60
+MAX_READ = 1000
+"""Characters: normalization takes quadratic time for combining marks."""
 WORDS: Mapping[str, tuple[int, int]] = {
     **dict.fromkeys(("portrait", "vertical", "tall", "upright"), (2, 3)),
     **dict.fromkeys(("竖图", "竖屏", "竖版", "竖向", "竖", "纵向", "竖构图", "人像"), (2, 3)),
@@ -136,6 +138,8 @@ def _checked(width: float, height: float) -> tuple[float, float] | None:
 
 
 def _plain(text: str) -> str:
+    if len(text) > MAX_READ:
+        return ""
     if not text.isascii():
         import unicodedata
 

@@ -478,8 +478,8 @@ FILE_INPUTS: tuple[Argument, ...] = (
     Argument(
         "mask",
         FILE,
-        "given like image; white areas are repainted",
-        "遮罩，白色区域会被重绘",
+        "given like image; white or opaque areas are repainted",
+        "遮罩，白色或不透明的区域会被重绘",
         aliases=words(
             "mask_image mask_url mask_base64 mask_path mask_file inpaint_mask image_mask "
             "mask_img mask_image_url mask_b64 遮罩 蒙版 掩码 掩膜 遮罩图 蒙版图 重绘区域"

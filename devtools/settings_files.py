@@ -1,7 +1,8 @@
 """Write the files that derive from tables of the code: ``python -m devtools.settings_files``.
 
-These are both ``config.env.example`` and the ``configSchema`` of both manifests (tables of settings),
-and the descriptions of commands in the plugin's manifest (``devtools.manifest``).
+These are both ``config.env.example``, the ``configSchema`` of both manifests, the names of the
+plugin's settings for the file server (all from the tables of settings), and the descriptions of
+commands in the plugin's manifest (``devtools.manifest``).
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ SCHEMA_TYPES = {INTEGER: "integer", NUMBER: "integer", BOOLEAN: "boolean"}
 
 PLUGIN_HEADER = """\
 # Copy this file to config.env and change what you need. Absent and empty settings have the default shown.
-# Environment variables override config.env. On Windows write paths as they are: D:\\ComfyUI\\input
+# Environment variables override config.env. On Windows write paths as they are, without quotes:
+# D:\\ComfyUI\\input. A value that contains # needs quotes around it: 'abc#def'.
 # The settings of input_server/config.env.example can be set here too.
 # 将本文件复制为 config.env，按需修改；未填写的项使用所示默认值。环境变量优先于 config.env。
-# Windows 路径直接填写即可：D:\\ComfyUI\\input。
+# Windows 路径直接填写，不加引号：D:\\ComfyUI\\input。值中含有 # 时须加引号：'abc#def'。
 # 文件服务器的设置（input_server/config.env.example）也可以写在这里。
 """
 FILE_SERVER_HEADER = """\
@@ -60,6 +62,19 @@ def schema(table: Mapping[str, Setting]) -> dict[str, str]:
     return {row.name: SCHEMA_TYPES.get(row.type, "string") for row in table.values()}
 
 
+def names() -> str:
+    """Return the module with the names of the settings that only the plugin reads."""
+    listed = "".join(
+        f'        "{name}",\n' for name in plugin.SETTINGS if name not in file_server.SETTINGS
+    )
+    return (
+        '"""Settings of the plugin, which may stand in the same ``config.env``.\n\n'
+        'Written by ``python -m devtools.settings_files``.\n"""\n\n'
+        "from __future__ import annotations\n\n"
+        f"PLUGIN_SETTINGS = frozenset(\n    {{\n{listed}    }}\n)\n"
+    )
+
+
 def files() -> dict[Path, str]:
     """Return the files with the text that they should have."""
     server = PROJECT / "input_server"
@@ -69,19 +84,33 @@ def files() -> dict[Path, str]:
             file_server.SETTINGS, FILE_SERVER_HEADER, show_defaults=False
         ),
         PROJECT / "plugin-manifest.json": _manifest(
-            PROJECT, schema(plugin.SETTINGS), manifest.descriptions()
+            PROJECT, plugin.SETTINGS, manifest.descriptions()
         ),
+        server / "plugin_settings.py": names(),
         PROJECT / "docs" / "arguments.md": argument_document.text(),
-        server / "plugin-manifest.json": _manifest(server, schema(file_server.SETTINGS)),
+        server / "plugin-manifest.json": _manifest(server, file_server.SETTINGS),
+    }
+
+
+def panel_defaults(table: Mapping[str, Setting]) -> dict[str, int]:
+    """Return what a host's admin panel saves for numbers that were not filled in, where 0 (which it
+    saves otherwise) is not the same as unset.
+    """
+    return {
+        row.name: int(row.default)
+        for row in table.values()
+        if row.type in (INTEGER, NUMBER) and row.low <= 0
     }
 
 
 def _manifest(
-    folder: Path, entries: Mapping[str, str], descriptions: Mapping[str, str] | None = None
+    folder: Path, table: Mapping[str, Setting], descriptions: Mapping[str, str] | None = None
 ) -> str:
     """``descriptions``: command -> its description; without them those in the file stay."""
     document = json.loads((folder / "plugin-manifest.json").read_text("utf-8"))
-    document["configSchema"] = dict(entries)
+    document["configSchema"] = schema(table)
+    if defaults := panel_defaults(table):
+        document["defaults"] = defaults
     if descriptions:
         for command in document["capabilities"]["invocationCommands"]:
             command["description"] = descriptions[command["command"]]

@@ -147,12 +147,18 @@ function spawnServer(python, bind, settings) {
   return child;
 }
 
+/** Whether a host's panel saved a path that nobody filled in. */
+function isUnset(value) {
+  return ["", "0"].includes(String(value ?? "").trim());
+}
+
 /**
  * INPUT_SERVER_PYTHON, else the .venv of this folder, of its parent, or of the plugin next to it,
  * else the Python of the system.
  */
 function findPython(settings) {
-  const configured = settings.INPUT_SERVER_PYTHON || process.env.INPUT_SERVER_PYTHON;
+  const given = [settings.INPUT_SERVER_PYTHON, process.env.INPUT_SERVER_PYTHON];
+  const configured = given.find((value) => !isUnset(value));
   if (configured) return configured;
   const inVenv = path.join(".venv", IS_WINDOWS ? "Scripts/python.exe" : "bin/python");
   const folders = [__dirname, PARENT, path.join(PARENT, "comfyui")];
@@ -187,7 +193,8 @@ async function runningServer() {
 
 /** Store settings. A server that runs with others is stopped; the next request starts a new one. */
 function configure(config, base = state.settings.INPUT_SERVER_BASE) {
-  const given = { INPUT_SERVER_BASE: base, ...config };
+  const given = { ...config };
+  if (isUnset(given.INPUT_SERVER_BASE)) given.INPUT_SERVER_BASE = base;
   const known = Object.keys(configSchema).filter((key) => given[key] !== undefined);
   const settings = Object.fromEntries(known.map((key) => [key, String(given[key] ?? "")]));
   if (JSON.stringify(settings) === JSON.stringify(state.settings)) return;

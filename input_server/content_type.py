@@ -36,6 +36,15 @@ TYPES: Mapping[str, str] = MappingProxyType(
         ".ogg": "audio/ogg",
         ".opus": "audio/ogg",
         ".m4a": "audio/mp4",
+        ".aac": "audio/aac",
+        ".aiff": "audio/aiff",
+        ".aif": "audio/aiff",
+        ".aifc": "audio/aiff",
+        ".caf": "audio/x-caf",
+        ".au": "audio/basic",
+        ".ac3": "audio/ac3",
+        ".wma": "audio/x-ms-wma",
+        ".wmv": "video/x-ms-wmv",
         ".glb": "model/gltf-binary",
         ".gltf": "model/gltf+json",
         ".json": "application/json",
@@ -55,9 +64,9 @@ SAME_SIGNATURE = frozenset(
     {
         ("video/webm", "video/x-matroska"),
         ("video/mp4", "audio/mp4"),
+        ("audio/x-ms-wma", "video/x-ms-wmv"),
         ("image/heif", "image/heic"),
         ("image/heic", "image/heif"),
-        ("image/heif", "image/avif"),
     }
 )
 """Types that share a signature: the one in SIGNATURES, and one that the suffix may mean."""

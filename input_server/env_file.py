@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from .settings_table import Setting
+
 CONFIG_FILE = "config.env"
+MAX_REPORTED = 5
+"""Mistakes that one error lists."""
 
 
-def read_env_file(folder: Path) -> dict[str, str]:
-    """Return the settings in the ``config.env`` of a folder; {} without one. Raises ConfigError.
+def read_env_file(
+    folder: Path, table: Mapping[str, Setting], others: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the settings in the ``config.env`` of a folder; {} without one.
 
-    ``$`` has no meaning in values, so that keys and Windows paths need no escaping.
+    ``others``: names that may be there too. Raises ConfigError with the number of each line that
+    could mean something else than what is written (see ``env_lines``).
     """
     path = folder / CONFIG_FILE
     try:
-        text = path.read_text("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
@@ -28,9 +36,12 @@ def read_env_file(folder: Path) -> dict[str, str]:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}. Check its permissions."
         ) from None
-    import io
+    from .env_lines import read_lines
 
-    from dotenv import dotenv_values
-
-    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {name: value for name, value in values.items() if value}
+    values, mistakes = read_lines(text, table, others)
+    if mistakes:
+        listed = [f"Line {number}: {mistake}" for number, mistake in mistakes[:MAX_REPORTED]]
+        if len(mistakes) > MAX_REPORTED:
+            listed.append(f"{len(mistakes) - MAX_REPORTED} more lines are wrong.")
+        raise ConfigError(f"{path} cannot be used as it is. {' '.join(listed)}")
+    return values

@@ -21,6 +21,7 @@ from .mounts.mount import Mount
 from .mounts.mounts_setting import parse_mounts
 from .mounts.table import MountTable
 from .parse_values import parse_boolean
+from .plugin_settings import PLUGIN_SETTINGS
 from .settings_table import SETTINGS
 from .settings_values import SettingsValues
 from .shared_settings import base_url, results_mount, server_output_mount
@@ -92,7 +93,7 @@ def read(
     host_settings = {name: str(value) for name, value in given.items() if value is not None}
     values = SettingsValues(
         SETTINGS,
-        (host_settings, os.environ, read_env_file(package), read_env_file(project)),
+        (host_settings, os.environ, *(_file(folder) for folder in (package, project))),
     )
     key, keys = _keys(values, project)
     results = Mount(*results_mount(values, project))
@@ -172,6 +173,10 @@ def _secrets(config: Config) -> Iterator[tuple[str, str]]:
             yield f"signature of {key.name}", key.signature
     if config.signing_key and config.signing_key not in (key.key for key in config.keys):
         yield "signing key", config.signing_key
+
+
+def _file(folder: Path) -> dict[str, str]:
+    return read_env_file(folder, SETTINGS, PLUGIN_SETTINGS)
 
 
 def _project(package: Path) -> Path:

@@ -21,7 +21,7 @@ TEXT, INTEGER, NUMBER, BOOLEAN, CHOICE, LIST, FOLDER, URL = (
     "folder",
     "url",
 )
-"""Types of settings. LIST: separated by ``;``. FOLDER: a path."""
+"""Types of settings. LIST: separated by ``;``. FOLDER: a path, also of a file."""
 
 
 class Setting:
@@ -80,7 +80,7 @@ SETTINGS = table(
     (
         Setting(
             "COMFYUI_MOUNTS",
-            TEXT,
+            LIST,
             english="Folders that the file server serves, as alias:folder;alias:folder. Without it only "
             "the results are served, as the mount named by COMFYUI_OUTPUT_MOUNT. If you set it, include "
             "output:<results folder>, or the links of results do not work.",
@@ -89,7 +89,7 @@ SETTINGS = table(
         ),
         Setting(
             "COMFYUI_MOUNTS_FILE",
-            TEXT,
+            FOLDER,
             english="JSON file with further mounts and their options, written by `mounts add`. "
             "Default: mounts.json in the project folder.",
             chinese="记录更多挂载目录及其选项的 JSON 文件，由 `mounts add` 写入；"
@@ -187,7 +187,7 @@ SETTINGS = table(
         ),
         Setting(
             "INPUT_SERVER_DENY_FILE",
-            TEXT,
+            FOLDER,
             english="File of networks that are denied access, one per line; it is read again after "
             "changes. Default: no file.",
             chinese="拒绝访问的网段列表文件，每行一个；修改后自动重新读取；默认不使用。",
@@ -315,7 +315,7 @@ SETTINGS = table(
         ),
         Setting(
             "INPUT_SERVER_PYTHON",
-            TEXT,
+            FOLDER,
             english="Python interpreter that a Node host starts. Default: that of the .venv in this folder, "
             "in the parent folder or in the comfyui plugin, else python3.",
             chinese="Node 宿主启动的 Python 解释器；默认依次查找本目录、上级目录和 comfyui 插件中的 .venv，"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError
 from .expand_path import expand_path
 from .parse_values import parse_boolean, parse_count
+from .settings_table import BOOLEAN, INTEGER, NUMBER
+from .value_mistakes import value_mistake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 class SettingsValues:
     """Values by name out of several sources, of which earlier ones win.
 
-    A blank value counts as absent; the default of the table then applies. A method that parses
+    A blank value counts as absent, and so does 0 where it has no meaning: admin panels of hosts save
+    these for what was not filled in. The default of the table then applies. A method that parses
     raises ConfigError for an invalid value.
     """
 
@@ -27,12 +30,18 @@ class SettingsValues:
         self._sources = sources
 
     def given(self, name: str) -> str:
-        """Return the value as it was set, without surrounding spaces; "" if it is not set."""
+        """Return the value as it was set, without surrounding spaces; "" if it is not set.
+
+        Raises ConfigError for one that is certainly not meant as it is written.
+        """
         row = self._table[name]
         for source in self._sources:
             value = source.get(name, "").strip()
-            if value and (row.secret or not _is_comment(value)):
-                return value
+            if _is_unset(row, value):
+                continue
+            if mistake := value_mistake(row, value):
+                raise ConfigError(f"The setting {name} {mistake}")
+            return value
         return ""
 
     def text(self, name: str) -> str:
@@ -106,6 +115,14 @@ class SettingsValues:
         )
 
 
+def _is_unset(row: Setting, value: str) -> bool:
+    if value in ("", "''", '""'):
+        return True
+    if value == "0":
+        return row.type != BOOLEAN and not (row.type in (INTEGER, NUMBER) and row.low <= 0)
+    return not row.secret and _is_comment(value)
+
+
 def _is_comment(value: str) -> bool:
-    """Whether a value is a comment: python-dotenv before 1.2.4 reads one in ``KEY=   # words``."""
+    """Whether a value is a comment: some hosts pass one on that stands in ``KEY=   # words``."""
     return value == "#" or (value[0] == "#" and value[1].isspace())

@@ -12,6 +12,7 @@ from comfyui_pipeline import settings_table as plugin
 from devtools import settings_files
 from input_server import settings as file_server_settings
 from input_server import settings_table as file_server
+from input_server.env_lines import read_lines
 from input_server.images.memory import DEFAULT_IMAGE_MB
 from input_server.settings_table import Setting
 
@@ -36,6 +37,24 @@ def test_examples_and_manifests_have_every_setting_once(
     assert re.findall(r"^([A-Za-z_]+)=", example, re.MULTILINE) == list(table)
     assert list(manifest["configSchema"]) == list(table)
     assert set(manifest["configSchema"].values()) <= {"string", "integer", "boolean"}
+
+
+def test_a_panel_that_saves_0_for_a_blank_number_gets_a_default_where_0_means_something() -> None:
+    manifest = json.loads((PROJECT / "input_server" / "plugin-manifest.json").read_text("utf-8"))
+    assert manifest["defaults"] == {"INPUT_SERVER_LOCK_AFTER": 10, "INPUT_SERVER_CACHE_MB": 256}
+
+
+@pytest.mark.parametrize(("folder", "table"), TABLES)
+def test_the_examples_can_be_used_as_they_are_and_with_settings_behind_them(
+    folder: Path, table: dict[str, Setting]
+) -> None:
+    known = {**file_server.SETTINGS, **plugin.SETTINGS}
+    text = (folder / "config.env.example").read_text("utf-8")
+    values, mistakes = read_lines(text + "FILE_SERVER_PORT=7000\n", known)
+    assert mistakes == []
+    defaults = {name: row.default for name, row in table.items() if row.default}
+    shown = defaults if folder == PROJECT else {}
+    assert values == {**shown, "FILE_SERVER_PORT": "7000"}
 
 
 READMES = ["README.md", "README.zh-CN.md"]

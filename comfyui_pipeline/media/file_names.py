@@ -15,6 +15,9 @@ _MAX_NAME_BYTES = 200  # most file systems allow 255; the rest is for a number
 _MAX_DEPTH = 16
 _MAX_READ = 1024  # characters: NFC normalization takes quadratic time for combining marks
 
+MAX_PREFIX_BYTES = 48
+"""Of a prefix from a prompt: forty ASCII letters, or sixteen ideographs."""
+
 _FORBIDDEN = frozenset('<>:"|?*/\\')
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and Indic scripts, and of emoji
 _INVISIBLE_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
@@ -80,6 +83,17 @@ def prefix_from_words(text: str, limit: int = 40) -> str:
     if is_device_name(text):
         text = f"_{text}" if len(text) < limit else ""
     return text
+
+
+def prefix_from_prompt(text: str) -> str:
+    """A short prefix from a prompt: each letter is up to nine characters of the result's link."""
+    limit, room = 0, MAX_PREFIX_BYTES
+    for letter in prefix_from_words(text):
+        room -= len(letter.encode())
+        if room < 0:
+            break
+        limit += 1
+    return prefix_from_words(text, limit)
 
 
 def _word_letters(text: str) -> Iterable[str]:

@@ -25,7 +25,7 @@ _MAX_JSON = 2**20  # bytes; larger texts are not parsed to find out whether they
 
 InputKind = Literal["image", "animation", "mask", "video", "audio", "file"]
 """What a node's input takes. An ``animation`` is an image that may have several frames, a ``mask`` an
-image of which the transparent parts count."""
+image whose white or opaque areas are repainted."""
 
 MAX_BYTES: dict[str, int] = {
     "image": MAX_IMAGE_BYTES,
@@ -69,6 +69,10 @@ _MATROSKA = Kind("video", "matroska", ".mkv", "video/x-matroska")
 _AVI = Kind("video", "avi", ".avi", "video/x-msvideo")
 _OGG_VIDEO = Kind("video", "ogg", ".ogv", "video/ogg")
 _M4A = Kind("audio", "m4a", ".m4a", "audio/mp4")
+_WMV = Kind("video", "wmv", ".wmv", "video/x-ms-wmv")
+_AC3 = Kind("audio", "ac3", ".ac3", "audio/ac3")
+_ASF_VIDEO = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
+"""The type of a video stream in an ASF header (ASF specification, 10.4)."""
 _MP3 = Kind("audio", "mp3", ".mp3", "audio/mpeg")
 _AAC = Kind("audio", "aac", ".aac", "audio/aac")
 _PLY = Kind("3d", "ply", ".ply", "application/octet-stream")
@@ -87,6 +91,11 @@ _BY_MIME = {
     "video/mp4": Kind("video", "mp4", ".mp4", "video/mp4"),
     "video/webm": Kind("video", "webm", ".webm", "video/webm"),
     "audio/mp4": _M4A,
+    "video/mp2t": Kind("video", "mpeg-ts", ".ts", "video/mp2t"),
+    "audio/aiff": Kind("audio", "aiff", ".aiff", "audio/aiff"),
+    "audio/x-caf": Kind("audio", "caf", ".caf", "audio/x-caf"),
+    "audio/basic": Kind("audio", "au", ".au", "audio/basic"),
+    "audio/x-ms-wma": Kind("audio", "wma", ".wma", "audio/x-ms-wma"),
     "audio/wav": Kind("audio", "wav", ".wav", "audio/wav"),
     "audio/flac": Kind("audio", "flac", ".flac", "audio/flac"),
     "audio/ogg": Kind("audio", "ogg", ".ogg", "audio/ogg"),
@@ -138,9 +147,8 @@ def is_known(head: bytes) -> bool:
     Signatures of two bytes do not count: arbitrary text decoded as base64 has them too.
     """
     kind = _by_signature(head)
-    return (
-        kind is not None and head[:2] not in (b"\xff\xf1", b"\xff\xf9") and kind is not _MP3
-    ) or (head[:3] == b"ID3")
+    short = kind is None or kind in (_AAC, _AC3, _MP3)
+    return not short or head[:3] == b"ID3"
 
 
 def is_web_page(content: bytes) -> bool:
@@ -184,6 +192,8 @@ def _by_signature(head: bytes) -> Kind | None:
         return _AVI
     if _is_bmp(head):
         return _BMP
+    if len(head) > 5 and head[:2] == b"\x0b\x77" and head[5] >> 3 <= 16:  # ATSC A/52, 5.3
+        return _AC3
     if len(head) > 3 and head[0] == 0xFF and head[1] in (0xFB, 0xFA, 0xF3, 0xF2):
         return _MP3
     return None
@@ -197,12 +207,8 @@ def _refined(kind: Kind, head: bytes) -> Kind:
         return _OGG_VIDEO
     if kind.format == "mp4" and head[8:12] == b"M4B ":
         return _M4A
-    if head[4:12] in (b"ftypmif1", b"ftypmsf1"):
-        # these say only that it is an image; the compatible brands say how it is coded
-        # (ISO/IEC 23008-12, 10.2)
-        brands = head[16 : min(int.from_bytes(head[:4], "big"), 256)]
-        others = {brands[at : at + 4] for at in range(0, len(brands), 4)}
-        return _AVIF if others & {b"avif", b"avis"} else kind
+    if kind.format == "wma" and _ASF_VIDEO in head:
+        return _WMV
     return kind
 
 

@@ -11,7 +11,7 @@ from input_server.images import bit_depth
 from input_server.light_dataclasses import dataclass, replace
 
 from ..errors import MediaError
-from . import file_types, image_decode
+from . import file_types, image_decode, image_repair
 from .file_types import MAX_IMAGE_BYTES, Kind
 from .image_memory import ImageMemory
 from .image_repair import repaired
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _ACCEPTED = "PNG, JPEG, WebP, GIF, BMP and TIFF"
 _CONVERTED_FORMATS = frozenset({"avif", "heic"})
 """Formats that ComfyUI's loader may not read."""
+DAMAGED = "used as far as it can be read, as it is damaged or cut off"
 _ORIENTATION = 0x0112
 """EXIF tag (EXIF 2.3, 4.6.4)."""
 
@@ -53,16 +54,62 @@ def prepare_image(
     kind = checked_kind(content, shown)
     with image_decode.decoding_errors(kind, shown):
         content, notes = repaired(content, kind, memory)
-        with image_decode.open_image(BytesIO(content), kind, memory, shown) as (image, measured):
-            first_only = not animated and (measured.frames or 1) > 1
-            decoded = replace(measured, frames=1) if first_only else measured
-            with memory.use(image_decode.reserve(image, decoded, memory, shown, max_side)):
-                steps = list(_steps(image, measured, max_side, first_only=first_only))
-                if not steps:
-                    image_decode.decode_frames(image, measured.frames or 1)
-                    return PreparedImage(content, measured, notes)
-                converted = _converted(image, max_side)
-    return PreparedImage(converted, kind_of_png(converted), (*notes, *steps))
+        try:
+            prepared = _prepared(content, kind, shown, max_side, animated=animated, memory=memory)
+        except (MediaError, MemoryError):
+            raise
+        except Exception:  # Pillow raises almost anything; ComfyUI reads what is there
+            with image_decode.damage_tolerated():
+                prepared = _what_is_left(content, kind, shown, max_side, memory)
+    used = tuple(f"used although {note}" for note in notes)
+    return replace(prepared, done=(*used, *prepared.done))
+
+
+def _prepared(
+    content: bytes,
+    kind: Kind,
+    shown: str,
+    max_side: int | None,
+    *,
+    animated: bool,
+    memory: ImageMemory,
+) -> PreparedImage:
+    with image_decode.open_image(BytesIO(content), kind, memory, shown) as (image, measured):
+        first_only = not animated and (measured.frames or 1) > 1
+        decoded = replace(measured, frames=1) if first_only else measured
+        with memory.use(image_decode.reserve(image, decoded, memory, shown, max_side)):
+            steps = tuple(_steps(image, measured, max_side, first_only=first_only))
+            if not steps:
+                image_decode.decode_frames(image, measured.frames or 1)
+                return PreparedImage(content, measured)
+            converted = _converted(image, max_side)
+    return PreparedImage(converted, kind_of_png(converted), steps)
+
+
+def _what_is_left(
+    content: bytes, kind: Kind, shown: str, max_side: int | None, memory: ImageMemory
+) -> PreparedImage:
+    """The readable part of the first frame of a damaged image, as a PNG.
+
+    Raises MediaError where nothing of it can be seen.
+    """
+    content = image_repair.valid_chunks(content) if kind.format == "png" else content
+    with image_decode.open_image(BytesIO(content), kind, memory, shown) as (image, measured):
+        first = replace(measured, frames=1)
+        with memory.use(image_decode.reserve(image, first, memory, shown, max_side)):
+            steps = tuple(_steps(image, first, max_side, first_only=False))
+            converted = _converted(image, max_side)
+    result = kind_of_png(converted)
+    with image_decode.open_image(BytesIO(converted), result, memory, shown) as (image, measured):
+        image_decode.reserve(image, measured, memory, shown)
+        if not any(low != high for low, high in _ranges(image)):
+            raise image_decode.broken_image(kind, shown)
+    return PreparedImage(converted, result, (DAMAGED, *steps))
+
+
+def _ranges(image: Image) -> list[tuple[float, float]]:
+    """The lowest and the highest value of each channel."""
+    return [channel.getextrema() for channel in image.split()]  # type: ignore[misc]
 
 
 def first_frame(file: BinaryIO, shown: str, side: int, memory: ImageMemory) -> Image:
@@ -179,7 +226,7 @@ def _steps(image: Image, kind: Kind, max_side: int | None, *, first_only: bool) 
         yield "reduced to its first frame, as the input takes a still image"
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         yield f"converted from {image.mode} to RGB"
-    if bit_depth.is_deep(image) or image.mode == "F":
+    if bit_depth.is_deep(image):
         yield "converted from 16 bits or more per channel to 8"
     if exif_orientation(image) is not None:
         yield "rotated as its EXIF orientation says"
@@ -206,24 +253,15 @@ def _with_alpha_or_rgb(image: Image) -> Image:
 def _eight_bit(image: Image) -> Image:
     """Integers of more than 8 bits and floats scaled to ``L``; CMYK converted by its own profile."""
     if bit_depth.is_deep(image):
-        return bit_depth.to_eight_bits(image, max(bit_depth.WHITE_16, int(_maximum(image))))
-    if image.mode == "F":
-        white = 1.0 if _maximum(image) <= 1.0 else 255.0
-        return image.point(lambda value: value * (255 / white)).convert("L")
+        return bit_depth.to_eight_bits(image)
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK" and profile:
         from PIL import ImageCms
 
-        with suppress(ImageCms.PyCMSError):
+        with suppress(ImageCms.PyCMSError, OSError):  # the profile is broken
             own = ImageCms.ImageCmsProfile(BytesIO(profile))
             srgb = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(image, own, srgb, outputMode="RGB")
             if converted is not None:
                 return converted
     return image
-
-
-def _maximum(image: Image) -> float:
-    direct = image.mode in ("I", "I;16", "F")  # the modes of Pillow's getextrema
-    _, high = (image if direct else image.convert("I")).getextrema()
-    return float(high) if isinstance(high, (int, float)) else 0.0

@@ -7,6 +7,7 @@ call without images must not pay for that.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
@@ -137,6 +138,24 @@ def decode_frames(image: Image, frames: int) -> float | None:
         image.load()
         milliseconds += max(0.0, finite(image.info.get("duration")) or 0.0)
     return round(milliseconds / 1000, 3) if frames > 1 and milliseconds else None
+
+
+_TOLERANT = threading.Lock()
+"""Pillow's switch belongs to the process. A strict decoder that runs at the same time may miss that its
+file is cut off."""
+
+
+@contextmanager
+def damage_tolerated() -> Iterator[None]:
+    """Let Pillow decode what is there of a damaged image, as ComfyUI does (node_helpers.py)."""
+    from PIL import ImageFile
+
+    with _TOLERANT:
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 @contextmanager

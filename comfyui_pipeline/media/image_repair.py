@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from contextlib import suppress
 from io import BytesIO
 
@@ -21,6 +22,9 @@ _MAX_PNG_TEXTS = 32 * MAX_PNG_TEXT
 _MAX_PACKED_TEXT = 1000
 """Bytes of a compressed text that is kept without unpacking it to learn its length."""
 _PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_PNG_PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_MAX_PROFILE = 4 * 2**20
+"""Bytes of an unpacked profile that are checked."""
 _END_OF_IMAGE = b"\xff\xd9"  # ITU-T T.81, table B.1
 _JPEG_TAIL = 2**16
 """Bytes at the end in which the end marker is looked for: some cameras append data."""
@@ -35,7 +39,9 @@ def repaired(
     dropped. ``broken``: Pillow has failed to read the content.
     """
     if kind.format == "png":
-        return without_long_texts(content), ()
+        content = without_long_texts(content)
+        usable = without_broken_profile(content)
+        return usable, () if usable is content else ("its color profile is broken",)
     if kind.format != "jpeg" or not (broken or _END_OF_IMAGE not in content[-_JPEG_TAIL:]):
         return content, ()
     share = _share_of_rows(content, kind, memory)
@@ -62,6 +68,41 @@ def without_long_texts(content: bytes) -> bytes:
     if not (too_long or dropped > _MAX_PNG_TEXTS):
         return content
     return b"".join([*parts, content[at:]])
+
+
+def without_broken_profile(content: bytes) -> bytes:
+    """The same PNG without a profile that cannot be unpacked, which FFmpeg and so ComfyUI refuses."""
+    with suppress(struct.error):  # the file is cut off
+        for chunk in containers.png_chunks(containers.bytes_reader(content)):
+            end = chunk.start + chunk.length
+            if chunk.name == b"IDAT":
+                break
+            if chunk.name == b"iCCP" and not _unpacks(content[chunk.start : end]):
+                return content[: chunk.start - 8] + content[end + 4 :]
+    return content
+
+
+def _unpacks(profile: bytes) -> bool:
+    """Whether the content of an iCCP chunk is a name and a complete stream (PNG 3rd edition, 11.3.2.3)."""
+    _, _, packed = profile.partition(b"\0")
+    inflate = zlib.decompressobj()
+    try:
+        inflate.decompress(packed[1:], _MAX_PROFILE)
+    except zlib.error:
+        return False
+    return inflate.eof or bool(inflate.unconsumed_tail)
+
+
+def valid_chunks(content: bytes) -> bytes:
+    """The chunks of a PNG that hold its picture, as far as they are there, with right checksums."""
+    parts = [content[:8]]
+    with suppress(struct.error):  # the file is cut off
+        for chunk in containers.png_chunks(containers.bytes_reader(content)):
+            if chunk.name in _PNG_PICTURE:
+                data = content[chunk.start : chunk.start + chunk.length]
+                check = struct.pack(">I", zlib.crc32(data, zlib.crc32(chunk.name)))
+                parts += [struct.pack(">I", len(data)), chunk.name, data, check]
+    return b"".join(parts)
 
 
 def _share_of_rows(content: bytes, kind: Kind, memory: ImageMemory) -> float | None:

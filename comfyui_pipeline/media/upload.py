@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from input_server.atomic import atomic_file
-from input_server.light_dataclasses import dataclass
+from input_server.light_dataclasses import dataclass, replace
 
 from ..errors import MediaError
 from . import file_types, image_masks
@@ -72,21 +72,23 @@ def place(
     """
     shown = source.shown
     if isinstance(source, ServerFile) and not source.fetched:
+        if accepts == "mask":
+            return _mask_on_server(source, server, input_dir, memory)
         return _on_server(source, server)
     content = read(source, policy, deadline, server)
-    if accepts in ("image", "animation", "mask"):
+    if accepts == "mask":
+        image = image_masks.as_mask(content, shown, max_side=max_side, memory=memory)
+        content, kind, done = image.content, image.kind, image.done
+    elif accepts in ("image", "animation"):
         image = prepare_image(
             content, shown, max_side=max_side, animated=accepts == "animation", memory=memory
         )
-        if accepts == "mask":
-            image = image_masks.as_mask(image, shown, memory)
         content, kind, done = image.content, image.kind, image.done
     else:
         kind, done = _checked_kind(content, shown, accepts), ()
     digest = hashlib.sha256(content).hexdigest()
     value = _put(content, digest[:32] + kind.extension, server, input_dir)
-    notes = (f"{shown} was {', '.join(done)}",) if done else ()
-    return PlacedFile(value, shown, kind, digest, len(content), notes)
+    return PlacedFile(value, shown, kind, digest, len(content), _notes(shown, done))
 
 
 def place_masked(
@@ -96,22 +98,27 @@ def place_masked(
     policy: DownloadPolicy,
     deadline: float | None = None,
     memory: ImageMemory | None = None,
+    *,
+    same_file: bool = False,
 ) -> PlacedFile:
     """Place a copy of ``image``, a file of the server's input folder, with ``mask`` in its alpha
-    channel, from which loader nodes read their mask. Raises as ``place`` does.
+    channel, from which loader nodes read their mask. ``same_file``: the image is its own mask, by
+    its transparent parts. Raises as ``place`` does.
     """
     content = read(mask, policy, deadline, server)
     original = server.read_input(image)
     if original is None:
         raise MediaError(f"The image {image!r} for the mask is not on the ComfyUI server.", FORMS)
     size = image_size(original, shown_value(image), memory)
-    layer = image_masks.mask_layer(content, size, mask.shown, memory)
+    holes = same_file or isinstance(mask, ServerFile)
+    prepared = image_masks.as_mask(content, mask.shown, size=size, holes=holes, memory=memory)
+    layer = prepared.content
     digest = hashlib.sha256(original + b"\0" + layer).hexdigest()
     name = f"{digest[:32]}-masked.png"
     value = f"{SUBFOLDER}/{name}"
     if server.input_size(value) is None:
         value = server.upload_mask(layer, name, SUBFOLDER, image)
-    return PlacedFile(value, mask.shown)
+    return PlacedFile(value, mask.shown, notes=_notes(mask.shown, prepared.done))
 
 
 def read(
@@ -134,6 +141,35 @@ def read(
     if content is None:
         raise MediaError(f"The file {source.shown!r} does not exist.", FORMS)
     return content
+
+
+def _notes(shown: str, done: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"{shown} was {', '.join(done)}",) if done else ()
+
+
+def _mask_on_server(
+    source: ServerFile, server: InputFolder, input_dir: Path | None, memory: ImageMemory | None
+) -> PlacedFile:
+    """A mask that the server has already, in the form that every loader reads.
+
+    One that cannot be decoded here is left to the server.
+    """
+    placed = _on_server(source, server)
+    content = server.read_input(source.name)
+    if content is None:
+        return placed
+    try:
+        image = image_masks.as_mask(content, source.shown, holes=True, memory=memory)
+    except image_masks.EmptyMask:
+        raise
+    except MediaError as error:
+        return replace(placed, notes=(f"used as a mask as it is: {error}",))
+    if not image.done:
+        return placed
+    digest = hashlib.sha256(image.content).hexdigest()
+    value = _put(image.content, digest[:32] + image.kind.extension, server, input_dir)
+    notes = _notes(source.shown, image.done)
+    return PlacedFile(value, source.shown, image.kind, digest, len(image.content), notes)
 
 
 def _on_server(source: ServerFile, server: InputFolder) -> PlacedFile:

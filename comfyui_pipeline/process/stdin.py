@@ -14,6 +14,7 @@ import threading
 import time
 
 from comfyui_pipeline.errors import IncompleteCall
+from comfyui_pipeline.process.encoding import as_utf8
 
 MAX_CALL_BYTES = 32 * 2**20
 """Bytes of a call. A larger one is read to its end, discarded and refused."""
@@ -41,7 +42,7 @@ class ObjectScanner:
         self._in_string = False
         self._open: list[str] = []  # the closing brackets to come, the outermost first
 
-    def complete(self, text: bytearray) -> bool:
+    def complete(self, text: bytes | bytearray) -> bool:
         """Whether the object is complete; ``text`` is everything received so far."""
         while True:
             pattern = self._IN_STRING if self._in_string else self._OUTSIDE
@@ -114,13 +115,13 @@ class CallReader:
                         break
                     continue
                 looked_at = size
-                if scanner.complete(self._received):
+                if scanner.complete(as_utf8(self._received)):
                     break
             return bytes(self._received)
 
     def _give_up(self, scanner: ObjectScanner, late: bool) -> None:
         """Raise IncompleteCall, except for text that no further input could complete."""
-        scanner.complete(self._received)
+        scanner.complete(as_utf8(self._received))
         waited = "within this call's time limit" if late else "any more"
         if not self._received.strip():
             raise IncompleteCall(

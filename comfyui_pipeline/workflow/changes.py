@@ -78,10 +78,10 @@ class Change:
     @property
     def file_kind(self) -> FileKind | Literal["mask"]:
         """The kind of file that the input takes; ``mask`` for a mask in an image's input."""
-        if role_of(self.argument) == "mask" and "IMAGE" in self.target.node.outputs:
-            return "mask"
         spec = self.target.spec
-        return (spec.file_kind if spec else None) or "image"
+        kind = (spec.file_kind if spec else None) or "image"
+        is_image = kind in ("image", "animation")
+        return "mask" if is_image and role_of(self.argument) == "mask" else kind
 
 
 def with_value(change: Change, value: str) -> Change:

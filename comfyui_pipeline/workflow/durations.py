@@ -95,8 +95,9 @@ def _place_duration(planner: Planner, wanted: float, fps: float | None) -> None:
     for target in free:
         number = _on_step(target, wanted * rate)
         planner.set(target, number, Origin.ARGUMENT, "duration", part="frames")
+        steps = f"; its frames come in {_series(target)}" if number != wanted * rate else ""
         planner.notes.append(
-            f"{number} frames at {rate:g} frames per second last {number / rate:.3g} s."
+            f"{number} frames at {rate:g} frames per second last {number / rate:.3g} s{steps}."
         )
 
 
@@ -112,6 +113,15 @@ def _on_step(target: Target, number: float) -> int:
     low = low if isinstance(low, int) else 1
     offset = low % step
     return max(low, round((number - offset) / step) * step + offset)
+
+
+def _series(target: Target) -> str:
+    """The numbers of frames that an input takes: ``whole numbers``, ``steps of 4 plus 1``."""
+    options = target.spec.options if target.spec else {}
+    step, low = options.get("step", 1), options.get("min", 1)
+    if not isinstance(step, int) or step <= 1 or not isinstance(low, int):
+        return "whole numbers"
+    return f"steps of {step}" + (f" plus {low % step}" if low % step else "")
 
 
 def _set_all(planner: Planner, targets: list[Target], value: Any, name: str) -> None:

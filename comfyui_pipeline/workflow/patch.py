@@ -12,13 +12,10 @@ from comfyui_pipeline.argument_keys import fold
 from comfyui_pipeline.arguments import ALL, BY_NAME, ONE, SHORTCUTS, Argument
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import (
-    additions,
     durations,
     image_roles,
     loras,
-    optional_inputs,
     params,
-    required_files,
     roles,
     sizes,
     title_parameters,
@@ -294,6 +291,8 @@ def _main_image(planner: Planner, targets: list[Target]) -> list[Target]:
 
 def _can_be_left_out(graph: Graph, target: Target) -> bool:
     """Whether an image is optional for its node, and none is saved in the workflow."""
+    from comfyui_pipeline.workflow import optional_inputs, required_files
+
     missing = {(f.target.node.id, f.target.name) for f in required_files.missing_files(graph)}
     prompt = {i: {"inputs": node.inputs} for i, node in graph.nodes.items()}
     is_missing = (target.node.id, target.name) in missing
@@ -320,8 +319,12 @@ def _place_each_image(planner: Planner, argument: Argument, values: Sequence[str
             f"{len(values)} images were given, but this workflow takes {len(targets)}.",
             'Give fewer images; {"info": "workflows"} shows how many each workflow takes.',
         )
+    titles = [t.node.title for t in targets[: len(values)]]
+    named = all(titles) and len(set(titles)) == len(titles)
     for number, (target, value) in enumerate(zip(targets, values, strict=False), start=1):
-        part = _part(planner, argument, target) or (f"image {number}" if len(values) > 1 else "")
+        part = _part(planner, argument, target)
+        if not part and len(values) > 1:
+            part = target.node.title if named else f"image {number}"
         planner.set(target, value, Origin.ARGUMENT, argument.name, part=part)
 
 
@@ -381,6 +384,8 @@ def _several(key: str, targets: Sequence[Target]) -> PatchError:
 
 
 def _others(graph: Graph) -> str:
+    from comfyui_pipeline.workflow import additions
+
     names = [*available(graph), *additions.arguments(graph)]
     if not names:
         return "It has no shortcut arguments; change its nodes with params."

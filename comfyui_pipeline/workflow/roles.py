@@ -374,7 +374,18 @@ def files_of(graph: Graph, kind: str) -> list[Target]:
 
 
 def _only_mask_used(graph: Graph, node: Node) -> bool:
-    return _used_outputs(graph, node) == {"MASK"}
+    """Whether a file is only a mask: that output is used, or a colour channel of its image."""
+    used = _used_outputs(graph, node)
+    return used == {"MASK"} or (
+        used == {"IMAGE"} and all(_takes_channel(user) for user, _, _ in graph.consumers(node))
+    )
+
+
+def _takes_channel(node: Node) -> bool:
+    """Whether a node makes a mask of one colour channel that its input chooses."""
+    choices = [set(spec.choices) for spec in node.specs.values() if spec.type == "COMBO"]
+    colours = {"red", "green", "blue"}
+    return set(node.outputs) == {"MASK"} and any(colours <= found for found in choices)
 
 
 def _used_outputs(graph: Graph, node: Node) -> set[str]:

@@ -7,18 +7,22 @@ the nodes that resize one. Resizing nodes behind the first are scaled by the sam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.size_values import SizeRequest
 from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.running import below, running
 from input_server.light_dataclasses import dataclass, replace
 
+if TYPE_CHECKING:
+    from comfyui_pipeline.size_values import SizeRequest
+
 ARGUMENTS = ("width", "height", "size", "aspect_ratio", "scale")
 FACTORS = ("scale_by", "upscale_by", "scale_factor", "rescale_factor", "upscale_factor")
 """Inputs that hold the factor of an upscaling node."""
+AREAS = ("megapixels", "resolution", "longest_side", "largest_size", "target_size")
+"""Inputs of nodes that scale an image to an area or to a side, whatever its ratio."""
 PIXELS = ("IMAGE", "LATENT", "MASK")
 SIDE_STEP = 8
 """Sides of a generated image are multiples of this, if the node has no coarser step."""
@@ -92,10 +96,7 @@ def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) 
     if not sizes.first and "scale" in whole and name != "scale":
         raise _both(planner, "scale", name)
     if not sizes.first:
-        raise NoRole(
-            f'This workflow has no size that "{planner.key(name)}" could change.',
-            'Its result is as large as its input; the workflow "resize_image" resizes an image.',
-        )
+        raise _no_size(planner, given)
     only = {"width", "height"} & whole.keys() - given.keys()
     if only:  # the workflow's author placed the other side
         _set_sides(planner, sizes.first, given)
@@ -107,8 +108,29 @@ def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) 
     _scale_later(planner, given, sizes)
 
 
+def _no_size(planner: Planner, given: Mapping[str, Any]) -> NoRole:
+    """The error for a workflow whose size follows from its input, and what sets it otherwise."""
+    keys = " and ".join(f'"{planner.key(name)}"' for name in ARGUMENTS if name in given)
+    areas = [
+        f"{name} = {node.inputs[name]} (node {node.label})"
+        for node in running(planner.graph)
+        for name in AREAS
+        if name in node.specs
+        and not planner.graph.link(node.inputs.get(name))
+        and node.inputs.get(name) is not None
+    ]
+    hint = (
+        f"Its size follows from its input and from {areas[0]}, which is a key too."
+        if areas
+        else ('The workflow "resize_image" resizes an image, before or after this one.')
+    )
+    return NoRole(f"This workflow has no size that {keys} could change.", hint)
+
+
 def _request(planner: Planner, given: Mapping[str, Any]) -> SizeRequest:
     """One request of all size arguments. Raises PatchError for two that contradict each other."""
+    from comfyui_pipeline.size_values import SizeRequest
+
     request: SizeRequest = given.get("size") or SizeRequest()
     for side in ("width", "height"):
         value, other = given.get(side), getattr(request, side)
@@ -123,9 +145,14 @@ def _request(planner: Planner, given: Mapping[str, Any]) -> SizeRequest:
     if ratio is None:
         return request
     if request.width and request.height:
-        if abs(request.width / request.height / (ratio[0] / ratio[1]) - 1) > 0.05:
-            raise _both(planner, "size" if "size" in given else "width", "aspect_ratio")
-        return request
+        if abs(request.width / request.height / (ratio[0] / ratio[1]) - 1) <= 0.05:
+            return request
+        if {"width", "height"} & given.keys():
+            raise _both(planner, "width", "aspect_ratio")
+        planner.notes.append(
+            f"{planner.key('size')} gives the area, {planner.key('aspect_ratio')} the shape."
+        )
+        return SizeRequest(ratio=ratio, area=request.width * request.height)
     return replace(request, ratio=ratio, shape=False)
 
 

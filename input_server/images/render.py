@@ -80,19 +80,20 @@ def _reduced(image: Image, factor: int) -> Image:
     if factor == 1 and is_directly_resizable(image):
         return image
     size = -(-image.width // factor), -(-image.height // factor)
-    reduced = PillowImage.new(_to_eight_bits(image.crop((0, 0, 1, 1))).mode, size)
+    found = bit_depth.levels(image) if bit_depth.is_deep(image) else None
+    reduced = PillowImage.new(_to_eight_bits(image.crop((0, 0, 1, 1)), found).mode, size)
     rows = factor * max(1, STRIP_PIXELS // (factor * image.width))
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        strip = _to_eight_bits(strip)
+        strip = _to_eight_bits(strip, found)
         reduced.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
     return reduced
 
 
-def _to_eight_bits(image: Image) -> Image:
-    """Return a strip in a mode that Pillow can resize."""
-    if bit_depth.is_deep(image):
-        return bit_depth.to_eight_bits(image)
+def _to_eight_bits(image: Image, found: bit_depth.Levels | None) -> Image:
+    """Return a strip in a mode that Pillow can resize. ``found``: the levels of a deep image."""
+    if found is not None:
+        return bit_depth.to_eight_bits(image, found)
     if has_transparent_color(image) or image.mode == "PA":
         return image.convert("RGBA")
     if image.mode in ("1", "P"):

@@ -601,7 +601,10 @@ def test_a_copy_in_a_host_finds_its_python_key_and_folders(tmp_path: Path) -> No
     python_that(plugin_folder / ".venv" / "bin", "")
     (base / "AppData" / "文件").mkdir(parents=True)
     (base / "AppData" / "文件" / "a.txt").write_text("below the host", "utf-8")
-    absent = dict.fromkeys(("INPUT_SERVER_PYTHON", "COMFYUI_MOUNTS_FILE", "INPUT_SERVER_CACHE_DIR"))
+    absent = dict.fromkeys(
+        ("COMFYUI_MOUNTS_FILE", "INPUT_SERVER_CACHE_DIR", "INPUT_SERVER_BASE"), ""
+    )
+    absent["INPUT_SERVER_PYTHON"] = "0"  # as a panel saves what was not filled in
     with Host(base, absent, kind="toolbox", plugin=plugin) as host:
         gate = "/pw=the-key-of-both/files/comfyui"
         assert host.get(f"{gate}/output/%E5%9B%BE.txt").text == "from the plugin next to it"

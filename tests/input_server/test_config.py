@@ -66,9 +66,34 @@ def test_numbers_are_limited_to_their_ranges(
         for part in attribute.split("."):
             found = getattr(found, part)
         assert found == value
-    for wrong in (least - 1, most + 1, "1.5", "²", "x", "1e3", "9" * 5000):
+    for wrong in (-1, most + 1, "1.5", "²", "x", "1e3", "9" * 5000):
         with pytest.raises(ConfigError, match=name):
             read(**{name: wrong})
+
+
+def test_0_counts_as_unset_where_it_has_no_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As admin panels save it for what was not filled in."""
+    monkeypatch.setattr(config, "PACKAGE", tmp_path)
+    zeros = dict.fromkeys(config.SETTINGS, "0")
+    expected = replace(config.read(SET), cache_mb=0)
+    expected = replace(expected, lockout=replace(expected.lockout, limit=0))
+    assert config.read({**zeros, **SET}) == expected
+    text = "".join(f"{name}=0\n" for name in zeros if name not in SET)
+    (tmp_path / "config.env").write_text(f"{text}COMFYUI_ACCESS_KEY=''\n", "utf-8")
+    assert config.read(SET) == expected
+    with pytest.raises(ConfigError, match="No access key"):
+        config.read({})
+
+
+def test_a_file_for_both_programs_may_name_the_settings_of_the_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "PACKAGE", tmp_path)
+    text = "COMFYUI_API_KEY=abc#d\nCOMFYUI_BASE_URL=http://127.0.0.1:8189\nFILE_SERVER_PORT=81\n"
+    (tmp_path / "config.env").write_text(text, "utf-8")
+    assert config.read(SET).port == 81
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,15 @@ def test_a_prefix_consists_of_words(text: str, prefix: str) -> None:
 def test_text_direction_marks_do_not_disguise_an_extension() -> None:
     assert safe_name("photo\u202egnp.exe") == "photognp.exe"
     assert safe_name("a\u200db.png") == "a\u200db.png"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prefix"),
+    [
+        ("a lake in the mountains at night, very wide", "a_lake_in_the_mountains_at_night_very"),
+        ("让图中的人物穿上裙子，并把背景换成海边", "让图中的人物穿上裙子"),
+        ("", ""),
+    ],
+)
+def test_a_prefix_from_a_prompt_keeps_the_link_short(prompt: str, prefix: str) -> None:
+    assert file_names.prefix_from_prompt(prompt) == prefix

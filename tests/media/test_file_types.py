@@ -23,6 +23,9 @@ def bmp(header: int, size: int = 26) -> bytes:
     return (b"BM" + bytes(12) + struct.pack("<I", header)).ljust(size, b"\0")
 
 
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_VIDEO = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
+
 SIGNS: dict[bytes, tuple[str, str, str, str]] = {
     b"\x89PNG\r\n\x1a\n": ("image", "png", ".png", "image/png"),
     b"\xff\xd8\xff\xe0": ("image", "jpeg", ".jpg", "image/jpeg"),
@@ -41,6 +44,11 @@ SIGNS: dict[bytes, tuple[str, str, str, str]] = {
     FTYP + b"heic": ("image", "heic", ".heic", "image/heic"),
     FTYP + b"heix": ("image", "heic", ".heic", "image/heic"),
     FTYP + b"mif1": ("image", "heic", ".heic", "image/heic"),
+    FTYP + b"miaf": ("image", "heic", ".heic", "image/heic"),
+    b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf": ("image", "avif", ".avif", "image/avif"),
+    b"\0\0\0\x18ftypmiaf\0\0\0\0miafavif": ("image", "avif", ".avif", "image/avif"),
+    b"\0\0\0\x18ftypMiHE\0\0\0\0miafheix": ("image", "heic", ".heic", "image/heic"),
+    b"\0\0\0\x18ftypmp42\0\0\0\0heicmif1\0\0\1\0meta": ("image", "heic", ".heic", "image/heic"),
     FTYP + b"M4A ": ("audio", "m4a", ".m4a", "audio/mp4"),
     FTYP + b"M4B ": ("audio", "m4a", ".m4a", "audio/mp4"),
     FTYP + b"qt  ": ("video", "mov", ".mov", "video/quicktime"),
@@ -49,6 +57,15 @@ SIGNS: dict[bytes, tuple[str, str, str, str]] = {
     EBML + b"\x42\x82\x88matroska": ("video", "matroska", ".mkv", "video/x-matroska"),
     b"RIFF1234AVI ": ("video", "avi", ".avi", "video/x-msvideo"),
     b"RIFF1234WAVE": ("audio", "wav", ".wav", "audio/wav"),
+    b"RF641234WAVE": ("audio", "wav", ".wav", "audio/wav"),
+    b"FORM1234AIFFCOMM": ("audio", "aiff", ".aiff", "audio/aiff"),
+    b"FORM1234AIFCFVER": ("audio", "aiff", ".aiff", "audio/aiff"),
+    b"caff\0\1\0\0desc": ("audio", "caf", ".caf", "audio/x-caf"),
+    b".snd\0\0\0\x18": ("audio", "au", ".au", "audio/basic"),
+    b"\x0b\x77\x3b\x9e\x14\x40": ("audio", "ac3", ".ac3", "audio/ac3"),
+    ASF + bytes(40): ("audio", "wma", ".wma", "audio/x-ms-wma"),
+    ASF + bytes(40) + ASF_VIDEO: ("video", "wmv", ".wmv", "video/x-ms-wmv"),
+    (b"\x47\x40\0\x10" + bytes(184)) * 3: ("video", "mpeg-ts", ".ts", "video/mp2t"),
     b"OggS" + bytes(24) + b"\x01vorbis": ("audio", "ogg", ".ogg", "audio/ogg"),
     b"OggS" + bytes(24) + b"\x80theora": ("video", "ogg", ".ogv", "video/ogg"),
     b"fLaC": ("audio", "flac", ".flac", "audio/flac"),
@@ -110,7 +127,7 @@ def test_each_signature_has_its_type(content: bytes) -> None:
 def test_file_server_and_pipeline_agree_on_every_signature(
     offset: int, signature: bytes, mime: str
 ) -> None:
-    start = b"RIFF" if offset == 8 else b""
+    start = b"" if offset != 8 else b"FORM" if signature[:3] == b"AIF" else b"RIFF"
     doctype = b"\x42\x82\x84webm"  # the DocType distinguishes WebM from Matroska
     content = start.ljust(offset, b"\0") + signature + doctype
     head = content[:HEAD_BYTES]
@@ -121,7 +138,9 @@ def test_file_server_and_pipeline_agree_on_every_signature(
     assert detect_type("a.unknown", head) == mime
 
 
-@pytest.mark.parametrize("text", [b"the new WAVE of music", b"an old  WEBP"])
+@pytest.mark.parametrize(
+    "text", [b"the new WAVE of music", b"an old  WEBP", b"G" * 400 + b"!", b"an old  AIFF"]
+)
 def test_a_text_with_the_name_of_a_riff_form_is_a_text(text: bytes) -> None:
     assert file_types.detect_bytes(text).format == "plain"
     assert detect_type("a.txt", text[:HEAD_BYTES]) == "text/plain; charset=utf-8"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media import image_convert, result_check
@@ -20,7 +22,7 @@ BROKEN = {
     "empty": (b"", "empty"),
     "web page": (b"<!doctype html><html></html>", "web page"),
     "text": (b"just words", "not an image"),
-    "cut off": (png((200, 200))[:-40], "cut-off"),
+    "a header only": (png((200, 200))[:60], "cut-off"),
     "pdf": (b"%PDF-1.7 xx", "not an image"),
     "video": (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a video (mp4), not an image"),
 }
@@ -34,14 +36,58 @@ def test_an_unusable_image_is_refused_with_a_reason(content: bytes, message: str
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
-def test_an_image_cut_off_anywhere_is_refused(form: str) -> None:
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF"])
+def test_what_is_left_of_an_input_is_used_as_comfyui_does_and_a_result_is_refused(
+    form: str,
+) -> None:
     content = save_image(Image.effect_noise((64, 64), 80), form)
-    for share in (0.3, 0.6, 0.9):
-        with pytest.raises(MediaError):
-            image_convert.prepare_image(content[: int(len(content) * share)], "it")
-        with pytest.raises(MediaError):
-            result_check.inspect_result(io.BytesIO(content[: int(len(content) * share)]), "it")
+    for share in (0.5, 0.6, 0.9):
+        cut = content[: int(len(content) * share)]
+        used = image_convert.prepare_image(cut, "it")
+        assert used.done[0] == image_convert.DAMAGED
+        assert open_image(used.content).size == (64, 64)
+        open_image(used.content).load()
+        if form != "TIFF":
+            with pytest.raises(MediaError):
+                result_check.inspect_result(io.BytesIO(cut), "it")
+
+
+@pytest.mark.parametrize(("form", "share"), [("WEBP", 0.9), ("JPEG", 0.1), ("PNG", 0.01)])
+def test_an_input_of_which_nothing_can_be_seen_is_refused(form: str, share: float) -> None:
+    content = save_image(Image.effect_noise((64, 64), 80), form)
+    with pytest.raises(MediaError, match="it is a broken or cut-off"):
+        image_convert.prepare_image(content[: int(len(content) * share)], "it")
+
+
+def with_wrong_checksum(chunk: bytes) -> bytes:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("a", "words")
+    content = save_image(Image.effect_noise((64, 64), 80), "PNG", pnginfo=texts)
+    at = content.index(chunk)
+    end = at + 4 + int.from_bytes(content[at - 4 : at], "big")
+    return content[:end] + b"\1\2\3\4" + content[end + 4 :]
+
+
+@pytest.mark.parametrize("chunk", [b"IHDR", b"tEXt", b"IDAT"])
+def test_a_wrong_checksum_does_not_matter(chunk: bytes) -> None:
+    used = open_image(image_convert.prepare_image(with_wrong_checksum(chunk), "it").content)
+    whole = Image.effect_noise((64, 64), 80)
+    assert (used.size, used.mode) == (whole.size, whole.mode)
+    used.load()
+
+
+def test_a_broken_profile_does_not_matter() -> None:
+    cmyk = save_image(Image.new("CMYK", (4, 4)), "JPEG", icc_profile=b"junk" * 50)
+    assert open_image(image_convert.prepare_image(cmyk, "it").content).mode == "RGB"
+    content = save_image(Image.new("RGB", (4, 4)), "PNG", icc_profile=b"junk" * 50)
+    assert image_convert.prepare_image(content, "it").content is content
+    at = content.index(b"iCCP")
+    length = int.from_bytes(content[at - 4 : at], "big")
+    data = b"iCCP" + content[at + 4 : at + 17] + bytes(length - 13)
+    broken = content[:at] + data + struct.pack(">I", zlib.crc32(data)) + content[at + 8 + length :]
+    used = image_convert.prepare_image(broken, "it")
+    assert used.done == ("used although its color profile is broken",)
+    assert b"iCCP" not in used.content
 
 
 def test_a_giant_image_is_refused_before_decoding() -> None:
@@ -75,8 +121,31 @@ def test_cmyk_16_bit_and_float_images_are_converted() -> None:
     deep = Image.new("I;16", (4, 4), 32896)
     grey = image_convert.prepare_image(save_image(deep, "PNG"), "it")
     assert open_image(grey.content).getpixel((1, 1)) == 128
-    light = image_convert.prepare_image(save_image(Image.new("F", (4, 4), 0.5), "TIFF"), "it")
-    assert abs(open_image(light.content).getpixel((1, 1)) - 127) <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "shown"),
+    [
+        ("F", (0, 0.5, 1), (0, 127, 255)),
+        ("F", (-1, 0, 1), (0, 127, 255)),
+        ("F", (0, 1, 2), (0, 127, 255)),
+        ("F", (0, 127.5, 255), (0, 127, 255)),
+        ("F", (0, 32767, 65535), (0, 127, 255)),
+        ("F", (0, float("nan"), 1), (0, 0, 255)),
+        ("I", (0, 32768, 65535), (0, 128, 255)),
+        ("I", (0, 1 << 30, (1 << 31) - 1), (0, 128, 255)),
+        ("I", (-100_000, 0, 100_000), (0, 128, 255)),
+    ],
+)
+def test_float_and_32_bit_images_keep_their_range(
+    mode: str, values: tuple[float, ...], shown: tuple[int, ...]
+) -> None:
+    image = Image.new(mode, (3, 1))
+    for x, value in enumerate(values):
+        image.putpixel((x, 0), value)
+    used = open_image(image_convert.prepare_image(save_image(image, "TIFF"), "it").content)
+    found = [used.getpixel((x, 0)) for x in range(3)]
+    assert [abs(a - b) <= 1 for a, b in zip(found, shown, strict=True)] == [True] * 3, found  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])

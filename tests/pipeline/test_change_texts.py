@@ -46,7 +46,8 @@ def test_one_argument_for_several_inputs_is_said_once() -> None:
 
 
 def test_the_part_of_an_argument_is_said() -> None:
-    assert said(change("width", 512, argument="size", part="width")) == "size (width) = 512"
+    assert said(change("n", 2, argument="size", part="side")) == "size (side) = 2"
+    assert said(change("height", 72, argument="width", part="height")) == "height = 72"
 
 
 def test_seeds_and_file_names_that_only_we_chose_are_not_said() -> None:

@@ -168,7 +168,7 @@ CASES = [
     ),
     Case(
         "interrupted by another client",
-        "another program or a browser tab",
+        "cancelled before its end",
         set={
             "frames": [END],
             "history": history("execution_interrupted", outputs={}, status="error"),

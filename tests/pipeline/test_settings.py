@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,10 @@ WRONG = {
         "http://a b",
         "http://a/?x=b c",
     ],
-    "FILE_SERVER_PORT": ["0", "70000", "abc", "80.5", "-1"],
+    "FILE_SERVER_PORT": ["70000", "abc", "80.5", "-1"],
     "FILE_SERVER_PUBLIC_IP": ["http://1.2.3.4", "1.2.3.4:80", "a b"],
     "COMFYUI_SERVER_INPUT_DIR": ["relative", "/no/such/folder/here"],
-    "COMFYUI_TIMEOUT": ["0", "596", "soon", "nan"],
+    "COMFYUI_TIMEOUT": ["596", "soon", "nan"],
     "COMFYUI_CLIENT_ID": ["a b", "图"],
     "COMFYUI_ALLOWED_DIRS": ["relative;also"],
     "DebugMode": ["maybe"],
@@ -196,28 +197,17 @@ def test_a_hash_inside_a_key_is_part_of_it(folder: Path, key: str) -> None:
     assert config.read({"COMFYUI_ACCESS_KEY": key}).signing_key == key
 
 
-def test_a_comment_that_an_older_dotenv_reads_as_a_value_counts_as_absent(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_comment_that_a_host_passes_on_as_a_value_counts_as_absent(folder: Path) -> None:
     """As python-dotenv 1.1.1 reads `COMFYUI_OUTPUT_DIR=   # where results go`."""
-    import dotenv
-
     values = {"COMFYUI_OUTPUT_DIR": "# where results go", "COMFYUI_CLIENT_ID": "#"}
-    monkeypatch.setattr(dotenv, "dotenv_values", lambda **_: values)
-    (folder / "config.env").write_text("x", "utf-8")
     (folder / "comfyui_plugin.py").touch()
     (folder / "input_server").mkdir()
-    chosen = settings.load(folder, {})
+    chosen = settings.load(folder, values)
     assert (chosen.output_dir, chosen.client_prefix) == (folder / "output", "comfyui-plugin")
     key = {"COMFYUI_ACCESS_KEY": "a-good-long-key"}
-    results = config.read(key, package=folder / "input_server").results
+    results = config.read({**key, **values}, package=folder / "input_server").results
     assert results is not None
     assert results.folder == folder / "output"
-
-
-def test_both_requirements_exclude_the_dotenv_that_reads_comments_as_values() -> None:
-    for name in ("requirements.txt", "input_server/requirements.txt"):
-        assert "python-dotenv>=1.2.4," in (PROJECT / name).read_text("utf-8")
 
 
 def test_the_environment_overrides_the_file_unless_it_is_empty(tmp_path: Path) -> None:
@@ -255,3 +245,58 @@ def test_a_named_mount_has_the_given_folder(tmp_path: Path) -> None:
         "more": tmp_path / "more",
     }
     assert dict(settings.load(tmp_path, {}).mounts) == {"output": tmp_path / "output"}
+
+
+PANEL = """\
+COMFYUI_BASE_URL=''
+COMFYUI_OUTPUT_DIR=''
+COMFYUI_SILENCE_TIMEOUT=0
+COMFYUI_TIMEOUT=0
+COMFYUI_IMAGE_MEMORY_MB=0
+FILE_SERVER_PORT=0
+FILE_SERVER_ACCESS_KEY=''
+FILE_SERVER_URL_HOURS=0
+FILE_SERVER_QUALITY=0
+DebugMode=false
+"""
+"""As the host's admin panel saves it when nothing was filled in."""
+
+
+def test_what_the_panel_saves_for_nothing_filled_in_counts_as_unset(folder: Path) -> None:
+    defaults = settings.load(folder, {})
+    (folder / "config.env").write_text(PANEL, "utf-8")
+    assert settings.load(folder, {}) == defaults
+    (folder / "config.env").unlink()
+    host = dict(line.split("=") for line in PANEL.replace("''", "").splitlines())
+    assert settings.load(folder, host) == defaults
+    unset = dict.fromkeys((*settings.SETTINGS, "PROJECT_BASE_PATH"), "0")
+    assert settings.load(folder, {**unset, "PROJECT_BASE_PATH": ""}) == defaults
+
+
+def test_a_setting_of_the_file_server_may_stand_in_the_file_of_the_plugin(folder: Path) -> None:
+    before = settings.load(folder, {})
+    (folder / "config.env").write_text("INPUT_SERVER_WORKERS=2\nHTTP_PROXY=x\n", "utf-8")
+    assert settings.load(folder, {}) == before
+
+
+def test_a_mistake_in_the_file_is_the_error_of_every_call(plugin: Any) -> None:
+    text = "COMFYUI_OUTPUT_DIR='D:\\my out\\'\nCOMFYUI_TIMEOUT=9\n# it's\n"
+    (plugin.folder / "config.env").write_text(text, "utf-8")
+    error = plugin.call({"info": "workflows"}).error
+    assert "Line 1: COMFYUI_OUTPUT_DIR" in error
+    assert "Write COMFYUI_OUTPUT_DIR=D:\\my out\\" in error
+
+
+def test_a_value_that_a_host_cuts_at_a_hash_is_taken_from_the_file(folder: Path) -> None:
+    text = "COMFYUI_API_KEY=account#key\nCOMFYUI_AUTH=basic me:a #\nCOMFYUI_TIMEOUT=9 # s\n"
+    (folder / "config.env").write_text(text, "utf-8")
+    host = {"COMFYUI_API_KEY": "account", "COMFYUI_TIMEOUT": "9", "COMFYUI_AUTH": "basic me:a"}
+    chosen = settings.load(folder, host)
+    assert (chosen.comfy_api_key, chosen.timeout) == ("account#key", 9)
+    assert settings.load(folder, {"COMFYUI_API_KEY": "other"}).comfy_api_key == "other"
+
+
+def test_a_file_of_settings_needs_no_package(plugin: Any) -> None:
+    (plugin.folder / "config.env").write_text("COMFYUI_TIMEOUT=9\n", "utf-8")
+    bare = (sys.executable, "-I", "-S")
+    assert "text2img_api" in plugin.call({"info": "workflows"}, python=bare).text

@@ -274,7 +274,7 @@ LISTS = st.lists(LONG, max_size=12).map(tuple)
     errors=st.dictionaries(LONG, LONG, max_size=20),
     seeds=st.dictionaries(st.text(max_size=5), st.integers(0, 2**64), max_size=50),
     workflow=LONG,
-    times=st.integers(1, 60),
+    times=st.integers(1, 20),
     most=st.sampled_from([truncate.MAX_RESPONSE_BYTES, truncate.MAX_RESPONSE_BYTES // 16]),
 )
 def test_any_outcome_becomes_json_within_the_size_limit(

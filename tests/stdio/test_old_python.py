@@ -27,6 +27,7 @@ FOR_OLD_PYTHONS = [
     "call_record",
     "errors",
     "process/dependencies",
+    "process/encoding",
     "process/project",
     "process/reexec",
     "process/signals",

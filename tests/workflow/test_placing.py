@@ -259,7 +259,7 @@ def test_a_last_word_with_a_value_that_is_no_choice_is_reported() -> None:
 
 def test_a_counted_image_is_no_start_image() -> None:
     planned = plan_blend(images=["a.png", "b.png"])
-    assert {c.part for c in planned.changes} == {"image 1", "image 2"}
+    assert {c.part for c in planned.changes} == {"First Image", "Second Image"}
     frames = {
         "1": node("LoadImage", "First Frame", image="a.png"),
         "2": node("PreviewImage", images=["1", 0]),
@@ -331,3 +331,31 @@ def test_sides_of_a_border_that_a_call_does_not_name_get_none(call: Any, sides: 
     assert [note for note in planned.notes if "top and bottom set to 0" in note] == (
         list(planned.notes) if sides else []
     )
+
+
+def test_a_size_with_another_ratio_gives_the_area() -> None:
+    found = changed(prompt_with_swapped_titles(), size="512x512", aspect_ratio="4:1")
+    assert (found["4.width"], found["4.height"]) == (1024, 256)
+    with pytest.raises(PatchError, match='"width" and "aspect_ratio" contradict'):
+        plan(prompt_with_swapped_titles(), width=512, height=512, aspect_ratio="4:1")
+
+
+def test_a_workflow_without_a_size_names_the_input_that_decides_it() -> None:
+    nodes = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": node("ImageScaleToTotalPixels", image=["1", 0], upscale_method="area", megapixels=0.1),
+        "3": node("PreviewImage", images=["2", 0]),
+    }
+    with pytest.raises(PatchError, match=r'"width" and "height".*megapixels = 0\.1 \(node 2'):
+        plan(nodes, width=128, height=64)
+    nodes["3"]["inputs"]["images"] = ["1", 0]
+    with pytest.raises(PatchError, match="resize_image"):
+        plan(nodes, width=128)
+
+
+def test_frames_that_differ_from_the_duration_are_explained() -> None:
+    assert "steps of 4 plus 1" in plan(video(), duration=3).notes[0]
+    nodes = video()
+    nodes["3"]["inputs"]["length"] = 33
+    exact = plan(nodes, duration="3.0625")
+    assert exact.notes == ("49 frames at 16 frames per second last 3.06 s.",)
