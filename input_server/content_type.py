@@ -9,7 +9,8 @@ from pathlib import PurePath
 from types import MappingProxyType
 from urllib.parse import quote
 
-from .file_signatures import SIGNATURES, detect_mime
+from .file_signatures import HEAD_BYTES, SIGNATURES, detect_mime
+from .text_encoding import SAMPLE_BYTES, charset
 
 BINARY = "application/octet-stream"
 TYPES: Mapping[str, str] = MappingProxyType(
@@ -79,16 +80,25 @@ MEDIA_POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'"
 """For video and audio. No sandbox: the browser's player loads its file as part of the page."""
 
 
-def detect_type(name: str, head: bytes) -> str:
-    """Return the type of a file by its first bytes (``file_signatures.HEAD_BYTES``) and its name.
+def head_bytes(name: str) -> int:
+    """How many of its first bytes the type of a file with that name depends on."""
+    named = TYPES.get(PurePath(name).suffix.lower(), BINARY)
+    return SAMPLE_BYTES if named.startswith("text/") else HEAD_BYTES
 
-    The bytes decide. If the suffix means a type with a signature and the bytes have none, the type is
-    binary, so that a browser neither runs nor displays the file.
+
+def detect_type(name: str, head: bytes) -> str:
+    """Return the type of a file by its first bytes (``head_bytes``) and its name.
+
+    The bytes decide, also about the encoding of a text. If the suffix means a type with a signature and
+    the bytes have none, the type is binary, so that a browser neither runs nor displays the file.
     """
     named = TYPES.get(PurePath(name).suffix.lower(), BINARY)
     detected = detect_mime(head)
     if detected is not None:
         return named if (detected, named) in SAME_SIGNATURE else detected
+    if named.startswith("text/"):
+        encoding = charset(head)
+        return named.partition(";")[0] + (f"; charset={encoding}" if encoding else "")
     is_mismatch = named in WITH_SIGNATURE and named != "audio/mpeg" and head
     return BINARY if is_mismatch else named
 

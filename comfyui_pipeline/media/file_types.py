@@ -11,7 +11,8 @@ from io import BytesIO
 from typing import BinaryIO, Literal
 
 from input_server.file_signatures import detect_mime
-from input_server.light_dataclasses import dataclass
+from input_server.light_dataclasses import dataclass, replace
+from input_server.text_encoding import charset
 
 from .redact import kilobytes
 
@@ -77,6 +78,7 @@ _MP3 = Kind("audio", "mp3", ".mp3", "audio/mpeg")
 _AAC = Kind("audio", "aac", ".aac", "audio/aac")
 _PLY = Kind("3d", "ply", ".ply", "application/octet-stream")
 _GLTF = Kind("3d", "gltf", ".gltf", "model/gltf+json")
+_PLAIN = Kind("text", "plain", ".txt", "text/plain")
 _HTML = Kind("text", "html", ".html", "text/html")
 
 _BY_MIME = {
@@ -229,7 +231,9 @@ def _looks_like_html(head: bytes) -> bool:
 def _by_text(head: bytes, file: BinaryIO, is_all: bool) -> Kind:
     text = _as_text(head, is_all)
     if text is None:
-        return _UNKNOWN
+        encoding = charset(head)
+        other = encoding.startswith("utf-16") or encoding == "gb18030"
+        return replace(_PLAIN, mime=f"text/plain; charset={encoding}") if other else _UNKNOWN
     if _looks_like_html(head):
         return _HTML
     if "<svg" in text[:1024] and text.lstrip().startswith("<"):
@@ -238,7 +242,7 @@ def _by_text(head: bytes, file: BinaryIO, is_all: bool) -> Kind:
         return _by_json(file)
     if text.startswith("solid ") and "facet normal" in text[:1024]:
         return Kind("3d", "stl", ".stl", "model/stl")
-    return Kind("text", "plain", ".txt", "text/plain")
+    return _PLAIN
 
 
 def _as_text(head: bytes, is_all: bool) -> str | None:
@@ -261,7 +265,7 @@ def _by_json(file: BinaryIO) -> Kind:
     except (ValueError, RecursionError):
         document = None
     if document is None:
-        return Kind("text", "plain", ".txt", "text/plain")
+        return _PLAIN
     asset = document.get("asset") if isinstance(document, dict) else None
     if isinstance(asset, dict) and "version" in asset:  # glTF 2.0, 5.9 Asset
         return _GLTF

@@ -17,8 +17,7 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
-from ..content_type import detect_type, file_headers
-from ..file_signatures import HEAD_BYTES
+from ..content_type import detect_type, file_headers, head_bytes
 from .mount import Mount
 from .resolve import locate, lookup_error, open_located_file
 
@@ -227,7 +226,7 @@ def open_file(path: Path, root: Path, name: str, *, cached: bool) -> OpenFile:
     descriptor = open_located_file(path, root)
     try:
         stat = os.fstat(descriptor)
-        kind = detect_type(name, _head(descriptor))
+        kind = detect_type(name, _head(descriptor, head_bytes(name)))
     except OSError as error:
         os.close(descriptor)
         raise lookup_error(error) from None
@@ -256,8 +255,8 @@ def open_file(path: Path, root: Path, name: str, *, cached: bool) -> OpenFile:
     )
 
 
-def _head(descriptor: int) -> bytes:
-    head = os.read(descriptor, HEAD_BYTES)
+def _head(descriptor: int, length: int) -> bytes:
+    head = os.read(descriptor, length)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return head
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from comfyui_pipeline.media import file_types
 from comfyui_pipeline.media.file_types import detect_bytes
-from input_server.content_type import detect_type
+from input_server.content_type import detect_type, head_bytes
 from input_server.file_signatures import HEAD_BYTES, SIGNATURES, detect_mime
 
 FTYP = b"\0\0\0\x18ftyp"
@@ -90,6 +90,8 @@ SIGNS: dict[bytes, tuple[str, str, str, str]] = {
     b"<body>": ("text", "html", ".html", "text/html"),
     b"<?xml version='1.0'?><html>": ("text", "html", ".html", "text/html"),
     b"<!-- log in --><!doctype html>": ("text", "html", ".html", "text/html"),
+    "中文说明：提示词".encode("gbk"): ("text", "plain", ".txt", "text/plain; charset=gb18030"),
+    "猫 cat".encode("utf-16"): ("text", "plain", ".txt", "text/plain; charset=utf-16"),
     b"<svg xmlns='x'/>": ("text", "svg", ".svg", "image/svg+xml"),
     b"<?xml version='1.0'?>\n<svg/>": ("text", "svg", ".svg", "image/svg+xml"),
     b'{"a": 1}': ("text", "json", ".json", "application/json"),
@@ -240,3 +242,25 @@ def test_the_size_limits_of_images_and_other_files() -> None:
 )
 def test_iso_formats_are_detected_by_their_brands(content: bytes, form: str) -> None:
     assert detect_bytes(content).format == form
+
+
+@pytest.mark.parametrize(
+    ("content", "declared"),
+    [
+        ("猫 cat", "; charset=utf-8"),
+        ("", "; charset=utf-8"),
+        ("中文说明：提示词".encode("gbk"), "; charset=gb18030"),
+        (b"a" + "提示词".encode("gbk") * 20_000, "; charset=gb18030"),
+        (b"a" + "猫".encode() * 40_000, "; charset=utf-8"),
+        ("猫 cat".encode("utf-16"), "; charset=utf-16"),
+        ("a cat".encode("utf-16-be"), "; charset=utf-16be"),
+        ("a cat".encode("utf-16-le"), "; charset=utf-16le"),
+        (b"caf\xe9 au lait", ""),
+        ("こんにちは、世界".encode("shift_jis"), ""),
+        (bytes(range(256)), ""),
+    ],
+)
+def test_the_encoding_of_a_text_is_declared_as_it_is(content: str | bytes, declared: str) -> None:
+    data = content.encode() if isinstance(content, str) else content
+    for name, kind in (("a.txt", "text/plain"), ("a.csv", "text/csv"), ("a.html", "text/html")):
+        assert detect_type(name, data[: head_bytes(name)]) == kind + declared
