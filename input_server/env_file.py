@@ -44,4 +44,11 @@ def read_env_file(
         if len(mistakes) > MAX_REPORTED:
             listed.append(f"{len(mistakes) - MAX_REPORTED} more lines are wrong.")
         raise ConfigError(f"{path} cannot be used as it is. {' '.join(listed)}")
-    return values
+    if not values:
+        return {}
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    read = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: read.get(name) or "" for name in values}

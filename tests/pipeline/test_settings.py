@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -294,9 +293,3 @@ def test_a_value_that_a_host_cuts_at_a_hash_is_taken_from_the_file(folder: Path)
     chosen = settings.load(folder, host)
     assert (chosen.comfy_api_key, chosen.timeout) == ("account#key", 9)
     assert settings.load(folder, {"COMFYUI_API_KEY": "other"}).comfy_api_key == "other"
-
-
-def test_a_file_of_settings_needs_no_package(plugin: Any) -> None:
-    (plugin.folder / "config.env").write_text("COMFYUI_TIMEOUT=9\n", "utf-8")
-    bare = (sys.executable, "-I", "-S")
-    assert "text2img_api" in plugin.call({"info": "workflows"}, python=bare).text
