@@ -105,7 +105,9 @@ def _named(
     if is_explicit(name) or files.has_suffix(name):
         source = parse_workflow_source(name, inputs.allowed_folders(settings))
         if source is not None:
-            content = upload.read(source, inputs.download_policy(settings), deadline)
+            content = upload.read(
+                source, inputs.download_policy(settings, "file"), deadline, accepts="file"
+            )
             return files.from_bytes(source.shown, content)
     if call.strict:
         return files.load(folder, name)
