@@ -6,15 +6,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline import inputs
+from comfyui_pipeline import inputs, prompt_ids
 from comfyui_pipeline.call import ToolCall, together
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
-from comfyui_pipeline.errors import CallError, EngineError, MediaError, WorkflowError
+from comfyui_pipeline.errors import CallError, EngineError, JobLost, MediaError, WorkflowError
 from comfyui_pipeline.media import upload
-from comfyui_pipeline.media.sources import is_explicit, parse_workflow_source
+from comfyui_pipeline.media.sources import (
+    ServerFile,
+    is_explicit,
+    parse_source,
+    parse_workflow_source,
+)
+from comfyui_pipeline.media.written_sources import bare_source
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow import files, validate
+from comfyui_pipeline.workflow import files, roles, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, replace
@@ -26,6 +32,10 @@ MAX_CLASS_CHARACTERS = 300
 """A longer name does not fit into a URL: servers accept about 8,000 bytes after percent-encoding."""
 MAX_CLASSES = 2000
 """Different node types of one workflow; each is a request."""
+MAX_SHOWN = 100
+"""Characters of an image's name in a sentence."""
+MAX_SEEDS = 8
+"""Seeds of one image that a sentence lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,8 @@ def _named(
 ) -> files.Workflow:
     """The workflow of a name: a file of the folder, a source, or one that the name fits."""
     folder = settings.workflows_dir
+    if is_explicit(source := bare_source(name)):  # such as a Markdown link of an image
+        name = source
     if not is_explicit(name):
         if call.strict or files.exists(folder, name):
             if files.exists(folder, name) or not files.has_suffix(name):
@@ -103,18 +115,41 @@ def _named(
         elif len(same := files.meant(folder, name, same=True)) == 1:
             return files.load(folder, same[0])
     if is_explicit(name) or files.has_suffix(name):
-        source = parse_workflow_source(name, inputs.allowed_folders(settings))
-        if source is not None:
-            content = upload.read(
-                source, inputs.download_policy(settings, "file"), deadline, accepts="file"
-            )
-            return files.from_bytes(source.shown, content)
+        given = parse_workflow_source(name, inputs.allowed_folders(settings))
+        if given is not None:
+            server = engine.files if engine else None
+            policy = inputs.download_policy(settings, "file")
+            content = upload.read(given, policy, deadline, server, accepts="file")
+            return files.from_bytes(given.shown, content)
+    if engine is not None and (found := _result(name, settings, deadline, engine)) is not None:
+        return found
     if call.strict:
         return files.load(folder, name)
     chosen = _fitting(name, call, settings, engine)
     return replace(
         files.load(folder, chosen), chosen=f'The workflow {chosen} was used for "{name[:100]}".'
     )
+
+
+def _result(
+    name: str, settings: Settings, deadline: float, engine: Engine
+) -> files.Workflow | None:
+    """The workflow in an image of the server's folders, by its name or its job; None for neither."""
+    if not files.has_image_suffix(name) and not prompt_ids.may_be_job(name):
+        return None
+    folders = inputs.allowed_folders(settings)
+    try:
+        source = parse_source(name, folders)
+        if not isinstance(source, ServerFile):
+            return None
+        located, note = inputs.locate(source, "image", settings, engine, deadline)
+    except (MediaError, JobLost):
+        if prompt_ids.is_last(name) or prompt_ids.is_complete(name):
+            raise
+        return None
+    policy = inputs.download_policy(settings, "file")
+    content = upload.read(located, policy, deadline, engine.files, accepts="file")
+    return replace(files.from_bytes(inputs.name_of(located), content), chosen=note)
 
 
 def _fitting(name: str, call: ToolCall, settings: Settings, engine: Engine | None) -> str:
@@ -166,6 +201,8 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         known = cache.get(_queryable(read_document(document).class_types()))
         converted = convert(document, known.schemas, seed=seed)
         prompt, notes = converted.prompt, converted.notes
+    if found.in_image:
+        notes = (*notes, *seed_note(found.name, graphs.build(prompt, known.schemas)))
     origin = validate.origin_of(found.ui)
     return LoadedWorkflow(
         found.name,
@@ -177,6 +214,21 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         origin,
         found.chosen,
     )
+
+
+def seed_note(name: str, graph: Graph) -> list[str]:
+    """With which seed the image was made that holds this workflow."""
+    seeds = {t.node.id: t.node.inputs.get(t.name) for t in roles.seeds(graph)}
+    known = {node: seed for node, seed in seeds.items() if type(seed) is int}
+    if not known:
+        return []
+    values = list(dict.fromkeys(known.values()))
+    image = f"The image {name[:MAX_SHOWN]} was made with"
+    if len(values) == 1:
+        same = f'pass "seed": "{values[0]}" and change nothing else to get the same image'
+        return [f"{image} the seed {values[0]}; {same}."]
+    listed = ", ".join(f"{seed} in node {node}" for node, seed in list(known.items())[:MAX_SEEDS])
+    return [f'{image} the seeds {listed}; set them with "params" to get the same image.']
 
 
 def with_fresh_schemas(

@@ -58,6 +58,7 @@ def finish(
     ``cancelled``: the job was late and has been cancelled.
     """
     outcome = describe_outcome(context, ready, result, fetched, cancelled=cancelled)
+    queued_jobs.remember_results(context.settings, outcome.prompt_id, outcome.outputs)
     if not outcome.outputs:
         if controls.ends_by_wait(context.call, context.settings, finished=outcome.finished):
             return _still_running(outcome, controls.wait_seconds(context.call) or 0)

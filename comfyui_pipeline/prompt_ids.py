@@ -10,6 +10,8 @@ from comfyui_pipeline.errors import JobLost
 from comfyui_pipeline.job_records import JobRecord, JobRecords
 
 MAX_READ = 2000
+LONGEST_ID = 60
+"""Characters of a complete id with a label and quotes."""
 LISTED = 5
 """Jobs that an error lists."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -18,6 +20,7 @@ LABEL = re.compile(r"(?:prompt|job|task)[ _-]?id\s*[:=]?\s*|id\s*[:=]\s*", re.IG
 QUOTES = " \t\r\n`'\"*_<>()[]{}.,;:!?…“”‘’«»「」『』【】《》（）。，；：！？、"
 LAST_WORDS = (
     "last latest newest recent previous mostrecent lastjob latestjob lastone lastrun current -1 "
+    "lastimage lastresult lastoutput lastpicture lastvideo 上一张 上一張 上一张图 "
     "上一个 上一個 最近 最新 最后 最後 最后一个 最後一個 上个 上個 上次 刚才 剛才 刚才的 剛才的 "
     "前一个 前一個"
 )
@@ -40,6 +43,16 @@ def is_last(text: str) -> bool:
     """Whether a text means the job that was queued last."""
     word = unicodedata.normalize("NFKC", text[:MAX_READ]).strip(QUOTES).lower()
     return re.sub(r"[\s_]|(?<=[a-z])-", "", word).removeprefix("the") in LAST
+
+
+def may_be_job(text: str) -> bool:
+    """Whether a text can name a job where names of other things are expected too."""
+    return is_last(text) or is_complete(text)
+
+
+def is_complete(text: str) -> bool:
+    """Whether a text is a complete prompt id, perhaps with a label or quotes."""
+    return len(text) < LONGEST_ID and UUID.fullmatch(clean(text)) is not None
 
 
 def of_job_id(job_id: str) -> str:
@@ -65,19 +78,26 @@ def resolve(prompt_id: str, job_id: str, records: JobRecords) -> str:
             )
         return last.prompt_id
     cleaned = clean(given)
+    return named(given, cleaned, records) or (cleaned if prompt_id else of_job_id(job_id))
+
+
+def named(given: str, cleaned: str, records: JobRecords) -> str | None:
+    """The prompt id of the job that a text names for certain: by a complete id, the caller's own
+    name for it, or the beginning of an id that only one known job has.
+    """
     if UUID.fullmatch(cleaned):
         return cleaned
     known = records.newest_first()
     if any(record.prompt_id == cleaned for record in known):
         return cleaned
-    named = next((record for record in known if record.job_id and record.job_id == given), None)
-    if named is not None:
-        return named.prompt_id
+    own = next((record for record in known if record.job_id and record.job_id == given), None)
+    if own is not None:
+        return own.prompt_id
     if PART.fullmatch(cleaned.lower()):
         begin = {r.prompt_id for r in known if r.prompt_id.lower().startswith(cleaned.lower())}
         if len(begin) == 1:
             return begin.pop()
-    return cleaned if prompt_id else of_job_id(job_id)
+    return None
 
 
 def unknown(prompt_id: str, records: JobRecords) -> JobLost:

@@ -6,15 +6,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from comfyui_pipeline import job_records, prompt_ids
+from comfyui_pipeline import job_records, job_results, prompt_ids
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine.protocol import Engine, Job
 from comfyui_pipeline.errors import EngineError, QueuedBefore
 from comfyui_pipeline.job_records import JobRecord, JobRecords
+from comfyui_pipeline.job_results import ResultFile
+from comfyui_pipeline.outputs import ResultOutput
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Origin
@@ -38,6 +40,13 @@ def remember(context: CallContext, ready: PreparedJob, prompt_id: str) -> None:
     records(context.settings).add(
         prompt_id, ready.name, job_id=context.call.job_id, digest=_digest(ready)
     )
+
+
+def remember_results(settings: Settings, prompt_id: str, outputs: Iterable[ResultOutput]) -> None:
+    """Keep which files of this machine an answer names, for calls that take them as inputs."""
+    files = [ResultFile(o.path, o.kind, o.preview) for o in outputs if o.path]
+    if files:
+        job_results.keep(records(settings), prompt_id, files)
 
 
 def with_running_twin(context: CallContext, ready: PreparedJob) -> PreparedJob:

@@ -27,6 +27,8 @@ _COMMENT = re.compile(r"//|;|＃|--|rem\b", re.I)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
 _ESCAPES = {'"': re.compile(r"\\[\\'\"abfnrtv]|\\$"), "'": re.compile(r"\\[\\']|\\$")}
 """What python-dotenv unescapes in a value in these quotes; at the end, it escapes the quote."""
+DEBUG_MODE = "DebugMode"
+"""Hosts write it in different cases."""
 OWN_PREFIXES = ("COMFYUI_", "INPUT_SERVER_", "FILE_SERVER_")
 HOST_NAMES = frozenset(
     {"PROJECT_BASE_PATH", "SERVER_PORT", "IMAGESERVER_IMAGE_KEY", "IMAGESERVER_FILE_KEY"}
@@ -81,6 +83,7 @@ def _read_line(line: str, table: Mapping[str, Setting]) -> tuple[str, str]:
     if setting is None:
         raise _Mistake(_not_understood(line))
     name, written = setting.groups()
+    name = DEBUG_MODE if name.lower() == DEBUG_MODE.lower() else name
     row = table.get(name)
     if _CONTROL.search(written):
         raise _Mistake(f"{name} contains a control character. Type the value again.")

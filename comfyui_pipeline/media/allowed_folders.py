@@ -12,7 +12,7 @@ import re
 import stat
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ from input_server.light_dataclasses import dataclass, field
 from ..errors import MediaError
 from . import folder_listing
 from .redact import CONTROL_CHARACTERS
+from .server_files import ServerAddress
 
 _MAX_PATH_CHARACTERS = 32_767  # the limit of Windows; Linux has 4,096
 _MAX_NAME_CHARACTERS = 1024
@@ -49,6 +50,8 @@ class AllowedFolders:
     attachments: Path | None  # its files may be named without a path: "cat.png", "sub/cat.png"
     allowed: tuple[Path, ...] = ()  # their files may be named by absolute path or file:// URL
     served: tuple[ServedFolder, ...] = ()  # their files may be named by our own URLs
+    shown: tuple[Path, ...] = ()  # as ``allowed``, except hidden files: what answers name
+    server: ServerAddress | None = None  # its files may be named by their URLs there
 
 
 def is_absolute(value: str) -> bool:
@@ -62,10 +65,12 @@ def resolve(path: str, shown: str, folders: AllowedFolders) -> Path:
     Outside them nothing is revealed about a file, not even whether it exists. Raises MediaError.
     """
     _reject_spelling(path, shown, windows=os.name == "nt")
-    roots = _roots(folders)
+    roots, without_hidden = _roots(folders), _resolved(folders.shown)
     try:
         real = Path(path).resolve()
-        if any(real.is_relative_to(root) for root in roots):
+        if any(real.is_relative_to(root) for root in roots) or any(
+            _is_shown_in(root, real) for root in without_hidden
+        ):
             if folder_listing.is_pattern(path) and not real.exists():
                 raise folder_listing.pattern_error(real.parent, real.name, shown)
             if stat.S_ISREG(real.stat().st_mode):
@@ -255,7 +260,8 @@ def _is_name(value: str) -> bool:
 
 
 def _outside(shown: str, folders: AllowedFolders) -> MediaError:
-    names = [str(folder) for folder in (folders.attachments, *folders.allowed) if folder]
+    readable = (folders.attachments, *folders.allowed, *folders.shown)
+    names = dict.fromkeys(str(folder) for folder in readable if folder)
     return MediaError(
         f"{shown} is outside the folders that may be read ({', '.join(names) or 'none is set'}).",
         "Move the file there, or add its folder to COMFYUI_ALLOWED_DIRS in config.env.",
@@ -263,14 +269,25 @@ def _outside(shown: str, folders: AllowedFolders) -> MediaError:
 
 
 def _roots(folders: AllowedFolders) -> list[Path]:
+    return _resolved((folders.attachments, *folders.allowed))
+
+
+def _resolved(folders: Iterable[Path | None]) -> list[Path]:
     roots = []
-    for folder in (folders.attachments, *folders.allowed):
+    for folder in folders:
         if folder is not None:
             try:
                 roots.append(folder.resolve())
             except (OSError, RuntimeError):
                 continue
     return roots
+
+
+def _is_shown_in(root: Path, real: Path) -> bool:
+    """Whether a resolved path is below a folder and no part of it is hidden."""
+    if not real.is_relative_to(root):
+        return False
+    return not any(part.startswith(".") for part in real.relative_to(root).parts)
 
 
 def _reject_spelling(path: str, shown: str, *, windows: bool) -> None:

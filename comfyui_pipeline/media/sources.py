@@ -19,7 +19,8 @@ from .written_sources import bare_source
 
 FORMS = (
     "Give an http(s) URL, a data: URI, base64 text, a file:// URL or absolute path in an allowed "
-    "folder, the name of a file in the attachments folder, or of one in the server's input folder."
+    "folder, the name of a file in the attachments folder, of one in the server's input folder, or of a "
+    'result, the prompt id of a job, or "last" for the result of the last job.'
 )
 
 _MAX_URL_CHARACTERS = 16_384  # servers accept about 8,000
@@ -60,12 +61,16 @@ class LocalFile:
 class ServerFile:
     """A file of the server's input folder, ``sub/name.png``; it may not exist.
 
-    ``attachments``: the attachments folder, in which there is no such file.
+    ``sub/name.png [output]`` is one of its output folder. ``attachments``: the attachments folder, in
+    which there is no such file. ``fetched``: its content is read and placed as that of any other
+    source; otherwise the server reads it where it is. ``exists``: the server has said that it does.
     """
 
     name: str
     shown: str = field(default="", compare=False)
     attachments: Path | None = field(default=None, compare=False)
+    fetched: bool = False
+    exists: bool = field(default=False, compare=False)
 
 
 Source = Url | Inline | LocalFile | ServerFile
@@ -123,7 +128,7 @@ def _explicit(value: str, folders: AllowedFolders) -> Source:
     if start.startswith("data:"):
         return Inline(inline_data.decode_data_uri(value), inline_data.shown_data_uri(value))
     if start.startswith(("http://", "https://")):
-        return _own_file(value, folders) or _url(value)
+        return _own_file(value, folders) or _server_file(value, folders) or _url(value)
     if start.startswith("file:"):
         shown = shown_value(value)
         return LocalFile(allowed_folders.resolve_file_url(value, shown, folders), shown)
@@ -180,6 +185,19 @@ def _own_file(value: str, folders: AllowedFolders) -> LocalFile | None:
         path = allowed_folders.resolve(str(served.folder.joinpath(*parts)), shown, inside)
         return LocalFile(path, shown)
     return None
+
+
+def _server_file(value: str, folders: AllowedFolders) -> ServerFile | None:
+    """The file behind a URL of the configured ComfyUI server, which is asked for it with its login;
+    None for other URLs.
+    """
+    file = folders.server.file_of(value) if folders.server else None
+    if file is None:
+        return None
+    name, _, kind = file.rpartition(" ")
+    name = _server_name(name)
+    shown = shown_value(name)
+    return ServerFile(name, shown) if kind == "[input]" else ServerFile(file, shown, fetched=True)
 
 
 def _reject_other_schemes(value: str) -> None:

@@ -71,11 +71,11 @@ def place(
     Raises MediaError, DownloadRefused, and what ``server`` raises.
     """
     shown = source.shown
-    if isinstance(source, ServerFile):
+    if isinstance(source, ServerFile) and not source.fetched:
         if accepts == "mask":
             return _mask_on_server(source, server, input_dir, memory, policy.max_bytes)
         return _on_server(source, server)
-    content = read(source, policy, deadline, accepts=accepts)
+    content = read(source, policy, deadline, server, accepts=accepts)
     if accepts == "mask":
         image = image_masks.as_mask(
             content, shown, max_side=max_side, memory=memory, max_bytes=policy.max_bytes
@@ -195,15 +195,20 @@ def _mask_on_server(
 
 
 def _on_server(source: ServerFile, server: InputFolder) -> PlacedFile:
-    if server.input_size(source.name) is not None:
+    if source.exists or server.input_size(source.name) is not None:
         return PlacedFile(source.name, source.shown)
+    raise not_there(source)
+
+
+def not_there(source: ServerFile) -> MediaError:
+    """The error for a name that no folder has a file of."""
     if source.attachments is not None:
-        raise MediaError(
+        return MediaError(
             f"The file {source.shown!r} is neither in ComfyUI's input folder nor in the attachments "
-            f"folder {source.attachments}.",
+            f"folder {source.attachments}, and no result has this name.",
             FORMS,
         )
-    raise MediaError(f"The file {source.shown!r} is not in ComfyUI's input folder.", FORMS)
+    return MediaError(f"The file {source.shown!r} is not in ComfyUI's folders.", FORMS)
 
 
 def _read_local(path: Path, shown: str, max_bytes: int, accepts: InputKind) -> bytes:

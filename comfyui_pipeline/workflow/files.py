@@ -32,13 +32,15 @@ class Workflow:
     """A workflow as it was saved: as a prompt, as an editor document, or as both.
 
     ``nodes``: the prompt, node id -> ``class_type``, ``inputs``, ``_meta``. ``ui``: the document.
-    ``chosen``: why it is this one, where the caller named no or no exact name.
+    ``chosen``: why it is this one, where the caller named no or no exact name. ``in_image``: an image
+    that it made holds it.
     """
 
     name: str
     nodes: Mapping[str, Mapping[str, Any]] | None
     ui: Mapping[str, Any] | None = None
     chosen: str = ""
+    in_image: bool = False
 
 
 def names(folder: Path) -> list[str]:
@@ -79,6 +81,11 @@ def load(folder: Path, name: str) -> Workflow:
 def has_suffix(name: str) -> bool:
     """Whether a name ends like a workflow file's."""
     return name.strip().lower().endswith((".json", *IMAGE_SUFFIXES))
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a name ends like an image's that ComfyUI writes workflows into."""
+    return name.strip().lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_editor_document(document: Any) -> bool:
@@ -150,9 +157,9 @@ def _from_image(name: str, content: bytes, mime: str) -> Workflow:
     ui = found.get("workflow")
     ui = ui if is_editor_document(ui) else None
     if isinstance(found.get("prompt"), dict) and found["prompt"]:
-        return Workflow(name, _nodes(name, found["prompt"]), ui)
+        return Workflow(name, _nodes(name, found["prompt"]), ui, in_image=True)
     if ui is not None:
-        return Workflow(name, None, ui)
+        return Workflow(name, None, ui, in_image=True)
     if invalid:
         reasons = " and ".join(f"its {key!r} {why}" for key, why in invalid.items())
         raise WorkflowError(

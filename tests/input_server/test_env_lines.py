@@ -99,7 +99,7 @@ REFUSED = [
     ("COMFYUI-BASE-URL=http://a", "Did you mean COMFYUI_BASE_URL?"),
     ("FILE_SERVER_KEY=abc", "Did you mean FILE_SERVER_ACCESS_KEY?"),
     ("COMFYUI_URL=http://a", "Did you mean COMFYUI_BASE_URL?"),
-    ("DEBUGMODE=true", "Did you mean DebugMode?"),
+    ("COMFYUI_KEY=abc", "Did you mean COMFYUI_KEYS?"),
 ]
 
 
@@ -128,6 +128,7 @@ GOOD = [
     ("PROJECT_BASE_PATH=/host", "/host"),
     ("HTTP_PROXY=http://proxy", "http://proxy"),
     ("SERVER_PORT=6005", "6005"),
+    ("debugMode=true", "true"),
 ]
 
 
@@ -136,6 +137,10 @@ def test_what_means_the_same_everywhere_is_accepted(line: str, value: str) -> No
     values, mistakes = read_lines(f"\n  {line}\n", KNOWN)
     assert mistakes == []
     assert list(values.values()) == [value]
+
+
+def test_debug_mode_is_read_in_any_case() -> None:
+    assert read_lines("DEBUGMODE=true\n", KNOWN) == ({"DebugMode": "true"}, [])
 
 
 @pytest.mark.parametrize("value", ["", " ", "''", '""', "# words", "   #words", "#"])

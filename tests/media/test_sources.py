@@ -10,6 +10,7 @@ import pytest
 
 from comfyui_pipeline.errors import MediaError
 from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
+from comfyui_pipeline.media.server_files import ServerAddress
 from comfyui_pipeline.media.sources import Inline, LocalFile, ServerFile, Url, parse_source
 from tests.media.input_folder import png
 
@@ -136,3 +137,79 @@ def test_our_own_url_without_authorization_is_downloaded(tmp_path: Path) -> None
     )
     assert isinstance(parse_source(f"{begin}a.png?good", places), LocalFile)
     assert isinstance(parse_source(f"{begin}a.png?bad", places), Url)
+
+
+SERVER = ServerAddress("http", "10.0.0.9", 8188, "/comfy")
+VIEW = "http://10.0.0.9:8188/comfy/view?filename=a%20b.png&subfolder=%E5%AD%90&type=output"
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "fetched"),
+    [
+        (VIEW, "子/a b.png [output]", True),
+        (VIEW.replace("/view", "/api/view") + "&rand=0.3", "子/a b.png [output]", True),
+        (VIEW.replace("&type=output", ""), "子/a b.png [output]", True),
+        (VIEW.replace("=output", "=temp"), "子/a b.png [temp]", True),
+        (VIEW.replace("=output", "=input"), "子/a b.png", False),
+        (VIEW.replace("&subfolder=%E5%AD%90", "&subfolder="), "a b.png [output]", True),
+    ],
+)
+def test_a_url_of_the_comfyui_server_is_one_of_its_files(
+    url: str, name: str, fetched: bool
+) -> None:
+    places = AllowedFolders(None, server=SERVER)
+    assert parse_source(url, places) == ServerFile(name, fetched=fetched)
+    assert parse_source(f"![a]({url})", places) == ServerFile(name, fetched=fetched)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        VIEW.replace("10.0.0.9", "10.0.0.90"),
+        VIEW.replace("10.0.0.9", "10.0.0.9.evil.example"),
+        VIEW.replace("10.0.0.9", "10.0.0.9@evil.example"),
+        VIEW.replace("10.0.0.9:8188", "10.0.0.9:8188@evil.example"),
+        VIEW.replace("http://", "http://me:pw@"),
+        VIEW.replace(":8188", ":81880"),
+        VIEW.replace(":8188", ""),
+        VIEW.replace("http:", "https:"),
+        VIEW.replace("/comfy/view", "/comfy/../view"),
+        VIEW.replace("/comfy/view", "/comfyui/view"),
+        VIEW.replace("/view", "/viewer"),
+        VIEW.replace("/view", "/%76iew"),
+        VIEW.replace("type=output", "type=models"),
+        VIEW.replace("filename=a%20b.png", "filename="),
+        VIEW.replace("filename", "file"),
+        VIEW.replace("a%20b", "%ff"),
+    ],
+)
+def test_other_urls_are_not_files_of_the_comfyui_server(url: str) -> None:
+    assert isinstance(parse_source(url, AllowedFolders(None, server=SERVER)), Url)
+
+
+@pytest.mark.parametrize("name", ["../a.png", "..%2fa.png", "%2fetc/passwd", "a%00.png"])
+def test_a_url_of_the_comfyui_server_does_not_leave_its_folders(name: str) -> None:
+    places = AllowedFolders(None, server=SERVER)
+    with pytest.raises(MediaError):
+        parse_source(VIEW.replace("a%20b.png", name), places)
+
+
+@pytest.mark.parametrize(("one", "other"), [("localhost", "127.0.0.1"), ("[::1]", "localhost")])
+def test_names_of_this_machine_are_the_same_server(one: str, other: str) -> None:
+    address = ServerAddress("http", one.strip("[]"), 8188)
+    places = AllowedFolders(None, server=address)
+    url = f"http://{other}:8188/view?filename=a.png"
+    assert parse_source(url, places) == ServerFile("a.png [output]", fetched=True)
+
+
+def test_shown_folders_are_read_without_hidden_files(tmp_path: Path) -> None:
+    for name in ("a.png", ".a.png", ".b/a.png", "c/.a.png", "c/a.png"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_bytes(png())
+    (tmp_path / "outside.png").write_bytes(png())
+    places = AllowedFolders(None, shown=(tmp_path / "out",))
+    for name in ("a.png", "c/a.png"):
+        assert isinstance(parse_source(str(tmp_path / "out" / name), places), LocalFile)
+    for name in (".a.png", ".b/a.png", "c/.a.png", "../outside.png", "c/../../outside.png"):
+        with pytest.raises(MediaError, match="outside the folders"):
+            parse_source(str(tmp_path / "out" / name), places)
