@@ -19,7 +19,6 @@ from comfyui_pipeline.workflow import (
     roles,
     sizes,
     title_parameters,
-    unknown_keys,
 )
 from comfyui_pipeline.workflow.changes import Change, NoRole, Origin, Plan, Planner
 from comfyui_pipeline.workflow.graph import Graph, Target
@@ -74,21 +73,26 @@ def plan(
             attempts.make(_place_duration, planner, name, given, call)
     attempts.make(_place_loras, attempts, planner, requested_loras, "loras" in rest)
     unknown = [key for key in call.unknown if key not in titled.keys and key not in filled]
-    attempts.make(
-        unknown_keys.place,
-        planner,
-        unknown,
-        call.extras,
-        own_names=call.own_names,
-        elsewhere=call.elsewhere,
-    )
+    if unknown:
+        from comfyui_pipeline.workflow import unknown_keys
+
+        attempts.make(
+            unknown_keys.place,
+            planner,
+            unknown,
+            call.extras,
+            own_names=call.own_names,
+            elsewhere=call.elsewhere,
+        )
     if "seed" not in named:
         attempts.make(_place_seeds, planner, call.seed, random_seed)
     if prefix:
         for target in planner.unset(roles.filename_prefixes(graph)):
             planner.set(target, _keep_folder(target, prefix), Origin.FILE_NAME)
     if attempts.problems:
-        raise unknown_keys.together(attempts.problems)
+        from comfyui_pipeline.workflow.unknown_keys import together
+
+        raise together(attempts.problems)
     _note_seed(planner, call)
     return planner.plan({*named, *titled.keys})
 
@@ -221,7 +225,9 @@ def _place_by_name(planner: Planner, name: str, call: ToolCall) -> bool:
     """Set the input or node that an argument's key names; whether there is one."""
     key = planner.key(name)
     value = call.extras.get(key, call.shortcuts.get(name))
-    return unknown_keys.place_by_name(planner, key, value)
+    from comfyui_pipeline.workflow.unknown_keys import place_by_name
+
+    return place_by_name(planner, key, value)
 
 
 def _place_sizes(planner: Planner, given: Mapping[str, Any], call: ToolCall) -> None:
