@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_pipeline import settings
+from comfyui_pipeline import inputs, settings
 from comfyui_pipeline.errors import SettingsError
 from input_server import settings as config
 
@@ -293,3 +293,10 @@ def test_a_value_that_a_host_cuts_at_a_hash_is_taken_from_the_file(folder: Path)
     chosen = settings.load(folder, host)
     assert (chosen.comfy_api_key, chosen.timeout) == ("account#key", 9)
     assert settings.load(folder, {"COMFYUI_API_KEY": "other"}).comfy_api_key == "other"
+
+
+def test_the_limits_of_input_files_are_settings(folder: Path) -> None:
+    chosen = settings.load(folder, {"COMFYUI_MAX_IMAGE_MB": "3", "COMFYUI_MAX_FILE_MB": "900"})
+    kinds = {"image": 3, "animation": 3, "mask": 3, "video": 900, "audio": 900, "file": 900}
+    for accepts, megabytes in kinds.items():
+        assert inputs.download_policy(chosen, accepts).max_bytes == megabytes * 2**20  # type: ignore[arg-type]
