@@ -20,7 +20,7 @@ from comfyui_pipeline.workflow import (
     sizes,
     title_parameters,
 )
-from comfyui_pipeline.workflow.changes import Change, NoRole, Origin, Plan, Planner
+from comfyui_pipeline.workflow.changes import Change, NoRole, Origin, Plan, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import Graph, Target
 from comfyui_pipeline.workflow.placeholders import FilePlaceholder
 from input_server.light_dataclasses import dataclass, field, replace
@@ -263,7 +263,7 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
     if argument.targets != ALL and len(targets) > 1:
         present = {repr(target.node.inputs.get(target.name)) for target in targets}
         if argument.targets == ONE or len(present) > 1:
-            raise _several(key, targets)
+            raise ambiguous(key, targets)
     for target in targets:
         planner.set(target, value, Origin.ARGUMENT, name, part=_part(planner, argument, target))
 
@@ -289,20 +289,20 @@ def _main_image(planner: Planner, targets: list[Target]) -> list[Target]:
                 f"{planner.key('image')} → {label} of node {found[0].node.label}"
             )
             return found
-    others = targets[1:]
-    if all(_can_be_left_out(planner.graph, target) for target in others):
-        return targets[:1]
-    return targets
+    return targets[:1] if _can_be_left_out(planner.graph, targets[1:]) else targets
 
 
-def _can_be_left_out(graph: Graph, target: Target) -> bool:
-    """Whether an image is optional for its node, and none is saved in the workflow."""
+def _can_be_left_out(graph: Graph, targets: Sequence[Target]) -> bool:
+    """Whether images are optional for their nodes, and none is saved in the workflow."""
     from comfyui_pipeline.workflow import optional_inputs, required_files
 
-    missing = {(f.target.node.id, f.target.name) for f in required_files.missing_files(graph)}
+    missing = {file.key for file in required_files.missing_files(graph)}
     prompt = {i: {"inputs": node.inputs} for i, node in graph.nodes.items()}
-    is_missing = (target.node.id, target.name) in missing
-    return is_missing and optional_inputs.without(prompt, graph, target.node.id) is not None
+    return all(
+        (target.node.id, target.name) in missing
+        and optional_inputs.without(prompt, graph, target.node.id) is not None
+        for target in targets
+    )
 
 
 def _several_images(planner: Planner, targets: Sequence[Target]) -> PatchError:
@@ -339,7 +339,7 @@ def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
     if not found or not roles.mask_in_alpha(planner.graph, found[0]):
         _place(planner, argument, value)
     elif len(found) > 1:
-        raise _several(planner.key(argument.name), found)
+        raise ambiguous(planner.key(argument.name), found)
     else:
         planner.set_mask(found[0], value)
 
@@ -378,15 +378,6 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
     "strength": _place_strength,
 }
 """Shortcut arguments that do not simply set all inputs of their role."""
-
-
-def _several(key: str, targets: Sequence[Target]) -> PatchError:
-    inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[: params.MAX_LISTED])
-    return PatchError(
-        f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
-        f"Set each with params instead: {inputs}.",
-        code="ambiguous",
-    )
 
 
 def _others(graph: Graph) -> str:
