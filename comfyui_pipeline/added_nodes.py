@@ -8,6 +8,7 @@ from typing import Any
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.workflow import roles
+from comfyui_pipeline.workflow.graph import NodeSchemas
 from input_server.light_dataclasses import replace
 
 SIDES = frozenset({"width", "height", "size"})
@@ -52,11 +53,8 @@ def _with_scaling(
     added = place and scaling.add(loaded.prompt, place, engine.catalog, kind)
     if not place or not added:
         return loaded
-    prompt, schemas = added
     where = "in place of" if place.replaces else "behind"
-    note = f"A node that scales the image was put {where} node {place.node.label}."
-    schemas = {**schemas, **loaded.schemas}
-    return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
+    return _with(loaded, added, f"scales the image was put {where} node {place.node.label}")
 
 
 def _with_repeating(loaded: LoadedWorkflow, engine: Engine) -> LoadedWorkflow:
@@ -67,7 +65,19 @@ def _with_repeating(loaded: LoadedWorkflow, engine: Engine) -> LoadedWorkflow:
     added = latent and repeating.add(loaded.prompt, latent, engine.catalog)
     if not latent or not added:
         return loaded
+    return _with(loaded, added, f"repeats the latent was put before node {latent.node.label}")
+
+
+def _with(
+    loaded: LoadedWorkflow,
+    added: tuple[Mapping[str, Mapping[str, Any]], NodeSchemas],
+    what: str,
+) -> LoadedWorkflow:
+    """The workflow with a prompt that has one more node, that node's schema, and a note on it."""
     prompt, schemas = added
-    note = f"A node that repeats the latent was put before node {latent.node.label}."
-    schemas = {**schemas, **loaded.schemas}
-    return replace(loaded, prompt=prompt, schemas=schemas, notes=(*loaded.notes, note))
+    return replace(
+        loaded,
+        prompt=prompt,
+        schemas={**schemas, **loaded.schemas},
+        notes=(*loaded.notes, f"A node that {what}."),
+    )

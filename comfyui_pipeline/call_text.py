@@ -17,7 +17,7 @@ GBK_NOTE = (
     "The call was not UTF-8 and was read as GBK; if its text is wrong, send it as UTF-8. "
     + FILE_CALL
 )
-_LOST = re.compile(r"[?\s]*\?\?[?\s]*")
+_LOST = re.compile(r"[?\s]+")
 
 
 def decode(raw: bytes) -> tuple[str, str]:
@@ -71,5 +71,5 @@ def lost_key(raw: bytes, document: dict[str, Any]) -> str:
     """
     if not raw.isascii():
         return ""
-    texts = (key for key, value in document.items() if isinstance(value, str))
+    texts = (key for key, value in document.items() if isinstance(value, str) and "??" in value)
     return next((key for key in texts if _LOST.fullmatch(document[key])), "")

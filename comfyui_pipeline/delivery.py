@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline.workflow.saving import COPY_FORMATS, COPY_NOTE, LOSSY, normalize_format
+from comfyui_pipeline.media.copies import COPY_NOTE, FORMATS, LOSSY, normalize_format
 from input_server.light_dataclasses import asdict, dataclass, replace
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def of_call(call: ToolCall) -> Delivery:
 def over(wanted: Delivery, kept: Delivery) -> Delivery:
     """What a call wants, and for the rest what its job keeps."""
     given = {name: value for name, value in asdict(wanted).items() if value not in (None, "")}
-    if given.get("format", "png") not in COPY_FORMATS:
+    if given.get("format", "png") not in FORMATS:
         del given["format"]
     return replace(kept, **given)
 
@@ -62,7 +62,7 @@ def read(value: Any) -> Delivery:
     known = value if isinstance(value, Mapping) else {}
     form, quality, mode = known.get("format"), known.get("quality"), known.get("return_image")
     return Delivery(
-        format=form if form in COPY_FORMATS else "",
+        format=form if form in FORMATS else "",
         quality=quality if type(quality) is int and 1 <= quality <= 100 else None,
         strip_metadata=_switch(known.get("strip_metadata")),
         previews=_switch(known.get("previews")),
@@ -90,10 +90,10 @@ def without_effect(
             f"{' and '.join(given)} had no effect: only images are copied, and this job has none. "
             "Its files are as the job saved them."
         )
-    elif form and form not in COPY_FORMATS:
+    elif form and form not in FORMATS:
         yield (
             f"{given[0]} is {call.image_format[:80]!r}, in which no copy can be made: the images are "
-            f"as the job saved them. Use one of: {', '.join(COPY_FORMATS)}."
+            f"as the job saved them. Use one of: {', '.join(FORMATS)}."
         )
     elif call.quality and delivery.format not in LOSSY:
         key = call.spelled.get("quality", "quality")

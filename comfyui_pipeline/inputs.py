@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.engine import server_url
 from comfyui_pipeline.engine.protocol import Engine
-from comfyui_pipeline.media import file_types, upload
+from comfyui_pipeline.media import file_limits, upload
 from comfyui_pipeline.media.allowed_folders import AllowedFolders, ServedFolder
 from comfyui_pipeline.media.download import DownloadPolicy
 from comfyui_pipeline.media.file_types import InputKind
@@ -23,11 +23,11 @@ MAX_PARALLEL_UPLOADS = 10
 _MASK: InputKind = "mask"
 
 
-def download_policy(
-    settings: Settings, max_bytes: int = file_types.MAX_IMAGE_BYTES
-) -> DownloadPolicy:
+def download_policy(settings: Settings, accepts: InputKind = "image") -> DownloadPolicy:
     """Which hosts URLs of the caller may reach, and how much may be downloaded."""
     cache_dir = settings.cache_dir / "downloads"
+    is_image = accepts in file_limits.IMAGES
+    max_bytes = settings.max_image_bytes if is_image else settings.max_file_bytes
     return DownloadPolicy(settings.download_allow, max_bytes=max_bytes, cache_dir=cache_dir)
 
 
@@ -163,7 +163,7 @@ class _Uploads:
         return upload.place(
             self.sources[requested],
             self.context.engine.files,
-            download_policy(settings, file_types.MAX_BYTES[kind]),
+            download_policy(settings, kind),
             accepts=kind,
             max_side=self.context.call.max_side,
             input_dir=settings.server_input_dir,

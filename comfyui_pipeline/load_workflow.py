@@ -118,7 +118,8 @@ def _named(
         given = parse_workflow_source(name, inputs.allowed_folders(settings))
         if given is not None:
             server = engine.files if engine else None
-            content = upload.read(given, inputs.download_policy(settings), deadline, server)
+            policy = inputs.download_policy(settings, "file")
+            content = upload.read(given, policy, deadline, server, accepts="file")
             return files.from_bytes(given.shown, content)
     if engine is not None and (found := _result(name, settings, deadline, engine)) is not None:
         return found
@@ -146,7 +147,8 @@ def _result(
         if prompt_ids.is_last(name) or prompt_ids.is_complete(name):
             raise
         return None
-    content = upload.read(located, inputs.download_policy(settings), deadline, engine.files)
+    policy = inputs.download_policy(settings, "file")
+    content = upload.read(located, policy, deadline, engine.files, accepts="file")
     return replace(files.from_bytes(inputs.name_of(located), content), chosen=note)
 
 

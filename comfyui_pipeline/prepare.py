@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,12 +25,13 @@ from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow import loras, patch, placeholders, prompt_choices, roles, validate
+from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
 from comfyui_pipeline.workflow.changes import Plan
 from input_server.light_dataclasses import replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""
+TEXTS = frozenset({"prompt", "negative_prompt"})
 ADDING = frozenset({"images", "width", "height", "size", "scale", "batch_size"})
 """Arguments for which nodes may be added to a workflow."""
 MAX_NAMED = 8
@@ -92,7 +92,7 @@ def prepare(context: CallContext) -> PreparedJob:
 
 def _prompt_id(call: ToolCall) -> str:
     """A new id, or the one that belongs to the caller's own name for the job."""
-    return prompt_ids.of_job_id(call.job_id) if call.job_id else str(uuid.uuid4())
+    return prompt_ids.of_job_id(call.job_id) if call.job_id else prompt_ids.new()
 
 
 def _plan(
@@ -107,8 +107,11 @@ def _plan(
     seed = random_seed if call.seed is None else call.seed
     shortcuts = dict(call.shortcuts)
     choices: list[str] = []
-    if not call.strict and prompt_choices.has_any(shortcuts):
-        shortcuts, choices = prompt_choices.choose(shortcuts, seed)
+    if not call.strict and not TEXTS.isdisjoint(shortcuts):
+        from comfyui_pipeline.workflow import prompt_choices
+
+        if prompt_choices.has_any(shortcuts):
+            shortcuts, choices = prompt_choices.choose(shortcuts, seed)
     tagged: tuple[loras.Lora, ...] = ()
     problems: tuple[PatchError, ...] = ()
     if "prompt" in shortcuts:

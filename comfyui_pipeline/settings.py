@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfyui_pipeline.errors import SettingsError
+from comfyui_pipeline.media import file_limits
 from comfyui_pipeline.media.host_files import HostFiles
 from comfyui_pipeline.media.image_memory import ImageMemory
 from comfyui_pipeline.process.project import project_file
@@ -78,6 +79,8 @@ class Settings:
     defaults: DefaultValues = field(default_factory=DefaultValues)
     default_workflow: str = ""
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
+    max_image_bytes: int = file_limits.MAX_IMAGE_BYTES
+    max_file_bytes: int = file_limits.MAX_FILE_BYTES
     host: HostFiles | None = None
 
     @property
@@ -153,6 +156,8 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         ),
         default_workflow=values.text("COMFYUI_DEFAULT_WORKFLOW"),
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
+        max_image_bytes=values.integer("COMFYUI_MAX_IMAGE_MB") * 2**20,
+        max_file_bytes=values.integer("COMFYUI_MAX_FILE_MB") * 2**20,
     )
 
 

@@ -6,6 +6,12 @@ Parsing, ``config.env.example`` and the manifest's ``configSchema`` derive from 
 
 from __future__ import annotations
 
+from comfyui_pipeline.media.file_limits import (
+    FILE_SETTING,
+    IMAGE_SETTING,
+    MAX_FILE_BYTES,
+    MAX_IMAGE_BYTES,
+)
 from comfyui_pipeline.media.image_memory import DEFAULT_MB
 from input_server.settings_table import (
     CHOICE,
@@ -149,6 +155,26 @@ SETTINGS = table(
             english="Memory in MB for decoding images. A larger result is linked without a preview; a "
             "larger input is refused.",
             chinese="解码图片可用的内存（MB）；超出时，结果只返回链接、不附图片，输入则被拒绝。",
+        ),
+        Setting(
+            IMAGE_SETTING,
+            INTEGER,
+            str(MAX_IMAGE_BYTES >> 20),
+            low=1,
+            high=2048,
+            unit="MB",
+            english="Largest input image or mask in MB. Inside a call at most 50 MB are accepted.",
+            chinese="输入图片和遮罩的最大文件大小（MB）；直接写在调用中的最多 50 MB。",
+        ),
+        Setting(
+            FILE_SETTING,
+            INTEGER,
+            str(MAX_FILE_BYTES >> 20),
+            low=1,
+            high=16_384,
+            unit="MB",
+            english="Largest input file of any other kind (video, sound, 3D) in MB; it is held in memory.",
+            chinese="其他输入文件（视频、音频、3D）的最大大小（MB）；文件会整个读入内存。",
         ),
         FILE_SERVER["COMFYUI_OUTPUT_DIR"],
         FILE_SERVER["COMFYUI_OUTPUT_MOUNT"],

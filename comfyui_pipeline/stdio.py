@@ -27,6 +27,7 @@ from comfyui_pipeline.process import dependencies, reexec, time_limit
 from comfyui_pipeline.process.signals import Signals, Stopped
 from comfyui_pipeline.process.stdin import EXAMPLE_CALL, QUIET_SECONDS
 from comfyui_pipeline.process.stdout import ResponseWriter, success
+from input_server.env_file import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +114,7 @@ def _perform(
     from comfyui_pipeline.call import read
 
     call = read(raw)
-    if call.needs_server:
+    if (project / CONFIG_FILE).is_file() or call.needs_server:
         python = dependencies.make_importable(project)
         if python is not None:
             return python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,11 @@ FORMATS = {
 DEFAULT_QUALITY = 90
 MAX_SIDE = 2**24
 """No limit of its own: the memory for decoding limits the size."""
+SAME_FORMAT: Mapping[str, str] = {"jpg": "jpeg", "jfif": "jpeg", "jpe": "jpeg", "tif": "tiff"}
+LOSSY = frozenset({"jpeg", "webp", "avif"})
+"""Formats that have a quality."""
+COPY_NOTE = "Each image is a copy"
+"""The beginning of notes on copies of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,12 @@ class CopyRequest:
             return False
         other = self.format in FORMATS and self.format != kind.format
         return other or self.strip_metadata
+
+
+def normalize_format(text: str) -> str:
+    """``.JPG``, ``image/jpeg`` -> ``jpeg``."""
+    word = text.strip().lower().rpartition("/")[2].lstrip(".")
+    return SAME_FORMAT.get(word, word)
 
 
 def make_copy(

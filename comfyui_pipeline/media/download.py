@@ -17,7 +17,8 @@ from input_server.parse_values import parse_count
 
 from ..errors import DownloadRefused, MediaError
 from .download_cache import DownloadCache
-from .file_types import MAX_IMAGE_BYTES, is_web_page
+from .file_limits import MAX_IMAGE_BYTES
+from .file_types import is_web_page
 from .redact import public_url
 
 if TYPE_CHECKING:

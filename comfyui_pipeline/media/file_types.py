@@ -16,27 +16,12 @@ from input_server.text_encoding import charset
 
 from .redact import kilobytes
 
-MAX_IMAGE_BYTES = 50 * 2**20
-"""Largest input image; also the largest file inside a call, of any kind."""
-MAX_FILE_BYTES = 200 * 2**20
-"""Largest input of any other kind: video, sound, 3D."""
-
 _HEAD = 64 * 1024  # bytes that are enough to detect every type below
 _MAX_JSON = 2**20  # bytes; larger texts are not parsed to find out whether they are JSON
 
 InputKind = Literal["image", "animation", "mask", "video", "audio", "file"]
 """What a node's input takes. An ``animation`` is an image that may have several frames, a ``mask`` an
 image whose white or opaque areas are repainted."""
-
-MAX_BYTES: dict[str, int] = {
-    "image": MAX_IMAGE_BYTES,
-    "animation": MAX_IMAGE_BYTES,
-    "mask": MAX_IMAGE_BYTES,
-    "video": MAX_FILE_BYTES,
-    "audio": MAX_FILE_BYTES,
-    "file": MAX_FILE_BYTES,
-}
-"""Largest input file by what the input takes."""
 
 KindName = Literal["image", "video", "audio", "3d", "text", "file"]
 

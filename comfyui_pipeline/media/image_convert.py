@@ -12,7 +12,8 @@ from input_server.light_dataclasses import dataclass, replace
 
 from ..errors import MediaError
 from . import file_types, image_decode, image_repair
-from .file_types import MAX_IMAGE_BYTES, Kind
+from .file_limits import IMAGE_SETTING, MAX_IMAGE_BYTES
+from .file_types import Kind
 from .image_memory import ImageMemory
 from .image_repair import repaired
 
@@ -43,15 +44,16 @@ def prepare_image(
     max_side: int | None = None,
     animated: bool = False,
     memory: ImageMemory | None = None,
+    max_bytes: int = MAX_IMAGE_BYTES,
 ) -> PreparedImage:
     """Decode an input image completely, and convert it where a loader node could not read it.
 
     ``shown`` names the image in errors. ``max_side``: pixels of the longest side. ``animated``: all
     frames are kept. Raises MediaError for an empty, cut-off or unknown file, and for one that is too
-    large for ``MAX_IMAGE_BYTES`` or for ``memory``; its size is checked before it is decoded.
+    large for ``max_bytes`` or for ``memory``; its size is checked before it is decoded.
     """
     memory = memory or ImageMemory()
-    kind = checked_kind(content, shown)
+    kind = checked_kind(content, shown, max_bytes)
     with image_decode.decoding_errors(kind, shown):
         content, notes = repaired(content, kind, memory)
         try:
@@ -133,9 +135,14 @@ def first_frame(file: BinaryIO, shown: str, side: int, memory: ImageMemory) -> I
             return frame.copy() if frame is image else frame
 
 
-def image_size(content: bytes, shown: str, memory: ImageMemory | None = None) -> tuple[int, int]:
+def image_size(
+    content: bytes,
+    shown: str,
+    memory: ImageMemory | None = None,
+    max_bytes: int = MAX_IMAGE_BYTES,
+) -> tuple[int, int]:
     """Return width and height in pixels. Raises MediaError for what is not an image."""
-    kind = checked_kind(content, shown)
+    kind = checked_kind(content, shown, max_bytes)
     with (
         image_decode.decoding_errors(kind, shown),
         image_decode.open_image(BytesIO(content), kind, memory or ImageMemory(), shown) as (
@@ -146,14 +153,14 @@ def image_size(content: bytes, shown: str, memory: ImageMemory | None = None) ->
         return image.size
 
 
-def checked_kind(content: bytes, shown: str) -> Kind:
+def checked_kind(content: bytes, shown: str, max_bytes: int = MAX_IMAGE_BYTES) -> Kind:
     """Return the kind of an input image. Raises MediaError for what is empty, too large or no image."""
     if not content:
         raise MediaError(f"{shown} is empty.", f"Give an image: {_ACCEPTED} are accepted.")
-    if len(content) > MAX_IMAGE_BYTES:
+    if len(content) > max_bytes:
         raise MediaError(
             f"{shown} has {len(content) / 2**20:.0f} MB.",
-            f"Images of at most {MAX_IMAGE_BYTES // 2**20} MB are accepted.",
+            f"Images of at most {max_bytes // 2**20} MB are accepted ({IMAGE_SETTING} in config.env).",
         )
     kind = file_types.detect_bytes(content)
     if kind.format == "heic" and not image_decode.register_heic():

@@ -16,6 +16,7 @@ from input_server.light_dataclasses import replace
 
 from ..errors import MediaError
 from . import image_decode
+from .file_limits import MAX_IMAGE_BYTES
 from .file_types import Kind
 from .image_convert import PreparedImage, kind_of_png, prepare_image, save_png
 from .image_memory import ImageMemory
@@ -43,6 +44,7 @@ def as_mask(
     max_side: int | None = None,
     holes: bool = False,
     memory: ImageMemory | None = None,
+    max_bytes: int = MAX_IMAGE_BYTES,
 ) -> PreparedImage:
     """Return a mask as a PNG for every channel; what is white or opaque in ``content`` is repainted.
 
@@ -52,7 +54,7 @@ def as_mask(
     and what ``prepare_image`` raises.
     """
     memory = memory or ImageMemory()
-    image = prepare_image(content, shown, max_side=max_side, memory=memory)
+    image = prepare_image(content, shown, max_side=max_side, memory=memory, max_bytes=max_bytes)
     own_size = (image.kind.width or 1, image.kind.height or 1)
     target = size or own_size
     image_decode.refuse_above(memory, decode_cost.needed_bytes(*target), target, shown)

@@ -8,7 +8,8 @@ import re
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import MediaError
-from .file_types import MAX_IMAGE_BYTES, is_known
+from .file_limits import MAX_IMAGE_BYTES
+from .file_types import is_known
 from .redact import kilobytes
 
 MAX_BYTES = MAX_IMAGE_BYTES

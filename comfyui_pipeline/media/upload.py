@@ -12,10 +12,10 @@ from input_server.atomic import atomic_file
 from input_server.light_dataclasses import dataclass, replace
 
 from ..errors import MediaError
-from . import file_types, image_masks
+from . import file_limits, file_types, image_masks
 from .allowed_folders import open_resolved_file
 from .download import DownloadPolicy, download
-from .file_types import MAX_FILE_BYTES, InputKind, Kind
+from .file_types import InputKind, Kind
 from .image_convert import image_size, prepare_image
 from .image_memory import ImageMemory
 from .redact import shown_value
@@ -73,15 +73,22 @@ def place(
     shown = source.shown
     if isinstance(source, ServerFile) and not source.fetched:
         if accepts == "mask":
-            return _mask_on_server(source, server, input_dir, memory)
+            return _mask_on_server(source, server, input_dir, memory, policy.max_bytes)
         return _on_server(source, server)
-    content = read(source, policy, deadline, server)
+    content = read(source, policy, deadline, server, accepts=accepts)
     if accepts == "mask":
-        image = image_masks.as_mask(content, shown, max_side=max_side, memory=memory)
+        image = image_masks.as_mask(
+            content, shown, max_side=max_side, memory=memory, max_bytes=policy.max_bytes
+        )
         content, kind, done = image.content, image.kind, image.done
     elif accepts in ("image", "animation"):
         image = prepare_image(
-            content, shown, max_side=max_side, animated=accepts == "animation", memory=memory
+            content,
+            shown,
+            max_side=max_side,
+            animated=accepts == "animation",
+            memory=memory,
+            max_bytes=policy.max_bytes,
         )
         content, kind, done = image.content, image.kind, image.done
     else:
@@ -109,9 +116,16 @@ def place_masked(
     original = server.read_input(image)
     if original is None:
         raise MediaError(f"The image {image!r} for the mask is not on the ComfyUI server.", FORMS)
-    size = image_size(original, shown_value(image), memory)
+    size = image_size(original, shown_value(image), memory, policy.max_bytes)
     holes = same_file or isinstance(mask, ServerFile)
-    prepared = image_masks.as_mask(content, mask.shown, size=size, holes=holes, memory=memory)
+    prepared = image_masks.as_mask(
+        content,
+        mask.shown,
+        size=size,
+        holes=holes,
+        memory=memory,
+        max_bytes=policy.max_bytes,
+    )
     layer = prepared.content
     digest = hashlib.sha256(original + b"\0" + layer).hexdigest()
     name = f"{digest[:32]}-masked.png"
@@ -126,6 +140,8 @@ def read(
     policy: DownloadPolicy,
     deadline: float | None,
     server: InputFolder | None = None,
+    *,
+    accepts: InputKind = "image",
 ) -> bytes:
     """Return the content of a source, unchecked. Raises MediaError when there is no such file.
 
@@ -136,7 +152,7 @@ def read(
     if isinstance(source, Inline):
         return source.content
     if not isinstance(source, ServerFile):
-        return _read_local(source.path, source.shown)
+        return _read_local(source.path, source.shown, policy.max_bytes, accepts)
     content = server.read_input(source.name) if server else None
     if content is None:
         raise MediaError(f"The file {source.shown!r} does not exist.", FORMS)
@@ -148,7 +164,11 @@ def _notes(shown: str, done: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _mask_on_server(
-    source: ServerFile, server: InputFolder, input_dir: Path | None, memory: ImageMemory | None
+    source: ServerFile,
+    server: InputFolder,
+    input_dir: Path | None,
+    memory: ImageMemory | None,
+    max_bytes: int,
 ) -> PlacedFile:
     """A mask that the server has already, in the form that every loader reads.
 
@@ -159,7 +179,9 @@ def _mask_on_server(
     if content is None:
         return placed
     try:
-        image = image_masks.as_mask(content, source.shown, holes=True, memory=memory)
+        image = image_masks.as_mask(
+            content, source.shown, holes=True, memory=memory, max_bytes=max_bytes
+        )
     except image_masks.EmptyMask:
         raise
     except MediaError as error:
@@ -189,13 +211,14 @@ def not_there(source: ServerFile) -> MediaError:
     return MediaError(f"The file {source.shown!r} is not in ComfyUI's folders.", FORMS)
 
 
-def _read_local(path: Path, shown: str) -> bytes:
+def _read_local(path: Path, shown: str, max_bytes: int, accepts: InputKind) -> bytes:
     try:
         with os.fdopen(open_resolved_file(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
+            if size > max_bytes:
                 raise MediaError(
-                    f"{shown} is larger than {MAX_FILE_BYTES >> 20} MB.", "Give a smaller file."
+                    f"{shown} is larger than {max_bytes >> 20} MB.",
+                    f"Give a smaller file, or raise {file_limits.setting_of(accepts)} in config.env.",
                 )
             return file.read(size)
     except OSError as error:

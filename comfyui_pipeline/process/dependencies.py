@@ -16,6 +16,7 @@ from comfyui_pipeline.process.reexec import is_child
 NEEDED = {
     "requests": ("requests", "adapters.py"),
     "websocket": ("websocket-client", "_abnf.py"),
+    "dotenv": ("python-dotenv", "main.py"),
     "PIL": ("Pillow", "Image.py"),
     "rapidfuzz": ("rapidfuzz", "process.py"),
     "itsdangerous": ("itsdangerous", "timed.py"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
 
@@ -110,6 +110,16 @@ class Plan:
 
 class NoRole(PatchError):
     """The workflow has nothing that an argument means."""
+
+
+def ambiguous(key: str, targets: Sequence[Target], most: int = 30) -> PatchError:
+    """The error for a key that could set any of these inputs, of which ``most`` are listed."""
+    inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[:most])
+    return PatchError(
+        f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
+        f"Set each with params instead: {inputs}.",
+        code="ambiguous",
+    )
 
 
 @dataclass(slots=True)

@@ -146,10 +146,9 @@ def _noise_of_model(node: Node) -> str:
 
 def _noise(name: str) -> str:
     """``high`` or ``low`` for a model of that part of the steps, as in ``wan2.2_i2v_high_noise``."""
-    found = re.findall(r"(?<![a-z])(high|low)(?![a-z])", name.lower()) or re.findall(
-        r"(high|low)noise", name.lower()
-    )
-    return found[0] if len(set(found)) == 1 else ""
+    pairs = re.findall(r"(high|low)(?=noise)|(?<![a-z])(high|low)(?![a-z])", name.lower())
+    found = {one or other for one, other in pairs}
+    return found.pop() if len(found) == 1 else ""
 
 
 def add_loaders(

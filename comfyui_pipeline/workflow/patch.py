@@ -19,9 +19,8 @@ from comfyui_pipeline.workflow import (
     roles,
     sizes,
     title_parameters,
-    unknown_keys,
 )
-from comfyui_pipeline.workflow.changes import Change, NoRole, Origin, Plan, Planner
+from comfyui_pipeline.workflow.changes import Change, NoRole, Origin, Plan, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import Graph, Target
 from comfyui_pipeline.workflow.placeholders import FilePlaceholder
 from input_server.light_dataclasses import dataclass, field, replace
@@ -74,21 +73,26 @@ def plan(
             attempts.make(_place_duration, planner, name, given, call)
     attempts.make(_place_loras, attempts, planner, requested_loras, "loras" in rest)
     unknown = [key for key in call.unknown if key not in titled.keys and key not in filled]
-    attempts.make(
-        unknown_keys.place,
-        planner,
-        unknown,
-        call.extras,
-        own_names=call.own_names,
-        elsewhere=call.elsewhere,
-    )
+    if unknown:
+        from comfyui_pipeline.workflow import unknown_keys
+
+        attempts.make(
+            unknown_keys.place,
+            planner,
+            unknown,
+            call.extras,
+            own_names=call.own_names,
+            elsewhere=call.elsewhere,
+        )
     if "seed" not in named:
         attempts.make(_place_seeds, planner, call.seed, random_seed)
     if prefix:
         for target in planner.unset(roles.filename_prefixes(graph)):
             planner.set(target, _keep_folder(target, prefix), Origin.FILE_NAME)
     if attempts.problems:
-        raise unknown_keys.together(attempts.problems)
+        from comfyui_pipeline.workflow.unknown_keys import together
+
+        raise together(attempts.problems)
     _note_seed(planner, call)
     return planner.plan({*named, *titled.keys})
 
@@ -221,7 +225,9 @@ def _place_by_name(planner: Planner, name: str, call: ToolCall) -> bool:
     """Set the input or node that an argument's key names; whether there is one."""
     key = planner.key(name)
     value = call.extras.get(key, call.shortcuts.get(name))
-    return unknown_keys.place_by_name(planner, key, value)
+    from comfyui_pipeline.workflow.unknown_keys import place_by_name
+
+    return place_by_name(planner, key, value)
 
 
 def _place_sizes(planner: Planner, given: Mapping[str, Any], call: ToolCall) -> None:
@@ -257,7 +263,7 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
     if argument.targets != ALL and len(targets) > 1:
         present = {repr(target.node.inputs.get(target.name)) for target in targets}
         if argument.targets == ONE or len(present) > 1:
-            raise _several(key, targets)
+            raise ambiguous(key, targets)
     for target in targets:
         planner.set(target, value, Origin.ARGUMENT, name, part=_part(planner, argument, target))
 
@@ -283,20 +289,20 @@ def _main_image(planner: Planner, targets: list[Target]) -> list[Target]:
                 f"{planner.key('image')} → {label} of node {found[0].node.label}"
             )
             return found
-    others = targets[1:]
-    if all(_can_be_left_out(planner.graph, target) for target in others):
-        return targets[:1]
-    return targets
+    return targets[:1] if _can_be_left_out(planner.graph, targets[1:]) else targets
 
 
-def _can_be_left_out(graph: Graph, target: Target) -> bool:
-    """Whether an image is optional for its node, and none is saved in the workflow."""
+def _can_be_left_out(graph: Graph, targets: Sequence[Target]) -> bool:
+    """Whether images are optional for their nodes, and none is saved in the workflow."""
     from comfyui_pipeline.workflow import optional_inputs, required_files
 
-    missing = {(f.target.node.id, f.target.name) for f in required_files.missing_files(graph)}
+    missing = {file.key for file in required_files.missing_files(graph)}
     prompt = {i: {"inputs": node.inputs} for i, node in graph.nodes.items()}
-    is_missing = (target.node.id, target.name) in missing
-    return is_missing and optional_inputs.without(prompt, graph, target.node.id) is not None
+    return all(
+        (target.node.id, target.name) in missing
+        and optional_inputs.without(prompt, graph, target.node.id) is not None
+        for target in targets
+    )
 
 
 def _several_images(planner: Planner, targets: Sequence[Target]) -> PatchError:
@@ -333,7 +339,7 @@ def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
     if not found or not roles.mask_in_alpha(planner.graph, found[0]):
         _place(planner, argument, value)
     elif len(found) > 1:
-        raise _several(planner.key(argument.name), found)
+        raise ambiguous(planner.key(argument.name), found)
     else:
         planner.set_mask(found[0], value)
 
@@ -372,15 +378,6 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
     "strength": _place_strength,
 }
 """Shortcut arguments that do not simply set all inputs of their role."""
-
-
-def _several(key: str, targets: Sequence[Target]) -> PatchError:
-    inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[: params.MAX_LISTED])
-    return PatchError(
-        f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
-        f"Set each with params instead: {inputs}.",
-        code="ambiguous",
-    )
 
 
 def _others(graph: Graph) -> str:

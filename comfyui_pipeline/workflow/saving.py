@@ -7,6 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.media.copies import (
+    COPY_NOTE,
+    FORMATS,
+    LOSSY,
+    SAME_FORMAT,
+    normalize_format,
+)
 from comfyui_pipeline.workflow.changes import Change, Origin, Planner
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.saved_names import SavedName
@@ -15,13 +22,6 @@ from input_server.light_dataclasses import dataclass
 NAME_INPUTS = ("filename_prefix", "file_prefix", "save_prefix", "prefix", "filename", "file_name")
 FORMAT_INPUTS = ("format", "extension", "image_format", "output_format", "file_format", "file_type",
                  "filetype", "ext")  # fmt: skip
-SAME_FORMAT: Mapping[str, str] = {"jpg": "jpeg", "jfif": "jpeg", "jpe": "jpeg", "tif": "tiff"}
-COPY_FORMATS = ("png", "jpeg", "webp", "avif", "bmp", "tiff", "gif")
-"""Formats of copies of images that ``media.copies`` makes."""
-LOSSY = frozenset({"jpeg", "webp", "avif"})
-"""Of those, the ones that have a quality."""
-COPY_NOTE = "Each image is a copy"
-"""The beginning of notes on copies of images."""
 MAX_DEPTH = 8
 MAX_SHOWN = 80
 MAX_LISTED = 8
@@ -54,12 +54,6 @@ class SavingPlan:
     notes: tuple[str, ...] = ()
 
 
-def normalize_format(text: str) -> str:
-    """``.JPG``, ``image/jpeg`` -> ``jpeg``."""
-    word = text.strip().lower().rpartition("/")[2].lstrip(".")
-    return SAME_FORMAT.get(word, word)
-
-
 def plan(graph: Graph, wanted: Wanted, changes: Sequence[Change], *, strict: bool) -> SavingPlan:
     """Add to ``changes`` what the call says about its results. Raises PatchError for a format that
     neither the output nodes nor a copy can have.
@@ -78,7 +72,7 @@ def plan(graph: Graph, wanted: Wanted, changes: Sequence[Change], *, strict: boo
     if wanted.strip_metadata and _has_images(graph):
         notes.append(f"{COPY_NOTE} without prompt and workflow, next to the original.")
     merged = {_key(c.target): c for c in (*changes, *planner.changes.values())}
-    copy_format = image_format if image_format in COPY_FORMATS else ""
+    copy_format = image_format if image_format in FORMATS else ""
     return SavingPlan(tuple(merged.values()), copy_format, tuple(important), tuple(notes))
 
 
@@ -142,7 +136,7 @@ def _set_format(planner: Planner, graph: Graph, wanted: Wanted, notes: list[str]
             found = True
     if found:
         return form
-    if form in COPY_FORMATS and _has_images(graph):
+    if form in FORMATS and _has_images(graph):
         quality = f", quality {wanted.quality}" if wanted.quality and form in LOSSY else ""
         if form != "png":
             notes.append(f"{COPY_NOTE} in {form.upper()}{quality}, next to the original.")
@@ -166,7 +160,7 @@ def _possible_formats(graph: Graph) -> str:
         for choice in _choices(target.spec)
     ]
     if _has_images(graph):
-        offered += [form for form in COPY_FORMATS if form not in offered]
+        offered += [form for form in FORMATS if form not in offered]
     if not offered:
         labels = "; ".join(node.label for node in _savers(graph)[:MAX_LISTED])
         return f"Leave it out; its output nodes save in one format only: {labels}."

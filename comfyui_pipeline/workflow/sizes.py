@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner
+from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.running import below, running
 from input_server.light_dataclasses import dataclass, replace
@@ -331,12 +331,7 @@ def _place_factor(planner: Planner, factor: float) -> bool:
     if not targets:
         return _has_fixed_factor(planner, factor)
     if len({repr(t.node.inputs.get(t.name)) for t in targets}) > 1:
-        inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[:30])
-        raise PatchError(
-            f'"{planner.key("scale")}" is ambiguous; it matches {len(targets)} inputs.',
-            f"Set each with params instead: {inputs}.",
-            code="ambiguous",
-        )
+        raise ambiguous(planner.key("scale"), targets)
     for target in targets:
         fixed = fixed_factor(planner.graph, _above(planner.graph, target.node), planner)
         if fixed is None:

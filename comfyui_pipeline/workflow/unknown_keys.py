@@ -11,7 +11,7 @@ from comfyui_pipeline.argument_keys import fold
 from comfyui_pipeline.bounded.numbers import parse_number
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import image_roles, roles
-from comfyui_pipeline.workflow.changes import Origin, Planner
+from comfyui_pipeline.workflow.changes import Origin, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import PREFERRED_INPUTS, Graph, Node, Target, is_link
 from comfyui_pipeline.workflow.running import running
 from comfyui_pipeline.workflow.schema import FileKind
@@ -131,7 +131,7 @@ def _place(planner: Planner, nodes: _Names, key: str, value: Any) -> bool:
     if word in nodes.inputs:
         targets = _inputs_named(planner, nodes.inputs[word], key)
         if len(targets) > 1 and len({_shown(planner, t) for t in targets}) > 1:
-            raise _several(key, targets)
+            raise ambiguous(key, targets, MAX_LISTED)
         if targets:
             _set(planner, targets, key, value)
             return True
@@ -326,15 +326,6 @@ def _argument_for(planner: Planner, target: Target) -> str:
 
 
 # -- reports ---------------------------------------------------------------------------------------
-
-
-def _several(key: str, targets: Sequence[Target]) -> PatchError:
-    inputs = "; ".join(f"node {t.node.label}, input {t.name}" for t in targets[:MAX_LISTED])
-    return PatchError(
-        f'"{key}" is ambiguous; it matches {len(targets)} inputs of this workflow.',
-        f"Set each with params instead: {inputs}.",
-        code="ambiguous",
-    )
 
 
 def _several_calls(keys: Sequence[str]) -> PatchError | None:

@@ -36,9 +36,12 @@ def named(cases: list[dict[str, Any]]) -> Any:
     return pytest.mark.parametrize("case", cases, ids=[case["name"] for case in cases])
 
 
+MASK = "a mask is written for every channel that a loader may read"
 ZERO = "0 counts as unset where it has no meaning, as panels of hosts save it"
 DELIBERATE: Mapping[str, str] = {
     "a download from an allowed host": "a /view URL of the ComfyUI server is fetched with its login",
+    "embedded paste_with_mask": MASK,
+    "image and mask": MASK,
     "error: no workflow": "a suitable workflow is chosen",
     "error: params no list": "an empty object changes nothing",
     "result that waits": "the end of the wait is an answer with the state of the job",

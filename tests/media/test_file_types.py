@@ -222,12 +222,6 @@ def test_a_web_page_is_recognised_by_its_beginning() -> None:
     assert not file_types.is_web_page(b"<!-- " + b"x" * 600 + b"<html>")
 
 
-def test_the_size_limits_of_images_and_other_files() -> None:
-    image_limits = {file_types.MAX_BYTES[wanted] for wanted in ("image", "animation", "mask")}
-    others = {file_types.MAX_BYTES[wanted] for wanted in ("video", "audio", "file")}
-    assert (image_limits, others) == ({50 * 2**20}, {200 * 2**20})
-
-
 @pytest.mark.parametrize(
     ("content", "form"),
     [

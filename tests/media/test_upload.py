@@ -174,3 +174,20 @@ def test_a_video_is_accepted_as_audio_but_not_the_reverse(wanted: Any, taken: se
         else:
             with pytest.raises(MediaError, match="the input takes a video"):
                 place(value, Server(), AllowedFolders(None), ALLOWED, accepts=wanted)
+
+
+@pytest.mark.parametrize(
+    ("accepts", "setting"),
+    [
+        ("image", "COMFYUI_MAX_IMAGE_MB"),
+        ("mask", "COMFYUI_MAX_IMAGE_MB"),
+        ("audio", "COMFYUI_MAX_FILE_MB"),
+    ],
+)
+def test_a_file_above_the_limit_of_the_settings_is_refused_by_name(
+    accepts: Any, setting: str, places: AllowedFolders, tmp_path: Path
+) -> None:
+    (tmp_path / "attachments" / "large.png").write_bytes(png((20, 20)))
+    small = DownloadPolicy(max_bytes=20)
+    with pytest.raises(MediaError, match=rf"large.png is larger than .* raise {setting}"):
+        place("large.png", Server(), places, small, accepts=accepts)

@@ -106,7 +106,7 @@ def test_a_call_returns_signed_urls_and_reads_them_from_disk(ready: Any, image_u
     [
         ("FILE_SERVER_URL_AUTH", "password"),
         ("FILE_SERVER_URL_STYLE", "other"),
-        ("FILE_SERVER_URL_HOURS", "0"),
+        ("FILE_SERVER_URL_HOURS", "-1"),
         ("FILE_SERVER_QUALITY", "best"),
         ("FILE_SERVER_BASE_URL", "files.example.com"),
     ],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from comfyui_pipeline import settings
+from comfyui_pipeline import inputs, settings
 from comfyui_pipeline.errors import SettingsError
 from input_server import settings as config
 
@@ -296,7 +295,8 @@ def test_a_value_that_a_host_cuts_at_a_hash_is_taken_from_the_file(folder: Path)
     assert settings.load(folder, {"COMFYUI_API_KEY": "other"}).comfy_api_key == "other"
 
 
-def test_a_file_of_settings_needs_no_package(plugin: Any) -> None:
-    (plugin.folder / "config.env").write_text("COMFYUI_TIMEOUT=9\n", "utf-8")
-    bare = (sys.executable, "-I", "-S")
-    assert "text2img_api" in plugin.call({"info": "workflows"}, python=bare).text
+def test_the_limits_of_input_files_are_settings(folder: Path) -> None:
+    chosen = settings.load(folder, {"COMFYUI_MAX_IMAGE_MB": "3", "COMFYUI_MAX_FILE_MB": "900"})
+    kinds = {"image": 3, "animation": 3, "mask": 3, "video": 900, "audio": 900, "file": 900}
+    for accepts, megabytes in kinds.items():
+        assert inputs.download_policy(chosen, accepts).max_bytes == megabytes * 2**20  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ NEEDS_PACKAGES = {"info": "queue"}
 
 def test_without_packages_the_error_says_what_to_run(plugin: Any) -> None:
     answered = plugin.call(NEEDS_PACKAGES, python=BARE)
-    assert "lacks requests, websocket, PIL" in answered.error
+    assert "lacks requests, websocket, dotenv, PIL" in answered.error
     assert "run.py setup" in answered.error
 
 
@@ -204,7 +204,7 @@ def test_another_python_is_stopped_at_the_time_limit(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.parametrize("name", ["websocket", "PIL", "requests", "tqdm"])
+@pytest.mark.parametrize("name", ["websocket", "dotenv", "PIL", "requests", "tqdm"])
 def test_another_package_of_a_required_name_is_reported_with_its_path(
     plugin: Any, name: str
 ) -> None:

@@ -329,7 +329,7 @@ def installation(folder: Path) -> Settings:
     """Settings with the five workflows and some attachments."""
     chosen = settings_in(folder)
     for name in ("photo", "mask", "cat", "dog", "white", "first", "last"):
-        (folder / "attachments" / f"{name}.png").write_bytes(png())
+        (folder / "attachments" / f"{name}.png").write_bytes(png(color=(255, 255, 255)))
     (folder / "attachments" / "sound.mp3").write_bytes(b"ID3\x04" + bytes(2000))
     return chosen
 

@@ -102,7 +102,7 @@ def test_defaults_of_transport_settings(tmp_path: Path) -> None:
     assert (found.workers, found.cache_mb, found.access_log) == (1, 256, False)
 
 
-@pytest.mark.parametrize("text", ["²", "0", "-1", "+5", "1_0", "3601", "9" * 5000, "5 5", "1e1"])
+@pytest.mark.parametrize("text", ["²", "-1", "+5", "1_0", "3601", "9" * 5000, "5 5", "1e1"])
 def test_a_number_in_a_setting_is_plain_digits_within_bounds(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="INPUT_SERVER_HEAD_SECONDS"):
         config(tmp_path, INPUT_SERVER_HEAD_SECONDS=text)
