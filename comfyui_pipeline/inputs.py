@@ -28,7 +28,13 @@ def download_policy(settings: Settings, accepts: InputKind = "image") -> Downloa
     cache_dir = settings.cache_dir / "downloads"
     is_image = accepts in file_limits.IMAGES
     max_bytes = settings.max_image_bytes if is_image else settings.max_file_bytes
-    return DownloadPolicy(settings.download_allow, max_bytes=max_bytes, cache_dir=cache_dir)
+    return DownloadPolicy(
+        settings.download_allow,
+        settings.download_proxy,
+        settings.download_proxy_trusted,
+        max_bytes=max_bytes,
+        cache_dir=cache_dir,
+    )
 
 
 def allowed_folders(settings: Settings) -> AllowedFolders:
@@ -38,12 +44,15 @@ def allowed_folders(settings: Settings) -> AllowedFolders:
         for alias, folder in settings.mounts
         for prefix, authorizes in settings.links.own_prefixes(alias)
     )
-    outputs = (settings.output_dir, settings.server_output_dir)
+    host = settings.host
+    hosts = (host.images, *host.attachments) if host else ()
+    outputs = (settings.output_dir, settings.server_output_dir, *hosts)
     return AllowedFolders(
         settings.attachments_dir,
         settings.allowed_dirs,
         shown=tuple(folder for folder in outputs if folder is not None),
         served=own,
+        host=host,
         server=_server_address(settings),
     )
 
