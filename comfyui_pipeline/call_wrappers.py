@@ -57,9 +57,7 @@ ASSIGNMENTS = frozenset({"set", "param", "setslot", "override", "overrides", "ar
 """Keys with ``node.input=value``, folded: comfy-cli, comfy-mcp."""
 PARAMS = frozenset({"params"})
 MAX_DEPTH = 4
-_NEXT_ASSIGNMENT = re.compile(
-    r"\n|[,;，；][ \t]{0,9}(?=[\w.:]{1,80}=)|[ \t](?=\d{1,9}\.[\w.]{1,80}=)"
-)
+_NEXT_ASSIGNMENT = r"\n|[,;，；][ \t]{0,9}(?=[\w.:]{1,80}=)|[ \t](?=\d{1,9}\.[\w.]{1,80}=)"
 """Where the next ``node.input=value`` begins."""
 
 
@@ -177,7 +175,7 @@ def _add_params(key: str, value: Any, found: Unwrapped) -> None:
 
 def _assigned(value: str | list[Any], found: Unwrapped) -> list[tuple[str, Any]] | None:
     """``2.width=64`` sets an input, ``width=64`` an argument; None if nothing is assigned."""
-    lines: list[Any] = value if isinstance(value, list) else _NEXT_ASSIGNMENT.split(value)
+    lines: list[Any] = value if isinstance(value, list) else re.split(_NEXT_ASSIGNMENT, value)
     read = [read_assignment(line) if isinstance(line, str) else None for line in lines if line]
     if not read or None in read:
         return None

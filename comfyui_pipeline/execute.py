@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TypeVar
 
-from comfyui_pipeline import queued_jobs
+from comfyui_pipeline import prompt_ids, queued_jobs
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED
 from comfyui_pipeline.engine.http import LostReply
@@ -44,7 +44,7 @@ def execute(context: CallContext, ready: PreparedJob) -> tuple[JobResult, Fetche
         if not lost.not_started:
             raise
         print("The server was restarted before the job started; queueing again.", file=sys.stderr)
-        return _queue_and_fetch(context, ready, replace(ready.job, prompt_id=str(uuid.uuid4())))
+        return _queue_and_fetch(context, ready, replace(ready.job, prompt_id=prompt_ids.new()))
     renamed = _with_new_file_names(ready) if fetched.missing is not None else None
     if renamed is None:
         return result, fetched
@@ -151,8 +151,8 @@ def _with_new_file_names(ready: PreparedJob) -> Job | None:
     for target in savers:
         prefix = target.node.inputs.get(target.name)
         if isinstance(prefix, str):
-            prompt[target.node.id]["inputs"][target.name] = f"{prefix}_{uuid.uuid4().hex[:6]}"
-    return Job(prompt, str(uuid.uuid4()), ready.job.extra_data) if savers else None
+            prompt[target.node.id]["inputs"][target.name] = f"{prefix}_{os.urandom(3).hex()}"
+    return Job(prompt, prompt_ids.new(), ready.job.extra_data) if savers else None
 
 
 def _guarded(callback: Callable[[Message], None]) -> Callable[[Message], None]:

@@ -38,12 +38,15 @@ def allowed_folders(settings: Settings) -> AllowedFolders:
         for alias, folder in settings.mounts
         for prefix, authorizes in settings.links.own_prefixes(alias)
     )
-    outputs = (settings.output_dir, settings.server_output_dir)
+    host = settings.host
+    hosts = (host.images, *host.attachments) if host else ()
+    outputs = (settings.output_dir, settings.server_output_dir, *hosts)
     return AllowedFolders(
         settings.attachments_dir,
         settings.allowed_dirs,
         shown=tuple(folder for folder in outputs if folder is not None),
         served=own,
+        host=host,
         server=_server_address(settings),
     )
 

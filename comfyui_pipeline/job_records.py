@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,11 @@ class JobRecords:
         found = (self._read(name) for name in reversed(self._names()))
         return next((record for record in found if record is not None), None)
 
-    def of_digest(self, digest: str) -> list[JobRecord]:
-        """The jobs whose prompts have this digest, the last one first."""
+    def of_digest(self, digest: str) -> Iterator[JobRecord]:
+        """The jobs whose prompts have this digest, the last one first, each read when it is taken."""
         names = [name for name in reversed(self._names()) if f"-{digest[:16]}-" in name]
         found = (self._read(name) for name in names)
-        return [record for record in found if record is not None and record.digest == digest]
+        return (record for record in found if record is not None and record.digest == digest)
 
     def _names(self) -> list[str]:
         if self.folder is None:

@@ -67,6 +67,12 @@ def files_of(records: JobRecords, prompt_id: str) -> list[ResultFile]:
     return []
 
 
+def is_kept(records: JobRecords, prompt_id: str) -> bool:
+    """Whether an answer has named files of a job, which has ended then."""
+    end = f"-{_digest(prompt_id)}{SUFFIX}"
+    return records.folder is not None and any(n.endswith(end) for n in _names(records.folder))
+
+
 def _digest(prompt_id: str) -> str:
     return hashlib.sha256(prompt_id.encode("utf-8", "replace")).hexdigest()[:16]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,7 +92,7 @@ def prepare(context: CallContext) -> PreparedJob:
 
 def _prompt_id(call: ToolCall) -> str:
     """A new id, or the one that belongs to the caller's own name for the job."""
-    return prompt_ids.of_job_id(call.job_id) if call.job_id else str(uuid.uuid4())
+    return prompt_ids.of_job_id(call.job_id) if call.job_id else prompt_ids.new()
 
 
 def _plan(

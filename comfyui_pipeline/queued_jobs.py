@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import islice, takewhile
 
 from comfyui_pipeline import job_records, job_results, prompt_ids
 from comfyui_pipeline.call import ToolCall
@@ -55,15 +56,21 @@ def with_running_twin(context: CallContext, ready: PreparedJob) -> PreparedJob:
     It happens when the answer to the first call was lost. Only jobs of this installation count, so
     that the queue is requested for these alone.
     """
-    known = records(context.settings).of_digest(_digest(ready))
-    recent = [r for r in known if r.process != os.getpid() and _age(r) < MAX_AGE_SECONDS]
-    if not recent:
+    known = records(context.settings)
+    alike = islice(known.of_digest(_digest(ready)), MAX_LOOKED_UP)
+    recent = takewhile(lambda record: _age(record) < MAX_AGE_SECONDS, alike)
+    looked_up = [
+        record
+        for record in recent
+        if record.process != os.getpid() and not job_results.is_kept(known, record.prompt_id)
+    ]
+    if not looked_up:
         return ready
     try:
         queue = context.engine.queue_state()
     except EngineError:  # the server may still take the job
         return ready
-    for record in recent[:MAX_LOOKED_UP]:
+    for record in looked_up:
         if queue.find(record.prompt_id) is None:
             continue
         state = "running" if queue.is_running(record.prompt_id) else "queued"

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from comfyui_pipeline.errors import SettingsError
 from comfyui_pipeline.media import file_limits
+from comfyui_pipeline.media.host_files import HostFiles
 from comfyui_pipeline.media.image_memory import ImageMemory
 from comfyui_pipeline.process.project import project_file
 from comfyui_pipeline.process.time_limit import MANIFEST, fetch_grace, host_limit
@@ -19,7 +21,8 @@ from comfyui_pipeline.result_urls import ResultLinks
 from comfyui_pipeline.settings_table import EMBEDDED, SETTINGS
 from input_server.env_file import read_env_file
 from input_server.errors import ConfigError
-from input_server.light_dataclasses import dataclass, field
+from input_server.light_dataclasses import dataclass, field, replace
+from input_server.parse_values import parse_count
 from input_server.settings_table import SETTINGS as FILE_SERVER
 from input_server.settings_values import SettingsValues
 from input_server.shared_settings import (
@@ -31,6 +34,8 @@ from input_server.shared_settings import (
 
 HOST_FOLDER = "PROJECT_BASE_PATH"
 """Environment variable in which VCPToolBox passes its own folder."""
+HOST_URL = "VarHttpUrl"
+"""The one in which it passes the beginning of its URLs, without a port."""
 RESPONSE_MARGIN = 20.0
 """Seconds by which the default of COMFYUI_TIMEOUT is below the host's limit."""
 MIN_RESPONSE_MARGIN = 5.0
@@ -76,6 +81,7 @@ class Settings:
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
     max_image_bytes: int = file_limits.MAX_IMAGE_BYTES
     max_file_bytes: int = file_limits.MAX_FILE_BYTES
+    host: HostFiles | None = None
 
     @property
     def embedded(self) -> bool:
@@ -99,7 +105,8 @@ def load(project: Path, environ: Mapping[str, str]) -> Settings:
     try:
         file = read_env_file(project, {**FILE_SERVER, **SETTINGS})
         host = environ.get(HOST_FOLDER, "").strip() or file.get(HOST_FOLDER, "").strip()
-        return _settings(SettingsValues(SETTINGS, (_restored(environ, file), file)), project, host)
+        values = SettingsValues(SETTINGS, (_restored(environ, file), file))
+        return replace(_settings(values, project, host), host=_host_files(environ, host))
     except ConfigError as error:
         raise SettingsError(str(error)) from None
 
@@ -151,6 +158,29 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
         max_image_bytes=values.integer("COMFYUI_MAX_IMAGE_MB") * 2**20,
         max_file_bytes=values.integer("COMFYUI_MAX_FILE_MB") * 2**20,
+    )
+
+
+def _host_files(environ: Mapping[str, str], host: str) -> HostFiles | None:
+    """The files of the host, by the variables that VCPToolBox passes to its plugins (Plugin.js).
+
+    VCPChat lies around the node that runs plugins for it, or beside VCPToolBox.
+    """
+    if not host:
+        return None
+    folder = Path(host)
+    chats = (folder.parent, folder.parent / "VCPChat")
+    try:
+        name = urlsplit(environ.get(HOST_URL, "").strip()).hostname or ""
+    except ValueError:
+        name = ""
+    return HostFiles(
+        folder,
+        name,
+        parse_count(environ.get("SERVER_PORT", "").strip(), at_most=65535) or 0,
+        environ.get("IMAGESERVER_IMAGE_KEY", "").strip(),
+        environ.get("IMAGESERVER_FILE_KEY", "").strip(),
+        tuple(chat / "AppData" / "UserData" / "attachments" for chat in chats),
     )
 
 

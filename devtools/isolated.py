@@ -14,7 +14,16 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("comfyui_pipeline", "embedded_comfyui", "input_server", "workflows")
 FILES = ("comfyui_plugin.py", "plugin-manifest.json")
-SETTINGS = ("COMFYUI", "FILE_SERVER", "INPUT_SERVER", "DOWNLOAD_ALLOW", "PROJECT_BASE", "DebugMode")
+SETTINGS = (
+    "COMFYUI",
+    "FILE_SERVER",
+    "INPUT_SERVER",
+    "DOWNLOAD_ALLOW",
+    "PROJECT_BASE",
+    "DebugMode",
+    "SERVER_PORT",
+    "IMAGESERVER",
+)
 """Prefixes of the names of all settings."""
 
 

@@ -22,8 +22,10 @@ def read_env_file(
 ) -> dict[str, str]:
     """Return the settings in the ``config.env`` of a folder; {} without one.
 
-    ``others``: names that may be there too. Raises ConfigError with the number of each line that
-    could mean something else than what is written (see ``env_lines``).
+    ``others``: names that may be there too. Values in quotes are read by python-dotenv, which takes
+    longer to import than a short call takes; any other value is what is written. Raises ConfigError
+    with the number of each line that could mean something else than what is written (see
+    ``env_lines``).
     """
     path = folder / CONFIG_FILE
     try:
@@ -44,11 +46,16 @@ def read_env_file(
         if len(mistakes) > MAX_REPORTED:
             listed.append(f"{len(mistakes) - MAX_REPORTED} more lines are wrong.")
         raise ConfigError(f"{path} cannot be used as it is. {' '.join(listed)}")
-    if not values:
-        return {}
+    if not values or not _has_quotes(text):
+        return values
     from io import StringIO
 
     from dotenv import dotenv_values
 
     read = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: read.get(name) or "" for name in values}
+
+
+def _has_quotes(text: str) -> bool:
+    lines = (line.lstrip() for line in text.splitlines())
+    return any(line[:1] != "#" and ("'" in line or '"' in line) for line in lines)

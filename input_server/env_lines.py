@@ -9,8 +9,9 @@ accepted in settings that only the plugin reads.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from .light_dataclasses import dataclass
 from .settings_table import SETTINGS
 from .value_mistakes import value_mistake
 
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 
     from .settings_table import Setting
 
-_LINES = re.compile(r"\r\n|\r|\n")
 _SETTING = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)[ \t]*=(.*)", re.ASCII)
-_COMMAND = re.compile(r"(set|setx|\$env:|let|const|var)\s*\"?([A-Za-z_]\w*)[\s=]", re.I | re.ASCII)
-_NO_EQUALS = re.compile(r"[\"']?([A-Za-z_][\w.-]*)[\"']?\s*(:|：|＝|$)", re.ASCII)
-_COMMENT = re.compile(r"//|;|＃|--|rem\b", re.I)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
-_ESCAPES = {'"': re.compile(r"\\[\\'\"abfnrtv]|\\$"), "'": re.compile(r"\\[\\']|\\$")}
+_COMMAND = r"(?ia)(set|setx|\$env:|let|const|var)\s*\"?([A-Za-z_]\w*)[\s=]"
+_NO_EQUALS = r"(?a)[\"']?([A-Za-z_][\w.-]*)[\"']?\s*(:|：|＝|$)"
+_COMMENT = r"(?i)//|;|＃|--|rem\b"
+_CONTROL = frozenset(chr(code) for code in (*range(9), *range(11, 32), 127, 0x2028, 0x2029))
+_ESCAPES = {'"': r"\\[\\'\"abfnrtv]|\\$", "'": r"\\[\\']|\\$"}
 """What python-dotenv unescapes in a value in these quotes; at the end, it escapes the quote."""
 DEBUG_MODE = "DebugMode"
 """Hosts write it in different cases."""
@@ -40,13 +40,15 @@ class _Mistake(ValueError):
     """What is wrong with a line, and how to write it."""
 
 
-class _Line(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Line:
     number: int
     name: str
     value: str
 
 
-class _Reading(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Reading:
     """A value, and what is wrong with how it is written."""
 
     value: str
@@ -64,7 +66,7 @@ def read_lines(
     """
     lines: list[_Line] = []
     mistakes: list[tuple[int, str]] = []
-    for number, line in enumerate(_LINES.split(text), 1):
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         written = line.strip()
         if not written or written[0] == "#":
             continue
@@ -85,7 +87,7 @@ def _read_line(line: str, table: Mapping[str, Setting]) -> tuple[str, str]:
     name, written = setting.groups()
     name = DEBUG_MODE if name.lower() == DEBUG_MODE.lower() else name
     row = table.get(name)
-    if _CONTROL.search(written):
+    if not _CONTROL.isdisjoint(written):
         raise _Mistake(f"{name} contains a control character. Type the value again.")
     reading = _read_value(written, row)
     problem = reading.problem + _cure(name, reading, row)
@@ -96,12 +98,12 @@ def _read_line(line: str, table: Mapping[str, Setting]) -> tuple[str, str]:
 
 
 def _not_understood(line: str) -> str:
-    if command := _COMMAND.match(line):
+    if command := re.match(_COMMAND, line):
         word = command[1].lower()
         return f"`{word}` is for command lines. Write {command[2]}=value without it."
-    if _COMMENT.match(line):
+    if re.match(_COMMENT, line):
         return "is not a setting. A comment begins with #."
-    if no_equals := _NO_EQUALS.match(line):
+    if no_equals := re.match(_NO_EQUALS, line):
         instead = f", with = instead of {no_equals[2]}" if no_equals[2] else ""
         return f"{no_equals[1]} is not set by this line. Write {no_equals[1]}=value{instead}."
     return "is not a setting. Write NAME=value on one line, or # before a comment."
@@ -130,7 +132,7 @@ def _quoted(value: str) -> _Reading:
             f"has no closing {quote}, so the following lines would belong to its value. "
             "Write the value on one line, with both quotes or without any.",
         )
-    if _ESCAPES[quote].search(inside):
+    if re.search(_ESCAPES[quote], inside):
         whole = inside if _is_rest(behind) else ""
         return _Reading(
             whole, "has a backslash in quotes, where it changes what follows.", needs_no_quotes=True
@@ -161,10 +163,11 @@ def _cure(name: str, reading: _Reading, row: Setting | None) -> str:
 
 def _unknown(lines: Iterable[_Line], known: Collection[str]) -> list[tuple[int, str]]:
     found = []
-    for number, name, value in lines:
-        nearest = _nearest(name, known) if value and name not in known else ""
+    for line in lines:
+        nearest = _nearest(line.name, known) if line.value and line.name not in known else ""
         if nearest:
-            found.append((number, f"there is no setting {name}. Did you mean {nearest}?"))
+            mistake = f"there is no setting {line.name}. Did you mean {nearest}?"
+            found.append((line.number, mistake))
     return found
 
 

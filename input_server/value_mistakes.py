@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from .settings_table import Setting
 
 _QUOTES = "“”„‟‘’‚‛«»‹›「」『』＂＇"
-_BRACES = re.compile(r"\$\{\w+\}")
-_VARIABLE = re.compile(r"%[A-Za-z_][\w()]*%|(?:^|[;:])\s*(\$\w+)(?=[/\\;]|$)")
+_BRACES = r"\$\{\w+\}"
+_VARIABLE = r"%[A-Za-z_][\w()]*%|(?:^|[;:])\s*(\$\w+)(?=[/\\;]|$)"
 
 
 def value_mistake(row: Setting, value: str) -> str:
@@ -28,5 +28,7 @@ def value_mistake(row: Setting, value: str) -> str:
 
 
 def _variable(value: str, paths: bool) -> str:
-    found = _BRACES.search(value) or (_VARIABLE.search(value) if paths else None)
+    if "$" not in value and "%" not in value:
+        return ""
+    found = re.search(_BRACES, value) or (re.search(_VARIABLE, value) if paths else None)
     return (found[found.lastindex or 0]) if found else ""

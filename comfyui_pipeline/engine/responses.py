@@ -188,9 +188,7 @@ def is_cancelled(document: Any) -> bool:
 
 # -- outputs of nodes ------------------------------------------------------------------------------
 
-FILES_3D = re.compile(
-    r"(?!/)[^\r\n<>:\"|?*]{1,240}\.(glb|gltf|obj|ply|stl|fbx|usdz|splat|ksplat|spz)", re.IGNORECASE
-)
+FILES_3D = r"(?i)(?!/)[^\r\n<>:\"|?*]{1,240}\.(glb|gltf|obj|ply|stl|fbx|usdz|splat|ksplat|spz)"
 """What a path to a 3D file looks like; other files come as entries with a ``filename``."""
 
 
@@ -231,7 +229,7 @@ def _text_output(node_id: str, key: str, text: str) -> Output:
     """
     path, _, note = text.partition(" [")
     kind = note.removesuffix("]") if note else "output"
-    if kind not in ("output", "temp", "input") or not FILES_3D.fullmatch(path):
+    if kind not in ("output", "temp", "input") or not re.fullmatch(FILES_3D, path):
         return Output(node_id, key, text=text)
     folder, _, name = path.replace("\\", "/").rpartition("/")
     return Output(node_id, key, filename=name, subfolder=folder, folder_type=kind, text=text)

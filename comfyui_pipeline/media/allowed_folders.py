@@ -21,6 +21,7 @@ from input_server.light_dataclasses import dataclass, field
 
 from ..errors import MediaError
 from . import folder_listing
+from .host_files import HostFiles
 from .redact import CONTROL_CHARACTERS
 from .server_files import ServerAddress
 
@@ -51,6 +52,7 @@ class AllowedFolders:
     allowed: tuple[Path, ...] = ()  # their files may be named by absolute path or file:// URL
     served: tuple[ServedFolder, ...] = ()  # their files may be named by our own URLs
     shown: tuple[Path, ...] = ()  # as ``allowed``, except hidden files: what answers name
+    host: HostFiles | None = None  # its images may be named by its URLs
     server: ServerAddress | None = None  # its files may be named by their URLs there
 
 

@@ -6,6 +6,7 @@ Later stages receive the Source and never the string: its ``shown`` is what erro
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,7 @@ from input_server.light_dataclasses import dataclass, field
 from ..errors import MediaError
 from . import allowed_folders, inline_data
 from .allowed_folders import AllowedFolders
+from .host_files import attachment_name
 from .redact import CONTROL_CHARACTERS, kilobytes, public_url, shown_value
 from .written_sources import bare_source
 
@@ -128,17 +130,52 @@ def _explicit(value: str, folders: AllowedFolders) -> Source:
     if start.startswith("data:"):
         return Inline(inline_data.decode_data_uri(value), inline_data.shown_data_uri(value))
     if start.startswith(("http://", "https://")):
-        return _own_file(value, folders) or _server_file(value, folders) or _url(value)
+        own = _own_file(value, folders) or _host_file(value, folders)
+        return own or _server_file(value, folders) or _url(value)
     if start.startswith("file:"):
         shown = shown_value(value)
-        return LocalFile(allowed_folders.resolve_file_url(value, shown, folders), shown)
+        return LocalFile(_local(value, shown, folders, allowed_folders.resolve_file_url), shown)
     # every JPEG begins with "/9j/" in base64
     if value.startswith("/") and (content := inline_data.decode_base64_file(value)) is not None:
         return Inline(content, inline_data.shown_base64(value))
     shown = shown_value(value)
     if value.startswith(_HOME):
         value = _in_home(value)
-    return LocalFile(allowed_folders.resolve(value, shown, folders), shown)
+    return LocalFile(_local(value, shown, folders, allowed_folders.resolve), shown)
+
+
+def _local(
+    value: str,
+    shown: str,
+    folders: AllowedFolders,
+    resolve: Callable[[str, str, AllowedFolders], Path],
+) -> Path:
+    """The file of a path or ``file:`` URL; where that may not be read, the image of the host or the
+    attachment that it names on another machine. Raises MediaError.
+    """
+    try:
+        return resolve(value, shown, folders)
+    except MediaError:
+        for path in _elsewhere(value, folders):
+            try:
+                return allowed_folders.resolve(str(path), shown, folders)
+            except MediaError:
+                continue
+        raise
+
+
+def _elsewhere(value: str, folders: AllowedFolders) -> Iterator[Path]:
+    """Where the file of a path may be that the host or the chat program wrote."""
+    image = folders.host.image_of_file_url(value) if folders.host else None
+    if image is not None:
+        yield image
+    path = unquote(value) if value[:5].lower() == "file:" else value
+    name = attachment_name(path)
+    if name is None or ".." in name.split("/") or ":" in name or CONTROL_CHARACTERS.search(name):
+        return
+    for folder in (folders.attachments, *(folders.host.attachments if folders.host else ())):
+        if folder is not None:
+            yield folder / name
 
 
 def _in_home(value: str) -> str:
@@ -185,6 +222,17 @@ def _own_file(value: str, folders: AllowedFolders) -> LocalFile | None:
         path = allowed_folders.resolve(str(served.folder.joinpath(*parts)), shown, inside)
         return LocalFile(path, shown)
     return None
+
+
+def _host_file(value: str, folders: AllowedFolders) -> LocalFile | None:
+    """The file behind a URL of the host's file server; None for other URLs."""
+    found = folders.host.file_of(value) if folders.host else None
+    if found is None:
+        return None
+    root, path = found
+    shown = public_url(value)
+    inside = AllowedFolders(None, shown=(root,))
+    return LocalFile(allowed_folders.resolve(str(path), shown, inside), shown)
 
 
 def _server_file(value: str, folders: AllowedFolders) -> ServerFile | None:

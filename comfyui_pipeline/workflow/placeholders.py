@@ -21,10 +21,10 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field
 
-PLACEHOLDER = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}")
-PARAM = re.compile(r"PARAM_(?:(?:INT|FLOAT|BOOL|STR|STRING)_)?([A-Z][A-Z0-9_]*)")
-PERCENT = re.compile(r"%([a-z][a-z0-9_]*)%")
-INSIDE = re.compile(r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}|%([a-z][a-z0-9_]*)%")
+PLACEHOLDER = r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}"
+PARAM = r"PARAM_(?:(?:INT|FLOAT|BOOL|STR|STRING)_)?([A-Z][A-Z0-9_]*)"
+PERCENT = r"%([a-z][a-z0-9_]*)%"
+INSIDE = r"\{\{\s*([A-Z][A-Z0-9_]*)\s*\}\}|%([a-z][a-z0-9_]*)%"
 NUMBERED_IMAGE = re.compile(r"(?:(?:REFERENCE_|INPUT_)?IMAGE(?:_NAME)?)(?:_?([0-9]{1,2}))?")
 ARGUMENT_OF: Mapping[str, str] = MappingProxyType(
     {placeholder: row.name for row in ARGUMENTS for placeholder in row.placeholders}
@@ -109,11 +109,11 @@ def found_in(value: Any, input_name: str) -> Found | None:
     if not isinstance(value, str) or not ("{{" in value or "%" in value or "PARAM_" in value):
         return None
     text = value.strip()
-    if match := PLACEHOLDER.fullmatch(text):
+    if match := re.fullmatch(PLACEHOLDER, text):
         return Found(text, match[1], _argument_of(match[1]), False)
-    if match := PARAM.fullmatch(text):
+    if match := re.fullmatch(PARAM, text):
         return Found(text, match[1], _argument_of(match[1]), True)
-    match = PERCENT.fullmatch(text) if input_name != OWN_TOKENS else None
+    match = re.fullmatch(PERCENT, text) if input_name != OWN_TOKENS else None
     if match is None:
         return None
     name = match[1]
@@ -180,7 +180,7 @@ def needed(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
             if (one := found_in(value, name)) is not None:
                 found[one.text] = one.argument
             elif isinstance(value, str) and "{{" in value:
-                found |= {f"{{{{{n}}}}}": _argument_of(n) for n in PLACEHOLDER.findall(value)}
+                found |= {f"{{{{{n}}}}}": _argument_of(n) for n in re.findall(PLACEHOLDER, value)}
     return found
 
 
@@ -250,9 +250,9 @@ class _Filling:
         if not isinstance(value, str):
             return value
         if input_name == OWN_TOKENS:
-            return PLACEHOLDER.sub(self._part, value) if "{{" in value else value
+            return re.sub(PLACEHOLDER, self._part, value) if "{{" in value else value
         # both forms at once, so that nothing is replaced in what the caller gave
-        return INSIDE.sub(self._part, value) if "{{" in value or "%" in value else value
+        return re.sub(INSIDE, self._part, value) if "{{" in value or "%" in value else value
 
     def used_arguments(self) -> frozenset[str]:
         """The arguments that need no other place. Raises PatchError for images without one."""

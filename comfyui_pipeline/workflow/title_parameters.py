@@ -17,7 +17,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
 from input_server.light_dataclasses import dataclass
 
-FORM = re.compile(r"(?<![\w$])\$(~?)([^\W\d]\w*)(?:\.(\w+(?:\.\w+)*))?(!?)(?:[:：]([^$]*))?")
+FORM = r"(?<![\w$])\$(~?)([^\W\d]\w*)(?:\.(\w+(?:\.\w+)*))?(!?)(?:[:：]([^$]*))?"
 MAX_DESCRIPTION = 200
 
 
@@ -43,7 +43,7 @@ def find(graph: Graph) -> Mapping[str, TitleParameter]:
     texts: dict[str, str] = {}
     targets: dict[str, dict[tuple[str, str], Target]] = {}
     for node in graph.nodes.values():
-        for match in dict.fromkeys(FORM.findall(node.title)) if "$" in node.title else ():
+        for match in dict.fromkeys(re.findall(FORM, node.title)) if "$" in node.title else ():
             file, name, input_name, required, text = match
             texts[name] = texts.get(name) or shorten(text.strip(" ,;，；"), MAX_DESCRIPTION)
             marks.setdefault(name, set()).update((file, required))

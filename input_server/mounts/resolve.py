@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..device_names import is_device_name
 
-SHORT_NAME = re.compile(r"[^.]{1,7}~\d{1,3}(\.[^.]{0,3})?")
+SHORT_NAME = r"[^.]{1,7}~\d{1,3}(\.[^.]{0,3})?"
 FORBIDDEN = re.compile(r'[/\\*?"<>|\x00-\x1f\x7f]')
 WINDOWS = os.name == "nt"
 INVALID_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -89,7 +89,7 @@ def check_names(names: Sequence[str], *, windows: bool = WINDOWS) -> None:
             or name[-1] in ". "
             or FORBIDDEN.search(name) is not None
             or is_device_name(name, streams=windows)
-            or (windows and (":" in name or SHORT_NAME.fullmatch(name) is not None))
+            or (windows and (":" in name or re.fullmatch(SHORT_NAME, name) is not None))
         )
         if unsafe:
             raise Refused

@@ -13,7 +13,9 @@ from PIL import Image
 from comfyui_pipeline import dispatch, repeated_job, settings
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
+from tests.conftest import png
 from tests.pipeline.servers import Server, slow
+from tests.pipeline.test_fault_matrix import GOOD, GOOD_FRAMES, WORKFLOW
 from tests.waiting import TIMEOUT
 
 TWO: dict[str, Any] = {
@@ -266,6 +268,19 @@ def test_the_same_call_names_the_job_that_is_running_already(server: Server, plu
     assert "The same call is" in second.text
     for prompt_id in (second.result["prompt_id"], first):
         at(server, plugin, {"command": "cancel", "prompt_id": prompt_id})
+
+
+def test_a_job_whose_results_were_reported_is_not_looked_up_in_the_queue(
+    plugin: Any, fake: Any
+) -> None:
+    plugin.workflow("it", WORKFLOW)
+    fake.script.frames, fake.script.history = GOOD_FRAMES, GOOD
+    fake.script.files = {"a.png": png(8, 8)}
+    prompt_id = plugin.call({"workflow": "it"}, COMFYUI_BASE_URL=fake.url).result["prompt_id"]
+    running = {"queue_running": [[0, prompt_id, {}, {}, []]], "queue_pending": []}
+    fake.script.broken = {"/queue": (200, running)}
+    second = plugin.call({"workflow": "it"}, COMFYUI_BASE_URL=fake.url)
+    assert "The same call is" not in second.text
 
 
 def test_a_limit_of_time_without_effect_on_submit_is_reported(two: Any) -> None:

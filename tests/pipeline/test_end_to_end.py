@@ -445,6 +445,14 @@ def test_only_the_file_cache_of_the_hosts_folder_may_be_read(ready: Any, tmp_pat
     env = {"PROJECT_BASE_PATH": str(host)}
     taken = ready.call({**call, "image": str(host / ".file_cache" / "a.png")}, **env)
     assert taken.result["complete"] is True
+    (host / "image").mkdir()
+    (host / "image" / "c.png").write_bytes(png(8, 8))
+    keys = {**env, "SERVER_PORT": "6005", "IMAGESERVER_IMAGE_KEY": "image-key"}
+    url = "http://127.0.0.1:6005/pw=image-key/images/c.png"
+    assert ready.call({**call, "image": url}, **keys).result["complete"] is True
+    other = ready.call({**call, "image": url.replace("image-key", "other-key")}, **keys)
+    assert other.json["status"] == "error"
+    assert "other-key" not in str(other.json) + other.stderr
     for name in ("secret.png", "Plugin/x/b.png"):
         refused = ready.call({**call, "image": str(host / name)}, **env)
         assert refused.json["status"] == "error", name

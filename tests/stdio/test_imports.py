@@ -31,6 +31,7 @@ COSTLY = frozenset(
         "traceback",
         "urllib.request",
         "urllib3",
+        "uuid",
         "websocket",
     }
 )
@@ -95,9 +96,19 @@ def test_an_https_server_is_reached_through_the_libraries(plugin: Any) -> None:
 
 def test_a_run_opens_no_format_of_pillow_that_it_does_not_use(plugin: Any, comfyui: Any) -> None:
     (plugin.folder / "workflows" / "trivial.json").write_text(json.dumps(TRIVIAL), "utf-8")
-    modules = imported(plugin, {"workflow": "trivial"}, COMFYUI_BASE_URL=comfyui.url)
+    call = {"workflow": "trivial", "return_image": "none"}
+    modules = imported(plugin, call, COMFYUI_BASE_URL=comfyui.url)
     assert "PIL.PngImagePlugin" in modules
-    assert not {"PIL.PdfImagePlugin", "PIL.EpsImagePlugin", "PIL.TiffImagePlugin"} & modules
+    assert not {"PIL.PdfImagePlugin", "PIL.JpegImagePlugin", "PIL.GifImagePlugin"} & modules
+
+
+@pytest.mark.parametrize(("line", "imported_it"), [("=trivial", False), ("='trivial'", True)])
+def test_only_quotes_in_the_settings_import_their_parser(
+    plugin: Any, line: str, imported_it: bool
+) -> None:
+    settings = f"# it's a comment\nCOMFYUI_DEFAULT_WORKFLOW{line}\n"
+    (plugin.folder / "config.env").write_text(settings, "utf-8")
+    assert ("dotenv" in imported(plugin, {"info": "workflows"})) is imported_it
 
 
 def test_setup_compiles_what_a_call_imports(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
