@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 SENT, QUEUED, ENDED, CANCELLED, NOT_AVAILABLE = "sent", "queued", "ended", "cancelled", "gone"
+STOPPING = "stopping"
 """States of a job: being sent to the server; queued there; finished; cancelled by us; without any
-result (refused, failed, lost)."""
+result (refused, failed, lost); asked to stop, which it does at its next step."""
 WORDS = {
     SENT: "The job may have been queued at ComfyUI; get its result with {command}.",
     QUEUED: "The job may still be running at ComfyUI; get its result with {command}.",
     ENDED: "The job has finished at ComfyUI; get its result with {command}.",
     CANCELLED: "The job was cancelled (prompt id {prompt_id}).",
+    STOPPING: "ComfyUI was asked to cancel the job (prompt id {prompt_id}), which stops at its next step.",
 }
+STATE_AFTER = {"stopped": CANCELLED, "requested": STOPPING, "ended": ENDED}
+"""A ``protocol.Cancellation`` -> the state of the job after it."""
 MAX_FILES = 20
 """Stored files that are listed; further ones are counted."""
 MAX_JOBS = 20
@@ -33,10 +37,10 @@ MAX_JOBS = 20
 class Job:
     """A prompt that was sent to the server.
 
-    ``cancel`` requests that the server stops it, and returns whether the server accepted that.
+    ``cancel`` requests that the server stops it, and returns a ``protocol.Cancellation``.
     """
 
-    def __init__(self, prompt_id: str, cancel: Callable[[], bool], persistent: bool) -> None:
+    def __init__(self, prompt_id: str, cancel: Callable[[], str], persistent: bool) -> None:
         self.prompt_id = prompt_id
         self.state = SENT
         self.cancel = cancel
@@ -60,9 +64,7 @@ class CallRecord:
             self._parts.append((label, part))
         return part
 
-    def add_job(
-        self, prompt_id: str, cancel: Callable[[], bool], *, persistent: bool = True
-    ) -> Job:
+    def add_job(self, prompt_id: str, cancel: Callable[[], str], *, persistent: bool = True) -> Job:
         """Record a prompt before it is sent with this id; the caller updates the job's ``state``.
 
         Raises CallStopped if the call has been stopped, as that has cancelled its jobs already.
@@ -138,8 +140,9 @@ def _threads() -> ThreadPoolExecutor:
 
 def _cancel(job: Job) -> None:
     known = job.state == QUEUED
-    if job.cancel() and known and job.state == QUEUED:
-        job.state = CANCELLED
+    state = STATE_AFTER.get(job.cancel())
+    if state and known and job.state == QUEUED:
+        job.state = state
 
 
 def _job_sentence(job: Job) -> str:

@@ -78,14 +78,14 @@ def choose_nodes(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
     if any(param.mode for param in call.params):
         from comfyui_pipeline.workflow import node_modes
 
-        prompt, notes = node_modes.apply(
+        prompt, modes, notes = node_modes.apply(
             loaded.prompt,
             loaded.graph,
             call.params,
             strict=call.strict,
             all_titled=call.all_titled,
         )
-        loaded = replace(loaded, prompt=prompt, notes=(*loaded.notes, *notes))
+        loaded = replace(loaded, prompt=prompt, modes=modes, notes=(*loaded.notes, *notes))
     if call.only_outputs:
         from comfyui_pipeline.workflow import output_choice
 

@@ -14,7 +14,7 @@ from comfyui_pipeline import prompt_ids, queued_jobs
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED
 from comfyui_pipeline.engine.http import LostReply
-from comfyui_pipeline.engine.protocol import Engine, Job, JobHandle, JobResult
+from comfyui_pipeline.engine.protocol import Engine, Job, JobHandle, JobResult, JobState
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
 from comfyui_pipeline.outputs import FetchedOutputs, OutputFetcher, ResultOutput
 from comfyui_pipeline.prepared_job import PreparedJob
@@ -84,18 +84,21 @@ def cancel_late_job(context: CallContext, result: JobResult) -> bool:
         return False
     context.record.cancel()
     with suppress(EngineError):  # the outputs so far matter more than whether it stopped
-        return wait_until_stopped(context.engine, result.prompt_id, LATE_CANCEL_SECONDS)
+        state = wait_until_stopped(context.engine, result.prompt_id, LATE_CANCEL_SECONDS)
+        return state is not None and state.ending != "success"
     return False
 
 
-def wait_until_stopped(engine: Engine, prompt_id: str, seconds: float) -> bool:
-    """Wait until a cancelled job has left the queue; False when it has not after ``seconds``."""
+def wait_until_stopped(engine: Engine, prompt_id: str, seconds: float) -> JobState | None:
+    """Wait until a job that was to be cancelled has left the queue; None if it still has not after
+    ``seconds``.
+    """
     end = time.monotonic() + seconds
-    while engine.state(prompt_id).stage in ("queued", "running"):
+    while (state := engine.state(prompt_id)).stage in ("queued", "running"):
         if time.monotonic() >= end:
-            return False
+            return None
         time.sleep(POLL_SECONDS)
-    return True
+    return state
 
 
 def _queue_and_fetch(

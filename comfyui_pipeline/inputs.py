@@ -28,7 +28,13 @@ def download_policy(settings: Settings, accepts: InputKind = "image") -> Downloa
     cache_dir = settings.cache_dir / "downloads"
     is_image = accepts in file_limits.IMAGES
     max_bytes = settings.max_image_bytes if is_image else settings.max_file_bytes
-    return DownloadPolicy(settings.download_allow, max_bytes=max_bytes, cache_dir=cache_dir)
+    return DownloadPolicy(
+        settings.download_allow,
+        settings.download_proxy,
+        settings.download_proxy_trusted,
+        max_bytes=max_bytes,
+        cache_dir=cache_dir,
+    )
 
 
 def allowed_folders(settings: Settings) -> AllowedFolders:

@@ -20,6 +20,7 @@ from comfyui_pipeline import (
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
 from comfyui_pipeline.call_record import ENDED, NOT_AVAILABLE, QUEUED, CallRecord
+from comfyui_pipeline.call_record import Job as RecordedJob
 from comfyui_pipeline.engine.http import LostReply
 from comfyui_pipeline.engine.protocol import Engine, JobState
 from comfyui_pipeline.errors import EngineError, JobFailed, JobLost
@@ -30,7 +31,7 @@ from comfyui_pipeline.text_result import text_result
 from comfyui_pipeline.workflow.node_label import node_label
 from input_server.light_dataclasses import replace
 
-CANCEL_COMMAND_SECONDS = 15.0
+CANCEL_COMMAND_SECONDS = 60.0
 """How long to wait for a cancelled job: ComfyUI checks for interruption only between steps."""
 ENDINGS = {
     "": "It has ended.",
@@ -133,10 +134,11 @@ def _state_or_queued(engine: Engine, prompt_id: str) -> JobState:
 
 
 def status(
-    call: ToolCall, settings: Settings, engine: Engine, _started: float, _record: CallRecord
+    call: ToolCall, settings: Settings, engine: Engine, _started: float, record: CallRecord
 ) -> Mapping[str, Any]:
     """Return the state of a job. Raises JobLost for an id that the server does not know."""
-    prompt_id, state = _find(call, settings, engine)
+    known, state = _find(call, settings, engine, record)
+    prompt_id = known.prompt_id
     return text_result(
         _sentence(engine, prompt_id, state),
         prompt_id=prompt_id,
@@ -153,7 +155,8 @@ def result(
     A job that has not ended is reported with its state. Raises JobLost for an id that the server
     does not know, JobFailed for a job that failed.
     """
-    prompt_id, state = _find(call, settings, engine)
+    known, state = _find(call, settings, engine, record)
+    prompt_id = known.prompt_id
     wait = controls.wait_seconds(call) or 0.0
     job = engine.job(prompt_id)
     if job is None or (state.stage != "ended" and not wait):
@@ -172,8 +175,6 @@ def result(
         delivery=delivery.over(delivery.of_call(call), ready.delivery),
         notes=delivery.without_copy_notes(ready.notes, call),
     )
-    known = record.add_job(prompt_id, lambda: False)
-    known.state = QUEUED
     try:
         ended, fetched = execute.wait_and_fetch(context, engine.follow(job), ready)
     except (JobFailed, JobLost):
@@ -186,34 +187,62 @@ def result(
 
 
 def cancel(
-    call: ToolCall, settings: Settings, engine: Engine, _started: float, _record: CallRecord
+    call: ToolCall, settings: Settings, engine: Engine, started: float, record: CallRecord
 ) -> Mapping[str, Any]:
     """Cancel one job, queued or running, and wait until it has stopped.
 
     Raises JobLost for an id that the server does not know, EngineError for a job that does not stop.
     """
-    prompt_id, before = _find(call, settings, engine)
+    known, before = _find(call, settings, engine, record)
+    prompt_id = known.prompt_id
     if before.stage == "ended":
-        text = "The job has ended already; there is nothing to cancel."
-        return text_result(text, prompt_id=prompt_id, state="ended", cancelled=False)
-    engine.cancel(prompt_id)
-    if execute.wait_until_stopped(engine, prompt_id, CANCEL_COMMAND_SECONDS):
-        text = f"Cancelled the job with prompt id {prompt_id}, which was {before.stage}."
-        return text_result(text, prompt_id=prompt_id, state="cancelled", cancelled=True)
-    raise EngineError(
-        f"The job with prompt id {prompt_id} was asked to stop but is still running.",
-        "ComfyUI stops a job only between two sampling steps; check again with the command status.",
+        return _ended_before(
+            prompt_id, before, "The job has ended already; there is nothing to cancel."
+        )
+    asked = engine.cancel(prompt_id)
+    left = started + settings.timeout - time.monotonic()
+    after = execute.wait_until_stopped(engine, prompt_id, min(CANCEL_COMMAND_SECONDS, left))
+    if after is None and asked == "unknown":
+        raise EngineError(
+            f"ComfyUI did not accept that the job with prompt id {prompt_id} is cancelled.",
+            'Call "cancel" again, or stop it in ComfyUI.',
+        )
+    if after is None:
+        raise EngineError(
+            f"The job with prompt id {prompt_id} was asked to stop but is still running.",
+            "ComfyUI stops a job only between two sampling steps; check again with the command status.",
+        )
+    if after.ending in ("success", "failed"):
+        return _ended_before(
+            prompt_id, after, f"The job ended before it was stopped. {ENDINGS[after.ending]}"
+        )
+    text = f"Cancelled the job with prompt id {prompt_id}, which was {before.stage}."
+    return text_result(text, prompt_id=prompt_id, state="cancelled", cancelled=True)
+
+
+def _ended_before(prompt_id: str, state: JobState, text: str) -> Mapping[str, Any]:
+    return text_result(
+        text, prompt_id=prompt_id, state="ended", ending=state.ending, cancelled=False
     )
 
 
-def _find(call: ToolCall, settings: Settings, engine: Engine) -> tuple[str, JobState]:
-    """The id and the state of the job that a call is about. Raises JobLost."""
+def _find(
+    call: ToolCall, settings: Settings, engine: Engine, record: CallRecord
+) -> tuple[RecordedJob, JobState]:
+    """The job that a call is about, and its state. Raises JobLost.
+
+    It is on record before the server is asked, so that every error names it.
+    """
     records = queued_jobs.records(settings)
     prompt_id = prompt_ids.resolve(call.prompt_id, call.job_id, records)
+    known = record.add_job(prompt_id, lambda: "unknown")
+    known.state = QUEUED
     state = engine.state(prompt_id)
     if state.stage == "unknown":
+        known.state = NOT_AVAILABLE
         raise prompt_ids.unknown(prompt_id, records)
-    return prompt_id, state
+    known.state = ENDED if state.stage == "ended" else QUEUED
+    return known, state
 
 
 def _sentence(engine: Engine, prompt_id: str, state: JobState) -> str:

@@ -23,9 +23,10 @@ from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import files, roles, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.graph import Graph
-from input_server.light_dataclasses import dataclass, replace
+from input_server.light_dataclasses import dataclass, field, replace
 
 if TYPE_CHECKING:
+    from comfyui_pipeline.workflow.convert.prompt import Converted
     from comfyui_pipeline.workflow_catalog import Entry
 
 MAX_CLASS_CHARACTERS = 300
@@ -44,7 +45,8 @@ class LoadedWorkflow:
 
     ``prompt``: in prompt format; ``ui``: the editor's document if there is one; ``schemas``: the
     server's node types, of which ``from_cache`` come from an earlier call. ``chosen``: why it is this
-    workflow, where the caller named no or no exact name.
+    workflow, where the caller named no or no exact name. ``converted``: the conversion of ``ui`` from
+    which ``prompt`` comes; ``modes``: id -> mode of nodes that the call mutes or bypasses.
     """
 
     name: str
@@ -55,6 +57,8 @@ class LoadedWorkflow:
     notes: tuple[str, ...]
     origin: validate.Origin
     chosen: str = ""
+    converted: Converted | None = None
+    modes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -191,7 +195,7 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
     cache = schemas_of(engine, settings)
     if found.nodes is not None:
         known = cache.get(_queryable({node["class_type"] for node in found.nodes.values()}))
-        prompt, notes = found.nodes, tuple[str, ...]()
+        converted, prompt, notes = None, found.nodes, tuple[str, ...]()
     else:
         # imported here: 3 ms that a workflow in API format does not need
         from comfyui_pipeline.workflow.convert.document import read_document
@@ -213,6 +217,7 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         notes,
         origin,
         found.chosen,
+        converted,
     )
 
 

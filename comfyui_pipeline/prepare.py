@@ -66,11 +66,14 @@ def prepare(context: CallContext) -> PreparedJob:
             raise WorkflowError(
                 error.message, f"{' '.join(plan.stale_settings)} {error.hint}"
             ) from None
+    document, queued = _document(loaded, checked.prompt)
+    if queued is not checked.prompt:
+        loaded = replace(loaded, prompt=queued)
     known = plan.used_keys.union(call.unknown)  # planning has reported the unknown ones
     ignored = (text for key, text in call.ignored.items() if key not in known)
     ready = PreparedJob(
         name=loaded.name,
-        job=Job(checked.prompt, _prompt_id(call), _extra_data(loaded, settings)),
+        job=Job(queued, _prompt_id(call), _extra_data(document, settings)),
         graph=loaded.graph,
         changes=tuple(changes),
         guesses=plan.guesses,
@@ -199,13 +202,25 @@ def _validate(
     return loaded, validate.check(loaded.graph, loaded.prompt, problems)
 
 
-def _extra_data(loaded: LoadedWorkflow, settings: Settings) -> dict[str, Any]:
+def _document(
+    loaded: LoadedWorkflow, prompt: Mapping[str, Mapping[str, Any]]
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Mapping[str, Any]]]:
+    """The editor's document of the prompt, and the prompt with the ids that new nodes have in it."""
+    if loaded.ui is None:
+        return None, prompt
+    from comfyui_pipeline.workflow.convert import write_back
+
+    written = write_back.written(loaded.ui, loaded.schemas, prompt, loaded.modes, loaded.converted)
+    return json_text.nan_to_null(written.document), write_back.renamed(prompt, written.renamed)
+
+
+def _extra_data(document: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any]:
     """What is queued next to the prompt: the editor's document, which nodes write into saved images
     so that the editor can open these, and the key that partner nodes need.
     """
     extra: dict[str, Any] = {}
-    if loaded.ui is not None:
-        extra["extra_pnginfo"] = {"workflow": json_text.nan_to_null(loaded.ui)}
+    if document is not None:
+        extra["extra_pnginfo"] = {"workflow": document}
     if settings.comfy_api_key:
         extra["api_key_comfy_org"] = settings.comfy_api_key
     return extra

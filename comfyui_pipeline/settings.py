@@ -82,6 +82,8 @@ class Settings:
     max_image_bytes: int = file_limits.MAX_IMAGE_BYTES
     max_file_bytes: int = file_limits.MAX_FILE_BYTES
     host: HostFiles | None = None
+    download_proxy: str = field(default="", repr=False)
+    download_proxy_trusted: bool = False
 
     @property
     def embedded(self) -> bool:
@@ -141,6 +143,8 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         attachments_dir=_attachments_dir(values, project),
         allowed_dirs=_allowed_dirs(values, host),
         download_allow=tuple(values.items("DOWNLOAD_ALLOW")),
+        download_proxy=_download_proxy(values),
+        download_proxy_trusted=values.boolean("DOWNLOAD_PROXY_TRUSTED"),
         auth=_auth_headers(values),
         comfy_api_key=values.secret("COMFYUI_API_KEY"),
         timeout=timeout,
@@ -159,6 +163,15 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         max_image_bytes=values.integer("COMFYUI_MAX_IMAGE_MB") * 2**20,
         max_file_bytes=values.integer("COMFYUI_MAX_FILE_MB") * 2**20,
     )
+
+
+def _download_proxy(values: SettingsValues) -> str:
+    value = values.secret("DOWNLOAD_PROXY")
+    if value:
+        from comfyui_pipeline.media.proxies import check_setting
+
+        check_setting(value)
+    return value
 
 
 def _host_files(environ: Mapping[str, str], host: str) -> HostFiles | None:

@@ -14,6 +14,7 @@ from comfyui_pipeline.media.file_limits import (
 )
 from comfyui_pipeline.media.image_memory import DEFAULT_MB
 from input_server.settings_table import (
+    BOOLEAN,
     CHOICE,
     FOLDER,
     INTEGER,
@@ -199,6 +200,23 @@ SETTINGS = table(
             english="Private hosts or networks that files may be downloaded from, separated by ; "
             "(nas.local;192.168.1.0/24)",
             chinese="允许从中下载文件的内网主机或网段，用 ; 分隔（nas.local;192.168.1.0/24）。",
+        ),
+        Setting(
+            "DOWNLOAD_PROXY",
+            TEXT,
+            secret=True,
+            english="HTTP proxy for downloads of input files (http://127.0.0.1:7890), none for no proxy; "
+            "empty: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the system's proxy.",
+            chinese="下载输入文件所用的 HTTP 代理（http://127.0.0.1:7890），填 none 则不使用代理；"
+            "留空则使用 HTTP_PROXY、HTTPS_PROXY、NO_PROXY 或系统代理。",
+        ),
+        Setting(
+            "DOWNLOAD_PROXY_TRUSTED",
+            BOOLEAN,
+            "false",
+            english="The proxy resolves host names, for example where local DNS is wrong. Only for a "
+            "proxy that refuses private addresses itself.",
+            chinese="由代理解析域名，适用于本地 DNS 结果不可靠的情况。仅当代理自身拒绝访问内网地址时才启用。",
         ),
         FILE_SERVER["FILE_SERVER_PUBLIC_IP"],
         FILE_SERVER["FILE_SERVER_PORT"],

@@ -18,7 +18,7 @@ SETTINGS = (
     "COMFYUI",
     "FILE_SERVER",
     "INPUT_SERVER",
-    "DOWNLOAD_ALLOW",
+    "DOWNLOAD_",
     "PROJECT_BASE",
     "DebugMode",
     "SERVER_PORT",

@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"queue_running": running, "queue_pending": pending})
         elif path == "/queue":
             self.answer(200, self.filled(self.script.queue))
-        elif path.startswith("/history/"):
+        elif path.startswith("/history"):
             late = self.script.history_empty_for > 0
             self.script.history_empty_for -= 1
             self.answer(200, {} if late else self.filled(self.script.history))

@@ -93,7 +93,10 @@ def test_every_row_is_read_and_described_in_both_languages(
 def test_secrets_are_marked() -> None:
     names = {**plugin.SETTINGS, **file_server.SETTINGS}
     secret = {name for name, row in names.items() if row.secret}
-    assert secret == {n for n in names if n.endswith(("_KEY", "_KEYS"))} | {"COMFYUI_AUTH"}
+    assert secret == {n for n in names if n.endswith(("_KEY", "_KEYS"))} | {
+        "COMFYUI_AUTH",
+        "DOWNLOAD_PROXY",
+    }
 
 
 def test_the_defaults_in_the_example_of_the_file_server_are_those_of_the_code() -> None:

@@ -7,36 +7,28 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from comfyui_pipeline.engine import error_text, responses, server_url, websocket
+from comfyui_pipeline.engine import cancelling, error_text, responses, server_url, websocket
 from comfyui_pipeline.engine.files import ServerFiles
-from comfyui_pipeline.engine.http import (
-    GATEWAY,
-    MAX_PARALLEL_REQUESTS,
-    TRIES,
-    Http,
-    LostReply,
-    Refused,
-    Reply,
-    pause,
-)
-from comfyui_pipeline.engine.job_end import ending_of
+from comfyui_pipeline.engine.http import MAX_PARALLEL_REQUESTS, Http, Refused
+from comfyui_pipeline.engine.lookup import Lookup
 from comfyui_pipeline.engine.messages import Listener
-from comfyui_pipeline.engine.protocol import Job, JobState, NodeSchema, Progress
+from comfyui_pipeline.engine.posting import post_prompt
+from comfyui_pipeline.engine.protocol import Cancellation, Job, JobState, NodeSchema, Progress
 from comfyui_pipeline.engine.subscription import Subscription
 from comfyui_pipeline.engine.timeouts import Timeouts
 from comfyui_pipeline.engine.transport import Transport
 from comfyui_pipeline.engine.waiting import QueuedJob
-from comfyui_pipeline.errors import EngineError, PromptRejected, ServerUnreachable
+from comfyui_pipeline.errors import EngineError, PromptRejected
 from comfyui_pipeline.process.parallel import run_parallel
 from comfyui_pipeline.process.time_limit import FETCH_GRACE
+from input_server.light_dataclasses import replace
 
 SOCKET_SECONDS = 5.0
 """How long opening a WebSocket may take; the job is not polled meanwhile."""
-CANCEL_REQUEST_SECONDS = 5.0
-"""How long each request may take that cancels a job."""
 FEATURES = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
 T = TypeVar("T")
@@ -68,6 +60,7 @@ class ComfyUI:
         self._headers = dict(headers or {})
         self._http = Http(base_url, timeout, self._headers, deadline, grace, transport)
         self._open_socket = open_socket or _choose_socket(self._http.url, self._headers)
+        self._jobs = Lookup(self._http, self._http.get)
         self.files = ServerFiles(self._http)
         self._prefix = client_prefix
         self._timeout = timeout
@@ -93,16 +86,24 @@ class ComfyUI:
         }
         subscription = Subscription(lambda: self._connect(client_id), self._log)
         try:
-            reply = self._post(body, job)
+            queued = post_prompt(self._http, self._jobs, job, body)
         except (PromptRejected, Refused):
             subscription.close()
             raise
         except BaseException:  # it may be queued, or arrive later, and the caller will not wait
             subscription.close()
-            self.cancel(job.prompt_id)
+            self._cancel_lost(job.prompt_id, client_id)
             raise
-        errors = error_text.node_errors(reply)
-        return QueuedJob(self._http, job, subscription, errors, self._timeouts)
+        errors = error_text.node_errors(queued.node_errors)
+        own = replace(job, prompt_id=queued.prompt_id)
+        return QueuedJob(self._http, own, subscription, errors, self._timeouts)
+
+    def _cancel_lost(self, prompt_id: str, client_id: str) -> None:
+        """Cancel a job that the server may have, perhaps under an id of its own."""
+        found = None
+        with suppress(EngineError):
+            found = self._jobs.id_of(prompt_id, client_id)
+        self.cancel(found or prompt_id)
 
     def follow(self, job: Job) -> QueuedJob:
         """A job of an earlier call, by polling: its messages go to that call's socket."""
@@ -131,50 +132,16 @@ class ComfyUI:
         return found[-1] if found else Progress("running", listener.node) if listener.node else None
 
     def state(self, prompt_id: str) -> JobState:
-        """The queue first and the history second, as a job may end in between."""
-        queue = self.queue_state()
-        if queue.is_running(prompt_id):
-            return JobState("running")
-        ahead = queue.ahead_of(prompt_id)
-        if ahead is not None:
-            return JobState("queued", ahead)
-        entry = self._history(prompt_id)
-        return JobState("unknown") if entry is None else JobState("ended", ending=ending_of(entry))
+        """Where it is now."""
+        return self._jobs.state(prompt_id)
 
     def job(self, prompt_id: str) -> Job | None:
         """From the queue or the history, which both contain the prompt."""
-        found = self.queue_state().find(prompt_id) or self._history(prompt_id)
-        if found is None or found.prompt is None:
-            return None
-        return Job(found.prompt, prompt_id, found.extra_data)
+        return self._jobs.job(prompt_id)
 
-    def cancel(self, prompt_id: str) -> bool:
-        """Delete it while it waits, interrupt it while it runs; other jobs are not affected.
-
-        ``/api/jobs/<id>/cancel`` does both at once where the server has it. Returns whether the
-        server accepted the requests.
-        """
-        try:
-            path = f"/api/jobs/{quote(prompt_id, safe='')}/cancel"
-            reply = self._http.once("POST", path, json_body={}, seconds=CANCEL_REQUEST_SECONDS)
-            if reply.status == 200 and self._http.value(reply, path, responses.is_cancelled):
-                return True
-        except EngineError as error:
-            self._log(f"/api/jobs/…/cancel failed: {error}")
-        accepted = True
-        for path, body in (
-            ("/queue", {"delete": [prompt_id]}),
-            ("/interrupt", {"prompt_id": prompt_id}),
-        ):
-            try:
-                reply = self._http.once(
-                    "POST", path, json_body=body, seconds=CANCEL_REQUEST_SECONDS
-                )
-                accepted = accepted and reply.status < 400
-            except EngineError as error:
-                accepted = False
-                self._log(f"cancelling failed: {error}")
-        return accepted
+    def cancel(self, prompt_id: str) -> Cancellation:
+        """Delete it while it waits, interrupt it while it runs; other jobs are not affected."""
+        return cancelling.cancel(self._http, prompt_id, self._log)
 
     def _connect(self, client_id: str) -> websocket.Socket:
         """An open socket. Raises OutOfTime, WebSocketError."""
@@ -191,63 +158,6 @@ class ComfyUI:
             socket.hang_up()
             raise
         return socket
-
-    def _post(self, body: Mapping[str, Any], job: Job) -> Mapping[str, responses.NodeErrors]:
-        """Queue it exactly once: after a lost reply, look for the id before sending it again.
-
-        Returns the nodes that will not run although the server accepted the rest.
-        """
-        problem: EngineError | None = None
-        for attempt in range(TRIES):
-            if problem is not None:
-                if self._http.is_late:
-                    break
-                pause(attempt - 1)
-                if isinstance(problem, LostReply):
-                    known = self._is_known(job.prompt_id)
-                    if known:
-                        return {}
-                    if known is None:
-                        continue
-            try:
-                reply = self._http.once("POST", "/prompt", json_body=body)
-            except ServerUnreachable as error:
-                problem = error
-                continue
-            if reply.status == 400:
-                raise self._rejected(reply, job)
-            if reply.status not in GATEWAY:
-                return self._http.value(reply, "/prompt", responses.node_errors)
-            problem = LostReply(str(self._http.unexpected(reply.status, "/prompt")))
-        if problem is None:
-            return {}
-        if isinstance(problem, LostReply):
-            if not self._http.is_late and self._is_known(job.prompt_id):
-                return {}
-            problem = LostReply(
-                f"{problem.message} It is unknown whether the job was queued (prompt id "
-                f"{job.prompt_id}).",
-                problem.hint,
-            )
-        raise problem
-
-    def _is_known(self, prompt_id: str) -> bool | None:
-        """Whether the server has this job; None when it does not say."""
-        try:
-            return self.state(prompt_id).stage != "unknown"
-        except EngineError:
-            return None
-
-    def _rejected(self, reply: Reply, job: Job) -> EngineError:
-        rejected = responses.rejection(self._http.document(reply, "/prompt"))
-        return PromptRejected(
-            f"ComfyUI rejected the workflow: {error_text.rejection(job.prompt, rejected)}.",
-            "Correct these inputs with params and call again.",
-        )
-
-    def _history(self, prompt_id: str) -> responses.HistoryEntry | None:
-        path = f"/history/{quote(prompt_id, safe='')}"
-        return self._get(path, lambda document: responses.history(document, prompt_id))
 
     # -- information -------------------------------------------------------------------------
 
@@ -271,7 +181,7 @@ class ComfyUI:
         return self._get("/embeddings", responses.names)
 
     def queue_state(self) -> responses.Queue:
-        return self._get("/queue", responses.queue)
+        return self._jobs.queue()
 
     def system(self) -> Mapping[str, Any]:
         return self._get("/system_stats", responses.system)

@@ -29,13 +29,19 @@ from comfyui_pipeline.engine.transport import (
 from comfyui_pipeline.errors import EngineError, ServerUnreachable
 from comfyui_pipeline.process.time_limit import FETCH_GRACE
 from input_server.light_dataclasses import dataclass, field
+from input_server.parse_values import parse_count
 
 TRIES = 3
 FIRST_WAIT = 0.25
 """Seconds before the second try; each further wait is twice as long. Random by half."""
-BUSY = frozenset({502, 503, 504})
-GATEWAY = BUSY | frozenset(range(520, 528)) | {530}
+LONGEST_WAIT = 5.0
+"""Seconds of a ``Retry-After`` that are waited at most."""
+TOO_MANY = 429
+"""What a proxy that limits requests answers (RFC 6585 4)."""
+GATEWAY = frozenset({502, 503, 504, 530}) | frozenset(range(520, 528))
 """What a proxy answers when ComfyUI behind it does not: RFC 9110 15.6, and Cloudflare's 52x, 530."""
+BUSY = frozenset({TOO_MANY, 502, 503, 504})
+"""Statuses after which the same GET is tried again."""
 LOCAL_PORTS = (8188, 8000)
 """Default ports of ComfyUI and of ComfyUI Desktop."""
 MAX_PARALLEL_REQUESTS = 8
@@ -80,6 +86,9 @@ class StreamedReply:
     pieces: Iterator[bytes]
 
 
+Answer = TypeVar("Answer", Reply, Response)
+
+
 class Http:
     """Requests to one server.
 
@@ -113,7 +122,7 @@ class Http:
 
     def get(self, path: str) -> Reply:
         """GET with retries when the server cannot be reached or is busy; any other status returns."""
-        return self._retried(lambda: self.once("GET", path), lambda reply: reply.status)
+        return self._retried(lambda: self.once("GET", path))
 
     def once(
         self,
@@ -156,7 +165,7 @@ class Http:
         """
         end = self._deadline + self._grace
         request = Request("GET", f"{path}?{urlencode(params)}", headers or {})
-        response = self._retried(lambda: self._open(request, end), lambda opened: opened.status)
+        response = self._retried(lambda: self._open(request, end))
         try:
             pieces = self._pieces(response, path, end)
             yield StreamedReply(response.status, response.headers, pieces)
@@ -224,6 +233,12 @@ class Http:
                 f"for {path}).",
                 "Check that ComfyUI is running behind it, then call again.",
             )
+        if status == TOO_MANY:
+            return Limited(
+                f"The proxy in front of ComfyUI at {self.shown} accepts no more requests for now "
+                f"({status} for {path}).",
+                "Call again in a minute, or raise its limit for this client.",
+            )
         if status >= 500:
             return EngineError(
                 f"ComfyUI at {self.shown} failed on {path} ({status}).",
@@ -237,20 +252,21 @@ class Http:
     def close(self) -> None:
         self._transport.close()
 
-    def _retried(self, request: Callable[[], T], status: Callable[[T], int]) -> T:
+    def _retried(self, request: Callable[[], Answer]) -> Answer:
         for attempt in range(TRIES):
-            last = attempt == TRIES - 1
+            last, retry_after = attempt == TRIES - 1, ""
             try:
                 response = request()
             except ServerUnreachable as error:
                 if last or self.is_late:
                     raise self._with_other_port(error) from error
             else:
-                if status(response) not in BUSY or last:
+                if response.status not in BUSY or last:
                     return response
+                retry_after = response.headers.get("Retry-After", "")
                 if not isinstance(response, Reply):
-                    response.close()  # type: ignore[attr-defined]
-            pause(attempt)
+                    response.close()
+            pause(attempt, retry_after)
         raise AssertionError
 
     def _with_other_port(self, error: ServerUnreachable) -> ServerUnreachable:
@@ -350,6 +366,10 @@ class Gateway(EngineError):
     """A proxy responded in place of ComfyUI, whose state is unknown then."""
 
 
+class Limited(Gateway):
+    """A proxy accepts no more requests for now, so this one did not reach ComfyUI."""
+
+
 def choose_transport(url: ServerUrl, headers: Mapping[str, str], timeout: float) -> Transport:
     """Plain sockets where they are enough: importing requests takes longer than a short call."""
     if server_url.is_direct(url, headers):
@@ -361,11 +381,15 @@ def choose_transport(url: ServerUrl, headers: Mapping[str, str], timeout: float)
     return RequestsTransport(url, headers, timeout, MAX_PARALLEL_REQUESTS)
 
 
-def pause(attempt: int) -> None:
-    """Wait before the next try: longer each time, and at random, so that callers spread."""
+def pause(attempt: int, retry_after: str = "") -> None:
+    """Wait before the next try: longer each time, and at random, so that callers spread.
+
+    ``retry_after``: the server's own wish in seconds (RFC 9110 10.2.3).
+    """
     import random  # only a retry needs it
 
-    time.sleep(FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))
+    wished = min(float(parse_count(retry_after) or 0), LONGEST_WAIT)
+    time.sleep(max(wished, FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5)))
 
 
 def _decompressed(received: Iterator[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Prompt = Mapping[str, Mapping[str, Any]]
 """Prompt format: node id -> ``{"class_type", "inputs", "_meta"}``."""
 
+Cancellation = Literal["stopped", "requested", "ended", "unknown"]
+"""What became of a job that was to be cancelled: it will not run any more; it still runs and was asked
+to stop; it had ended by itself; the server did not say."""
+
 NodeSchema = Mapping[str, Any]
 """One class of ``/object_info``, as the server sends it."""
 
@@ -187,10 +191,10 @@ class Engine(Protocol):
         """The files of its folders."""
         ...
 
-    def cancel(self, prompt_id: str) -> bool:
-        """Remove this job from the queue, or interrupt it when it runs.
+    def cancel(self, prompt_id: str) -> Cancellation:
+        """Remove this job from the queue, or interrupt it when it runs; never another one.
 
-        Returns whether the server accepted that.
+        A job that runs stops at its next step only, perhaps a minute later.
         """
         ...
 

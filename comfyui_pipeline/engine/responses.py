@@ -48,6 +48,11 @@ class Queue:
         entries = (*self.running, *self.pending)
         return next((entry for entry in entries if entry.prompt_id == prompt_id), None)
 
+    def of_client(self, client_id: str) -> QueueEntry | None:
+        """The job that a client with this id queued, running or pending."""
+        entries = (*self.running, *self.pending)
+        return next((e for e in entries if e.extra_data.get("client_id") == client_id), None)
+
     def is_running(self, prompt_id: str) -> bool:
         return any(entry.prompt_id == prompt_id for entry in self.running)
 
@@ -131,6 +136,17 @@ def history(document: Any, prompt_id: str) -> HistoryEntry | None:
         prompt=_prompt(as_list(entry.get("prompt"))),
         extra_data=_extra_data(as_list(entry.get("prompt"))),
     )
+
+
+def ended_job_of(document: Any, client_id: str) -> str | None:
+    """The id of the job that a client queued, in ``GET /history``; None when it is not there."""
+    if not isinstance(document, dict):
+        raise UnexpectedShape("it is not an object")
+    for prompt_id, entry in document.items():
+        item = as_list(as_object(entry).get("prompt"))
+        if _extra_data(item).get("client_id") == client_id:
+            return prompt_id if isinstance(prompt_id, str) else None
+    return None
 
 
 def _prompt(item: list[Any]) -> Prompt | None:
@@ -219,7 +235,7 @@ def _text_output(node_id: str, key: str, text: str) -> Output:
     return Output(node_id, key, filename=name, subfolder=folder, folder_type=kind, text=text)
 
 
-# -- rejected prompts ------------------------------------------------------------------------------
+# -- replies to POST /prompt ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +273,21 @@ class Rejection:
     node_id: str
     class_type: str
     node_errors: Mapping[str, NodeErrors]
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPrompt:
+    """A prompt that was queued, and what of it will not run. ``prompt_id``: as the server says."""
+
+    prompt_id: str
+    node_errors: Mapping[str, NodeErrors] = field(default_factory=dict)
+
+
+def queued(document: Any, sent_id: str) -> QueuedPrompt:
+    """A 200 of ``POST /prompt``. ``sent_id``: the id in the request, which older servers ignore."""
+    chosen = as_object(document).get("prompt_id")
+    known = isinstance(chosen, str) and 0 < len(chosen) <= LONGEST_ID
+    return QueuedPrompt(str(chosen) if known else sent_id, node_errors(document))
 
 
 def rejection(document: Any) -> Rejection:

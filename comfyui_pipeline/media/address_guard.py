@@ -3,6 +3,8 @@
 A host name is resolved once; every address is checked, and the socket connects to one of these. So
 neither unusual spellings (``2130706433``, ``0x7f.1``) nor DNS rebinding gets past the check. A
 separate module, because it imports urllib3 and a call without a download must not pay for that.
+A proxy is given the checked address. Only a name that DOWNLOAD_ALLOW has, or any name where the proxy
+is declared trusted, is left to the proxy to resolve.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from ipaddress import IPv4Network as V4
 from ipaddress import IPv6Network as V6
@@ -22,8 +26,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from input_server.light_dataclasses import dataclass
 
 from ..errors import DownloadRefused, SettingsError
+from .proxies import Proxy
 
 Address = IPv4Address | IPv6Address
+Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]
+"""One result of ``socket.getaddrinfo``."""
 
 _DEFAULT_PORTS = (80, 443)
 
@@ -78,11 +85,15 @@ class Entry:
     port: int | None
 
     def allows(self, host: str, port: int, address: Address) -> bool:
+        if self.network is None:
+            return self.matches(host, port)
         if self.port not in (None, port):
             return False
-        if self.network is None:
-            return host == self.host
         return address.version == self.network.version and address in self.network
+
+    def matches(self, host: str, port: int) -> bool:
+        """Whether it names this host and port."""
+        return self.port in (None, port) and host == self.host
 
 
 def parse_allow(entries: tuple[str, ...]) -> tuple[Entry, ...]:
@@ -158,7 +169,51 @@ class ConnectionGuard:
         self.remaining(0)
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
         for *_, target in found:
-            self._check(host, port, str(target[0]), shown)
+            self._check(host, port, _address(target), shown)
+        return self._connect_to_one(found)
+
+    def connect_to_proxy(self, proxy: Proxy) -> socket.socket:
+        """Return a socket connected to the proxy, whose address the user has chosen.
+
+        Raises ``OSError`` of the last attempt, Expired.
+        """
+        self.remaining(0)
+        return self._connect_to_one(
+            socket.getaddrinfo(proxy.host, proxy.port, 0, socket.SOCK_STREAM)
+        )
+
+    def tunnel_target(self, proxy: Proxy, host: str, port: int, shown: str) -> str | None:
+        """Return what the proxy is to connect to: an address that was checked, or the name of a host
+        that only the proxy resolves. None: a machine of this network, which is connected to directly.
+
+        Raises DownloadRefused.
+        """
+        named = any(e.network is None and e.matches(normal_host(host), port) for e in self._allow)
+        try:
+            found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        except socket.gaierror:
+            found = []
+        if not found and not (proxy.trusted or named):
+            raise DownloadRefused(
+                f"{shown} was not downloaded: its host is unknown here, so that its address cannot be "
+                f"checked before the proxy {proxy.shown} connects to it.",
+                f"Add {host} to DOWNLOAD_ALLOW, or, if the proxy refuses private addresses, set "
+                "DOWNLOAD_PROXY_TRUSTED=true in config.env.",
+            )
+        addresses = [_address(target) for *_, target in found]
+        if proxy.trusted and all(a in _TUNNEL_PROXY for a in addresses if a.version == 4):
+            addresses = [a for a in addresses if a.version == 6]
+        for address in addresses:
+            self._check(host, port, address, shown)
+        if any(not is_public(address) for address in addresses):
+            return None
+        if not (proxy.trusted or named):
+            return str(addresses[0])
+        if not named:
+            _check_port(port, shown)
+        return host
+
+    def _connect_to_one(self, found: Sequence[Found]) -> socket.socket:
         failure: OSError = OSError("the host has no IP address")
         for family, kind, protocol, _, target in found:
             try:
@@ -167,10 +222,7 @@ class ConnectionGuard:
                 failure = error
         raise failure
 
-    def _check(self, host: str, port: int, text: str, shown: str) -> None:
-        address = ip_address(text.partition("%")[0])
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+    def _check(self, host: str, port: int, address: Address, shown: str) -> None:
         if any(entry.allows(normal_host(host), port, address) for entry in self._allow):
             return
         if not is_public(address):
@@ -178,11 +230,7 @@ class ConnectionGuard:
                 f"{shown} was not downloaded: its host has a private IP address.",
                 _private_hint(address),
             )
-        if port not in _DEFAULT_PORTS:
-            raise DownloadRefused(
-                f"{shown} was not downloaded: only the ports 80 and 443 are allowed, not {port}.",
-                "If you trust this server, add host:port to DOWNLOAD_ALLOW in config.env.",
-            )
+        _check_port(port, shown)
 
     def _connect(
         self, family: int, kind: int, protocol: int, target: tuple[object, ...]
@@ -202,6 +250,22 @@ class ConnectionGuard:
         return connection
 
 
+def _address(target: tuple[object, ...]) -> Address:
+    """The address of a target of ``getaddrinfo``; an IPv4 address in IPv6 form as IPv4."""
+    address = ip_address(str(target[0]).partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _check_port(port: int, shown: str) -> None:
+    if port not in _DEFAULT_PORTS:
+        raise DownloadRefused(
+            f"{shown} was not downloaded: only the ports 80 and 443 are allowed, not {port}.",
+            "If you trust this server, add host:port to DOWNLOAD_ALLOW in config.env.",
+        )
+
+
 def _private_hint(address: Address) -> str:
     hint = "If that machine is yours, add its host to DOWNLOAD_ALLOW in config.env."
     if isinstance(address, IPv4Address) and address in _TUNNEL_PROXY:
@@ -219,21 +283,19 @@ def _shut_down(connection: socket.socket) -> None:
 class _Plain(HTTPConnection):
     """An HTTP connection whose socket comes from a ConnectionGuard."""
 
-    guard: ConnectionGuard
-    shown: str
+    new_socket: Callable[[], socket.socket]
 
     def _new_conn(self) -> socket.socket:
-        return self.guard.connect(self.host, self.port, self.shown)
+        return self.new_socket()
 
 
 class _Secure(HTTPSConnection):
     """The same with TLS; certificate and host name are verified as usual."""
 
-    guard: ConnectionGuard
-    shown: str
+    new_socket: Callable[[], socket.socket]
 
     def _new_conn(self) -> socket.socket:
-        return self.guard.connect(self.host, self.port, self.shown)
+        return self.new_socket()
 
 
 def open_connection(
@@ -243,16 +305,24 @@ def open_connection(
     port: int | None,
     shown: str,
     read_seconds: float,
+    proxy: Proxy | None = None,
 ) -> HTTPConnection:
-    """Return a connection to ``host`` that is not connected yet. Proxies and .netrc are not used.
+    """Return a connection to ``host`` that is not connected yet, perhaps through a proxy.
 
-    ``shown`` names the URL in errors.
+    ``shown`` names the URL in errors. Raises DownloadRefused for what the proxy must not connect to.
     """
+    port = port or (80 if scheme == "http" else 443)
+    connection: _Plain | _Secure
     if scheme == "http":
-        plain = _Plain(host, port or 80, timeout=read_seconds)
-        plain.guard, plain.shown = guard, shown
-        return plain
-    context = ssl.create_default_context(cafile=certifi.where())
-    secure = _Secure(host, port or 443, timeout=read_seconds, ssl_context=context)
-    secure.guard, secure.shown = guard, shown
-    return secure
+        connection = _Plain(host, port, timeout=read_seconds)
+    else:
+        context = ssl.create_default_context(cafile=certifi.where())
+        connection = _Secure(
+            host, port, timeout=read_seconds, ssl_context=context, server_hostname=host
+        )
+    connection.new_socket = partial(guard.connect, host, port, shown)
+    target = guard.tunnel_target(proxy, host, port, shown) if proxy else None
+    if proxy is not None and target is not None:
+        connection.new_socket = partial(guard.connect_to_proxy, proxy)
+        connection.set_tunnel(target, port, headers=proxy.headers)
+    return connection

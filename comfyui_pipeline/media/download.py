@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
-from input_server.light_dataclasses import dataclass
+from input_server.light_dataclasses import dataclass, field
 from input_server.parse_values import parse_count
 
 from ..errors import DownloadRefused, MediaError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from .address_guard import ConnectionGuard
+    from .proxies import Proxy
 
 CHUNK = 64 * 1024
 MAX_URL = 4096
@@ -45,19 +46,20 @@ HEADERS = {
 class DownloadPolicy:
     """What may be downloaded. Times in seconds, sizes in bytes.
 
-    ``allow``: DOWNLOAD_ALLOW, hosts, host:port or networks in addition to public ones. ``cache_dir``:
-    folder of the download cache; None disables it.
+    ``allow``: DOWNLOAD_ALLOW, hosts, host:port or networks in addition to public ones. ``proxy``,
+    ``proxy_trusted``: DOWNLOAD_PROXY and DOWNLOAD_PROXY_TRUSTED (see ``proxies.find_proxy``).
+    ``cache_dir``: folder of the download cache; None disables it.
     """
 
-    allow: tuple[
-        str, ...
-    ] = ()  # DOWNLOAD_ALLOW: hosts, host:port or networks beside the public ones
+    allow: tuple[str, ...] = ()
+    proxy: str = field(default="", repr=False)
+    proxy_trusted: bool = False
     max_bytes: int = MAX_IMAGE_BYTES
     max_redirects: int = 5
     connect_seconds: float = 5
     read_seconds: float = 10
     total_seconds: float = 60
-    cache_dir: Path | None = None  # a folder for unchanged files; None fetches each time
+    cache_dir: Path | None = None
 
 
 def download(url: str, policy: DownloadPolicy, deadline: float | None = None) -> bytes:
@@ -99,15 +101,21 @@ def _request(url: str, policy: DownloadPolicy, guard: ConnectionGuard) -> tuple[
 
     from urllib3.exceptions import HTTPError
 
-    from . import address_guard
+    from . import address_guard, proxies
 
     shown = public_url(url)
     host, port, target = _parts(url, shown)
+    scheme = urlsplit(url).scheme.lower()
+    proxy = proxies.find_proxy(scheme, host, policy.proxy, trusted=policy.proxy_trusted)
     cache = DownloadCache(policy.cache_dir)
     cached = cache.get(url)
-    headers = {**HEADERS, **(cached.request_headers if cached else {})}
+    headers = {
+        **HEADERS,
+        **(cached.request_headers if cached else {}),
+        "Host": _host_field(host, port),
+    }
     connection = address_guard.open_connection(
-        guard, urlsplit(url).scheme.lower(), host, port, shown, policy.read_seconds
+        guard, scheme, host, port, shown, policy.read_seconds, proxy
     )
     try:
         connection.request(
@@ -129,7 +137,7 @@ def _request(url: str, policy: DownloadPolicy, guard: ConnectionGuard) -> tuple[
         content = _body(response, shown, policy, guard)
     except (HTTPError, HTTPException, OSError) as error:
         guard.remaining(0)
-        raise _failed(shown, error, policy) from error
+        raise _failed(shown, error, policy, proxy) from error
     except UnicodeError:  # urllib3 encodes the host again
         raise _invalid(shown) from None
     else:
@@ -175,6 +183,12 @@ def _host(name: str) -> str | None:
         return name.encode("idna").decode("ascii") if not name.isascii() else name or None
     except UnicodeError:
         return None
+
+
+def _host_field(host: str, port: int | None) -> str:
+    """The ``Host`` field (RFC 9110, 7.2), which a tunnel to an address would change."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"
 
 
 def _invalid(shown: str) -> DownloadRefused:
@@ -242,7 +256,9 @@ def _body(
     return bytes(content)
 
 
-def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
+def _failed(
+    shown: str, error: Exception, policy: DownloadPolicy, proxy: Proxy | None
+) -> MediaError:
     import ssl  # 6 ms, and only downloads need it
 
     from urllib3.exceptions import TimeoutError as Slow
@@ -257,6 +273,14 @@ def _failed(shown: str, error: Exception, policy: DownloadPolicy) -> MediaError:
         what, hint = "its certificate is invalid", "Check the URL."
     else:
         what, hint = "the connection failed or was closed", "Check the URL, or try again."
+    if proxy is not None:
+        what += f" (through the proxy {proxy.shown})"
+        hint += (
+            " Check the proxy, or set DOWNLOAD_PROXY in config.env to another one or none."
+            if proxy.trusted
+            else " If the proxy refuses private addresses itself, DOWNLOAD_PROXY_TRUSTED=true in "
+            "config.env lets it resolve names."
+        )
     return MediaError(f"{shown} was not downloaded: {what}.", hint)
 
 

@@ -22,8 +22,9 @@ Prompt = Mapping[str, Mapping[str, Any]]
 
 def apply(
     prompt: Prompt, graph: Graph, entries: Sequence[Any], *, strict: bool, all_titled: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """The prompt without the nodes that ``entries`` of ``params`` mute or bypass, and notes on them.
+) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+    """The prompt without the nodes that ``entries`` of ``params`` mute or bypass, their modes by id,
+    and notes on them.
 
     Raises PatchError for an unknown node, and where a node cannot do without a bypassed one.
     """
@@ -44,7 +45,7 @@ def apply(
     notes = [
         f"{words[mode]}: node {graph.nodes[node_id].label}." for node_id, mode in modes.items()
     ]
-    return remaining, notes
+    return remaining, modes, notes
 
 
 def _inputs(graph: Graph, node: Node, modes: Mapping[str, int]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from comfyui_pipeline.engine import (
+    cancelling,
     comfyui,
     error_text,
     http,
@@ -30,7 +31,7 @@ def test_the_timeouts_and_retry_limits() -> None:
     )
     assert waiting.HISTORY_PAUSES == (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
     assert (http.TRIES, http.FIRST_WAIT, http.MAX_PARALLEL_REQUESTS) == (3, 0.25, 8)
-    assert {502, 503, 504} == http.BUSY
+    assert {429, 502, 503, 504} == http.BUSY
     assert {502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530} == http.GATEWAY
     assert time_limit.FETCH_GRACE == 12
     assert (time_limit.WATCHDOG_GRACE, time_limit.HOST_MARGIN, time_limit.READING_MARGIN) == (
@@ -38,7 +39,7 @@ def test_the_timeouts_and_retry_limits() -> None:
         2,
         2,
     )
-    assert (waiting.QUEUE_SECONDS, comfyui.SOCKET_SECONDS, comfyui.CANCEL_REQUEST_SECONDS) == (
+    assert (waiting.QUEUE_SECONDS, comfyui.SOCKET_SECONDS, cancelling.REQUEST_SECONDS) == (
         5,
         5,
         5,

@@ -227,7 +227,9 @@ def test_a_png_with_long_texts_is_decoded() -> None:
 
 @pytest.mark.parametrize("missing", [1, 2])
 def test_a_jpeg_without_its_last_bytes_is_accepted_with_a_note(missing: int) -> None:
-    content = saved("JPEG", (640, 480))[:-missing]
+    buffer = io.BytesIO()  # a random image is at times complete without its last byte
+    Image.linear_gradient("L").resize((640, 480)).save(buffer, "JPEG")
+    content = buffer.getvalue()[:-missing]
     assert "last bytes are missing" in result_check.inspect_result(io.BytesIO(content), "it").note
     assert image_convert.prepare_image(content, "it").kind.width == 640
 

@@ -51,7 +51,7 @@ def test_the_error_of_a_part_names_its_queued_jobs_and_stored_files() -> None:
     def perform(part: Any, record: CallRecord) -> Any:
         if part == "good":
             return answer("fine")
-        record.add_job(f"id-{part}", lambda: True).state = QUEUED
+        record.add_job(f"id-{part}", lambda: "stopped").state = QUEUED
         record.add_file(f"/{part}.png")
         raise ToolError("no.") if part == "expected" else ValueError("s3cret")
 

@@ -6,28 +6,39 @@ from collections.abc import Callable
 
 import pytest
 
-from comfyui_pipeline.call_record import CANCELLED, ENDED, NOT_AVAILABLE, QUEUED, SENT, CallRecord
+from comfyui_pipeline.call_record import (
+    CANCELLED,
+    ENDED,
+    NOT_AVAILABLE,
+    QUEUED,
+    SENT,
+    STOPPING,
+    CallRecord,
+)
 
 
 @pytest.mark.parametrize(
-    ("state", "asked", "afterwards"),
+    ("state", "said", "afterwards"),
     [
-        (SENT, True, SENT),  # whether it arrived is not known
-        (QUEUED, True, CANCELLED),
-        (ENDED, False, ENDED),
-        (CANCELLED, False, CANCELLED),
-        (NOT_AVAILABLE, False, NOT_AVAILABLE),
+        (SENT, "stopped", SENT),  # whether it arrived is not known
+        (QUEUED, "stopped", CANCELLED),
+        (QUEUED, "requested", STOPPING),  # it stops at its next step only
+        (QUEUED, "ended", ENDED),
+        (QUEUED, "unknown", QUEUED),
+        (ENDED, "", ENDED),
+        (CANCELLED, "", CANCELLED),
+        (NOT_AVAILABLE, "", NOT_AVAILABLE),
     ],
 )
 def test_a_stopped_call_cancels_jobs_that_may_be_queued(
-    state: str, asked: bool, afterwards: str
+    state: str, said: str, afterwards: str
 ) -> None:
     record, stopped = CallRecord(), set[str]()
 
-    def cancelling(name: str) -> Callable[[], bool]:
-        def cancel() -> bool:
+    def cancelling(name: str) -> Callable[[], str]:
+        def cancel() -> str:
             stopped.add(name)
-            return True
+            return said
 
         return cancel
 
@@ -38,5 +49,5 @@ def test_a_stopped_call_cancels_jobs_that_may_be_queued(
     for job in jobs:
         job.state = state
     record.cancel()
-    assert stopped == ({"own", "a part's"} if asked else set())
+    assert stopped == ({"own", "a part's"} if said else set())
     assert [job.state for job in jobs] == [afterwards] * 2

@@ -65,9 +65,9 @@ class Engine:
 
         return _Run(job.prompt_id, wait)
 
-    def cancel(self, prompt_id: str) -> bool:
+    def cancel(self, prompt_id: str) -> str:
         self.cancelled.append(prompt_id)
-        return True
+        return "stopped"
 
     def state(self, _prompt_id: str) -> JobState:
         stage: Any = self.stages.pop(0) if len(self.stages) > 1 else self.stages[0]
@@ -163,7 +163,7 @@ def test_a_stopped_call_cancels_its_job(performed: Any, error: BaseException) ->
         assert engine.cancelled == ["the-id"]
         assert record.summary().startswith(remains)
         with pytest.raises(CallStopped):
-            record.add_job("another", lambda: True)
+            record.add_job("another", lambda: "stopped")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ INVALID = {
         ],
     }
 }
-PARTLY = (200, {"prompt_id": "ID", "number": 1, "node_errors": INVALID})
+PARTLY = {"number": 1, "node_errors": INVALID}
 CASES = [
     Case("all goes well", good=True),
     Case("the socket is refused", good=True, set={"socket_refused": True}),
@@ -261,7 +261,7 @@ CASES = [
     Case(
         "a crash on the prompt",
         "failed on /prompt (500)",
-        set={"post": lambda n, b: (500, b"oops")},
+        set={"post": lambda n, b: (500, b"oops"), "history": {}},
     ),
     Case("no JSON for the prompt", "is not ComfyUI", set={"post": lambda n, b: (200, b"<html>")}),
     Case("an invalid value", "'width'", set={"post": rejected("bad", INVALID)}),
@@ -275,7 +275,7 @@ CASES = [
         "a part that did not validate",
         "PARTLY FAILED",
         good=True,
-        set={"post": lambda n, b: PARTLY},
+        set={"post": lambda n, b: (200, {**PARTLY, "prompt_id": b["prompt_id"]})},
     ),
     Case("a login page", "Set COMFYUI_AUTH", set={"broken": {"/object_info": (302, b"")}}),
     Case("a wrong login", "COMFYUI_AUTH", set={"broken": {"/object_info": (401, b"")}}),

@@ -15,7 +15,7 @@ from typing import Any
 
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.node_label import node_label
-from input_server.light_dataclasses import dataclass, replace
+from input_server.light_dataclasses import dataclass, field, replace
 from input_server.parse_values import parse_count
 
 SUBGRAPH_INPUT = "-10"
@@ -54,7 +54,10 @@ class UiSocket:
 
 @dataclass(frozen=True, slots=True)
 class UiNode:
-    """One node as saved. ``values``: the widget values, by position or by name."""
+    """One node as saved. ``values``: the widget values, by position or by name.
+
+    ``raw``: the node in the document; empty for one inside a group node.
+    """
 
     id: str
     type: str
@@ -64,6 +67,7 @@ class UiNode:
     outputs: tuple[str, ...]
     values: Sequence[Any] | Mapping[str, Any]
     properties: Mapping[str, Any]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -81,13 +85,14 @@ class SubgraphSlot:
 
 @dataclass(frozen=True, slots=True)
 class UiGraph:
-    """The root graph or a subgraph definition."""
+    """The root graph or a subgraph definition. ``raw``: as the document has it; empty for a group."""
 
     name: str
     nodes: tuple[UiNode, ...]
     links: Mapping[int, Link]
     inputs: tuple[SubgraphSlot, ...] = ()
     outputs: tuple[SubgraphSlot, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,7 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
         {link.id: link for link in reversed(links)},
         tuple(_subgraph_slot(slot, merged) for slot in raw.get("inputs") or ()),
         tuple(_subgraph_slot(slot, merged) for slot in raw.get("outputs") or ()),
+        raw,
     )
 
 
@@ -165,6 +171,7 @@ def _node(raw: Mapping[str, Any]) -> UiNode:
         outputs=tuple(_type(item.get("type")) for item in raw.get("outputs") or ()),
         values=values if isinstance(values, (list, dict)) else (),
         properties=properties if isinstance(properties, dict) else {},
+        raw=raw,
     )
 
 
@@ -371,7 +378,10 @@ def _instantiate_groups(
 
 def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
     """A group as a subgraph: inner ids are positions, unlinked sockets become inputs and outputs."""
-    nodes = [_node({**item, "id": position}) for position, item in enumerate(raw["nodes"])]
+    nodes = [
+        replace(_node({**item, "id": position}), raw={})
+        for position, item in enumerate(raw["nodes"])
+    ]
     links = {
         number: Link(number, str(item[0]), item[1], str(item[2]), item[3])
         for number, item in enumerate(raw.get("links") or (), start=1)

@@ -21,6 +21,7 @@ MAX_SCANNED = 2 * 2**20
 MAX_PATTERN_CHARACTERS = 4096
 """Of a file name with ``%…%``, and of each value put into it: no file system accepts more."""
 ESCAPED = re.compile(r"\\([{}|])")
+TO_ESCAPE = re.compile(r"(?<!:)//|/\*|\{|\\[}|]")
 PATTERN = re.compile(r"%([^%]+)%")
 DATE_PART = re.compile(r"d{1,2}|M{1,2}|yyyy|yy|h{1,2}|m{1,2}|s{1,2}")
 INVALID_IN_FILE_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
@@ -165,3 +166,13 @@ def _as_javascript_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def escaped(text: str) -> str:
+    """A text of which ``choose`` makes this one: no choices, no comments."""
+    return TO_ESCAPE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    found = match[0]
+    return f"/{{{found[1]}}}" if found[0] == "/" else f"\\{found}"

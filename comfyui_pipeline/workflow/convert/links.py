@@ -54,6 +54,7 @@ class PromotedWidget(NamedTuple):
     """The widget that a subgraph instance shows, where a link leads out of the subgraph to it."""
 
     widget: Widget
+    instance: LoadedNode
 
 
 Source = PromotedWidget | tuple[str, int] | None
@@ -223,7 +224,7 @@ def _outside(scope: Scope, node: LoadedNode, link: Link) -> Position | Source:
         )
     socket = instance.sockets[link.origin_slot]
     if socket.link is None:
-        return None if socket.widget is None else PromotedWidget(socket.widget)
+        return None if socket.widget is None else PromotedWidget(socket.widget, instance)
     return _at_input(outer, instance, link.origin_slot)
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.convert.document import Link, SubgraphSlot, UiNode
@@ -23,7 +24,8 @@ MAX_SOCKETS = 1_000_000
 class LoadedNode:
     """A node. ``type``: its node type, None if the server does not have it or it is virtual.
 
-    ``subgraph``: the definition of which this node is an instance.
+    ``subgraph``: the definition of which this node is an instance. ``listed``: position of its inputs
+    -> position of their values, where the file lists these by ``proxyWidgets``.
     """
 
     ui: UiNode
@@ -31,6 +33,7 @@ class LoadedNode:
     outputs: list[str]
     layout: Layout = field(default_factory=Layout)
     subgraph: LoadedGraph | None = None
+    listed: dict[int, int] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -97,7 +100,10 @@ class Promotions:
 
 @dataclass(slots=True)
 class LoadedGraph:
-    """The root graph or a subgraph definition. ``instances``: all nodes that show this definition."""
+    """The root graph or a subgraph definition. ``instances``: all nodes that show this definition.
+
+    ``raw``: the graph in the document.
+    """
 
     name: str
     nodes: dict[str, LoadedNode]
@@ -106,6 +112,7 @@ class LoadedGraph:
     outputs: Sequence[SubgraphSlot]
     instances: list[LoadedNode] = field(default_factory=list)
     promotions: Promotions | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
 
     def target_of(self, link_id: int) -> tuple[LoadedNode, Socket] | None:
         """The node and the socket that a link leads to."""

@@ -45,7 +45,7 @@ def load(workflow: UiWorkflow, types: NodeTypes) -> LoadedDocument:
 def _load_graph(ui: UiGraph, types: NodeTypes, document: LoadedDocument) -> LoadedGraph:
     document.count(nodes=len(ui.nodes))
     inputs = [SubgraphInput(slot.name, slot.type, list(slot.links)) for slot in ui.inputs]
-    graph = LoadedGraph(ui.name, {}, dict(ui.links), inputs, ui.outputs)
+    graph = LoadedGraph(ui.name, {}, dict(ui.links), inputs, ui.outputs, raw=ui.raw)
     by_target: dict[str, list[Link]] = {}
     for link in ui.links.values():
         by_target.setdefault(link.target, []).append(link)

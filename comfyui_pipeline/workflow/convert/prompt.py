@@ -34,11 +34,18 @@ LISTED_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A prompt, notes on what was repaired or chosen at random, and nodes of unknown types."""
+    """A prompt, notes on what was repaired or chosen at random, and nodes of unknown types.
+
+    ``places``: id in the prompt -> the node and where it is; ``links``: follows the document's links;
+    ``now``: the time that the dates in file names are of. ``write_back.py`` needs these.
+    """
 
     prompt: Mapping[str, Mapping[str, Any]]
-    notes: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    unknown: tuple[str, ...]
+    places: Mapping[str, tuple[Scope, LoadedNode]] = field(compare=False, repr=False)
+    links: LinkResolver = field(compare=False, repr=False)
+    now: datetime = field(compare=False)
 
 
 def convert(
@@ -67,7 +74,14 @@ def convert(
             "Unmute the nodes that should run, and save the workflow again.",
         )
     conversion.check_browser_nodes(prompt)
-    return Converted(prompt, tuple(dict.fromkeys(notes)), tuple(conversion.unknown))
+    return Converted(
+        prompt,
+        tuple(dict.fromkeys(notes)),
+        tuple(conversion.unknown),
+        conversion.places,
+        links,
+        conversion.now,
+    )
 
 
 @dataclass(slots=True)
@@ -84,6 +98,7 @@ class _Conversion:
     notes: list[str]
     unknown: list[str] = field(default_factory=list)
     browser_nodes: dict[str, str] = field(default_factory=dict)
+    places: dict[str, tuple[Scope, LoadedNode]] = field(default_factory=dict)
     _origins: dict[int, frozenset[str]] = field(default_factory=dict)
     _named: tuple[dict[str, LoadedNode], dict[str, LoadedNode]] | None = None
 
@@ -131,6 +146,7 @@ class _Conversion:
                 self.notes.append(f"Node {scope.label(node)} has no links and was left out.")
                 return
             self.unknown.append(scope.label(node))
+        self.places[scope.prefix + node.id] = (scope, node)
         prompt[scope.prefix + node.id] = {
             "inputs": self._inputs(scope, node),
             "class_type": node.ui.type,

@@ -9,7 +9,7 @@ proxyWidgetMigration.ts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -24,6 +24,7 @@ from comfyui_pipeline.workflow.convert.loaded_graph import (
 from comfyui_pipeline.workflow.convert.primitives import is_primitive
 from comfyui_pipeline.workflow.convert.widgets import NO_VALUE, Socket, Widget
 
+QUARANTINE = "proxyWidgetErrorQuarantine"
 NODE_PREFIX = re.compile(r"\s*(\d+)\s*:\s*")
 
 
@@ -67,11 +68,7 @@ def _take_saved_values(
     """The file lists a value for each input that had a widget when it was saved."""
     values = instance.ui.values if isinstance(instance.ui.values, Sequence) else ()
     names = [socket.name for socket in instance.sockets if socket.widget is not None]
-    saved = [
-        slot.name
-        for slot, socket in zip(definition.inputs, instance.sockets, strict=True)
-        if socket.widget is not None or _had_widget(definition, slot)
-    ]
+    saved = [socket.name for socket in _saved_sockets(instance, definition)]
     if saved != names and len(values) == len(saved):
         present = set(names)
         missing = ", ".join([name[:80] for name in saved if name not in present][:12])
@@ -84,6 +81,27 @@ def _take_saved_values(
     for socket in instance.sockets:
         if socket.widget is not None and socket.name in by_name:
             socket.widget.value = by_name[socket.name]
+
+
+def _saved_sockets(instance: LoadedNode, definition: LoadedGraph) -> list[Socket]:
+    """The inputs of an instance that had a widget when it was saved."""
+    return [
+        socket
+        for slot, socket in zip(definition.inputs, instance.sockets, strict=True)
+        if socket.widget is not None or _had_widget(definition, slot)
+    ]
+
+
+def saved_widgets(instance: LoadedNode) -> list[Widget | None]:
+    """The widget for each value that an instance saves; None for one that no node type has now."""
+    definition = instance.subgraph
+    if definition is None:
+        return []
+    saved = _saved_sockets(instance, definition)
+    values = instance.ui.values if isinstance(instance.ui.values, Sequence) else ()
+    if any(socket.widget is None for socket in saved) and len(values) != len(saved):
+        saved = [socket for socket in saved if socket.widget is not None]
+    return [socket.widget for socket in saved]
 
 
 def _had_widget(definition: LoadedGraph, slot: SubgraphInput) -> bool:
@@ -99,25 +117,42 @@ def _had_widget(definition: LoadedGraph, slot: SubgraphInput) -> bool:
 
 def _quarantined_values(ui: UiNode) -> Iterator[tuple[str, Any]]:
     """Values that an earlier load could not assign by id, saved under the name of the input."""
-    entries = ui.properties.get("proxyWidgetErrorQuarantine")
+    entries = ui.properties.get(QUARANTINE)
     for entry in entries if isinstance(entries, list) else ():
-        original = entry.get("originalEntry") if isinstance(entry, dict) else None
-        if isinstance(original, list) and original[:1] == ["-1"] and len(original) > 1:
-            yield str(original[1]), entry.get("hostValue", NO_VALUE)
+        if (name := _quarantined_name(entry)) is not None:
+            yield name, entry.get("hostValue", NO_VALUE)
+
+
+def _quarantined_name(entry: Any) -> str | None:
+    original = entry.get("originalEntry") if isinstance(entry, dict) else None
+    if isinstance(original, list) and original[:1] == ["-1"] and len(original) > 1:
+        return str(original[1])
+    return None
+
+
+def without_quarantined(properties: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
+    """The properties of an instance without such values for the inputs ``names``."""
+    entries = properties.get(QUARANTINE)
+    if not isinstance(entries, list):
+        return properties
+    kept = [entry for entry in entries if _quarantined_name(entry) not in names]
+    return {**properties, QUARANTINE: kept}
 
 
 def _spread_group_values(instance: LoadedNode, definition: LoadedGraph) -> None:
     """The values of a group node are those of its inner nodes, one list after the other."""
-    values = list(instance.ui.values) if isinstance(instance.ui.values, Sequence) else []
-    values.reverse()
+    values = instance.ui.values if isinstance(instance.ui.values, Sequence) else ()
+    for widget, value in zip(group_widgets(definition), values, strict=False):
+        widget.value = value
+
+
+def group_widgets(definition: LoadedGraph) -> list[Widget]:
+    """The widgets of which a group node saves the values, in that order."""
+    found: list[Widget] = []
     for node in definition.nodes.values():
         linked = _widgets_linked_inside(node, definition)
-        for widget in node.widgets:
-            if id(widget) in linked or widget.type == "BUTTON":
-                continue
-            if not values:
-                return
-            widget.value = values.pop()
+        found += [w for w in node.widgets if id(w) not in linked and w.type != "BUTTON"]
+    return found
 
 
 def _widgets_linked_inside(node: LoadedNode, definition: LoadedGraph) -> set[int]:
@@ -145,9 +180,11 @@ def promote_listed_widgets(instance: LoadedNode, document: LoadedDocument) -> No
         value = values[number] if number < len(values) else NO_VALUE
         node_id, name, inner_id = _normalized_entry(definition, *entry)
         position = _position_of(definition, node_id, name, inner_id, document)
-        if position is None and node_id == "-1" and value is not NO_VALUE:
+        if position is None and node_id == "-1":
             same = (i for i, slot in enumerate(definition.inputs) if slot.name == name)
             position = next(same, None)
+        if position is not None:
+            instance.listed[position] = number
         widget = instance.sockets[position].widget if position is not None else None
         if widget is not None and value is not NO_VALUE:
             widget.value = value
