@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .gallery.routes import Gallery
@@ -21,9 +22,20 @@ MIN_NATIVE_BODIES = 8
 
 def create_file_server(config: Config, *, by_asgi: bool = False) -> FileServer:
     """Return a file server with the gallery."""
+    _create_results_folder(config)
     server = FileServer(config, by_asgi=by_asgi)
     server.pages["gallery"] = Gallery(server.mounts, config.signing_key, server.variants.memory)
     return server
+
+
+def _create_results_folder(config: Config) -> None:
+    """Create the folder that the plugin creates with its first result, so that it is not called missing.
+
+    Not its parents: a drive that is not plugged in has none.
+    """
+    if config.results in config.mounts and config.results is not None:
+        with suppress(OSError):
+            config.results.folder.mkdir()
 
 
 def create_app(config: Config, bridge_secret: str = "") -> App:

@@ -9,15 +9,20 @@ from pathlib import PurePath
 from types import MappingProxyType
 from urllib.parse import quote
 
-from .file_signatures import HEAD_BYTES, SIGNATURES, detect_mime
+from .file_signatures import HEAD_BYTES, SIGNATURES, detect_mime, is_ogg_video
 from .text_encoding import SAMPLE_BYTES, charset
 
 BINARY = "application/octet-stream"
 TYPES: Mapping[str, str] = MappingProxyType(
     {
         ".png": "image/png",
+        ".apng": "image/png",
         ".jpg": "image/jpeg",
         ".jpeg": "image/jpeg",
+        ".jfif": "image/jpeg",
+        ".pjpeg": "image/jpeg",
+        ".pjp": "image/jpeg",
+        ".jpe": "image/jpeg",
         ".webp": "image/webp",
         ".gif": "image/gif",
         ".avif": "image/avif",
@@ -27,7 +32,10 @@ TYPES: Mapping[str, str] = MappingProxyType(
         ".tiff": "image/tiff",
         ".tif": "image/tiff",
         ".svg": "image/svg+xml",
+        ".ico": "image/vnd.microsoft.icon",
         ".mp4": "video/mp4",
+        ".m4v": "video/mp4",
+        ".ogv": "video/ogg",
         ".webm": "video/webm",
         ".mov": "video/quicktime",
         ".mkv": "video/x-matroska",
@@ -35,6 +43,8 @@ TYPES: Mapping[str, str] = MappingProxyType(
         ".wav": "audio/wav",
         ".flac": "audio/flac",
         ".ogg": "audio/ogg",
+        ".oga": "audio/ogg",
+        ".weba": "audio/webm",
         ".opus": "audio/ogg",
         ".m4a": "audio/mp4",
         ".aac": "audio/aac",
@@ -64,6 +74,8 @@ TYPES: Mapping[str, str] = MappingProxyType(
 SAME_SIGNATURE = frozenset(
     {
         ("video/webm", "video/x-matroska"),
+        ("video/webm", "audio/webm"),
+        ("audio/ogg", "video/ogg"),
         ("video/mp4", "audio/mp4"),
         ("audio/x-ms-wma", "video/x-ms-wmv"),
         ("image/heif", "image/heic"),
@@ -71,7 +83,9 @@ SAME_SIGNATURE = frozenset(
     }
 )
 """Types that share a signature: the one in SIGNATURES, and one that the suffix may mean."""
-WITH_SIGNATURE = frozenset(kind for _, _, kind in SIGNATURES)
+WITH_SIGNATURE = frozenset(
+    {kind for _, _, kind in SIGNATURES} | {named for _, named in SAME_SIGNATURE}
+)
 
 INLINE = ("image/", "video/", "audio/", "text/plain")
 COMPRESSIBLE = ("text/", "application/json", "model/gltf+json", "image/svg+xml", "application/xml")
@@ -93,7 +107,7 @@ def detect_type(name: str, head: bytes) -> str:
     the bytes have none, the type is binary, so that a browser neither runs nor displays the file.
     """
     named = TYPES.get(PurePath(name).suffix.lower(), BINARY)
-    detected = detect_mime(head)
+    detected = "video/ogg" if is_ogg_video(head) else detect_mime(head)
     if detected is not None:
         return named if (detected, named) in SAME_SIGNATURE else detected
     if named.startswith("text/"):

@@ -46,6 +46,8 @@ _BRANDS = (
 )
 """Brands of images; one among the compatible brands is enough (ISO/IEC 23008-12, 10.2)."""
 _FILM_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"M4V ", b"avc1")
+_OGG_VIDEOS = (b"\x80theora", b"OVP80", b"BBCD\0", b"\1video\0\0\0")
+"""How the first packet of a video in an Ogg file begins: Theora, VP8, Dirac, OGM."""
 _TS_PACKET = 188
 """Bytes of a packet of an MPEG transport stream, each of which begins with 0x47 (ISO/IEC 13818-1)."""
 
@@ -56,6 +58,11 @@ def detect_mime(head: bytes) -> str | None:
         if head.startswith(signature, offset) and head.startswith(_FORMS.get(signature, b"")):
             return _by_brands(head) or mime if mime in ("video/mp4", "image/heif") else mime
     return "video/mp2t" if _is_transport_stream(head) else None
+
+
+def is_ogg_video(head: bytes) -> bool:
+    """Return whether one of the streams that begin in an Ogg file is a video (RFC 3533, 6)."""
+    return head.startswith(b"OggS") and any(video in head for video in _OGG_VIDEOS)
 
 
 def _by_brands(head: bytes) -> str | None:

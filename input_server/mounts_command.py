@@ -18,6 +18,7 @@ from .mounts.disk_usage import measure
 from .mounts.mount import DEFAULT_CACHE_SECONDS, CleanRules, Mount
 from .mounts.mounts_file import mount_to_json, parse_mount, read_mounts_file, write_mounts_file
 from .mounts.removal import apply_plan
+from .mounts.resolve import Missing
 from .mounts.retention import plans
 from .mounts.table import MountTable
 from .settings import Config
@@ -92,20 +93,42 @@ def _list(chosen: argparse.Namespace, config: Config) -> int:
 
 
 def _usage(chosen: argparse.Namespace, config: Config) -> int:
-    rows = [(mount, *measure(mount)) for mount in _table(config)]
+    rows = [(mount, _measured(mount)) for mount in _table(config)]
     if chosen.json:
         details = {
-            mount.alias: {"files": files, "bytes": size, "quota_mb": mount.quota_mb}
-            for mount, files, size in rows
+            mount.alias: {
+                "files": measured[0] if measured else 0,
+                "bytes": measured[1] if measured else 0,
+                "quota_mb": mount.quota_mb,
+                "exists": measured is not None,
+            }
+            for mount, measured in rows
         }
         print(json.dumps(details, ensure_ascii=False, indent=2))
         return 0
-    for mount, files, size in rows:
+    for mount, measured in rows:
+        if measured is None:
+            print(f"{mount.alias:16} {_absence(mount)}")
+            continue
+        files, size = measured
         over = mount.quota_mb is not None and size > mount.quota_mb * 2**20
         quota = f" of {mount.quota_mb:g} MB" if mount.quota_mb is not None else ""
         note = "  OVER ITS QUOTA" if over else ""
         print(f"{mount.alias:16} {files:8} files {size / 2**20:10.1f} MB{quota}{note}")
     return 0
+
+
+def _measured(mount: Mount) -> tuple[int, int] | None:
+    """The number of files and their bytes; None if the folder is not there or may not be read."""
+    try:
+        return measure(mount)
+    except Missing:
+        return None
+
+
+def _absence(mount: Mount) -> str:
+    what = "may not be read" if mount.folder.is_dir() else "is not there"
+    return f"the folder {mount.folder} {what}"
 
 
 def _add(chosen: argparse.Namespace, config: Config) -> int:
@@ -151,9 +174,13 @@ def _clean(chosen: argparse.Namespace, config: Config) -> int:
     unknown = [alias for alias in chosen.alias if alias not in mounts]
     if unknown:
         raise ConfigError(f"There is no mount {unknown[0]!r}. The mounts are: {', '.join(mounts)}.")
-    for planned in plans(mounts.values(), time.time()):
-        mount = planned.mount
+    for mount in mounts.values():
         if mount.alias not in (chosen.alias or mounts):
+            continue
+        try:
+            (planned,) = plans([mount], time.time(), mounts.values())
+        except Missing:
+            print(f"{mount.alias}: nothing deleted, as {_absence(mount)}")
             continue
         megabytes = planned.size / 2**20
         if chosen.dry_run:

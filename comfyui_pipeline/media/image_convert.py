@@ -58,6 +58,9 @@ def prepare_image(
         content, notes = repaired(content, kind, memory)
         try:
             prepared = _prepared(content, kind, shown, max_side, animated=animated, memory=memory)
+        except image_decode.ImageTooLarge as error:
+            smaller = _in_bands(content, kind, max_side, memory, error)
+            prepared = _prepared(smaller, kind, shown, max_side, animated=False, memory=memory)
         except (MediaError, MemoryError):
             raise
         except Exception:  # Pillow raises almost anything; ComfyUI reads what is there
@@ -65,6 +68,28 @@ def prepare_image(
                 prepared = _what_is_left(content, kind, shown, max_side, memory)
     used = tuple(f"used although {note}" for note in notes)
     return replace(prepared, done=(*used, *prepared.done))
+
+
+def _in_bands(
+    content: bytes,
+    kind: Kind,
+    max_side: int | None,
+    memory: ImageMemory,
+    error: image_decode.ImageTooLarge,
+) -> bytes:
+    """A smaller PNG of one that does not fit into the memory. Raises ``error`` where there is none."""
+    from . import large_png
+
+    if kind.format != "png" or not large_png.is_reducible(content):
+        raise error
+    if max_side is None:
+        error.hint += image_decode.SMALLER.format(format="PNG")
+        raise error
+    with memory.use(large_png.WORKING_BYTES):
+        smaller = large_png.reduced_png(content, max_side)
+    if smaller is None:
+        raise error
+    return smaller
 
 
 def _prepared(

@@ -33,6 +33,8 @@ DECODERS: Mapping[str, str] = MappingProxyType(
 )
 """MIME type -> Pillow's name of the only format that may decode it."""
 
+SMALLER = ' A {format} can be decoded smaller: pass "max_side" (pixels of its longest side).'
+
 
 class ImageTooLarge(MediaError):
     """Decoding needs more memory than the call has.
@@ -120,9 +122,7 @@ def reserve(
         refuse_above(memory, needed, size, shown)
     except ImageTooLarge as error:
         if image.format == "JPEG" and max_side is None:
-            error.hint += (
-                ' A JPEG can be decoded smaller: pass "max_side" (pixels of its longest side).'
-            )
+            error.hint += SMALLER.format(format="JPEG")
         raise
     return needed
 

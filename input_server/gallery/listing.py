@@ -32,6 +32,11 @@ NORMALIZED_AT_ONCE = 2000  # characters
 CURSOR = re.compile(r"-?[0-9]{1,20}\.[0-9a-f]{16}")
 
 
+def version(entry: Entry) -> str:
+    """Return a text that changes with the file, so that no cache shows an earlier one of that name."""
+    return f"{entry.mtime_ns:x}-{entry.size:x}"
+
+
 def media_kind(name: str) -> str | None:
     """Return ``image``, ``video``, ``audio``, ``model`` (3D), ``text`` or ``document``; None for files
     that are not listed.
@@ -75,7 +80,10 @@ class FolderListings:
         self._cached: OrderedDict[Path, _CachedListing] = OrderedDict()
 
     def files(self, folder: Path) -> Sequence[Entry]:
-        """Return the files, newest first. One of several concurrent callers walks the folder."""
+        """Return the files, newest first. One of several concurrent callers walks the folder.
+
+        Raises Missing if the folder is not there, and Exhausted.
+        """
         with self._lock:
             cached = self._cached.setdefault(folder, _CachedListing())
             self._cached.move_to_end(folder)

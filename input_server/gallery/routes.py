@@ -40,6 +40,7 @@ from .listing import (
     next_page,
     normalized,
     position_after,
+    version,
 )
 from .page import load_page
 
@@ -145,14 +146,14 @@ class FileUrls:
     expires: int | None
     signing_key: str = field(repr=False)
 
-    def of(self, names: tuple[str, ...], query: str = "") -> str:
-        """Return a URL relative to the page."""
-        parts = [query] if query else []
+    def of(self, entry: Entry, query: str = "") -> str:
+        """Return a URL relative to the page; another one once the file has changed."""
+        parts = [f"t={version(entry)}", *([query] if query else [])]
         if self.expires is not None:
-            signed = signing.query(self.signing_key, "files", self.alias, names, self.expires)
-            parts.insert(0, signed)
-        path = "/".join(quote(name, safe="") for name in names)
-        return f"{self.folder}/{path}{'?' if parts else ''}{'&'.join(parts)}"
+            key = self.signing_key
+            parts.insert(0, signing.query(key, "files", self.alias, entry.names, self.expires))
+        path = "/".join(quote(name, safe="") for name in entry.names)
+        return f"{self.folder}/{path}?{'&'.join(parts)}"
 
 
 def _suffix(name: str) -> str:
@@ -168,9 +169,9 @@ def _item(entry: Entry, urls: FileUrls) -> dict[str, Any]:
         "bytes": entry.size,
         "mtime": entry.mtime_ns / 10**9,
         "kind": media_kind(entry.names[-1]),
-        "url": urls.of(entry.names),
-        "thumb": urls.of(entry.names, THUMBNAIL) if mime in readable_types() else None,
-        "view": urls.of(entry.names, BROWSER_VIEW) if needs_view else None,
+        "url": urls.of(entry),
+        "thumb": urls.of(entry, THUMBNAIL) if mime in readable_types() else None,
+        "view": urls.of(entry, BROWSER_VIEW) if needs_view else None,
     }
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from .mount import Mount
 from .removal import apply_plan, ignore_lease_breaks
+from .resolve import Missing
 from .retention import plans
 from .table import MountTable
 
@@ -36,6 +37,8 @@ def clean_all(mounts: Iterable[Mount], log: Callable[[str], None]) -> None:
             (plan,) = plans([mount], time.time(), listed)
             if plan.removals:
                 apply_plan(plan, log)
+        except Missing:  # a results folder before its first file, or a drive that was unplugged
+            continue
         except (OSError, RuntimeError, ValueError) as error:
             with suppress(OSError, ValueError):
                 log(f"{mount.alias} was not cleaned up: {error}")

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +35,8 @@ class Entry:
 def walk(folder: Path) -> Iterator[Entry]:
     """Yield every file that may be served, at most MAX_FILES; no symlinks or hidden files.
 
-    Files that disappear meanwhile are skipped. Raises Exhausted rather than skip files for lack of
-    descriptors or memory.
+    Files that disappear meanwhile are skipped. Raises Missing if ``folder`` itself is not there or may
+    not be read, and Exhausted rather than skip files for lack of descriptors or memory.
     """
     pending: list[tuple[str, tuple[str, ...]]] = [(str(folder), ())]
     left = MAX_FILES
@@ -46,7 +45,7 @@ def walk(folder: Path) -> Iterator[Entry]:
         try:
             entries = list(os.scandir(directory))
         except OSError as error:
-            if is_exhausted(error):
+            if is_exhausted(error) or not parents:
                 raise lookup_error(error) from None
             continue
         for entry in entries:
@@ -73,7 +72,7 @@ def _entry(entry: os.DirEntry[str], names: tuple[str, ...]) -> Entry:
 
 
 def measure(mount: Mount) -> tuple[int, int]:
-    """Return the number of files and their bytes."""
+    """Return the number of files and their bytes. Raises Missing and Exhausted, as ``walk``."""
     sizes = [entry.size for entry in walk(mount.folder)]
     return len(sizes), sum(sizes)
 
@@ -83,7 +82,7 @@ def cached_usage(
 ) -> Callable[[], Mapping[str, tuple[int, int]]]:
     """Return a function that measures every mount, at most once in ``seconds``.
 
-    A mount that cannot be measured keeps its previous figures.
+    A mount that cannot be measured keeps its previous figures; one whose folder is gone has none.
     """
     lock = threading.Lock()
     cached: dict[str, tuple[int, int]] = {}
@@ -94,10 +93,13 @@ def cached_usage(
             if time.monotonic() - measured_at[0] >= seconds:
                 found = {}
                 for mount in mounts:
-                    with suppress(OSError):
+                    try:
                         found[mount.alias] = measure(mount)
-                    if mount.alias in cached:
-                        found.setdefault(mount.alias, cached[mount.alias])
+                    except OSError:
+                        if mount.alias in cached:
+                            found[mount.alias] = cached[mount.alias]
+                    except Missing:
+                        continue
                 cached.clear()
                 cached.update(found)
                 measured_at[0] = time.monotonic()

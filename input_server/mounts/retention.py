@@ -54,6 +54,7 @@ def plan(
     """Apply the mount's rules at the time ``now`` (``time.time()``).
 
     ``entries``: its files, None to list them; ``protected``: folders in which nothing is removed.
+    Raises Missing and Exhausted, as ``walk``.
     """
     if mount.read_only or not mount.clean:
         return Plan(mount, ())

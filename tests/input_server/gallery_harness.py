@@ -136,13 +136,14 @@ class Served:
 
 @contextmanager
 def serving(folder: Path, cache: Path) -> Iterator[Served]:
-    """Run ``python -m input_server`` for a folder until the block ends."""
+    """Run ``python -m input_server`` for a folder until the block ends; ``none`` is an empty mount."""
+    (folder / "empty").mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin"],
         cwd=project(),
         env={
             **os.environ,
-            "COMFYUI_MOUNTS": f"m:{folder};none:{folder / 'absent'}",
+            "COMFYUI_MOUNTS": f"m:{folder};none:{folder / 'empty'}",
             "COMFYUI_ACCESS_KEY": KEY,
             "INPUT_SERVER_SIGNING_KEY": SIGNING_KEY,
             "INPUT_SERVER_CACHE_DIR": str(cache),

@@ -151,8 +151,8 @@ def test_the_usage_command_reports_mounts_over_quota(shell: Shell) -> None:
     shell("mounts", "add", "exact", str(more), "--quota-mb", "1")
     shell("mounts", "add", "over", str(more), "--quota-mb", "0.9")
     usage = json.loads(shell("mounts", "usage", "--json"))
-    assert usage["m"] == {"files": 0, "bytes": 0, "quota_mb": None}
-    assert usage["over"] == {"files": 1, "bytes": 2**20, "quota_mb": 0.9}
+    assert usage["m"] == {"files": 0, "bytes": 0, "quota_mb": None, "exists": True}
+    assert usage["over"] == {"files": 1, "bytes": 2**20, "quota_mb": 0.9, "exists": True}
     lines = {line.split()[0]: line for line in shell("mounts", "usage").splitlines()}
     assert lines["m"].split() == ["m", "0", "files", "0.0", "MB"]
     assert lines["exact"].split() == ["exact", "1", "files", "1.0", "MB", "of", "1", "MB"]
@@ -291,3 +291,14 @@ def test_a_missing_package_is_reported_with_the_command_that_installs_it(shell: 
     assert done.returncode == 1
     assert "granian is missing" in done.stderr
     assert Path(done.stderr.split(" -r ")[1].strip()).is_file()
+
+
+def test_a_mount_whose_folder_is_gone_is_not_called_empty(shell: Shell) -> None:
+    folder = shell.folder / "more"
+    shell("mounts", "add", "x", str(folder), "--older-than-days", "3")
+    folder.rmdir()
+    lines = shell("mounts", "usage").splitlines()
+    assert lines[-1].split(maxsplit=1) == ["x", f"the folder {folder} is not there"]
+    assert json.loads(shell("mounts", "usage", "--json"))["x"]["exists"] is False
+    cleaned = shell("mounts", "clean", "x")
+    assert cleaned == f"x: nothing deleted, as the folder {folder} is not there\n"

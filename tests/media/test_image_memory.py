@@ -112,7 +112,7 @@ def test_a_jpeg_above_the_limit_fits_when_reduced_and_others_do_not() -> None:
     )
     assert (converted.kind.width, converted.kind.height) == (100, 50)
     with pytest.raises(MediaError, match="too large"):
-        image_convert.prepare_image(saved("PNG", (800, 400)), "it", memory=SMALL, max_side=100)
+        image_convert.prepare_image(saved("BMP", (800, 400)), "it", memory=SMALL, max_side=100)
 
 
 def test_all_frames_of_an_animation_count_unless_only_the_first_is_used() -> None:

@@ -17,6 +17,7 @@ from input_server.mounts.disk_usage import Entry, walk
 from input_server.mounts.mount import CleanRules, Mount
 from input_server.mounts.mounts_file import mount_to_json, read_mounts_file, write_mounts_file
 from input_server.mounts.removal import apply_plan
+from input_server.mounts.resolve import Missing
 from input_server.mounts.retention import plan, plans
 from input_server.mounts.table import ConfigError, MountTable
 from tests.input_server.running import PROJECT, Running
@@ -42,7 +43,7 @@ def test_a_mount_is_added_and_removed_while_the_server_runs(tmp_path: Path) -> N
         listed = json.loads(server.command("mounts", "list", "--json").stdout)
         assert [mount["alias"] for mount in listed] == ["m", "more"]
         usage = json.loads(server.command("mounts", "usage", "--json").stdout)
-        assert usage["more"] == {"files": 1, "bytes": 4, "quota_mb": None}
+        assert usage["more"] == {"files": 1, "bytes": 4, "quota_mb": None, "exists": True}
         assert server.command("mounts", "remove", "more").returncode == 0
         wait_until(lambda: server.get(path).status_code == 404)
         fixed = server.command("mounts", "remove", "m")
@@ -278,4 +279,5 @@ def test_a_walk_lists_only_servable_files(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "fifo")
         (tmp_path / "link.txt").symlink_to("a.txt")
     assert sorted(entry.path for entry in walk(tmp_path)) == ["a.txt", "sub/b.txt"]
-    assert list(walk(tmp_path / "nowhere")) == []
+    with pytest.raises(Missing):
+        list(walk(tmp_path / "nowhere"))

@@ -320,3 +320,9 @@ def test_usage_counts_all_files_and_bytes(tmp_path: Path, sizes: list[int]) -> N
     for number, size in enumerate(sizes):
         (folder / f"{number}.bin").write_bytes(bytes(size))
     assert disk_usage.measure(Mount("m", folder)) == (len(sizes), sum(sizes))
+
+
+def test_cleanup_skips_a_folder_that_is_gone(tmp_path: Path) -> None:
+    logged: list[str] = []
+    clean_all([Mount("gone", tmp_path / "x", clean=CleanRules(most_files=1))], logged.append)
+    assert logged == []
