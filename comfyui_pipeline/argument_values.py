@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_LISTED = 10_000
 """Entries of ``params``, ``loras`` and ``images`` in one call."""
 RANDOM_WORDS = ("random", "randomize", "rand", "auto", "none", "随机", "隨機")
+ROUNDED_MAX_SEED = ("18446744073709552000", "1.8446744073709552e+19")
+"""The largest seed as JavaScript and Python write it after rounding it to a float."""
 YES = (
     "是",
     "开",
@@ -131,6 +133,8 @@ def read_seed(value: Any, argument: Argument, key: str) -> int | None:
     text = _text(value, key)
     if text is None or _plain(text) in RANDOM_WORDS or parse_integer(_plain(text)) == -1:
         return None
+    if text.strip() in ROUNDED_MAX_SEED:
+        return arguments.MAX_SEED
     return read_integer(text, argument, key)
 
 

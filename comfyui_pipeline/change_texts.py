@@ -124,14 +124,17 @@ def seed_origin(changes: Sequence[Change]) -> str:
 
 def seed_sentence(seeds: Mapping[str, Any], origin: str, batch: int = 1) -> str:
     """The seeds by node, and how to get the same images again; ``batch``: images that share a seed."""
-    values = sorted(set(seeds.values()), key=str)
+    values = set(seeds.values())
+    end = SEED_ORIGINS[origin]
     if len(values) == 1:
-        shown = str(values[0])
+        shown = str(next(iter(values)))
     else:
         listed = [f"{seed} in node {node}" for node, seed in seeds.items()]
         left = len(listed) - MAX_SEEDS
         shown = ", ".join(listed[:MAX_SEEDS]) + (f", …and {left} more" if left > 0 else "")
-    text = f"Seed: {shown}{SEED_ORIGINS[origin]}."
+        if origin == "random" and all(type(seed) is int for seed in values):
+            end = f' (random; pass "seed": "{max(values)}" to get the same result again)'
+    text = f"Seed: {shown}{end}."
     if batch > 1:
         text += (
             f" It is the seed of the batch of {batch}: to get one of its images again, pass this seed "

@@ -78,7 +78,7 @@ class Outcome:
     @property
     def images_to_show(self) -> list[Path]:
         """Image files to show in the response: saved ones, or previews when nothing was saved."""
-        images = [output for output in self.outputs if output.kind == "image" and output.path]
+        images = [o for o in self.outputs if o.kind == "image" and o.path and not o.shown_as]
         saved = [output for output in images if not output.preview]
         return [Path(output.path or "") for output in saved or images]
 

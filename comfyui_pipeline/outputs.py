@@ -33,6 +33,8 @@ TEXTS = "texts"
 """Subfolder of the output folder for such files."""
 MAX_FILES_IN_TEXT = 20
 """Encoded files of one text that are stored."""
+BROWSER_FORMATS = frozenset({"png", "jpeg", "gif", "webp", "avif", "bmp"})
+"""Formats of images that browsers show."""
 NOT_SERVABLE = "the file server does not serve files of this name"
 
 
@@ -42,7 +44,8 @@ class ResultOutput:
 
     ``path`` is on this machine; ``bytes``, ``width`` and ``height`` (pixels), ``seconds`` (duration
     of videos, audio and animated images) are None where unknown. ``note``: a remark on this file;
-    ``no_url``: why it has no URL although an access key is set.
+    ``no_url``: why it has no URL although an access key is set. ``shown_as``: set for an image that
+    browsers cannot show: the file of a PNG of it, which is an output of its own, or "".
     """
 
     node_id: str
@@ -61,6 +64,7 @@ class ResultOutput:
     preview: bool = False
     note: str | None = None
     no_url: str | None = None
+    shown_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +180,11 @@ class OutputFetcher:
         if not output.filename:
             return self._text(output)
         try:
-            return (self._file(output),)
+            return self._file(output)
         except OutputMissing:
             raise
         except (EngineError, MediaError):
-            return (self._file(output),)
+            return self._file(output)
 
     # -- texts -------------------------------------------------------------------------------------
 
@@ -235,7 +239,7 @@ class OutputFetcher:
 
     # -- files -------------------------------------------------------------------------------------
 
-    def _file(self, output: Output) -> ResultOutput:
+    def _file(self, output: Output) -> tuple[ResultOutput, ...]:
         local = self._on_this_machine(output)
         if local is None:
             stored, mount = self._download(output), None
@@ -244,8 +248,25 @@ class OutputFetcher:
             stored = result_files.use_existing(path, root, self._settings.memory)
             mount = self._settings.server_output_mount or ("", "")
         if output.folder_type == SAVED and self._copies.applies_to(stored.kind):
-            return self._copy(output, stored, mount)
-        return self._result_output(output, stored, mount)
+            return (self._copy(output, stored, mount),)
+        result = self._result_output(output, stored, mount)
+        if stored.kind.kind != "image" or stored.kind.format in BROWSER_FORMATS:
+            return (result,)
+        shown = self._as_png(output, stored)
+        if shown is None:
+            return (replace(result, shown_as=""),)
+        return replace(result, shown_as=shown.file), shown
+
+    def _as_png(self, output: Output, stored: result_files.StoredFile) -> ResultOutput | None:
+        """A PNG of an image that browsers cannot show; None where Pillow cannot decode it."""
+        settings, request = self._settings, copies.CopyRequest("png")
+        try:
+            made = copies.make_copy(
+                stored.path, stored.relative, request, settings.output_dir, settings.memory
+            )
+        except MediaError:
+            return None
+        return self._result_output(output, made)
 
     def _copy(
         self, output: Output, stored: result_files.StoredFile, mount: tuple[str, str] | None

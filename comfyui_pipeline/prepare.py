@@ -43,7 +43,7 @@ def prepare(context: CallContext) -> PreparedJob:
     call, settings, engine, watch = context.call, context.settings, context.engine, context.watch
     controls.refuse_unsupported(call)
     random_seed = random.randint(0, MAX_RANDOM_SEED)
-    seed = random_seed if call.seed is None else call.seed
+    seed = _choice_seed(call, random_seed)
     with watch.time("load"):
         found = load_workflow.find(call, settings, context.deadline, engine)
     with watch.time("convert"):
@@ -93,6 +93,13 @@ def prepare(context: CallContext) -> PreparedJob:
     return job_facts.remembered(ready)
 
 
+def _choice_seed(call: ToolCall, random_seed: int) -> int:
+    """The seed of random choices in texts. It is the same for the seed that the answer shows, which is
+    smaller where a node takes only 32 bits.
+    """
+    return (random_seed if call.seed is None else call.seed) % 2**32
+
+
 def _prompt_id(call: ToolCall) -> str:
     """A new id, or the one that belongs to the caller's own name for the job."""
     return prompt_ids.of_job_id(call.job_id) if call.job_id else prompt_ids.new()
@@ -114,7 +121,8 @@ def _plan(
         from comfyui_pipeline.workflow import prompt_choices
 
         if prompt_choices.has_any(shortcuts):
-            shortcuts, choices = prompt_choices.choose(shortcuts, seed)
+            drawn = _choice_seed(call, random_seed)
+            shortcuts, choices = prompt_choices.choose(shortcuts, drawn)
     tagged: tuple[loras.Lora, ...] = ()
     problems: tuple[PatchError, ...] = ()
     if "prompt" in shortcuts:

@@ -186,7 +186,9 @@ def _headline(outcome: Outcome, milliseconds: int) -> str:
 
 def _fields(output: ResultOutput) -> dict[str, Any]:
     fields = asdict(output)
-    return {k: v for k, v in fields.items() if v is not None or k not in ("note", "no_url")}
+    return {
+        k: v for k, v in fields.items() if v is not None or k not in ("note", "no_url", "shown_as")
+    }
 
 
 def _output_lines(outcome: Outcome) -> Iterator[str]:
@@ -238,7 +240,7 @@ def _output_line(output: ResultOutput) -> str:
         why = output.no_url or TEXTS["no_key"]
         link = TEXTS["no_url"].format(path=output.path, why=why)
     else:
-        kind = "image" if output.kind == "image" else "file"
+        kind = "image" if output.kind == "image" and output.shown_as is None else "file"
         link = TEXTS[kind].format(alt=alt, url=output.url)
     preview = TEXTS["preview"] if output.preview else ""
     return TEXTS["output"].format(

@@ -13,8 +13,12 @@ from comfyui_pipeline.engine.protocol import Job, Output, Progress
 from input_server.light_dataclasses import dataclass, field
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
-PNG = b"\x89PNG\r\n\x1a\n"
-"""Previews of a sampler come as JPEG; a node that sends its result over the WebSocket sends PNG."""
+SIGNATURES = (
+    (".png", 0, b"\x89PNG\r\n\x1a\n"),
+    (".jpg", 0, b"\xff\xd8\xff"),
+    (".webp", 8, b"WEBP"),
+)
+"""Extension, offset and bytes of the images that nodes send."""
 MAX_IMAGES_BYTES = 128 * 2**20
 """Of all images that one job sends over the WebSocket; they are held in memory until its end."""
 RUNNING_TYPES = frozenset({"executing", "executed", "progress", "progress_state"})
@@ -22,7 +26,7 @@ RUNNING_TYPES = frozenset({"executing", "executed", "progress", "progress_state"
 
 @dataclass(slots=True)
 class JobEvents:
-    """What the messages have said so far. ``images``: node id -> PNG files it sent itself."""
+    """What the messages have said so far. ``images``: node id -> images it sent itself."""
 
     outputs: dict[str, tuple[Output, ...]] = field(default_factory=dict)
     cached: set[str] = field(default_factory=set)
@@ -105,7 +109,11 @@ class Listener:
             self.progress(Progress("running", str(node), value or 0.0, maximum))
 
     def _read_image(self, message: bytes) -> bool:
-        """Keep a PNG of a node whose output is not linked: it sends its result only here."""
+        """Keep an image of a node whose output is not linked: it sends its result only here.
+
+        A sampler's previews are JPEG too, with metadata as we request it (main.py
+        ``hijack_progress``); a node that sends its result itself sends none with it.
+        """
         kind, rest = int.from_bytes(message[:4], "big"), message[8:]
         node = self._node
         if kind == PREVIEW_WITH_METADATA:
@@ -119,7 +127,9 @@ class Listener:
             node, rest = str(metadata.get("node_id")), rest[length:]
         elif kind != PREVIEW or node is None:
             return False
-        if node in self._end_nodes and rest.startswith(PNG):
+        extension = _extension(rest)
+        is_preview = kind == PREVIEW_WITH_METADATA and extension == ".jpg"
+        if node in self._end_nodes and extension and not is_preview:
             self._image_bytes += len(rest)
             if self._image_bytes <= MAX_IMAGES_BYTES:
                 self.events.images.setdefault(node, []).append(rest)
@@ -131,10 +141,15 @@ class Listener:
         return True
 
     def sent_images(self, outputs: Mapping[str, tuple[Output, ...]]) -> Iterator[Output]:
-        """The images that came over the WebSocket, of nodes without another result in ``outputs``."""
+        """The images that came over the WebSocket, of nodes without a file in ``outputs``."""
         for node, images in self.events.images.items():
-            if outputs.get(node):
+            if any(output.filename for output in outputs.get(node, ())):
                 continue
             for number, content in enumerate(images, start=1):
-                name = f"websocket_{node.replace(':', '-')}_{number:05}_.png"
+                name = f"websocket_{node.replace(':', '-')}_{number:05}_{_extension(content)}"
                 yield Output(node, "websocket", filename=name, content=content)
+
+
+def _extension(image: bytes) -> str:
+    """``.png``, ``.jpg`` or ``.webp``; "" for anything else."""
+    return next((ext for ext, at, begin in SIGNATURES if image.startswith(begin, at)), "")

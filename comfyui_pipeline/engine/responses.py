@@ -6,6 +6,7 @@ custom nodes fill in (schemas, outputs, error details) is taken as far as it mak
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -198,18 +199,46 @@ def node_outputs(node_id: str, ui: Any) -> tuple[Output, ...]:
 
 
 def _outputs(node_id: str, ui: Any) -> Iterator[Output]:
-    for key, values in as_object(ui).items():
-        for value in _flat(values):
-            if isinstance(value, str) and value.strip():
-                yield _text_output(node_id, key, value)
-            elif isinstance(value, dict) and isinstance(value.get("filename"), str):
-                yield Output(
-                    node_id,
-                    key,
-                    filename=value["filename"],
-                    subfolder=str(value.get("subfolder") or ""),
-                    folder_type=str(value.get("type") or "output"),
-                )
+    flat = {key: list(_flat(values)) for key, values in as_object(ui).items()}
+    found = {key: [_output(node_id, key, value) for value in flat[key]] for key in flat}
+    yield from (output for outputs in found.values() for output in outputs if output)
+    beside = any(any(outputs) for outputs in found.values())
+    others = {
+        key: values
+        for key, values in as_object(ui).items()
+        if not any(found[key]) and any(_is_value(value, beside=beside) for value in flat[key])
+    }
+    for key, value in others.items():
+        bare = value[0] if isinstance(value, list) and len(value) == 1 else value
+        text = json.dumps(bare, ensure_ascii=False)
+        yield Output(node_id, key, text=f"{key}: {text}" if len(others) > 1 else text)
+
+
+def _output(node_id: str, key: str, value: Any) -> Output | None:
+    """A file or a text; None for anything else."""
+    if isinstance(value, str) and value.strip():
+        return _text_output(node_id, key, value)
+    if isinstance(value, dict) and isinstance(value.get("filename"), str):
+        return Output(
+            node_id,
+            key,
+            filename=value["filename"],
+            subfolder=str(value.get("subfolder") or ""),
+            folder_type=str(value.get("type") or "output"),
+        )
+    return None
+
+
+def _is_value(value: Any, *, beside: bool) -> bool:
+    """Whether this is a result of its own, such as a number, a score or the box of a face.
+
+    ``beside``: the node has files or texts, of which single numbers describe something, such as
+    ``animated``. An entry of an image that went over the WebSocket is none.
+    """
+    if isinstance(value, dict):
+        is_file = "filename" in value or value.get("type") in ("output", "temp", "input")
+        return bool(value) and not is_file
+    return isinstance(value, (bool, int, float)) and not beside
 
 
 def _flat(values: Any) -> Iterator[Any]:

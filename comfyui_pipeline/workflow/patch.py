@@ -17,12 +17,14 @@ from comfyui_pipeline.workflow import (
     loras,
     params,
     roles,
+    seeds,
     sizes,
     title_parameters,
 )
 from comfyui_pipeline.workflow.changes import Change, NoRole, Origin, Plan, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import Graph, Target
 from comfyui_pipeline.workflow.placeholders import FilePlaceholder
+from comfyui_pipeline.workflow.values import range_of
 from input_server.light_dataclasses import dataclass, field, replace
 
 if TYPE_CHECKING:
@@ -393,16 +395,22 @@ def _place_seeds(planner: Planner, given: int | None, random_seed: int) -> None:
     found = roles.seeds(planner.graph)
     if given is not None and not found:
         raise PatchError("This workflow has no seed input.", _others(planner.graph))
-    for target in planner.unset(found):
-        if given is not None:
-            planner.set(target, given, Origin.GIVEN_SEED, "seed")
-        else:
-            planner.set(target, _in_range(target, random_seed), Origin.RANDOM_SEED)
-
-
-def _in_range(target: Target, seed: int) -> int:
-    highest = target.spec.options.get("max") if target.spec else None
-    return seed % (highest + 1) if isinstance(highest, int) and highest >= 0 else seed
+    targets = planner.unset(found)
+    if given is None:
+        seed, origin = (
+            seeds.drawn([target.spec for target in targets], random_seed),
+            Origin.RANDOM_SEED,
+        )
+    else:
+        seed, origin = given, Origin.GIVEN_SEED
+    for target in targets:
+        value = seeds.fitting(target.spec, seed)
+        planner.set(target, value, origin, "seed")
+        if value != given and given is not None and target.spec is not None:
+            planner.notes.append(
+                f"Node {target.node.label} takes seeds{range_of(target.spec)}: it got {value}, which "
+                f"follows from {given}."
+            )
 
 
 def _keep_folder(target: Target, prefix: str) -> str:

@@ -268,7 +268,7 @@ def _value_problem(
 def _number_problem(spec: InputSpec, value: Any) -> str | None:
     problem = f"its input {spec.name!r} is {show_value(value)}; it must be a number{range_of(spec)}"
     try:
-        number = float(value)
+        number = int(value) if spec.type == "INT" else float(value)
     except (TypeError, ValueError, OverflowError):
         return problem
     low, high = spec.options.get("min"), spec.options.get("max")

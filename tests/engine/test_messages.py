@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from comfyui_pipeline.engine import messages
 from comfyui_pipeline.engine.comfyui import ComfyUI
@@ -64,6 +66,44 @@ def test_images_beyond_the_size_limit_are_left_out_and_reported(
     result = run_job(engine)
     assert len(result.outputs) == 2
     assert "left out" in result.node_errors["9"]
+
+
+def picture(form: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("form", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
+@pytest.mark.parametrize(
+    ("ui", "count"),
+    [
+        ({}, 1),
+        ({"images": [{"source": "websocket", "content-type": "image/png", "type": "output"}]}, 1),
+        ({"text": ["words"]}, 2),
+        ({"images": [{"filename": "a.png"}]}, 1),  # what it sent were previews
+    ],
+)
+def test_images_over_the_socket_are_results_unless_the_node_saves_files(
+    engine: ComfyUI, fake: Any, form: str, extension: str, ui: Any, count: int
+) -> None:
+    fake.script.history = history("execution_success", outputs={"9": ui})
+    fake.script.frames = [NODE, b"\0\0\0\1\0\0\0\2" + picture(form), SUCCESS, END]
+    outputs = run_job(engine).outputs
+    assert len(outputs) == count
+    sent = [output.filename for output in outputs if output.content]
+    assert sent == ([] if "a.png" in str(ui) else [f"websocket_9_00001_.{extension}"])
+
+
+def test_a_jpeg_with_metadata_is_a_preview(engine: ComfyUI, fake: Any) -> None:
+    def frame(ident: str) -> bytes:
+        metadata = json.dumps({"prompt_id": ident, "node_id": "9"}).encode()
+        head = (4).to_bytes(4, "big") + len(metadata).to_bytes(4, "big")
+        return head + metadata + picture("JPEG")
+
+    fake.script.history = history("execution_success", outputs={})
+    fake.script.frames = [NODE, frame, SUCCESS, END]
+    assert run_job(engine).outputs == ()
 
 
 DEEP = json.loads("[" * 400 + "]" * 400)

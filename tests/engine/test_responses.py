@@ -98,3 +98,22 @@ def test_a_path_of_a_3d_file_is_parsed_as_a_file(
 def test_a_text_that_contains_a_file_name_stays_a_text(entry: str) -> None:
     (found,) = responses.node_outputs("9", {"text": [entry]})
     assert (found.filename, found.text) == ("", entry)
+
+
+@pytest.mark.parametrize(
+    ("ui", "texts"),
+    [
+        ({"value": [42]}, ["42"]),
+        ({"value": [3.5]}, ["3.5"]),
+        ({"ok": [True]}, ["true"]),
+        ({"bboxes": [[1, 2, 3, 4]]}, ["[1, 2, 3, 4]"]),
+        ({"bboxes": [{"x": 1}, {"x": 2}]}, ['[{"x": 1}, {"x": 2}]']),
+        ({"score": [0.9], "ok": [False]}, ["score: 0.9", "ok: false"]),
+        ({"text": ["words"], "bboxes": [{"x": 1}]}, ["words", '{"x": 1}']),
+        ({"images": [{"filename": "a.png"}], "animated": [True], "fps": [8]}, [None]),
+        ({"images": [{"source": "websocket", "type": "output"}]}, []),
+        ({"value": [None], "text": [""]}, []),
+    ],
+)
+def test_numbers_booleans_and_boxes_are_results(ui: Any, texts: list[str | None]) -> None:
+    assert [output.text for output in responses.node_outputs("9", ui)] == texts

@@ -103,14 +103,15 @@ def test_an_argument_with_several_different_targets_is_an_error() -> None:
         patch_default(nodes, ToolCall("run", shortcuts={"images": ("x", "y", "z")}))
 
 
-def test_a_random_seed_is_fitted_into_the_range_and_a_given_one_is_not() -> None:
+def test_a_random_seed_is_fitted_into_the_range_and_so_is_a_given_one() -> None:
     schemas = copy.deepcopy(dict(SCHEMAS))
     schemas["KSampler"]["input"]["required"]["seed"] = ["INT", {"min": 0, "max": 49}]
     found = build_graph(base(), schemas)
     plan = patch.plan(found, ToolCall("run"), {}, random_seed=99)
     assert [c.value for c in plan.changes] == [49]
-    with pytest.raises(PatchError, match="from 0 to 49"):
-        patch.plan(found, ToolCall("run", seed=99), {}, random_seed=1)
+    plan = patch.plan(found, ToolCall("run", seed=60), {}, random_seed=1)
+    assert [c.value for c in plan.changes] == [10]
+    assert "takes seeds from 0 to 49" in plan.notes[0]
     nodes = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
     with pytest.raises(PatchError, match="has no seed input"):
         patch_default(nodes, ToolCall("run", seed=1))
