@@ -65,13 +65,14 @@ class _FileReader(RawIOBase):
     def _size(self) -> int:
         return self._file.size + len(self._end)
 
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), READ_BYTES)
+    def _content(self, length: int) -> bytes:
         behind = self._position - self._file.size
-        if behind < 0:
-            content = self._file.read(self._position, length)
-        else:
-            content = self._end[behind : behind + length]
+        if behind >= 0:
+            return self._end[behind : behind + length]
+        return self._file.read(self._position, length)
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._content(min(len(buffer), READ_BYTES))
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)
