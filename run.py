@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     actions: dict[str, Callable[[list[str]], int]] = {
         "demo": lambda rest: run([python(), "-m", "demo", *rest], cwd=PROJECT),
         "test": test,
-        "serve": lambda rest: become([python(), "-m", "input_server", *rest]),
+        "serve": serve,
         "bench": lambda rest: run([python(), "-m", "benchmarks", *rest], cwd=PROJECT),
         "setup": lambda rest: compile_bytecode(),
     }
@@ -66,15 +66,32 @@ def run(command: Sequence[str], cwd: Path = PROJECT) -> int:
         return 130
 
 
+def serve(rest: list[str]) -> int:
+    """Start the file server, or run one of its subcommands, which come without options before them."""
+    command = [python(), "-m", "input_server", *rest]
+    return run(command) if rest and not rest[0].startswith("-") else become(command)
+
+
 def become(command: Sequence[str]) -> int:
     """Replace this process by a server, so that a supervisor's signals reach it.
 
-    On Windows, which cannot replace a process, the server is a child.
+    On Windows, which cannot replace a process, the server is a child that ends with this process.
     """
     if os.name == "posix":
         os.chdir(PROJECT)
         os.execve(command[0], list(command), environment())
-    return run(command)
+    return run(command) if "--stop-with-stdin" in command else run_tied(command)
+
+
+def run_tied(command: Sequence[str]) -> int:
+    """Run a server whose stdin ends with this process, also when that is killed; return its status."""
+    tied = [*command, "--stop-with-stdin"]
+    with subprocess.Popen(tied, cwd=PROJECT, env=environment(), stdin=subprocess.PIPE) as child:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:  # the console has sent it to the server too
+                continue
 
 
 def environment() -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "files",
         nargs="+",
-        type=Path,
         metavar="FILE",
-        help="JSON file, or image that contains its workflow",
+        help="JSON file, image that contains its workflow, or pattern (workflows/*.json)",
     )
     parser.add_argument(
         "--object-info",
@@ -62,9 +62,21 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--seed", type=int, default=0, help="seed for random choices {a|b} in texts"
     )
     chosen = parser.parse_args(argv)
+    chosen.files = [path for written in chosen.files for path in _paths(written)]
     if len(chosen.files) > 1 and chosen.out_dir is None:
         parser.error("--out-dir is required for several files")
     return chosen
+
+
+def _paths(written: str) -> list[Path]:
+    """The files of a path or pattern: cmd and PowerShell leave patterns and single quotes to programs."""
+    path = Path(written)
+    if path.exists():
+        return [path]
+    unquoted = written.strip("'\"")
+    is_pattern = any(sign in unquoted for sign in "*?[")
+    found = sorted(glob(unquoted)) if is_pattern else []  # noqa: PTH207 - may be absolute
+    return [Path(name) for name in found] or [Path(unquoted)]
 
 
 def _read(path: Path, project: Path) -> files.Workflow | ToolError:

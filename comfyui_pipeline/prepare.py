@@ -25,7 +25,7 @@ from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
 from comfyui_pipeline.prepared_job import PreparedJob
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow import loras, patch, placeholders, roles, validate
+from comfyui_pipeline.workflow import doubts, loras, patch, placeholders, roles, validate
 from comfyui_pipeline.workflow.changes import Plan
 from input_server.light_dataclasses import replace
 
@@ -84,7 +84,13 @@ def prepare(context: CallContext) -> PreparedJob:
             *plan.important,
             *ignored,
         ),
-        notes=(*loaded.notes, *plan.notes, *file_notes, *controls.limit_notes(call, settings)),
+        notes=(
+            *loaded.notes,
+            *plan.notes,
+            *doubts.sentences(loaded.graph, queued),
+            *file_notes,
+            *controls.limit_notes(call, settings),
+        ),
         changed=tuple(change_texts.sentences(changes)),
         seed_origin=change_texts.seed_origin(changes),
         batch=change_texts.batch_of(loaded.graph),

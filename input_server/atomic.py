@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+REPLACE_SECONDS = 2.0
 MIN_AGE_SECONDS = 60.0
 """A younger temp file may belong to a process that has not locked it yet."""
 TEMP_NAME = f".{'[0-9a-f]' * 24}.part"
@@ -33,10 +34,11 @@ class PendingFile:
 
     def publish_new(self, target: Path) -> bool:
         """Publish the file as ``target``; return False if that exists. Raises OSError."""
-        self.file.flush()
+        if not self.file.closed:  # as after an attempt under a name that was taken
+            self.file.flush()
         if self._path is None:
             return _link_unnamed(self.file.fileno(), target)
-        if os.name == "nt":
+        if os.name == "nt":  # which renames no open file
             self.file.close()
         try:
             return _link(self._path, target)
@@ -49,7 +51,11 @@ class PendingFile:
         """Publish the file as ``target``, replacing an existing file. Raises OSError."""
         new_link = target.with_name(f".{os.urandom(8).hex()}")
         if self.publish_new(new_link):
-            os.replace(new_link, target)  # noqa: PTH105 - atomic on POSIX and Windows alike
+            try:
+                _replace(new_link, target)
+            except OSError:
+                new_link.unlink(missing_ok=True)
+                raise
 
 
 @contextmanager
@@ -175,6 +181,22 @@ def _link_unnamed(descriptor: int, target: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Replace a file in one step. Windows refuses that while another process has it open, such as a
+    reader or a virus scanner, so that it is tried for ``REPLACE_SECONDS``. Raises OSError.
+    """
+    until = time.monotonic() + REPLACE_SECONDS
+    while True:
+        try:
+            os.replace(source, target)  # noqa: PTH105 - atomic on POSIX and Windows alike
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _rename_new(source: Path, target: Path) -> bool:

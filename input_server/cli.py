@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 
 from . import link_command, mounts_command
@@ -50,6 +51,8 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status. A missing package is reported on stderr."""
+    if isinstance(sys.stdout, TextIOWrapper):  # its code page may lack letters of a file name
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(_parse(argv))
     except ModuleNotFoundError as missing:

@@ -82,7 +82,7 @@ def run(chosen: argparse.Namespace, config: Config) -> int:
 def _list(chosen: argparse.Namespace, config: Config) -> int:
     mounts = list(_table(config))
     if chosen.json:
-        print(json.dumps([_details(mount) for mount in mounts], ensure_ascii=False, indent=2))
+        _print_json([_details(mount) for mount in mounts])
         return 0
     for mount in mounts:
         there = "" if mount.folder.is_dir() else "  (missing)"
@@ -104,7 +104,7 @@ def _usage(chosen: argparse.Namespace, config: Config) -> int:
             }
             for mount, measured in rows
         }
-        print(json.dumps(details, ensure_ascii=False, indent=2))
+        _print_json(details)
         return 0
     for mount, measured in rows:
         if measured is None:
@@ -116,6 +116,12 @@ def _usage(chosen: argparse.Namespace, config: Config) -> int:
         note = "  OVER ITS QUOTA" if over else ""
         print(f"{mount.alias:16} {files:8} files {size / 2**20:10.1f} MB{quota}{note}")
     return 0
+
+
+def _print_json(value: object) -> None:
+    """Print JSON with escapes for what the code page of stdout may lack."""
+    escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    print(json.dumps(value, ensure_ascii=escaped, indent=2))
 
 
 def _measured(mount: Mount) -> tuple[int, int] | None:

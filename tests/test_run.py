@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from devtools import isolated
-from tests.waiting import TIMEOUT
+from tests.waiting import TIMEOUT, wait_until
 
 PROJECT = Path(__file__).resolve().parent.parent
 SERVE = """
@@ -47,6 +47,29 @@ def test_the_port_is_free_after_run_py_ends(tmp_path: Path, number: signal.Signa
         assert process.wait(TIMEOUT) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), TIMEOUT)
+
+
+TIED = """
+import sys, run
+program = "import sys; print('up', flush=True); sys.stdin.read(); open('ended', 'w').close()"
+sys.exit(run.run_tied([sys.executable, "-c", program]))
+"""
+
+
+def test_a_tied_server_ends_with_a_run_py_that_is_killed(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "run.py", tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", TIED],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.kill()
+        process.wait(TIMEOUT)
+    wait_until((tmp_path / "ended").exists, "the server runs on")
 
 
 # -- commands and setup ---------------------------------------------------------------------------

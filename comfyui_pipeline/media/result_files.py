@@ -59,7 +59,7 @@ def store(
     with ExitStack() as stack:
         with _disk_errors(name, root):
             folder, real_root = _folder(root, safe_subfolder(subfolder))
-            new = stack.enter_context(atomic_file(folder, real_root / INCOMING))
+            new = stack.enter_context(atomic_file(folder, _temp_dir(folder, real_root)))
         size, digest = _write(new.file, chunks, name, root)
         if length is not None and size != length:
             raise MediaError(
@@ -117,6 +117,12 @@ def _folder(root: Path, subfolder: str) -> tuple[Path, Path]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder, real_root
+
+
+def _temp_dir(folder: Path, real_root: Path) -> Path:
+    """Where temp files for ``folder`` go; a volume mounted inside the root has its own."""
+    same = folder.stat().st_dev == real_root.stat().st_dev
+    return (real_root if same else folder) / INCOMING
 
 
 def _write(file: BinaryIO, chunks: Iterable[bytes], name: str, root: Path) -> tuple[int, str]:

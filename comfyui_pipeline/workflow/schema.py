@@ -222,7 +222,8 @@ def _expanded(specs: Sequence[InputSpec], values: Mapping[str, Any]) -> Iterator
         if spec.type == AUTOGROW:
             yield from _grown(spec, values)
         elif spec.type == DYNAMIC_COMBO:
-            yield InputSpec(spec.name, COMBO, {}, spec.choices, spec.required)
+            # the server requires none, and takes any choice
+            yield InputSpec(spec.name, COMBO, {}, spec.choices, False, spec.branches)
             chosen = values.get(spec.name)
             if isinstance(chosen, str):
                 yield from _expanded(spec.branch(chosen), values)

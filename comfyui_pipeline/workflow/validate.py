@@ -2,7 +2,8 @@
 
 Covers what the server would reject (execution.py, validate_inputs) and what it reports badly: a
 missing node type, a link to a missing node (its error is ``'77'``), a circular link (dropped
-silently). A branch that cannot run does not stop the others.
+silently). A branch that cannot run does not stop the others. What the server may take is left to it
+(``doubts.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.workflow import matching
+from comfyui_pipeline.workflow import doubts, matching
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.model_arguments import how_to_choose
 from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
@@ -212,10 +213,10 @@ def _input_problems(graph: Graph, node: Node, origin: Origin, suggest: bool) -> 
                 "finite number with params, or correct the workflow"
             )
             maybe_stale = False
+        elif spec_of is None or doubts.doubt(spec_of, value):
+            continue
         else:
-            problem = (
-                _value_problem(graph, node, spec_of, value, origin, suggest) if spec_of else None
-            )
+            problem = _value_problem(graph, node, spec_of, value, origin, suggest)
             maybe_stale = True
         if problem:
             yield Problem(node, problem, maybe_stale=maybe_stale)
@@ -258,10 +259,6 @@ def _value_problem(
         return _number_problem(spec, value)
     if spec.type == "COMBO":
         return _choice_problem(graph, node, spec, value, origin, suggest)
-    if spec.type in ("STRING", "BOOLEAN") or isinstance(value, dict):
-        return f"its input {spec.name!r} has no value" if value is None else None
-    if spec.type.isupper() and spec.required and not isinstance(value, (list, dict, str)):
-        return f"its input {spec.name!r} needs a link of type {spec.type}, not {show_value(value)}"
     return None
 
 

@@ -41,6 +41,8 @@ def coerce(graph: Graph, target: Target, value: Any, *, strict: bool = False) ->
         return Coerced(value)
     if isinstance(value, (list, dict)) or value is None:
         raise _wrong(target, value, f"of type {spec.type}")
+    if "," in spec.type:
+        return _coerce_to_any(target, spec, value, strict)
     coercer = COERCERS.get(spec.type)
     if coercer is None:
         if spec.type.isupper() and spec.name not in target.node.inputs:
@@ -49,6 +51,19 @@ def coerce(graph: Graph, target: Target, value: Any, *, strict: bool = False) ->
             raise _wrong(target, value, f'a link like ["4", 0] to an output of type {spec.type}')
         return Coerced(value)
     return coercer(target, spec, value, strict)
+
+
+def _coerce_to_any(target: Target, spec: InputSpec, value: Any, strict: bool) -> Coerced:
+    """A value of an input of several types, such as ``INT,FLOAT``: the first type that takes it."""
+    for kind in spec.type.split(","):
+        if (coercer := COERCERS.get(kind)) is not None:
+            try:
+                return coercer(target, spec, value, strict)
+            except WrongValue:
+                continue
+    if any(kind in COERCERS for kind in spec.type.split(",")):
+        raise _wrong(target, value, f"of type {spec.type.replace(',', ' or ')}" + range_of(spec))
+    return Coerced(value)
 
 
 def _coerce_link(graph: Graph, target: Target, value: list[Any]) -> list[Any]:

@@ -20,7 +20,7 @@ from granian.server.mp import MPServer
 from ..settings import Config
 from .asgi import App
 from .send_limits import CONNECTION_BUFFER
-from .sockets import BACKLOG
+from .sockets import BACKLOG, connect_to
 from .worker import prepare_worker
 
 STOP_SECONDS = 5
@@ -31,7 +31,7 @@ MAX_OPEN_FILES = 16_384
 
 
 class Server(MPServer):
-    """Granian on a socket that already listens. ``on_start`` is called once the workers run."""
+    """Granian on a socket that already listens. ``on_start`` is called once the workers were started."""
 
     def __init__(
         self, listener: socket.socket, on_start: Callable[[Server], None], **settings: Any
@@ -78,14 +78,15 @@ def serve(
 ) -> None:
     """Serve until SIGINT, SIGTERM or, with ``stop_with_stdin``, the end of stdin.
 
-    ``create_app`` is called in each worker, ``on_start`` in this process once the workers run.
+    ``create_app`` is called in each worker, ``on_start`` in this process once a worker answers.
     """
     max_connections = _max_connections()
+    stdin = _take_stdin() if stop_with_stdin else None
 
     def started(server: Server) -> None:
-        on_start()
-        if stop_with_stdin:
-            threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True).start()
+        threading.Thread(target=_announce, args=(listener, on_start), daemon=True).start()
+        if stdin is not None:
+            threading.Thread(target=_stop_with_stdin, args=(server, stdin), daemon=True).start()
 
     server = Server(
         listener,
@@ -118,9 +119,30 @@ def _load_app(create_app: Callable[[], App], workers: int) -> App:
     return create_app()
 
 
-def _stop_with_stdin(server: Server) -> None:
+def _announce(listener: socket.socket, on_start: Callable[[], None]) -> None:
+    """Call ``on_start`` once a worker answers: the system accepts connections before that."""
+    with suppress(OSError), connect_to(listener) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        connection.recv(1)
+    on_start()
+
+
+def _take_stdin() -> int:
+    """Return a descriptor of stdin that children do not inherit; their stdin is empty.
+
+    On Windows a child hangs at its start while a thread reads a pipe that is also the child's stdin
+    (python/cpython#78961).
+    """
+    descriptor = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return descriptor
+
+
+def _stop_with_stdin(server: Server, stdin: int) -> None:
     with suppress(OSError, ValueError):
-        while os.read(0, 4096):
+        while os.read(stdin, 4096):
             pass
     server.stop()
 

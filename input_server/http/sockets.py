@@ -48,6 +48,21 @@ def listen(host: str, port: int, stall_seconds: float) -> socket.socket:
     return listener
 
 
+def connect_to(listener: socket.socket) -> socket.socket:
+    """Return a connection to a socket that listens on this machine. Raises OSError."""
+    address = listener.getsockname()
+    if isinstance(address, tuple):
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104
+        return socket.create_connection((host, *address[1:2]))
+    connection = socket.socket(listener.family)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 def listen_unix(path: Path) -> socket.socket:
     """Return a listening Unix socket that only this user may open; replaces a dead server's."""
     if sys.platform == "win32":

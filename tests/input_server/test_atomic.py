@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -63,6 +64,24 @@ def test_publish_replace_replaces_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("kind")
+def test_a_file_that_is_open_elsewhere_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"old")
+    reader = file.open("rb")
+    closing = threading.Timer(0.3, reader.close)  # Windows replaces no file before
+    closing.start()
+    atomic.write_atomic(file, b"new")
+    closing.join()
+    assert files(tmp_path) == {"a": b"new"}
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        atomic.write_atomic(tmp_path / "a", b"new")
+    assert files(tmp_path) == {}
+
+
 def test_an_unpublished_file_is_deleted(tmp_path: Path) -> None:
     with atomic.atomic_file(tmp_path, tmp_path / "temp") as new:
         new.file.write(b"half")

@@ -302,3 +302,32 @@ def test_a_mount_whose_folder_is_gone_is_not_called_empty(shell: Shell) -> None:
     assert json.loads(shell("mounts", "usage", "--json"))["x"]["exists"] is False
     cleaned = shell("mounts", "clean", "x")
     assert cleaned == f"x: nothing deleted, as the folder {folder} is not there\n"
+
+
+@pytest.mark.parametrize(("page", "shown"), [("cp1252", "\\u732b"), ("cp936", "猫")])
+def test_names_that_the_code_page_lacks_are_escaped(tmp_path: Path, page: str, shown: str) -> None:
+    (tmp_path / "猫").mkdir()
+    environment = {
+        **os.environ,
+        "COMFYUI_MOUNTS": f"m:{tmp_path / '猫'}",
+        "COMFYUI_ACCESS_KEY": "key-of-the-test",
+        "COMFYUI_MOUNTS_FILE": str(tmp_path / "mounts.json"),
+        "PYTHONIOENCODING": page,
+        "PYTHONUTF8": "0",
+    }
+    for arguments in (["list"], ["list", "--json"], ["usage", "--json"]):
+        listed = subprocess.run(
+            [sys.executable, "-m", "input_server", "mounts", *arguments],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        assert listed.returncode == 0, listed.stderr
+        output = listed.stdout.decode(page)
+        if "--json" in arguments:
+            assert json.loads(output)
+        else:
+            assert shown in output

@@ -48,6 +48,26 @@ def test_one_file_is_written_to_stdout_without_any_package(plugin: Any, saved: P
     assert json.loads(done.stdout)["5"]["class_type"] == "KSampler"
 
 
+@pytest.mark.parametrize("written", ["'{}'", '"{}"', "'{}"])
+def test_quotes_that_a_shell_left_around_a_path_are_ignored(
+    plugin: Any, saved: Path, written: str
+) -> None:
+    done = convert(plugin, written.format(saved), "--object-info", CLASSES)
+    assert done.returncode == 0, done.stderr
+
+
+def test_patterns_that_a_shell_left_are_expanded(plugin: Any, saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "[2].json").write_bytes(saved.read_bytes())
+    out = tmp_path / "out"
+    for pattern in (tmp_path / "*.json", f"'{tmp_path}/m?*.json'", tmp_path / "[2].json"):
+        done = convert(plugin, pattern, "--object-info", CLASSES, "--out-dir", out)
+        assert done.returncode == 0, done.stderr
+    assert {file.name for file in out.iterdir()} == {"my 工作流.api.json", "[2].api.json"}
+    nothing = convert(plugin, tmp_path / "no*.json", "--object-info", CLASSES)
+    assert nothing.returncode == 1
+    assert b"no*.json" in nothing.stderr
+
+
 def test_several_files_are_written_to_a_folder_and_an_invalid_one_is_skipped(
     plugin: Any, saved: Path, tmp_path: Path
 ) -> None:

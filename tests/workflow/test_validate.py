@@ -33,7 +33,6 @@ UI = {
         ("5", {"steps": 0}, "'steps' is 0; it must be a number from 1 to 10000"),
         ("5", {"steps": "many"}, "'steps' is 'many'"),
         ("5", {"sampler_name": "eulr"}, "'eulr', which is not one of: euler"),
-        ("5", {"positive": None}, "'positive'"),
         ("5", {"positive": ["4", 0]}, "is of type CONDITIONING, but output 0 of node 4"),
         ("5", {"positive": ["2", 3]}, "which has only 1"),
         ("5", {"positive": ["88", 0]}, "node 88, which is missing"),
