@@ -78,6 +78,8 @@ class Settings:
     return_image: str
     defaults: DefaultValues = field(default_factory=DefaultValues)
     default_workflow: str = ""
+    ca_file: str = ""
+    insecure_tls: bool = False
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
     max_image_bytes: int = file_limits.MAX_IMAGE_BYTES
     max_file_bytes: int = file_limits.MAX_FILE_BYTES
@@ -159,6 +161,8 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
             quality_tags=values.text("COMFYUI_QUALITY_TAGS"),
         ),
         default_workflow=values.text("COMFYUI_DEFAULT_WORKFLOW"),
+        ca_file=_ca_file(values),
+        insecure_tls=values.boolean("COMFYUI_INSECURE_TLS"),
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
         max_image_bytes=values.integer("COMFYUI_MAX_IMAGE_MB") * 2**20,
         max_file_bytes=values.integer("COMFYUI_MAX_FILE_MB") * 2**20,
@@ -212,6 +216,14 @@ def _server_url(values: SettingsValues) -> str:
             name, expected, re.sub(r"//[^/@]*@", "//…@", base) + mark + "…" * bool(mark)
         )
     return base.rstrip("/") + (f"?{query}" if query else "")
+
+
+def _ca_file(values: SettingsValues) -> str:
+    text = values.text("COMFYUI_CA_FILE")
+    path = Path(text).expanduser()
+    if text and not (path.is_absolute() and path.is_file()):
+        raise values.invalid("COMFYUI_CA_FILE", "the full path of an existing PEM file, or empty")
+    return str(path) if text else ""
 
 
 def _existing_folder(values: SettingsValues, name: str) -> Path | None:

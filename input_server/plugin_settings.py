@@ -8,6 +8,8 @@ from __future__ import annotations
 PLUGIN_SETTINGS = frozenset(
     {
         "COMFYUI_BASE_URL",
+        "COMFYUI_CA_FILE",
+        "COMFYUI_INSECURE_TLS",
         "COMFYUI_SERVER_INPUT_DIR",
         "COMFYUI_CLIENT_ID",
         "COMFYUI_AUTH",

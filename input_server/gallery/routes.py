@@ -45,8 +45,9 @@ from .listing import (
 from .page import load_page
 
 MAX_SEARCH_CHARS = 200
-THUMBNAIL = "w=320&fmt=webp&q=auto"
-BROWSER_VIEW = "w=2048&fmt=webp&q=auto"
+THUMBNAIL = "w=320&h=1280&fmt=webp&q=auto"
+"""Query of the variants in the grid. Their tiles are filled, so that a side of 320 counts."""
+BROWSER_VIEW = "w=2048&h=2048&fmt=webp&q=auto"
 """Query of the variant shown instead of a file that browsers cannot display."""
 UNDISPLAYABLE = {"image/tiff", *HEIF_TYPES}
 

@@ -10,20 +10,23 @@ from typing import NamedTuple
 
 
 class OutputFormat(NamedTuple):
-    """``pillow``: Pillow's name; ``suffix`` begins with a dot."""
+    """``pillow``: Pillow's name; ``suffix`` begins with a dot; ``max_side``: the most pixels in a row or
+    column that the format or its encoder can take.
+    """
 
     pillow: str
     mime: str
     suffix: str
+    max_side: int
 
 
 OUTPUT_FORMATS: Mapping[str, OutputFormat] = MappingProxyType(
     {
-        "webp": OutputFormat("WEBP", "image/webp", ".webp"),
-        "jpeg": OutputFormat("JPEG", "image/jpeg", ".jpg"),
-        "jpg": OutputFormat("JPEG", "image/jpeg", ".jpg"),
-        "png": OutputFormat("PNG", "image/png", ".png"),
-        "avif": OutputFormat("AVIF", "image/avif", ".avif"),
+        "webp": OutputFormat("WEBP", "image/webp", ".webp", 16_383),
+        "jpeg": OutputFormat("JPEG", "image/jpeg", ".jpg", 65_500),
+        "jpg": OutputFormat("JPEG", "image/jpeg", ".jpg", 65_500),
+        "png": OutputFormat("PNG", "image/png", ".png", 2**31 - 1),
+        "avif": OutputFormat("AVIF", "image/avif", ".avif", 65_536),
     }
 )
 """By the value of ``?fmt=``."""

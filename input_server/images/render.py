@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..mounts.open_files import OpenFile
 from . import bit_depth
 from .encode import encode
+from .formats import OUTPUT_FORMATS
 from .memory import MemoryBudget, OverBudget
 from .render_cost import MAX_FILE_BYTES, TOO_LARGE, TOO_LARGE_OUTPUT, estimate, header_bytes
 from .source_image import (
@@ -32,8 +33,10 @@ TRANSPOSE = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 def render(file: OpenFile, output: str, request: VariantRequest, memory: MemoryBudget) -> bytes:
     """Return the encoded variant. ``output``: Pillow's name of the format.
 
-    Blocks until its share of ``memory`` is free. Raises VariantError.
+    A long strip becomes as long as the format can hold. Blocks until its share of ``memory`` is free.
+    Raises VariantError.
     """
+    request = request.within(OUTPUT_FORMATS[output.lower()].max_side)
     if file.size > MAX_FILE_BYTES:
         raise VariantError(TOO_LARGE, 413)
     try:

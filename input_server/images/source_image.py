@@ -17,6 +17,9 @@ READ_BYTES = 2**20
 MAX_GAP, LARGE_PIXELS = 2, 16_000_000
 """An image is reduced by an integer factor to no less than ``MAX_GAP`` times the target size before
 it is resized; images of more than ``LARGE_PIXELS`` right to the target size, which takes less memory."""
+JPEG_END = b"\xff\xd9"
+"""Marker EOI (ITU-T T.81, table B.1). With one behind its last byte, a JPEG that is cut off is decoded as
+far as it goes and the rest is grey, as in browsers."""
 ORIENTATION, FIRST_SIDEWAYS = 0x0112, 5
 """The EXIF tag, and the first value that swaps width and height (EXIF 2.3, 4.6.4)."""
 
@@ -32,14 +35,19 @@ def open_image(file: OpenFile) -> Image:
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-    return PillowImage.open(BufferedReader(_FileReader(file)), formats=(decoder,))
+    end = JPEG_END if decoder == "JPEG" else b""
+    return PillowImage.open(BufferedReader(_FileReader(file, end)), formats=(decoder,))
 
 
 class _FileReader(RawIOBase):
-    """A stream with its own position over a shared open file, so that threads can read it at once."""
+    """A stream with its own position over a shared open file, so that threads can read it at once.
 
-    def __init__(self, file: OpenFile) -> None:
+    ``end`` follows the content of the file.
+    """
+
+    def __init__(self, file: OpenFile, end: bytes) -> None:
         self._file = file
+        self._end = end
         self._position = 0
 
     def readable(self) -> bool:
@@ -49,12 +57,22 @@ class _FileReader(RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        start = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._file.size}[whence]
+        start = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._size}[whence]
         self._position = max(0, start + offset)
         return self._position
 
+    @property
+    def _size(self) -> int:
+        return self._file.size + len(self._end)
+
+    def _content(self, length: int) -> bytes:
+        behind = self._position - self._file.size
+        if behind >= 0:
+            return self._end[behind : behind + length]
+        return self._file.read(self._position, length)
+
     def readinto(self, buffer: Any) -> int:
-        content = self._file.read(self._position, min(len(buffer), READ_BYTES))
+        content = self._content(min(len(buffer), READ_BYTES))
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)

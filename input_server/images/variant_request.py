@@ -53,6 +53,14 @@ class VariantRequest:
         """Whether the original may be returned if no smaller variant can be produced."""
         return self.lossy and (self.width, self.height, self.format) == (None, None, None)
 
+    def within(self, side: int) -> VariantRequest:
+        """The request with no side above ``side``; unchanged if only a quality is requested."""
+        if self.quality_only:
+            return self
+        return replace(
+            self, width=min(self.width or side, side), height=min(self.height or side, side)
+        )
+
     @property
     def rounded(self) -> VariantRequest:
         """The request with sides and quality rounded to the nearest step; ties round up."""

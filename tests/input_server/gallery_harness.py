@@ -99,9 +99,11 @@ class GalleryHarness:
         self.server = FileServer(config)
         self.server.pages["gallery"] = Gallery(self.server.mounts, config.signing_key)
 
+    def request(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> HttpRequest:
+        return HttpRequest(method, urls.parse(target), urls.parse_query(target), {}, peer)
+
     def ask(self, target: str, method: str = "GET", peer: str = "127.0.0.1") -> HttpResponse:
-        request = HttpRequest(method, urls.parse(target), urls.parse_query(target), {}, peer)
-        reply = self.server.answer(request)
+        reply = self.server.answer(self.request(target, method, peer))
         if reply.file is not None:
             self.server.files.release(reply.file)
         return reply

@@ -48,8 +48,8 @@ def test_the_thumbnails_of_the_gallery_have_sizes_allowed_for_signed_links() -> 
         request = parse_variant_request(parse_query(f"/x?{query}"))
         assert request is not None
         assert request.rounded == request
-    assert routes.THUMBNAIL == "w=320&fmt=webp&q=auto"
-    assert routes.BROWSER_VIEW == "w=2048&fmt=webp&q=auto"
+    assert routes.THUMBNAIL == "w=320&h=1280&fmt=webp&q=auto"
+    assert routes.BROWSER_VIEW == "w=2048&h=2048&fmt=webp&q=auto"
 
 
 def test_a_cursor_of_a_deleted_file_repeats_files_with_the_same_time() -> None:
