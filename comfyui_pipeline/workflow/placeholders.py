@@ -111,7 +111,7 @@ def found_in(value: Any, input_name: str) -> Found | None:
         return None
     text = value.strip()
     if match := re.fullmatch(PLACEHOLDER, text):
-        return Found(text, match[1], _argument_of(match[1]), False)
+        return Found(text, match[1], _argument_of(match[1]), match[1] in ARGUMENT_OF)
     if match := re.fullmatch(PARAM, text):
         return Found(text, match[1], _argument_of(match[1]), True)
     match = re.fullmatch(PERCENT, text) if input_name != OWN_TOKENS else None
