@@ -359,7 +359,7 @@ def test_a_file_in_use_is_not_closed_before_it_is_released(
     files.sweep()
     files.sweep()
     for file in (used, *others):
-        with pytest.raises(OSError, match="Bad file|handle"):
+        with pytest.raises(OSError, match=r"Bad file|handle"):
             os.fstat(file.descriptor)
 
 
