@@ -6,6 +6,7 @@ import gzip
 import socket
 import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
