@@ -21,6 +21,7 @@ def connect(settings: Settings, deadline: float) -> Iterator[Engine]:
     ``deadline``: until when it may be waited for (``time.monotonic()``).
     """
     from comfyui_pipeline.engine.comfyui import ComfyUI
+    from comfyui_pipeline.engine.server_url import Tls
     from comfyui_pipeline.engine.timeouts import Timeouts
 
     with _server(settings) as url:
@@ -30,6 +31,7 @@ def connect(settings: Settings, deadline: float) -> Iterator[Engine]:
             headers=settings.auth,
             deadline=deadline,
             grace=settings.fetch_grace,
+            tls=Tls(settings.ca_file, settings.insecure_tls),
             timeouts=Timeouts(stall_timeout=settings.stall_timeout),
             log=_to_stderr,
         )

@@ -42,6 +42,21 @@ SETTINGS = table(
             "填 embedded 则启动内置的小型服务器（不含模型），供试用。",
         ),
         Setting(
+            "COMFYUI_CA_FILE",
+            FOLDER,
+            english="Full path of a PEM file with the certificate of an https:// ComfyUI server, or of the "
+            "CA that signed it, if it is not a public one.",
+            chinese="ComfyUI 服务器使用 https:// 且证书不是公共 CA 签发时，该证书或其 CA 证书"
+            "（PEM 文件）的完整路径。",
+        ),
+        Setting(
+            "COMFYUI_INSECURE_TLS",
+            BOOLEAN,
+            "false",
+            english="true: accept any certificate of an https:// ComfyUI server, also a forged one.",
+            chinese="true：接受 https:// ComfyUI 服务器的任何证书（包括伪造的），不做校验。",
+        ),
+        Setting(
             "COMFYUI_SERVER_INPUT_DIR",
             FOLDER,
             english="Full path of ComfyUI's input folder if ComfyUI runs on this machine. Input files are "
@@ -114,6 +129,15 @@ SETTINGS = table(
             english="Workflow of calls that name none. Default: the shipped one that suits the "
             "arguments.",
             chinese="调用未指定工作流时使用的工作流；默认按参数选择自带的工作流。",
+        ),
+        Setting(
+            "COMFYUI_FREE_MEMORY",
+            TEXT,
+            "never",
+            english="When the server's models are unloaded, for other programs on its GPU: never, job (after "
+            "each job), or the minutes for which nothing has been queued.",
+            chinese="何时卸载服务器上的模型（与其他程序共用显卡时）：never（从不）、job（每个任务之后），"
+            "或队列空闲的分钟数。",
         ),
         Setting(
             "COMFYUI_SILENCE_TIMEOUT",

@@ -8,6 +8,8 @@ from __future__ import annotations
 PLUGIN_SETTINGS = frozenset(
     {
         "COMFYUI_BASE_URL",
+        "COMFYUI_CA_FILE",
+        "COMFYUI_INSECURE_TLS",
         "COMFYUI_SERVER_INPUT_DIR",
         "COMFYUI_CLIENT_ID",
         "COMFYUI_AUTH",
@@ -18,6 +20,7 @@ PLUGIN_SETTINGS = frozenset(
         "COMFYUI_DEFAULT_NEGATIVE_PROMPT",
         "COMFYUI_QUALITY_TAGS",
         "COMFYUI_DEFAULT_WORKFLOW",
+        "COMFYUI_FREE_MEMORY",
         "COMFYUI_SILENCE_TIMEOUT",
         "COMFYUI_TIMEOUT",
         "COMFYUI_RETURN_IMAGE",

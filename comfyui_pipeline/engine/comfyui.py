@@ -18,6 +18,7 @@ from comfyui_pipeline.engine.lookup import Lookup
 from comfyui_pipeline.engine.messages import Listener
 from comfyui_pipeline.engine.posting import post_prompt
 from comfyui_pipeline.engine.protocol import Cancellation, Job, JobState, NodeSchema, Progress
+from comfyui_pipeline.engine.server_url import Tls
 from comfyui_pipeline.engine.subscription import Subscription
 from comfyui_pipeline.engine.timeouts import Timeouts
 from comfyui_pipeline.engine.transport import Transport
@@ -53,12 +54,13 @@ class ComfyUI:
         deadline: float = math.inf,
         grace: float = FETCH_GRACE,
         timeouts: Timeouts | None = None,
+        tls: Tls = server_url.USUAL_TLS,
         log: Callable[[str], None],
         transport: Transport | None = None,
         open_socket: Callable[..., websocket.Socket] | None = None,
     ) -> None:
         self._headers = dict(headers or {})
-        self._http = Http(base_url, timeout, self._headers, deadline, grace, transport)
+        self._http = Http(base_url, timeout, self._headers, deadline, grace, transport, tls=tls)
         self._open_socket = open_socket or _choose_socket(self._http.url, self._headers)
         self._jobs = Lookup(self._http, self._http.get)
         self.files = ServerFiles(self._http)
@@ -175,7 +177,10 @@ class ComfyUI:
         """``/models/<folder>``; empty for a folder that the server does not know."""
         path = f"/models/{quote(folder)}"
         reply = self._http.get(path)
-        return [] if reply.status == 404 else self._http.value(reply, path, responses.names)
+        if reply.status == 404:
+            self.system()  # raises where the server is not ComfyUI
+            return []
+        return self._http.value(reply, path, responses.names)
 
     def embeddings(self) -> list[str]:
         return self._get("/embeddings", responses.names)
@@ -185,6 +190,13 @@ class ComfyUI:
 
     def system(self) -> Mapping[str, Any]:
         return self._get("/system_stats", responses.system)
+
+    def free(self) -> None:
+        """``POST /free``: the worker does it between two jobs (main.py ``prompt_worker``)."""
+        body = {"unload_models": True, "free_memory": True}
+        reply = self._http.once("POST", "/free", json_body=body)
+        if reply.status != 200:
+            raise self._http.unexpected(reply.status, "/free")
 
     def _schema(self, class_type: str) -> NodeSchema | None:
         path = f"/object_info/{quote(class_type, safe='')}"

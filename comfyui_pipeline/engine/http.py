@@ -16,9 +16,10 @@ from urllib.parse import urlencode
 
 from comfyui_pipeline.engine import server_url
 from comfyui_pipeline.engine.json_shape import MAX_VALUES, check_depth, count_values
-from comfyui_pipeline.engine.server_url import ServerUrl
+from comfyui_pipeline.engine.server_url import USUAL_TLS, ServerUrl, Tls
 from comfyui_pipeline.engine.time_limited import OutOfTime
 from comfyui_pipeline.engine.transport import (
+    NO_TLS,
     PIECE,
     InvalidResponse,
     NotConnected,
@@ -62,6 +63,10 @@ ACCESS_HINTS = {
 }
 """What to do about a refused request; ComfyUI's own 403 comes from ``create_origin_only_middleware``
 (server.py)."""
+TRUST_IT = (
+    "Set COMFYUI_CA_FILE in config.env to that certificate, or to the one of its CA, as a PEM file. "
+    "COMFYUI_INSECURE_TLS=true accepts any certificate; use it only where you trust the network."
+)
 CHECK_BASE_URL = "Start ComfyUI there, or correct COMFYUI_BASE_URL in config.env."
 
 
@@ -107,8 +112,9 @@ class Http:
         grace: float = FETCH_GRACE,
         transport: Transport | None = None,
         local_ports: Sequence[int] = LOCAL_PORTS,
+        tls: Tls = USUAL_TLS,
     ) -> None:
-        self.url = server_url.parse(base_url)
+        self.url = server_url.parse(base_url, tls)
         self._local_ports = local_ports
         self._timeout = timeout
         self._deadline = deadline
@@ -211,7 +217,8 @@ class Http:
                 "Check what runs there; a custom node or a queued workflow may be the cause.",
             ) from None
         except ValueError:
-            raise self.unexpected(reply.status, path) from None
+            what = "a web page" if b"<html" in reply.body[:2000].lower() else "no JSON"
+            raise self.unexpected(reply.status, path, what) from None
         return document
 
     def unexpected(self, status: int, path: str, detail: str = "") -> EngineError:
@@ -257,6 +264,8 @@ class Http:
             last, retry_after = attempt == TRIES - 1, ""
             try:
                 response = request()
+            except BadCertificate:
+                raise
             except ServerUnreachable as error:
                 if last or self.is_late:
                     raise self._with_other_port(error) from error
@@ -290,6 +299,8 @@ class Http:
         try:
             return self._transport.open(request, min(end, time.monotonic() + self._timeout))
         except NotConnected as error:
+            if error.certificate:
+                raise self._bad_certificate(error.certificate) from error
             why = "refuses the connection" if error.refused else "cannot be reached"
             raise Refused(
                 f"ComfyUI at {self.shown} {why}.", CHECK_BASE_URL, refused=error.refused
@@ -308,6 +319,19 @@ class Http:
             raise LostReply(
                 f"ComfyUI at {self.shown} closed the connection ({path}).", CHECK_BASE_URL
             ) from error
+
+    def _bad_certificate(self, problem: str) -> BadCertificate:
+        if problem == NO_TLS:
+            plain = f"http{self.shown.removeprefix('https')}"
+            return BadCertificate(
+                f"The server at {self.shown} does not use TLS.",
+                f"Set COMFYUI_BASE_URL to {plain} in config.env.",
+            )
+        named = "Use a host name of the certificate in COMFYUI_BASE_URL. "
+        return BadCertificate(
+            f"The certificate of {self.shown} is refused ({problem}).",
+            (named if "mismatch" in problem.lower() else "") + TRUST_IT,
+        )
 
     def _pieces(self, response: Response, path: str, end: float) -> Iterator[bytes]:
         """The body, decompressed, in pieces of at most PIECE bytes. Raises LostReply, EngineError."""
@@ -356,6 +380,10 @@ class Refused(ServerUnreachable):
     def __init__(self, message: str, hint: str = "", *, refused: bool = False) -> None:
         super().__init__(message, hint)
         self.refused = refused
+
+
+class BadCertificate(Refused):
+    """The server's certificate is not trusted, so that nothing was sent."""
 
 
 class LostReply(ServerUnreachable):

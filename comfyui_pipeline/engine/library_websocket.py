@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import websocket
 
-from comfyui_pipeline.engine.server_url import ServerUrl
+from comfyui_pipeline.engine.server_url import USUAL_TLS, ServerUrl, Tls
 from comfyui_pipeline.engine.time_limited import within
 from comfyui_pipeline.engine.websocket import (
     GOODBYE_SECONDS,
@@ -48,8 +49,8 @@ class _Connection(websocket.WebSocket):
     next ``recv`` continues that frame.
     """
 
-    def __init__(self, max_message: int) -> None:
-        super().__init__(skip_utf8_validation=True)  # decoding the text checks it as well
+    def __init__(self, max_message: int, tls: Tls = USUAL_TLS) -> None:
+        super().__init__(sslopt=_tls_options(tls), skip_utf8_validation=True)  # decoding checks it
         self.until = math.inf
         self.frame_buffer = _Frames(self._recv, True)
         self.cont_frame = _Fragments(False, True)
@@ -111,7 +112,7 @@ def open_socket(
     seconds = max(0.01, until - time.monotonic())
 
     def connect() -> LibrarySocket:
-        connection = _Connection(max_message)
+        connection = _Connection(max_message, url.tls)
         connection.settimeout(seconds)
         scheme = "wss" if url.scheme == "https" else "ws"
         address = f"{scheme}://{url.authority}{url.path}{url.with_query(target)}"
@@ -126,6 +127,12 @@ def open_socket(
         return LibrarySocket(connection)
 
     return within(seconds, connect, discard=LibrarySocket.hang_up)
+
+
+def _tls_options(tls: Tls) -> dict[str, Any]:
+    if tls.insecure:
+        return {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    return {"ca_certs": tls.ca_file} if tls.ca_file else {}
 
 
 def _options(url: ServerUrl, headers: Mapping[str, str], seconds: float) -> dict[str, Any]:

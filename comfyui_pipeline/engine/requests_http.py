@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NewConnectionError
+from urllib3 import disable_warnings
+from urllib3.exceptions import InsecureRequestWarning, NewConnectionError
 
 from comfyui_pipeline.engine.server_url import ServerUrl
 from comfyui_pipeline.engine.time_limited import OutOfTime, within
 from comfyui_pipeline.engine.transport import (
     CONNECT_SECONDS,
+    NO_TLS,
     PIECE,
     Disconnected,
     InvalidResponse,
@@ -36,6 +39,10 @@ class RequestsTransport:
         self._session.trust_env = not url.is_loopback and not has_login
         self._session.headers["Accept-Encoding"] = "identity"
         self._session.headers.update(headers)
+        tls = url.tls
+        self._verify: bool | str | None = False if tls.insecure else tls.ca_file or None
+        if tls.insecure:  # or each request prints a warning
+            disable_warnings(InsecureRequestWarning)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=idle_connections))
 
@@ -47,6 +54,7 @@ class RequestsTransport:
                 headers=dict(request.headers),
                 data=request.body,
                 timeout=(min(CONNECT_SECONDS, self._timeout), self._timeout),
+                verify=self._verify,
                 allow_redirects=False,  # the login goes to this server only
                 stream=True,
             )
@@ -92,22 +100,36 @@ class RequestsResponse:
 
 
 def _translated(error: requests.RequestException) -> Exception:
-    if _is_unconnected(error):
+    causes = _causes(error)
+    if any(isinstance(cause, NewConnectionError) for cause in causes):
         return NotConnected(refused=True)
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
+    if isinstance(error, requests.exceptions.SSLError):
+        return NotConnected(refused=False, certificate=_certificate_problem(causes))
+    if isinstance(error, requests.ConnectTimeout):
         return NotConnected(refused=False)
     if isinstance(error, requests.Timeout):
         return OutOfTime()
     return Disconnected(type(error).__name__)
 
 
-def _is_unconnected(error: BaseException) -> bool:
-    """Whether no connection came about: urllib3 nests the reason a few levels deep."""
-    current: BaseException | None = error
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised for: urllib3 nests the reason a few levels deep."""
+    found = [error]
     for _ in range(6):
-        first = current.args[0] if current is not None and current.args else None
+        current = found[-1]
+        first = current.args[0] if current.args else None
         reason = getattr(current, "reason", None) or first
-        if isinstance(reason, NewConnectionError):
-            return True
-        current = reason if isinstance(reason, BaseException) else None
-    return False
+        if not isinstance(reason, BaseException):
+            break
+        found.append(reason)
+    return found
+
+
+def _certificate_problem(causes: Sequence[BaseException]) -> str:
+    """OpenSSL's words for it; "no TLS" where the server answers something else."""
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message.rstrip(".") or "not valid"
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return NO_TLS
+    return "the TLS handshake failed"

@@ -15,6 +15,19 @@ PROXY_SETTINGS = ("http_proxy", "all_proxy")  # in lower or upper case, as reque
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """How the certificate of an ``https://`` server is checked: by the CAs in ``ca_file`` (PEM) in place
+    of the usual ones, or not at all.
+    """
+
+    ca_file: str = ""
+    insecure: bool = False
+
+
+USUAL_TLS = Tls()
+
+
+@dataclass(frozen=True, slots=True)
 class ServerUrl:
     """``COMFYUI_BASE_URL`` taken apart.
 
@@ -29,6 +42,7 @@ class ServerUrl:
     path: str
     login: str | None = field(default=None, repr=False)
     query: str = field(default="", repr=False)
+    tls: Tls = USUAL_TLS
 
     def with_query(self, target: str) -> str:
         """What follows the base URL in a request: ``target`` and the URL's own query."""
@@ -56,7 +70,7 @@ class ServerUrl:
         return is_loopback(self.host)
 
 
-def parse(base_url: str) -> ServerUrl:
+def parse(base_url: str, tls: Tls = USUAL_TLS) -> ServerUrl:
     """Raises ValueError for a port that is no number."""
     base, _, query = base_url.partition("#")[0].partition("?")
     parts = urlsplit(base.rstrip("/"))
@@ -71,6 +85,7 @@ def parse(base_url: str) -> ServerUrl:
         path=parts.path,
         login=login,
         query=query,
+        tls=tls,
     )
 
 

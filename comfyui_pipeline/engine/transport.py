@@ -15,6 +15,7 @@ from input_server.light_dataclasses import dataclass, field
 PIECE = 2**18
 """Bytes of a body that are read at once."""
 CONNECT_SECONDS = 5.0
+NO_TLS = "no TLS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,15 @@ class Transport(Protocol):
 
 
 class NotConnected(Exception):
-    """There is no connection, so that nothing was sent."""
+    """There is no connection, so that nothing was sent.
 
-    def __init__(self, *, refused: bool) -> None:
-        super().__init__("refused" if refused else "not reachable")
+    ``certificate``: what is wrong with the server's certificate, or "no TLS" if it does not use TLS.
+    """
+
+    def __init__(self, *, refused: bool, certificate: str = "") -> None:
+        super().__init__("refused" if refused else certificate or "not reachable")
         self.refused = refused
+        self.certificate = certificate
 
 
 class Disconnected(Exception):

@@ -111,7 +111,9 @@ def _addresses(url: ServerUrl, until: float) -> Sequence[Address]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (url.host, url.port))]
 
     def resolve() -> Sequence[Address]:
-        return socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+        # ComfyUI listens on 127.0.0.1 only; trying ::1 before it takes 2 s on Windows.
+        return sorted(found, key=lambda a: a[0] != socket.AF_INET) if url.is_loopback else found
 
     try:
         if url.is_loopback or _is_literal(url.host):

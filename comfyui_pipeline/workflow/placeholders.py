@@ -18,6 +18,7 @@ from typing import Any
 
 from comfyui_pipeline.arguments import ARGUMENTS, BY_NAME
 from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.workflow import seeds
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field
 
@@ -110,7 +111,7 @@ def found_in(value: Any, input_name: str) -> Found | None:
         return None
     text = value.strip()
     if match := re.fullmatch(PLACEHOLDER, text):
-        return Found(text, match[1], _argument_of(match[1]), False)
+        return Found(text, match[1], _argument_of(match[1]), match[1] in ARGUMENT_OF)
     if match := re.fullmatch(PARAM, text):
         return Found(text, match[1], _argument_of(match[1]), True)
     match = re.fullmatch(PERCENT, text) if input_name != OWN_TOKENS else None
@@ -166,8 +167,17 @@ def _fill(
         for node_id, node in nodes.items()
     }
     notes: list[str] = []
-    if filling.open and graph is not None:
-        filled, notes = _without_value(filling, filled, graph())
+    if filling.unknown:
+        if filling.used or filling.missing or filling.open:
+            filling.missing.update(filling.unknown)
+        else:
+            shown = ", ".join(text[:MAX_SHOWN] for text in list(filling.unknown)[:MAX_LISTED])
+            notes.append(f"{shown} in its texts is no argument and was left as it is.")
+    if graph is not None and (filling.open or "seed" in filling.used):
+        built = graph()
+        filled = _with_fitting_seeds(filled, built, nodes)
+        filled, more = _without_value(filling, filled, built)
+        notes += more
     filling.missing.update((found.text, found.argument) for _, _, found in filling.open)
     return filling, filled, notes
 
@@ -231,12 +241,14 @@ class _Filling:
     """The state of filling one prompt.
 
     ``missing``: placeholder -> the argument that it needs; ``open``: those of which a default or
-    leaving out a node may make up for the argument.
+    leaving out a node may make up for the argument; ``unknown``: ``{{NAME}}`` within texts that names
+    no argument, which is a placeholder only where there are others.
     """
 
     given: Mapping[str, Any]
     used: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
     open: list[tuple[str, str, Found]] = field(default_factory=list)
     files: list[FilePlaceholder] = field(default_factory=list)
     images: set[int] = field(default_factory=set)
@@ -319,6 +331,9 @@ class _Filling:
         value = self.given.get(argument)
         if argument in self.given:
             self.used.add(argument)
+        elif name not in OPTIONAL and name not in ARGUMENT_OF:
+            self.unknown[written] = argument
+            return written
         elif name not in OPTIONAL:
             self.missing[written] = argument
         text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
@@ -329,6 +344,20 @@ class _Filling:
                 "Give a shorter text.",
             )
         return text
+
+
+def _with_fitting_seeds(
+    filled: Mapping[str, Mapping[str, Any]], graph: Graph, before: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Mapping[str, Any]]:
+    """The nodes with each seed that filled a placeholder in the range of its input."""
+    result = dict(filled)
+    for node_id, node in filled.items():
+        for name, value in node["inputs"].items():
+            found = found_in(before[node_id]["inputs"][name], name)
+            if found is not None and found.argument == "seed" and type(value) is int:
+                fitting = seeds.fitting(graph.nodes[node_id].specs.get(name), value)
+                result[node_id] = {**node, "inputs": {**node["inputs"], name: fitting}}
+    return result
 
 
 def _without_value(
@@ -373,5 +402,5 @@ def _default(graph: Graph, node_id: str, input_name: str, found: Found) -> Any:
         return None
     default = spec.options.get("default")
     if spec.type == "COMBO":
-        return default if default in spec.choices else None
+        return default if default in spec.choices else next(iter(spec.choices), None)
     return default if isinstance(default, (str, int, float)) and default != "" else None

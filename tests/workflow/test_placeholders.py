@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from comfyui_pipeline import call as tool_call
 from comfyui_pipeline import describe_command
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow import placeholders
+from comfyui_pipeline.workflow import graph, placeholders
 from tests.conftest import png
 from tests.workflow import offline_calls
 from tests.workflow.editor_prompts import editor_prompt
@@ -116,6 +117,33 @@ def test_nothing_is_replaced_in_what_the_caller_gave() -> None:
     given = {"prompt": "{{NEGATIVE_PROMPT}} %negative_prompt%", "negative_prompt": "%prompt%"}
     text = placeholders.fill(nodes, given).nodes["2"]["inputs"]["text"]
     assert text == f"{given['prompt']}, {given['prompt']}, %prompt%"
+
+
+def test_what_is_not_given_becomes_what_a_new_node_has() -> None:
+    nodes = template()
+    nodes["5"]["inputs"].update(sampler_name="%sampler%", scheduler="{{SCHEDULER}}")
+    nodes["1"]["inputs"]["ckpt_name"] = "%model%"
+    schemas = copy.deepcopy(dict(SCHEMAS))
+    lists = {"sampler_name": [["euler", "ddim"]], "scheduler": [["simple", "normal"]]}
+    schemas["KSampler"]["input"]["required"] |= {"seed": ["INT", {"min": 0, "max": 49}], **lists}
+    schemas["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [["a", "b"]]
+    found = placeholders.fill(
+        nodes, {"prompt": "x", "seed": 60}, lambda: graph.build(nodes, schemas)
+    )
+    inputs = found.nodes["5"]["inputs"]
+    assert [inputs[n] for n in ("sampler_name", "scheduler", "seed")] == ["euler", "simple", 10]
+    assert "checkpoint = a" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{1girl}}, {{{best}}}", "{{USER}} says", '{"a": {"b": 1}}', "50%"]
+)
+def test_braces_that_are_no_template_stay(text: str) -> None:
+    nodes = base()
+    nodes["2"]["inputs"]["text"] = text
+    filled = placeholders.fill(nodes, {"prompt": "x"})
+    assert filled.nodes == nodes
+    assert bool(filled.notes) == ("USER" in text)
 
 
 def test_a_number_that_is_not_given_becomes_the_default_of_its_input_and_is_noted() -> None:
