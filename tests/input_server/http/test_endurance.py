@@ -359,7 +359,7 @@ def test_a_file_in_use_is_not_closed_before_it_is_released(
     files.sweep()
     files.sweep()
     for file in (used, *others):
-        with pytest.raises(OSError, match="Bad file"):
+        with pytest.raises(OSError, match=r"Bad file|handle"):
             os.fstat(file.descriptor)
 
 
@@ -378,6 +378,7 @@ def test_a_symlink_created_after_the_check_is_not_followed(tmp_path: Path) -> No
         pass
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows stores no time after the year 30827")
 def test_a_file_with_a_time_in_the_far_future_is_served(tmp_path: Path) -> None:
     tmpfs = Path("/dev/shm")  # tmpfs stores any year
     with tempfile.TemporaryDirectory(dir=tmpfs if tmpfs.is_dir() else tmp_path) as place:
