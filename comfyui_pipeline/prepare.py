@@ -73,7 +73,7 @@ def prepare(context: CallContext) -> PreparedJob:
     ignored = (text for key, text in call.ignored.items() if key not in known)
     ready = PreparedJob(
         name=loaded.name,
-        job=Job(queued, _prompt_id(call), _extra_data(document, settings)),
+        job=Job(json_text.nan_to_null(queued), _prompt_id(call), _extra_data(document, settings)),
         graph=loaded.graph,
         changes=tuple(changes),
         guesses=plan.guesses,
@@ -163,6 +163,12 @@ def _plan(
             problems=problems,
         )
         planned = replace(planned, stale_settings=chosen.stale)
+        if call.workflow_json is not None:
+            from comfyui_pipeline import nested_files
+
+            folders = inputs.allowed_folders(context.settings)
+            nested = nested_files.changes(loaded.graph, planned.changes, folders)
+            planned = replace(planned, changes=(*planned.changes, *nested))
         return complete.complete(loaded, planned, defaults, strict=call.strict)
 
     try:

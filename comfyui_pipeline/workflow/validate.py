@@ -207,7 +207,7 @@ def _input_problems(graph: Graph, node: Node, origin: Origin, suggest: bool) -> 
         if is_link(value):
             problem = _link_problem(graph, name, value, spec_of)
             maybe_stale = False
-        elif (number := json_text.non_finite(value)) is not None:
+        elif spec_of is not None and (number := json_text.non_finite(value)) is not None:
             problem = (
                 f"its input {show_value(name)} is {number}, which JSON cannot represent; set it to a "
                 "finite number with params, or correct the workflow"
