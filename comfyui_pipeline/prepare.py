@@ -227,11 +227,27 @@ def _document(
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Mapping[str, Any]]]:
     """The editor's document of the prompt, and the prompt with the ids that new nodes have in it."""
     if loaded.ui is None:
-        return None, prompt
+        types = {node["class_type"] for node in prompt.values()}
+        if not any(_reads_document(loaded.schemas.get(name, {})) for name in types):
+            return None, prompt
+        from comfyui_pipeline.workflow.convert import node_document
+
+        return json_text.nan_to_null(node_document.from_prompt(prompt, loaded.schemas)), prompt
     from comfyui_pipeline.workflow.convert import write_back
 
     written = write_back.written(loaded.ui, loaded.schemas, prompt, loaded.modes, loaded.converted)
     return json_text.nan_to_null(written.document), write_back.renamed(prompt, written.renamed)
+
+
+def _reads_document(schema: Mapping[str, Any]) -> bool:
+    """Whether a node type may read the editor's document: it is given one, and is not one of ComfyUI's
+    own that only save it.
+    """
+    groups = schema.get("input")
+    hidden = groups.get("hidden") if isinstance(groups, dict) else None
+    kinds = list(hidden.values()) if isinstance(hidden, dict) else hidden or []
+    own = not str(schema.get("python_module", "")).startswith("custom_nodes.")
+    return "EXTRA_PNGINFO" in kinds and not (own and schema.get("output_node"))
 
 
 def _extra_data(document: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any]:
