@@ -182,6 +182,13 @@ class ComfyUI:
             return []
         return self._http.value(reply, path, responses.names)
 
+    def model_folders(self) -> list[str]:
+        reply = self._http.get("/models")
+        if reply.status == 404:
+            self.system()  # raises where the server is not ComfyUI
+            return []
+        return self._http.value(reply, "/models", responses.names)
+
     def embeddings(self) -> list[str]:
         return self._get("/embeddings", responses.names)
 
