@@ -126,6 +126,14 @@ def test_a_copy_without_metadata_has_no_prompt(two: Any) -> None:
         assert "prompt" not in image.info
 
 
+def test_a_setting_passes_images_on_without_prompt_and_workflow(two: Any) -> None:
+    call = {"workflow": "two", "output": "Final"}
+    (copy,) = files(two.call(call, COMFYUI_METADATA="none"))
+    assert "prompt" not in Image.open(two.output / copy).info
+    (kept,) = files(two.call({**call, "metadata": "keep"}, COMFYUI_METADATA="none"))
+    assert "prompt" in Image.open(two.output / kept).info
+
+
 def test_the_result_of_a_submitted_job_has_the_format_that_was_asked_for(two: Any) -> None:
     call = {"command": "submit", "workflow": "two", "output": "Final", "format": "webp"}
     two.call({**call, "metadata": "none", "return_image": "none"})
