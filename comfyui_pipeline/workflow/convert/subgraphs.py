@@ -178,6 +178,8 @@ def promote_listed_widgets(instance: LoadedNode, document: LoadedDocument) -> No
     values = instance.ui.values if isinstance(instance.ui.values, Sequence) else ()
     for number, entry in enumerate(entries):
         value = values[number] if number < len(values) else NO_VALUE
+        if value is None and entry[0] != "-1":
+            value = NO_VALUE  # the inner node's
         node_id, name, inner_id = _normalized_entry(definition, *entry)
         position = _position_of(definition, node_id, name, inner_id, document)
         if position is None and node_id == "-1":
