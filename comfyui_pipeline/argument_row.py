@@ -22,7 +22,7 @@ RUN = ("run", "submit")
 WORKFLOW = (*RUN, "describe")
 JOB = ("status", "result", "cancel")
 OUTPUTS = (*RUN, "result")
-EVERY = (*WORKFLOW, *JOB, "info", "queue")
+EVERY = (*WORKFLOW, *JOB, "info", "queue", "free")
 """Commands that take the same arguments."""
 
 ALL, IF_EQUAL, ONE = "all", "if_equal", "one"

@@ -15,13 +15,14 @@ from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.info import QUESTIONS
 
-RUN, SUBMIT, RESULT, STATUS, CANCEL, DESCRIBE = (
+RUN, SUBMIT, RESULT, STATUS, CANCEL, DESCRIBE, FREE = (
     "run",
     "submit",
     "result",
     "status",
     "cancel",
     "describe",
+    "free",
 )
 COMMAND_WORDS: Mapping[str, str] = {
     RUN: "runworkflow execute executeworkflow exec start invoke generate create make process call "
@@ -33,6 +34,8 @@ COMMAND_WORDS: Mapping[str, str] = {
     STATUS: "getstatus jobstatus getjobstatus getjob job progress state check poll query watch 状态 "
     "查询 查询状态 进度 任务状态",
     CANCEL: "canceljob stop abort interrupt kill delete remove terminate 取消 停止 中断 终止 取消任务",
+    FREE: "freememory clearvram unload unloadmodels freevram freegpu clearmemory releasememory 释放显存 "
+    "释放内存 清理显存 卸载模型",
     DESCRIBE: "describeworkflow inspect show details explain parameters slots listworkflowslots "
     "workflowinfo getworkflow schema 描述 说明 查看 详情 参数 查看工作流",
 }
@@ -45,10 +48,6 @@ CHECK_WORDS = (
 )
 """Words for a run that is only checked."""
 REFUSED: Mapping[str, str] = {
-    "free freememory clearvram unload unloadmodels freevram 释放显存 释放内存 清理显存": (
-        "This tool does not unload models: ComfyUI frees memory by itself when it needs it. "
-        'The free memory: {"info": "system"}.'
-    ),
     "upload uploadimage uploadfile uploadmask 上传 上传图片": (
         "No upload is needed: give the file in the call that uses it, as a URL, data URI, path or "
         'attachment name: {"workflow": "resize_image", "image": "cat.png", "width": "512"}'

@@ -96,6 +96,14 @@ COMMANDS: Mapping[str, Command] = {
             "列出工作流或模型，或查询服务器状态。",
         ),
         Command(
+            "free",
+            "comfyui_pipeline.free_memory:free",
+            '{"command": "free"}',
+            "Unload all models of the server, to free its memory for other programs.",
+            "卸载服务器上的所有模型，把显存让给其他程序。",
+            needs_persistent_server=True,
+        ),
+        Command(
             "queue",
             "comfyui_pipeline.info:answer",
             '{"command": "queue"}',

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.arguments import RUN
 from comfyui_pipeline.bounded.response_size import bound_response
@@ -16,6 +17,9 @@ from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import QueuedBefore, SettingsError
 from comfyui_pipeline.ignored_keys import in_first_lines
 from comfyui_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.engine.protocol import Engine
 
 FIELDS_FOLDER = "answers"
 """Subfolder of the results for what did not fit into a response."""
@@ -76,12 +80,24 @@ def _one(
             if repeated is not None:
                 return repeated
         try:
-            return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
+            with _freed_afterwards(call, settings, engine):
+                return function(call, settings, engine, started, record)  # type: ignore[no-any-return]
         except QueuedBefore as before:  # by another call at the same time
             from comfyui_pipeline import repeated_job
 
             first = before.prompt_id
             return repeated_job.about_first(call, settings, engine, started, record, first)
+
+
+def _freed_afterwards(
+    call: ToolCall, settings: Settings, engine: Engine
+) -> AbstractContextManager[None]:
+    """What COMFYUI_FREE_MEMORY requests; nothing by default."""
+    if settings.free_after is None:
+        return nullcontext()
+    from comfyui_pipeline.free_memory import freed_afterwards
+
+    return freed_afterwards(call, settings, engine)
 
 
 def _store(settings: Settings, content: bytes) -> str:

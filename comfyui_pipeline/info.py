@@ -184,17 +184,23 @@ def system(engine: Engine) -> Mapping[str, Any]:
     """Report the server's version, memory and devices, from ``/system_stats``."""
     stats = engine.system()
     about = stats.get("system", {})
+    version, where = about.get("comfyui_version", "?"), about.get("os", "?")
+    text = f"ComfyUI {version} on {where}, {free_memory(stats)}."
+    return text_result(text, system=_public(about), devices=stats.get("devices", []))
+
+
+def free_memory(stats: Mapping[str, Any]) -> str:
+    """The free memory in ``/system_stats``: of the machine, and of its devices."""
+    about = stats.get("system", {})
     devices = [
         f"{device.get('name')}: {_gigabytes(device.get('vram_free'))} of "
         f"{_gigabytes(device.get('vram_total'))} free"
         for device in stats.get("devices", [])
     ]
-    text = (
-        f"ComfyUI {about.get('comfyui_version', '?')} on {about.get('os', '?')}, memory "
-        f"{_gigabytes(about.get('ram_free'))} of {_gigabytes(about.get('ram_total'))} free; "
-        f"devices: {'; '.join(devices) or 'none'}."
+    return (
+        f"memory {_gigabytes(about.get('ram_free'))} of {_gigabytes(about.get('ram_total'))} free; "
+        f"devices: {'; '.join(devices) or 'none'}"
     )
-    return text_result(text, system=_public(about), devices=stats.get("devices", []))
 
 
 def _public(about: Mapping[str, Any]) -> dict[str, Any]:

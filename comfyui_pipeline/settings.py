@@ -32,6 +32,7 @@ from input_server.shared_settings import (
     server_output_mount,
 )
 
+MAX_IDLE_MINUTES = 1440
 HOST_FOLDER = "PROJECT_BASE_PATH"
 """Environment variable in which VCPToolBox passes its own folder."""
 HOST_URL = "VarHttpUrl"
@@ -80,6 +81,7 @@ class Settings:
     default_workflow: str = ""
     ca_file: str = ""
     insecure_tls: bool = False
+    free_after: float | None = None  # seconds without a job; 0 after each job, None for never
     memory: ImageMemory = field(default_factory=ImageMemory, compare=False)
     max_image_bytes: int = file_limits.MAX_IMAGE_BYTES
     max_file_bytes: int = file_limits.MAX_FILE_BYTES
@@ -162,6 +164,7 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         ),
         default_workflow=values.text("COMFYUI_DEFAULT_WORKFLOW"),
         ca_file=_ca_file(values),
+        free_after=_free_after(values),
         insecure_tls=values.boolean("COMFYUI_INSECURE_TLS"),
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
         max_image_bytes=values.integer("COMFYUI_MAX_IMAGE_MB") * 2**20,
@@ -216,6 +219,19 @@ def _server_url(values: SettingsValues) -> str:
             name, expected, re.sub(r"//[^/@]*@", "//…@", base) + mark + "…" * bool(mark)
         )
     return base.rstrip("/") + (f"?{query}" if query else "")
+
+
+def _free_after(values: SettingsValues) -> float | None:
+    name = "COMFYUI_FREE_MEMORY"
+    word = values.text(name).lower()
+    if word in ("never", "job"):
+        return 0.0 if word == "job" else None
+    minutes = float(word) if re.fullmatch(r"\d{1,4}(\.\d{1,3})?", word, re.ASCII) else 0
+    if not 0 < minutes <= MAX_IDLE_MINUTES:
+        raise values.invalid(
+            name, f"never, job (after each job), or idle minutes up to {MAX_IDLE_MINUTES}"
+        )
+    return minutes * 60
 
 
 def _ca_file(values: SettingsValues) -> str:

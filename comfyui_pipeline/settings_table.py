@@ -131,6 +131,15 @@ SETTINGS = table(
             chinese="调用未指定工作流时使用的工作流；默认按参数选择自带的工作流。",
         ),
         Setting(
+            "COMFYUI_FREE_MEMORY",
+            TEXT,
+            "never",
+            english="When the server's models are unloaded, for other programs on its GPU: never, job (after "
+            "each job), or the minutes for which nothing has been queued.",
+            chinese="何时卸载服务器上的模型（与其他程序共用显卡时）：never（从不）、job（每个任务之后），"
+            "或队列空闲的分钟数。",
+        ),
+        Setting(
             "COMFYUI_SILENCE_TIMEOUT",
             NUMBER,
             "300",

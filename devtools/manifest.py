@@ -21,7 +21,7 @@ def description(command: Command) -> str:
     """Return what the manifest says about a command: its purpose, its arguments, then notes."""
     lines = [f"{command.chinese}\n{command.english}"]
     own = _arguments(command.name)
-    if command.name == RUN or own != _arguments(RUN):
+    if own and (command.name == RUN or own != _arguments(RUN)):
         shared = [] if command.name == RUN else [a for a in own if a in _arguments(RUN)]
         listed = [line(argument) for argument in own if argument not in shared]
         if shared:

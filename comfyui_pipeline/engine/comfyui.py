@@ -191,6 +191,13 @@ class ComfyUI:
     def system(self) -> Mapping[str, Any]:
         return self._get("/system_stats", responses.system)
 
+    def free(self) -> None:
+        """``POST /free``: the worker does it between two jobs (main.py ``prompt_worker``)."""
+        body = {"unload_models": True, "free_memory": True}
+        reply = self._http.once("POST", "/free", json_body=body)
+        if reply.status != 200:
+            raise self._http.unexpected(reply.status, "/free")
+
     def _schema(self, class_type: str) -> NodeSchema | None:
         path = f"/object_info/{quote(class_type, safe='')}"
         reply = self._http.get(path)

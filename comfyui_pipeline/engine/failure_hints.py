@@ -11,7 +11,7 @@ FAILURE_HINTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
         (
             r"out ?of ?memory|OutOfMemoryError|Allocation on device|not enough memory|MPS backend",
             "The GPU ran out of memory: lower {sizes}, choose a smaller model, or free the memory of "
-            "loaded models (POST /free at ComfyUI), then call again.",
+            'loaded models with {{"command": "free"}}, then call again.',
         ),
         (
             r"No space left|disk (is )?full|ENOSPC",

@@ -174,8 +174,8 @@ def test_an_unknown_command_lists_those_there_are(shipped: settings.Settings) ->
         found({"command": "dance"}, shipped)
     with pytest.raises(CallError, match="Did you mean submit"):
         parse(b'{"command": "sumbit", "workflow": "x"}')
-    with pytest.raises(CallError, match="does not unload models"):
-        parse(b'{"command": "free"}')
+    with pytest.raises(CallError, match="installs nothing"):
+        parse(b'{"command": "install"}')
 
 
 def test_a_shipped_workflow_whose_checkpoint_is_missing_runs_with_another() -> None:
