@@ -191,7 +191,7 @@ class _Conversion:
             value = self._with_random_choices(scope, node, value)
         elif isinstance(value, str) and widget.name == PREFIX_INPUT and "%" in value:
             value = dynamic_text.replace_patterns(value, self._value_by_name, self.now)
-        if widget.type == "CURVE" and isinstance(value, list):
+        if widget.type == "CURVE" and value is not None:
             return {"__type__": "CURVE", "__value__": value}
         return _wrapped(value)
 
