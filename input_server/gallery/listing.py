@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from ..content_type import TYPES
 from ..mounts.disk_usage import Entry, walk
@@ -26,8 +27,10 @@ SEARCH_SECONDS = 0.5
 """Time limit of one search request; the client continues with the cursor it receives."""
 MAX_TEXTS = 20_000
 MAX_CHARACTERS = 16_000_000
-MAX_TEXT_CHARS = 4000
-"""Limits of the search cache: files, characters in total, characters per file."""
+"""Limits of the search cache: files, and characters in total."""
+MAX_TEXT_CHARS = 400_000
+"""Characters of a file that are searched. Its prompts are limited as well, but letters can become several
+when they are normalized."""
 NORMALIZED_AT_ONCE = 2000  # characters
 CURSOR = re.compile(r"-?[0-9]{1,20}\.[0-9a-f]{16}")
 
@@ -155,25 +158,36 @@ def next_page(
     return Page(found, make_cursor(files[at - 1]) if has_more else None, partial and has_more)
 
 
+class SearchText(NamedTuple):
+    """The searchable text of a file. ``is_partial``: there is more that is not known."""
+
+    text: str
+    is_partial: bool = False
+
+
 class SearchTexts:
     """Cache of the searchable texts of the most recently searched files; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._texts: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._texts: OrderedDict[tuple[object, ...], SearchText] = OrderedDict()
         self._characters = 0
 
-    def of(self, folder: Path, entry: Entry, read: Callable[[], str]) -> str:
+    def of(self, folder: Path, entry: Entry, read: Callable[[], SearchText]) -> SearchText:
         """Return the normalized text of a file; calls ``read`` if this version is not cached."""
         key = (folder, entry.names, entry.mtime_ns, entry.size)
         with self._lock:
             if key in self._texts:
                 self._texts.move_to_end(key)
                 return self._texts[key]
-        text = normalized(read()[:MAX_TEXT_CHARS])
+        raw = read()
+        text = normalized(raw.text)
+        is_partial = raw.is_partial or len(text) > MAX_TEXT_CHARS
+        found = SearchText(text[:MAX_TEXT_CHARS], is_partial)
         with self._lock:
-            self._characters += len(text) - len(self._texts.pop(key, ""))
-            self._texts[key] = text
+            replaced = self._texts.pop(key, SearchText(""))
+            self._characters += len(found.text) - len(replaced.text)
+            self._texts[key] = found
             while len(self._texts) > MAX_TEXTS or self._characters > MAX_CHARACTERS:
-                self._characters -= len(self._texts.popitem(last=False)[1])
-        return text
+                self._characters -= len(self._texts.popitem(last=False)[1].text)
+        return found

@@ -20,7 +20,7 @@ from ..auth import signing
 from ..auth.access import Grant
 from ..content_type import TYPES
 from ..http.response import SAFE, HttpResponse, text_response
-from ..images import embedded_texts
+from ..images.embedded_texts import READERS, WITHOUT_TEXTS
 from ..images.formats import HEIF_TYPES, readable_types
 from ..images.image_info import ImageInfo, read_image_info
 from ..images.memory import MemoryBudget
@@ -35,6 +35,7 @@ from .listing import (
     MAX_PAGE_SIZE,
     PAGE_SIZE,
     FolderListings,
+    SearchText,
     SearchTexts,
     media_kind,
     next_page,
@@ -45,11 +46,15 @@ from .listing import (
 from .page import load_page
 
 MAX_SEARCH_CHARS = 200
+MAX_SHOWN_CHARS = 20_000
+"""Characters of a prompt in ``info``."""
 THUMBNAIL = "w=320&h=1280&fmt=webp&q=auto"
 """Query of the variants in the grid. Their tiles are filled, so that a side of 320 counts."""
 BROWSER_VIEW = "w=2048&h=2048&fmt=webp&q=auto"
 """Query of the variant shown instead of a file that browsers cannot display."""
 UNDISPLAYABLE = {"image/tiff", *HEIF_TYPES}
+SEARCHABLE = READERS.keys() - WITHOUT_TEXTS
+"""Types of files that may hold a prompt."""
 
 
 class Gallery:
@@ -109,11 +114,12 @@ class Gallery:
             return text_response(400, 'after must be the "next" of a list response.', "wrong query")
         files = self._listings.files(mount.folder)
         words = normalized(search).split()
+        partly: list[Entry] = []
         page = next_page(
             files,
             position_after(files, after) if after else 0,
             int(limit),
-            (lambda entry: self._matches(mount, entry, words)) if words else None,
+            (lambda entry: self._matches(mount, entry, words, partly)) if words else None,
         )
         expires_in = None if grant.expires is None else max(0, grant.expires - int(time.time()))
         return _json(
@@ -123,17 +129,26 @@ class Gallery:
                 "partial": page.partial,
                 "total": len(files),
                 "expires_in": expires_in,
+                **({"partly_searched": len(partly)} if partly else {}),
             }
         )
 
-    def _matches(self, mount: Mount, entry: Entry, words: list[str]) -> bool:
-        """Whether each word occurs in the path, or in what is embedded in the image."""
+    def _matches(self, mount: Mount, entry: Entry, words: list[str], partly: list[Entry]) -> bool:
+        """Whether each word occurs in the path, or in what is embedded in the file.
+
+        Adds a file without a match to ``partly`` if it is not known completely.
+        """
         path = normalized(entry.path)
         missing = [word for word in words if word not in path]
-        if not missing or TYPES[_suffix(entry.names[-1])] not in embedded_texts.READERS:
+        if not missing or TYPES[_suffix(entry.names[-1])] not in SEARCHABLE:
             return not missing
-        text = self._texts.of(mount.folder, entry, lambda: _search_text(mount, entry, self._memory))
-        return all(word in text for word in missing)
+        found = self._texts.of(
+            mount.folder, entry, lambda: _search_text(mount, entry, self._memory)
+        )
+        matches = all(word in found.text for word in missing)
+        if not matches and found.is_partial:
+            partly.append(entry)
+        return matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +202,12 @@ def _read_info(mount: Mount, names: list[str], memory: MemoryBudget | None) -> I
         os.close(file.descriptor)
 
 
-def _search_text(mount: Mount, entry: Entry, memory: MemoryBudget | None) -> str:
+def _search_text(mount: Mount, entry: Entry, memory: MemoryBudget | None) -> SearchText:
     try:
-        return _read_info(mount, list(entry.names), memory).search_text
+        info = _read_info(mount, list(entry.names), memory)
     except (Missing, Refused):  # deleted since the folder was listed
-        return ""
+        return SearchText("")
+    return SearchText(info.search_text, info.is_partial)
 
 
 def _info_json(info: ImageInfo) -> dict[str, Any]:
@@ -199,8 +215,8 @@ def _info_json(info: ImageInfo) -> dict[str, Any]:
     return {
         "width": info.width,
         "height": info.height,
-        "positive": info.positive,
-        "negative": info.negative,
+        "positive": info.positive[:MAX_SHOWN_CHARS],
+        "negative": info.negative[:MAX_SHOWN_CHARS],
         "seeds": [str(seed) for seed in info.seeds],
         "models": info.models,
         "samplers": info.samplers,

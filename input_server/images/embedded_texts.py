@@ -1,46 +1,38 @@
-"""Read the size of an image and the texts that ComfyUI stored in it, without decoding pixels.
+"""Read the size of a picture or film and the texts that programs stored in it, without decoding it.
 
 ComfyUI writes ``prompt`` and ``workflow`` as JSON: into text chunks of a PNG (PNG 3rd edition,
-11.3.3), into a ``comf`` chunk of an animated PNG, and into EXIF tags of WebP and JPEG, as
-``prompt:{…}`` (its nodes_images.py). Only chunk headers and these texts are read, so the cost hardly
-depends on the size of the file.
+11.3.3), into a ``comf`` chunk of an animated PNG, into EXIF tags of WebP and JPEG, as ``prompt:{…}``
+(its nodes_images.py), and into the tags of films and sounds. Only headers and these texts are read, so
+the cost hardly depends on the size of the file.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
-from ..light_dataclasses import dataclass, field
+from ..light_dataclasses import dataclass
 from . import containers
+from .audio_tags import read_flac, read_id3, read_ogg
+from .embedded import Embedded, MediaFile, decode, unfold
+from .exif import byte_order, read_exif, read_tiff
+from .iso_media import read_items, read_movie
+from .matroska import read_matroska
 
-TEXT_NAMES = ("prompt", "workflow")
 MAX_TEXT_BYTES = 4 * 2**20
 """Default limit of one text, both compressed and decompressed; longer ones are ignored."""
+MAX_READS = 50_000
+"""Parts of a file that are read; the walk through a film of a million parts ends there."""
 MAX_KEYWORD = 79
 """Bytes of a PNG keyword (11.3.3.1)."""
-EXIF_IFD = 0x8769
-EXIF_NAME = re.compile(rb"(?:ASCII)?[\0\s]*(prompt|workflow):", re.IGNORECASE)
-BYTE_TYPES = (1, 2, 7)
-"""EXIF types of one byte per value: BYTE, ASCII and UNDEFINED."""
-MAX_DIRECTORIES, MAX_TAGS = 2, 512
-
-
-class ImageFile(Protocol):
-    """A file of known MIME type ``kind`` whose bytes can be read from any offset."""
-
-    @property
-    def kind(self) -> str: ...
-
-    def read(self, start: int, length: int, /) -> bytes: ...
+MAX_DIRECTORY = 2 + 12 * 512
+"""Bytes of a TIFF directory that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """An ``ImageFile`` in memory."""
+    """A ``MediaFile`` in memory."""
 
     content: bytes
     kind: str
@@ -49,55 +41,62 @@ class ImageBytes:
         return self.content[start : start + length]
 
 
-@dataclass(slots=True)
-class Embedded:
-    """Size in pixels (None if unknown) and texts by name.
+class _LimitedReads:
+    """A file of which a limited number of parts is read. Raises ValueError at the limit."""
 
-    ``is_cut_off``: the file ended early or is broken; what precedes the break is still returned.
-    """
+    def __init__(self, file: MediaFile) -> None:
+        self.kind = file.kind
+        self._read = file.read
+        self._left = MAX_READS
 
-    width: int | None = None
-    height: int | None = None
-    texts: dict[str, str] = field(default_factory=dict)
-    is_cut_off: bool = False
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every text has been found, so that reading can stop."""
-        return len(self.texts) == len(TEXT_NAMES)
+    def read(self, start: int, length: int, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("too many parts")
+        return self._read(start, length) if length > 0 else b""
 
 
-def read_embedded(file: ImageFile, max_text: int = MAX_TEXT_BYTES) -> Embedded:
-    """Return size and texts of a PNG, WebP or JPEG; an empty result for other types. Never raises.
+def read_embedded(file: MediaFile, max_text: int = MAX_TEXT_BYTES) -> Embedded:
+    """Return size and texts of a file; an empty result for other types. Never raises.
 
-    ``max_text``: bytes of the longest text that is returned.
+    ``max_text``: bytes of the longest text that is returned. The size is that of the picture as it is
+    shown, turned as its orientation says.
     """
     found = Embedded()
     reader = READERS.get(file.kind)
     if reader is not None:
         try:
-            reader(file, found, max_text)
-        except (OSError, ValueError, struct.error, zlib.error):
+            reader(_LimitedReads(file), found, max_text)
+        except (OSError, ValueError, IndexError, struct.error, zlib.error):
             found.is_cut_off = True
+    if found.is_sideways:
+        found.width, found.height = found.height, found.width
+    unfold(found)
     return found
 
 
 # -- PNG -------------------------------------------------------------------------------------------
 
 
-def _read_png(file: ImageFile, found: Embedded, max_text: int) -> None:
+def _read_png(file: MediaFile, found: Embedded, max_text: int) -> None:
     for name, start, length in containers.png_chunks(file.read):
         if name == b"IHDR":
             found.width, found.height = struct.unpack(">II", file.read(start, 8))
-        elif name in PNG_TEXTS and length <= max_text:
+        elif name in PNG_TEXTS:
             keyword = _keyword(file.read(start, min(length, MAX_KEYWORD + 1)))
-            if keyword in TEXT_NAMES and keyword not in found.texts:
+            if found.wants(keyword) and _fits(length, found, max_text):
                 value = file.read(start, length)[len(keyword) + 1 :]
-                found.texts[keyword] = _decode(PNG_TEXTS[name](value, max_text))
-        elif name == b"eXIf" and length <= max_text:
-            _read_exif(file.read(start, length), found)
-        if found.is_complete:
+                found.add(keyword, decode(PNG_TEXTS[name](value, max_text)))
+        elif name == b"eXIf" and _fits(length, found, max_text):
+            read_exif(file.read(start, length), found)
+        elif name == b"IDAT" and found.is_complete:
             return
+
+
+def _fits(length: int, found: Embedded, max_text: int) -> bool:
+    """Whether a text is short enough to be read; notes one that is not."""
+    found.is_partial = found.is_partial or length > max_text
+    return length <= max_text
 
 
 def _keyword(head: bytes) -> str:
@@ -132,75 +131,65 @@ PNG_TEXTS: Mapping[bytes, Callable[[bytes, int], bytes]] = {
 """Chunk -> function that returns the text from what follows the keyword and its NUL byte."""
 
 
-def _decode(text: bytes) -> str:
-    """As UTF-8 if valid: some programs write it where the standard requires Latin-1."""
-    try:
-        return text.decode("utf-8")
-    except UnicodeDecodeError:
-        return text.decode("latin-1")
-
-
 # -- WebP and JPEG ---------------------------------------------------------------------------------
 
 
-def _read_webp(file: ImageFile, found: Embedded, max_text: int) -> None:
+def _read_webp(file: MediaFile, found: Embedded, max_text: int) -> None:
     for name, start, length in containers.webp_chunks(file.read):
         size = containers.webp_size(name, file.read(start, min(length, 10)))
         if size is not None and found.width is None:
             found.width, found.height = size
-        elif name == b"EXIF" and length <= max_text:
-            _read_exif(file.read(start, length), found)
+        elif name == b"EXIF" and _fits(length, found, max_text):
+            read_exif(file.read(start, length), found)
         if found.is_complete:
             return
 
 
-def _read_jpeg(file: ImageFile, found: Embedded, _max_text: int) -> None:
+def _read_jpeg(file: MediaFile, found: Embedded, _max_text: int) -> None:
     for segment in containers.jpeg_segments(file.read):
         if segment.is_frame_header:
             found.height, found.width = struct.unpack(">HH", file.read(segment.start + 1, 4))
         elif segment.marker == containers.APP1:
-            _read_exif(file.read(segment.start, segment.length), found)
+            read_exif(file.read(segment.start, segment.length), found)
 
 
-def _read_exif(content: bytes, found: Embedded) -> None:
-    """Read the texts from any EXIF tags (Exif 2.32, 4.6.2): programs use different ones."""
-    content = content.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(content[:2])
-    if order is None:
-        return
-    try:
-        directories = [struct.unpack_from(f"{order}I", content, 4)[0]]
-        for directory in directories:  # the EXIF directory is appended when its tag is met
-            for tag, kind, length, at in _tags(content, order, directory):
-                if tag == EXIF_IFD and len(directories) < MAX_DIRECTORIES:
-                    directories += struct.unpack_from(f"{order}I", content, at)
-                elif kind in BYTE_TYPES:
-                    _read_tag(content, at, length, found)
-    except struct.error:  # cut off; a JPEG's size may still follow
-        found.is_cut_off = True
+# -- other formats ---------------------------------------------------------------------------------
 
 
-def _tags(content: bytes, order: str, start: int) -> Iterator[tuple[int, int, int, int]]:
-    """Tag, type, count of values and offset of the values, for each entry of a directory."""
-    (entries,) = struct.unpack_from(f"{order}H", content, start)
-    for at in range(start + 2, start + 2 + 12 * min(entries, MAX_TAGS), 12):
-        tag, kind, count, value = struct.unpack_from(f"{order}HHII", content, at)
-        yield tag, kind, count, value if kind in BYTE_TYPES and count > 4 else at + 8
+def _read_gif(file: MediaFile, found: Embedded, _max_text: int) -> None:
+    """Add the size of the screen, which all frames share (GIF89a specification, 18)."""
+    found.width, found.height = struct.unpack("<HH", file.read(6, 4))
 
 
-def _read_tag(content: bytes, at: int, length: int, found: Embedded) -> None:
-    """Store the text of a tag if it begins with one of the names."""
-    match = EXIF_NAME.match(content, at, at + min(length, MAX_KEYWORD))
-    if match is None:
-        return
-    name = match[1].decode().lower()
-    if name not in found.texts:
-        found.texts[name] = _decode(content[match.end() : at + length].strip(b"\0 \r\n\t"))
+def _read_bmp(file: MediaFile, found: Embedded, _max_text: int) -> None:
+    head = file.read(14, 12)
+    is_old = head[:4] == b"\x0c\0\0\0"  # BITMAPCOREHEADER
+    width, height = struct.unpack("<HH", head[4:8]) if is_old else struct.unpack("<ii", head[4:12])
+    found.width, found.height = width, abs(height)
 
 
-READERS: Mapping[str, Callable[[ImageFile, Embedded, int], None]] = {
+def _read_tiff(file: MediaFile, found: Embedded, _max_text: int) -> None:
+    head = file.read(0, 8)
+    (at,) = struct.unpack(f"{byte_order(head)}4xI", head)
+    read_tiff(head + file.read(at, MAX_DIRECTORY), found)
+
+
+READERS: Mapping[str, Callable[[MediaFile, Embedded, int], None]] = {
     "image/png": _read_png,
     "image/webp": _read_webp,
     "image/jpeg": _read_jpeg,
+    "image/gif": _read_gif,
+    "image/bmp": _read_bmp,
+    "image/tiff": _read_tiff,
+    **dict.fromkeys(("image/avif", "image/heic", "image/heif"), read_items),
+    **dict.fromkeys(("video/mp4", "video/quicktime", "audio/mp4"), read_movie),
+    **dict.fromkeys(("video/webm", "video/x-matroska", "audio/webm"), read_matroska),
+    "audio/flac": read_flac,
+    "audio/mpeg": read_id3,
+    **dict.fromkeys(("audio/ogg", "video/ogg"), read_ogg),
 }
-"""MIME types that can hold texts -> their reader."""
+"""MIME types -> their reader."""
+WITHOUT_TEXTS = frozenset(
+    {"image/gif", "image/bmp", "image/tiff", "image/avif", "image/heic", "image/heif"}
+)
+"""Types of which only the size is read."""

@@ -1,25 +1,28 @@
-"""Read how an image was generated, from the prompt that ComfyUI stored in it.
+"""Read how a picture or film was generated, from the prompt that ComfyUI stored in it.
 
-No node type is known by name; links and input names decide: the positive prompt text is whatever feeds
-an input called ``positive``, a seed is an integer input whose name ends in ``seed``.
+Where it has none, the texts of other programs are read (``other_programs.py``). No node type is known
+by name; links and input names decide: the positive prompt text is whatever feeds an input called
+``positive``, a seed is an integer input whose name ends in ``seed``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
 from ..model_files import model_stem
 from ..mounts.open_files import OpenFile
-from .embedded_texts import Embedded, read_embedded
+from .embedded import Embedded
+from .embedded_texts import read_embedded
 from .memory import MemoryBudget, OverBudget
+from .other_programs import Settings, read_settings
 
-MAX_PROMPT_CHARS = 20_000
-"""Characters of all positive or all negative prompt texts."""
+MAX_PROMPT_CHARS = 100_000
+"""Characters of all positive or all negative prompt texts that are kept, for searches."""
 MAX_NAME_CHARS = 300
 MAX_VALUES = 16
 MAX_NODES, MAX_INPUTS = 5000, 128
@@ -34,6 +37,7 @@ UNBUDGETED_CHARS, BYTES_PER_CHAR = 2**16, 28
 """Length up to which a prompt is parsed without a reservation, and what parsing takes at most."""
 MAX_DIGITS = 40
 
+Value = TypeVar("Value")
 Nodes = Mapping[str, Mapping[str, Any]]
 """Node id -> its inputs: values, and links to other nodes as [id, output]."""
 InputKey = tuple[str, str]
@@ -45,6 +49,7 @@ class ImageInfo:
     """Size in pixels (None if unknown) and generation settings (empty if unknown).
 
     ``has_workflow``: the editor document is embedded as well, so ComfyUI can open the file.
+    ``is_partial``: some texts are too long to be read or kept completely.
     """
 
     width: int | None = None
@@ -58,38 +63,41 @@ class ImageInfo:
     steps: tuple[int, ...] = ()
     cfg: tuple[float, ...] = ()
     has_workflow: bool = False
+    is_partial: bool = False
 
     @property
     def search_text(self) -> str:
-        """The searchable text, shortest parts first, because its end may be cut."""
+        """The searchable text."""
         seeds = (str(seed) for seed in self.seeds)
         return "\n".join((*seeds, *self.models, self.positive, self.negative))
 
 
 def read_image_info(file: OpenFile, memory: MemoryBudget | None = None) -> ImageInfo:
-    """Return what is known about an image; an empty result for broken or other files. Never raises.
+    """Return what is known about a file; an empty result for broken or other files. Never raises.
 
     Blocks until ``memory`` has room to parse a long prompt; one that exceeds the budget is ignored.
     """
     embedded = read_embedded(file)
     prompt = embedded.texts.get("prompt", "")
-    if memory is None or len(prompt) < UNBUDGETED_CHARS:
+    longest = max(len(text) for text in (prompt, *embedded.others.values()))
+    if memory is None or longest < UNBUDGETED_CHARS:
         return _info(embedded, prompt)
     try:
-        with memory.reserve(BYTES_PER_CHAR * len(prompt)):
+        with memory.reserve(BYTES_PER_CHAR * longest):
             return _info(embedded, prompt)
     except OverBudget:
-        return _info(embedded, "")
+        unread = Embedded(embedded.width, embedded.height, embedded.texts, is_partial=True)
+        return _info(unread, "")
 
 
 def _info(embedded: Embedded, prompt: str) -> ImageInfo:
     nodes = _parse_nodes(prompt)
     positive, negative = _prompt_texts(nodes)
-    return ImageInfo(
+    info = ImageInfo(
         embedded.width,
         embedded.height,
-        positive,
-        negative,
+        positive[:MAX_PROMPT_CHARS],
+        negative[:MAX_PROMPT_CHARS],
         _values(nodes, lambda name: name.lower().endswith("seed"), _integer),
         _models(nodes),
         _values(nodes, lambda name: name == "sampler_name", _name),
@@ -98,7 +106,45 @@ def _info(embedded: Embedded, prompt: str) -> ImageInfo:
         _values(nodes, lambda name: name == "cfg", _number)
         or _values(nodes, lambda name: name == "guidance", _number),
         embedded.texts.get("workflow", "").lstrip()[:1] == "{",
+        embedded.is_partial
+        or len(nodes) == MAX_NODES
+        or max(len(positive), len(negative)) > MAX_PROMPT_CHARS,
     )
+    if info.positive or info.seeds:
+        return info
+    return _with_settings(info, read_settings(embedded.others))
+
+
+def _with_settings(info: ImageInfo, found: Settings) -> ImageInfo:
+    """Return what another program says, apart from what is known already."""
+    if not (found.positive or found.seeds):
+        return info
+    return replace(
+        info,
+        positive=found.positive[:MAX_PROMPT_CHARS],
+        negative=found.negative[:MAX_PROMPT_CHARS],
+        seeds=_distinct(_parsed(found.seeds, int, _integer)),
+        models=_distinct(name[:MAX_NAME_CHARS] for name in found.models),
+        samplers=_distinct(name[:MAX_NAME_CHARS] for name in found.samplers),
+        schedulers=_distinct(name[:MAX_NAME_CHARS] for name in found.schedulers),
+        steps=_distinct(_parsed(found.steps, int, _integer)),
+        cfg=_distinct(_parsed(found.cfg, float, _number)),
+        is_partial=info.is_partial
+        or max(len(found.positive), len(found.negative)) > MAX_PROMPT_CHARS,
+    )
+
+
+def _parsed(
+    texts: Iterable[str], kind: Callable[[str], Any], convert: Callable[[Any], Value | None]
+) -> Iterator[Value]:
+    """The numbers in texts, without those that are none or not plausible."""
+    for text in texts:
+        try:
+            value = convert(kind(text[:MAX_DIGITS]))
+        except ValueError:
+            continue
+        if value is not None:
+            yield value
 
 
 def _parse_nodes(text: str) -> Nodes:
@@ -153,7 +199,7 @@ def _prompt_texts(nodes: Nodes) -> tuple[str, str]:
 
 
 def _join(texts: Iterable[str]) -> str:
-    return "\n\n".join(dict.fromkeys(texts))[:MAX_PROMPT_CHARS]
+    return "\n\n".join(dict.fromkeys(texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +271,6 @@ def _models(nodes: Nodes) -> tuple[str, ...]:
         if value not in ("", "None")
     )
     return _distinct(name[:MAX_NAME_CHARS] for name in names)
-
-
-Value = TypeVar("Value")
 
 
 def _values(

@@ -16,6 +16,7 @@ const list = {
   total: 0,
   problem: "", // a key of TEXTS
   partial: false, // a search is not finished
+  partlySearched: 0, // files without a match that are only known in part
 };
 let generation = 0; // counts searches, so that late responses to older ones are ignored
 let loading = null; // AbortController of the current request
@@ -78,6 +79,7 @@ function addPage(page) {
   if (isReplaced) {
     list.items = [];
     list.names = new Set();
+    list.partlySearched = 0;
     isReplaced = false;
     clearTiles();
     scrollTo(0, 0);
@@ -88,7 +90,8 @@ function addPage(page) {
     list.items.push(item);
   }
   const { next, total, partial } = page;
-  Object.assign(list, { next, ended: next === null, total, partial });
+  const partlySearched = list.partlySearched + (page.partly_searched ?? 0);
+  Object.assign(list, { next, ended: next === null, total, partial, partlySearched });
   loading = null;
   expireIn(page.expires_in);
   showStatus();
@@ -132,6 +135,10 @@ function showStatus() {
     showMessage("image", texts.empty, texts.emptyMore);
   } else if (loading || list.partial) {
     status.append(createSpinner());
+  }
+  if (list.ended && !isReplaced && list.partlySearched) {
+    const count = formatNumber(list.partlySearched);
+    status.append(createElement("p", "", texts.partlySearched(count)));
   }
 }
 

@@ -21,6 +21,8 @@ const TEXTS = {
     emptyMore: "Images appear here once they are saved.",
     noMatch: "No matching files",
     noMatchMore: (query) => `No file matches “${query}”.`,
+    partlySearched: (n) =>
+      `${n} ${n === "1" ? "file has" : "files have"} texts too long to be searched completely.`,
     expired: "This link is no longer valid",
     expiredMore: "It has expired or is incomplete. Ask for a new one.",
     missing: "Folder not found",
@@ -77,6 +79,7 @@ const TEXTS = {
     emptyMore: "图片保存后会显示在这里。",
     noMatch: "未找到文件",
     noMatchMore: (query) => `没有与“${query}”匹配的文件。`,
+    partlySearched: (n) => `${n} 个文件的文本过长，未能完整搜索。`,
     expired: "链接已失效",
     expiredMore: "链接已过期或不完整，请获取新的链接。",
     missing: "文件夹不存在",

@@ -152,7 +152,7 @@ function preloadNext() {
 
 async function loadInfo(item) {
   infoRequest?.abort();
-  if (item.kind !== "image") return;
+  if (!["image", "video", "audio"].includes(item.kind)) return;
   infoRequest = new AbortController();
   const { signal } = infoRequest;
   const url = apiUrl("info", { path: item.name });
@@ -163,7 +163,7 @@ async function loadInfo(item) {
     const info = await response.json();
     if (isCurrent(item) && !signal.aborted) showInfo(item, info);
   } catch {
-    /* the image is shown without it */
+    /* the file is shown without it */
   }
 }
 

@@ -81,7 +81,7 @@ def test_limits_of_caches_and_intervals() -> None:
     assert (listing.MAX_TEXTS, listing.MAX_CHARACTERS, listing.MAX_TEXT_CHARS) == (
         20_000,
         16_000_000,
-        4000,
+        400_000,
     )
     assert (embedded_texts.MAX_TEXT_BYTES, containers.MAX_CHUNKS) == (4 * 2**20, 16_384)
     assert (memory.DEFAULT_IMAGE_MB, memory.MAX_OVERTAKES) == (220, 8)

@@ -381,3 +381,18 @@ def test_with_reduced_motion_nothing_is_animated(tab: Tab, served: Served) -> No
 def test_a_video_or_audio_file_plays_at_its_own_url(tab: Tab, served: Served, name: str) -> None:
     tab.open(f"{served.url}/comfyui_server/pw={KEY}/files/m/{name}")
     tab.wait("document.querySelector('video, audio').readyState >= 2")
+
+
+def test_the_size_of_a_film_and_an_incomplete_search_are_said(tab: Tab, served: Served) -> None:
+    ready(tab, served.page)
+    tab.evaluate("openViewer(list.items.findIndex((one) => one.name === 'film.webm'))")
+    tab.wait("document.querySelector('#facts').textContent.startsWith('64 × 48')")
+    tab.click("#close")
+    tab.evaluate(
+        "globalThis.real = fetch; fetch = async () => Response.json({ items: [], next: null, total: 9,"
+        " partial: false, expires_in: null, partly_searched: 2 }); $('search').value = 'x'; restartList(); 1"
+    )
+    tab.wait(
+        "document.querySelector('#status')?.textContent.includes('2 files have texts too long')"
+    )
+    tab.evaluate("fetch = real; 1")

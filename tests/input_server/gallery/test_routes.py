@@ -23,6 +23,7 @@ from input_server.auth.keys import Key
 from input_server.gallery import listing
 from input_server.gallery.listing import (
     FolderListings,
+    SearchText,
     SearchTexts,
     make_cursor,
     next_page,
@@ -382,7 +383,7 @@ def test_an_image_is_read_once_for_all_searches_until_it_changes(
     read: list[str] = []
     of = SearchTexts.of
 
-    def noted(self: SearchTexts, folder: Path, entry: Entry, look: Any) -> str:
+    def noted(self: SearchTexts, folder: Path, entry: Entry, look: Any) -> SearchText:
         return of(self, folder, entry, lambda: (read.append(entry.path), look())[1])
 
     monkeypatch.setattr(SearchTexts, "of", noted)
@@ -401,7 +402,10 @@ def test_the_search_cache_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     texts, read = SearchTexts(), []
 
     def ask(name: str, text: str) -> str:
-        return texts.of(Path("m"), entry(name, 1), lambda: (read.append(name), text)[1])
+        new = SearchText(text)
+        found = texts.of(Path("m"), entry(name, 1), lambda: (read.append(name), new)[1])
+        assert found.is_partial == (len(text) > 8)
+        return found.text
 
     for name in "abcd":
         assert ask(name, name) == name
