@@ -410,9 +410,11 @@ def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
         replace(_node({**item, "id": position}), raw={})
         for position, item in enumerate(raw["nodes"])
     ]
+    saved = raw.get("links") or ()
+    numbers = count(len(saved) + 1)
     links = {
         number: Link(number, str(item[0]), item[1], str(item[2]), item[3])
-        for number, item in enumerate(raw.get("links") or (), start=1)
+        for number, item in enumerate(saved, start=1)
         if item[0] is not None and item[2] is not None
     }
     exposed = {(str(item[0]), item[1]) for item in raw.get("external") or ()}
@@ -421,10 +423,10 @@ def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
     inputs: dict[str, SubgraphSlot] = {}
     outputs: list[SubgraphSlot] = []
     for position, node in enumerate(nodes):
-        nodes[position] = _with_group_inputs(node, targets, links, inputs)
+        nodes[position] = _with_group_inputs(node, targets, links, numbers, inputs)
         for slot, kind in enumerate(node.outputs):
             if (node.id, slot) not in linked:
-                number = max(links, default=0) + 1
+                number = next(numbers)
                 links[number] = Link(number, node.id, slot, SUBGRAPH_OUTPUT, len(outputs))
                 outputs.append(SubgraphSlot(kind, kind, (number,)))
     return UiGraph(name, tuple(nodes), links, tuple(inputs.values()), tuple(outputs))
@@ -434,6 +436,7 @@ def _with_group_inputs(
     node: UiNode,
     targets: Mapping[tuple[str, int], int],
     links: dict[int, Link],
+    numbers: Iterator[int],
     inputs: dict[str, SubgraphSlot],
 ) -> UiNode:
     """Link each unlinked socket of a node to a new input of its group, added to ``inputs``."""
@@ -441,7 +444,7 @@ def _with_group_inputs(
     for slot, socket in enumerate(node.inputs):
         number = targets.get((node.id, slot))
         if number is None:
-            number = max(links, default=0) + 1
+            number = next(numbers)
             links[number] = Link(number, SUBGRAPH_INPUT, len(inputs), node.id, slot)
             name = socket.name
             if name in inputs:

@@ -200,7 +200,9 @@ def _default(kind: str, options: Mapping[str, Any], choices: Sequence[Any]) -> A
         return choices[0] if choices else "Loading..." if options.get("remote") else NO_VALUE
     if default is not None:
         return default
-    return ["", ""] if kind == COMPARISON else {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(kind, "")
+    return (
+        ["", ""] if kind == COMPARISON else {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(kind, "")
+    )
 
 
 def _controls(widget: Widget) -> list[Widget]:
