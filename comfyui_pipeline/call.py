@@ -20,6 +20,7 @@ from comfyui_pipeline.call_wrappers import unwrap
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import CallError
 from comfyui_pipeline.info import QUESTIONS
+from comfyui_pipeline.info import question as info_question
 from input_server.light_dataclasses import dataclass, field, replace
 
 __all__ = ["READERS", "Param", "ToolCall", "parse", "read"]
@@ -103,7 +104,9 @@ class ToolCall:
         if self.parts:
             return any(part.needs_server for part in self.parts)
         topics = self.info.split(",")
-        return self.command != "info" or any(QUESTIONS[topic].needs_server for topic in topics)
+        return self.command != "info" or any(
+            q is None or q.needs_server for q in map(info_question, topics)
+        )
 
 
 def parse(raw: bytes) -> ToolCall:
@@ -322,7 +325,7 @@ def _ignored(keys: Keys, command: str, numbers: Sequence[int]) -> dict[str, str]
 
 def _read_question(value: Any, argument: Argument, key: str) -> str | None:
     question = (argument_values.read_text(value, argument, key) or "").lower()
-    if any(topic not in QUESTIONS for topic in question.split(",") if question):
+    if question and any(info_question(topic) is None for topic in question.split(",")):
         raise invalid_call(
             f'"{key}" is {question[:MAX_SHOWN]!r}.', one_of(QUESTIONS), COMMANDS["info"].example
         )

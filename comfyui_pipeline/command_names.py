@@ -5,6 +5,7 @@ Imported only for a word that is not in the tables of commands and questions.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from comfyui_pipeline import argument_keys
 from comfyui_pipeline.call_document import MAX_SHOWN, invalid_call
 from comfyui_pipeline.commands import COMMANDS
 from comfyui_pipeline.errors import CallError
-from comfyui_pipeline.info import QUESTIONS
+from comfyui_pipeline.info import FOLDER_NAME, QUESTIONS
 
 RUN, SUBMIT, RESULT, STATUS, CANCEL, DESCRIBE, FREE = (
     "run",
@@ -237,6 +238,10 @@ def _question(given: str | list[Any]) -> str:
     wrong = [part for part in split_topics(text) if not _topic(part)] or [text]
     shown = ", ".join(repr(part[:MAX_SHOWN]) for part in wrong[:3])
     similar = near(wrong[0], list(QUESTIONS))
+    names = [re.sub(r"\s+", "_", part.strip().lower()) for part in wrong]
+    if not similar and all(FOLDER_NAME.fullmatch(name) for name in names):  # the server knows
+        known = [topic for part in split_topics(text) for topic in _topic(part)]
+        return ",".join(dict.fromkeys([*known, *names]))
     hint = f"Did you mean {' or '.join(similar)}? " if similar else ""
     raise invalid_call(
         f'"info" has no topic {shown}.',

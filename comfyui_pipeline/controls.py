@@ -111,7 +111,6 @@ def with_saving(
 
     ``used``: arguments that the workflow's author named. Raises PatchError.
     """
-    shown = Delivery(previews=call.previews, return_image=call.return_image)
     given = {
         "filename_prefix": call.filename_prefix,
         "folder": call.folder,
@@ -120,6 +119,11 @@ def with_saving(
         "metadata": call.strip_metadata,
     }
     taken = {n for n in given if n in used or call.spelled.get(n, n) in used}
+    shown = Delivery(
+        previews=call.previews,
+        return_image=call.return_image,
+        strip_metadata=None if "metadata" in taken else call.strip_metadata,
+    )
     if not any(value for name, value in given.items() if name not in taken):
         return plan, shown
     from comfyui_pipeline.workflow import saving
@@ -144,7 +148,6 @@ def with_saving(
         shown,
         format=found.copy_format,
         quality=wanted.quality,
-        strip_metadata=wanted.strip_metadata or None,
     )
 
 

@@ -6,6 +6,7 @@ its function. Every call imports this module, so it imports what a question need
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,20 @@ def models(engine: Engine, what: str, folder: str) -> Mapping[str, Any]:
     return _named(what, engine.models(folder))
 
 
+def loras(engine: Engine) -> Mapping[str, Any]:
+    """List the server's LoRAs with the trigger words that their files name."""
+    from comfyui_pipeline import trigger_words
+
+    names = engine.models(MODEL_FOLDERS["lora_name"])
+    words = trigger_words.of_files(engine, names)
+    lines = [
+        f"{name} (trigger words: {', '.join(words[name])})" if name in words else name
+        for name in names
+    ]
+    listed = _named("loras", lines)
+    return {**listed, "items": names, "trigger_words": {n: list(w) for n, w in words.items()}}
+
+
 def embeddings(engine: Engine) -> Mapping[str, Any]:
     """List the server's embeddings."""
     return _named("embeddings", engine.embeddings())
@@ -247,7 +262,7 @@ QUESTIONS: Mapping[str, Question] = {
     for question in (
         Question("workflows", "工作流", read_folder=workflows),
         _models("checkpoints", "大模型", MODEL_FOLDERS["ckpt_name"]),
-        _models("loras", "LoRA", MODEL_FOLDERS["lora_name"]),
+        Question("loras", "LoRA", loras),
         _models("vaes", "VAE", MODEL_FOLDERS["vae_name"]),
         _models("controlnets", "ControlNet", MODEL_FOLDERS["control_net_name"]),
         _models("upscalers", "放大模型", "upscale_models"),
@@ -265,10 +280,44 @@ QUESTIONS: Mapping[str, Question] = {
 }
 
 
+FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{1,59}")
+"""What the name of a model folder looks like, in lower case."""
+
+
+def question(topic: str) -> Question | None:
+    """The question of a topic: of the table, or about the server's model folder of that name."""
+    known = QUESTIONS.get(topic)
+    if known is not None or not FOLDER_NAME.fullmatch(topic):
+        return known
+    return Question(topic, "", lambda engine: model_folder(engine, topic), hidden=True)
+
+
+def model_folder(engine: Engine, topic: str) -> Mapping[str, Any]:
+    """List the files of any model folder, whose name may be in the plural. Raises CallError."""
+    folders = engine.model_folders()
+    folder = next((name for name in folders if _bare(name) == _bare(topic)), None)
+    if folder is None:
+        from comfyui_pipeline.commands import COMMANDS
+        from comfyui_pipeline.errors import CallError
+
+        topics = ", ".join(dict.fromkeys([*QUESTIONS, *folders]))
+        raise CallError(
+            f'"info" has no topic {topic!r}.',
+            f"Use one or several of: {topics}. Example: {COMMANDS['info'].example}",
+        )
+    return models(engine, folder, folder)
+
+
+def _bare(name: str) -> str:
+    """Without case, separators and the ending of a plural."""
+    return re.sub(r"[^a-z0-9]", "", name.lower()).rstrip("s")
+
+
 def ask(name: str, engine: Engine) -> Mapping[str, Any]:
     """Answer a question of the table that is asked of the server. Raises EngineError's children."""
-    asked = QUESTIONS[name].ask_server
-    if asked is None:
+    found = question(name)
+    asked = found and found.ask_server
+    if not asked:
         raise ValueError(f"{name} is not asked of the server")
     return asked(engine)
 
@@ -287,13 +336,13 @@ def answer(
     topics = call.info.split(",")
     if len(topics) == 1:
         return _answer(topics[0], settings, engine)
-    from comfyui_pipeline.errors import EngineError
+    from comfyui_pipeline.errors import CallError, EngineError
 
     found: dict[str, Mapping[str, Any]] = {}
     for topic in topics:
         try:
             found[topic] = _answer(topic, settings, engine)
-        except EngineError as error:
+        except (CallError, EngineError) as error:
             found[topic] = text_result(f"{topic}: {error.message}", problem=error.message)
     texts = [part["text"] for answer in found.values() for part in answer["content"]]
     fields = {
@@ -304,9 +353,9 @@ def answer(
 
 
 def _answer(topic: str, settings: Settings, engine: Engine | None) -> Mapping[str, Any]:
-    read_folder = QUESTIONS[topic].read_folder
-    if read_folder is not None:
-        return read_folder(settings)
+    known = QUESTIONS.get(topic)
+    if known is not None and known.read_folder is not None:
+        return known.read_folder(settings)
     if engine is None:
         raise ValueError(f"{topic} is asked of the server")
     return ask(topic, engine)

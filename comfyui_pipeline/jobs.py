@@ -144,6 +144,7 @@ def status(
         prompt_id=prompt_id,
         state=state.stage,
         position=state.position,
+        ending=state.ending or None,
     )
 
 
@@ -159,15 +160,16 @@ def result(
     prompt_id = known.prompt_id
     wait = controls.wait_seconds(call) or 0.0
     job = engine.job(prompt_id)
-    if job is None or (state.stage != "ended" and not wait):
+    if job is None:
         return text_result(
-            f'{_sentence(engine, prompt_id, state)} Call again later, or pass "wait" (seconds).',
+            _sentence(engine, prompt_id, state),
             prompt_id=prompt_id,
             state=state.stage,
             position=state.position,
             complete=False,
         )
-    deadline = min(started + settings.timeout, time.monotonic() + max(wait, MIN_RESULT_SECONDS))
+    at_least = MIN_RESULT_SECONDS if state.stage == "ended" else 0.0
+    deadline = min(started + settings.timeout, time.monotonic() + max(wait, at_least))
     context = CallContext(call, settings, engine, record, started, deadline)
     ready = job_facts.earlier(job)
     ready = replace(
@@ -175,15 +177,48 @@ def result(
         delivery=delivery.over(delivery.of_call(call), ready.delivery),
         notes=delivery.without_copy_notes(ready.notes, call),
     )
+    if state.stage != "ended" and not wait:
+        return _unfinished(engine, ready, prompt_id, state)
     try:
         ended, fetched = execute.wait_and_fetch(context, engine.follow(job), ready)
     except (JobFailed, JobLost):
         known.state = NOT_AVAILABLE
         raise
     known.state = ENDED if ended.complete else QUEUED
+    late = not ended.complete and not fetched.outputs
+    if late and controls.ends_by_wait(call, settings, finished=False):
+        return _unfinished(engine, ready, prompt_id, engine.state(prompt_id), wait)
     vain = delivery.without_effect(call, ready.delivery, fetched.outputs)
     ready = replace(ready, important=(*vain, *ready.important))
     return pipeline.finish(context, ready, ended, fetched)
+
+
+def _unfinished(
+    engine: Engine, ready: PreparedJob, prompt_id: str, state: JobState, waited: float = 0.0
+) -> Mapping[str, Any]:
+    """The result of a job that has not ended, the same with and without waiting."""
+    name = f"workflow {ready.name}" if ready.named else "the job"
+    after = f" after {waited:g} s" if waited else ""
+    lines = [
+        f"Not finished yet{after}: {name} (prompt id {prompt_id}). {_sentence(engine, prompt_id, state)}",
+        _next_step(prompt_id, state),
+        *(f"Note: {text}" for text in ready.important),
+        *(f"- Note: {note}" for note in ready.notes),
+    ]
+    notes = [*ready.important, *ready.notes]
+    return text_result(
+        "\n".join(lines),
+        workflow=ready.name,
+        prompt_id=prompt_id,
+        state=state.stage,
+        position=state.position,
+        complete=False,
+        outputs=[],
+        seeds=ready.seeds,
+        guesses=list(ready.guesses),
+        warnings=notes,
+        notes=notes,
+    )
 
 
 def cancel(

@@ -205,6 +205,7 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         known = cache.get(_queryable(read_document(document).class_types()))
         converted = convert(document, known.schemas, seed=seed)
         prompt, notes = converted.prompt, converted.notes
+    notes = (*found.notes, *notes)
     if found.in_image:
         notes = (*notes, *seed_note(found.name, graphs.build(prompt, known.schemas)))
     origin = validate.origin_of(found.ui)

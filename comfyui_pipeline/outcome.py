@@ -35,7 +35,8 @@ class Ending(Enum):
 class Outcome:
     """What happened to one job.
 
-    ``finished``: the job ended before the call's time limit; ``started``: any node had run by then.
+    ``finished``: the job ended before the call's time limit; ``started``: any node had run by then;
+    ``seconds``: how long it ran, where that is known.
     ``cancel_requested``, ``cancelled``: whether the call requested to cancel a late job, and whether
     that job has stopped. ``failed``: file -> why it could not be fetched. ``node_errors``: label of a
     node -> why it did not run. ``important``: sentences for the first lines of the response; ``notes``:
@@ -48,6 +49,7 @@ class Outcome:
     workflow: str
     prompt_id: str
     finished: bool
+    seconds: float | None = None
     started: bool = True
     cancel_requested: bool = False
     cancelled: bool = False
@@ -99,6 +101,7 @@ def describe_outcome(
         workflow=ready.name,
         prompt_id=result.prompt_id,
         finished=result.complete,
+        seconds=result.seconds,
         started=result.started,
         cancel_requested=context.call.cancel_on_timeout,
         cancelled=cancelled,

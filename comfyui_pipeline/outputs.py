@@ -90,9 +90,9 @@ class OutputFetcher:
         self._settings = context.settings
         self._graph = graph
         self._with_previews = bool(delivery.previews)
-        self._copies = copies.CopyRequest(
-            delivery.format, delivery.quality, bool(delivery.strip_metadata)
-        )
+        strip = delivery.strip_metadata
+        strip = context.settings.strip_metadata if strip is None else strip
+        self._copies = copies.CopyRequest(delivery.format, delivery.quality, strip)
         self._pool = ThreadPoolExecutor(MAX_PARALLEL_FETCHES)
         self._fetches: dict[Output, Future[tuple[ResultOutput, ...]]] = {}
 

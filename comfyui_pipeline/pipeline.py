@@ -66,6 +66,8 @@ def finish(
     with context.watch.time("preview"):
         images = _previews(outcome, context, ready.delivery)
     timings = {**context.watch.stages, "total": context.elapsed_ms}
+    if outcome.seconds is not None:
+        timings["run"] = round(outcome.seconds * 1000)
     try:
         return report.build_result(outcome, images, timings)
     except Exception as error:  # the outputs matter more than the words around them

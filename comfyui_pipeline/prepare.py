@@ -19,7 +19,7 @@ from comfyui_pipeline import (
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
-from comfyui_pipeline.engine.protocol import Engine, Job
+from comfyui_pipeline.engine.protocol import Engine, Job, Prompt
 from comfyui_pipeline.errors import PatchError, WorkflowError
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
@@ -73,7 +73,7 @@ def prepare(context: CallContext) -> PreparedJob:
     ignored = (text for key, text in call.ignored.items() if key not in known)
     ready = PreparedJob(
         name=loaded.name,
-        job=Job(queued, _prompt_id(call), _extra_data(document, settings)),
+        job=Job(json_text.nan_to_null(queued), _prompt_id(call), _extra_data(document, settings)),
         graph=loaded.graph,
         changes=tuple(changes),
         guesses=plan.guesses,
@@ -89,6 +89,7 @@ def prepare(context: CallContext) -> PreparedJob:
             *plan.notes,
             *doubts.sentences(loaded.graph, queued),
             *file_notes,
+            *_unused_trigger_words(engine, loaded, queued),
             *controls.limit_notes(call, settings),
         ),
         changed=tuple(change_texts.sentences(changes)),
@@ -97,6 +98,14 @@ def prepare(context: CallContext) -> PreparedJob:
         delivery=delivery,
     )
     return job_facts.remembered(ready)
+
+
+def _unused_trigger_words(engine: Engine, loaded: LoadedWorkflow, prompt: Prompt) -> list[str]:
+    if not roles.lora_loaders(loaded.graph):
+        return []
+    from comfyui_pipeline import trigger_words
+
+    return trigger_words.unused(engine, loaded.graph, prompt)
 
 
 def _choice_seed(call: ToolCall, random_seed: int) -> int:
@@ -163,6 +172,12 @@ def _plan(
             problems=problems,
         )
         planned = replace(planned, stale_settings=chosen.stale)
+        if call.workflow_json is not None:
+            from comfyui_pipeline import nested_files
+
+            folders = inputs.allowed_folders(context.settings)
+            nested = nested_files.changes(loaded.graph, planned.changes, folders)
+            planned = replace(planned, changes=(*planned.changes, *nested))
         return complete.complete(loaded, planned, defaults, strict=call.strict)
 
     try:
@@ -221,11 +236,27 @@ def _document(
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Mapping[str, Any]]]:
     """The editor's document of the prompt, and the prompt with the ids that new nodes have in it."""
     if loaded.ui is None:
-        return None, prompt
+        types = {node["class_type"] for node in prompt.values()}
+        if not any(_reads_document(loaded.schemas.get(name, {})) for name in types):
+            return None, prompt
+        from comfyui_pipeline.workflow.convert import node_document
+
+        return json_text.nan_to_null(node_document.from_prompt(prompt, loaded.schemas)), prompt
     from comfyui_pipeline.workflow.convert import write_back
 
     written = write_back.written(loaded.ui, loaded.schemas, prompt, loaded.modes, loaded.converted)
     return json_text.nan_to_null(written.document), write_back.renamed(prompt, written.renamed)
+
+
+def _reads_document(schema: Mapping[str, Any]) -> bool:
+    """Whether a node type may read the editor's document: it is given one, and is not one of ComfyUI's
+    own that only save it.
+    """
+    groups = schema.get("input")
+    hidden = groups.get("hidden") if isinstance(groups, dict) else None
+    kinds = list(hidden.values()) if isinstance(hidden, dict) else hidden or []
+    own = not str(schema.get("python_module", "")).startswith("custom_nodes.")
+    return "EXTRA_PNGINFO" in kinds and not (own and schema.get("output_node"))
 
 
 def _extra_data(document: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any]:

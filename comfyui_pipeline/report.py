@@ -24,8 +24,12 @@ from input_server.light_dataclasses import asdict
 TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "complete": "Done: {subject} finished{time}.",
-        "partial": "PARTLY FAILED: {subject} finished{time}, but some outputs are missing.",
+        "partial": (
+            "PARTLY FAILED: {subject} finished{time}, but some outputs are missing{prompt_id}."
+        ),
         "time": " in {seconds} s",
+        "run_time": " (ran in {seconds} s)",
+        "id": " (prompt id {prompt_id})",
         "workflow": "workflow {workflow}",
         "earlier": "workflow {workflow} (prompt id {prompt_id})",
         "unnamed": "the job with prompt id {prompt_id}",
@@ -65,6 +69,8 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "warning": "Warning: {text}",
     }
 )
+LONG_WAIT = 2.0
+"""Seconds for which a call lasted longer than its job ran, before both times are given."""
 SHOWN_TEXT = 1500
 """Characters of a node's text; a longer one is a file as well (``outputs.LONG_TEXT``)."""
 MAX_LISTED_OUTPUTS = 20
@@ -172,15 +178,20 @@ def _late_error(outcome: Outcome) -> JobTimeout:
 def _headline(outcome: Outcome, milliseconds: int) -> str:
     names = {"workflow": outcome.workflow, "prompt_id": outcome.prompt_id}
     seconds = f"{milliseconds / 1000:.1f}"
-    key = "workflow"
+    ran, key = outcome.seconds, "workflow"
+    time = "" if outcome.earlier else TEXTS["time"].format(seconds=seconds)
+    if ran is not None and (outcome.earlier or milliseconds / 1000 - ran >= LONG_WAIT):
+        time += TEXTS["run_time"].format(seconds=f"{ran:.1f}")
+    partial = outcome.ending is Ending.PARTIAL
     if outcome.earlier:  # the time of this call is not that of its job
         key = "earlier" if outcome.named else "unnamed"
+    shown_id = "" if outcome.earlier else TEXTS["id"].format(**names)
     return TEXTS[outcome.ending.value].format(
         subject=TEXTS[key].format(**names),
         of_workflow=TEXTS["workflow"].format(**names) if outcome.named else "the job",
-        time="" if outcome.earlier else TEXTS["time"].format(seconds=seconds),
+        time=time,
         seconds=seconds,
-        prompt_id=outcome.prompt_id,
+        prompt_id=shown_id if partial else outcome.prompt_id,
     )
 
 

@@ -79,6 +79,7 @@ class Settings:
     return_image: str
     defaults: DefaultValues = field(default_factory=DefaultValues)
     default_workflow: str = ""
+    strip_metadata: bool = False
     ca_file: str = ""
     insecure_tls: bool = False
     free_after: float | None = None  # seconds without a job; 0 after each job, None for never
@@ -155,6 +156,7 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         fetch_grace=fetch_grace(limit, timeout),
         stall_timeout=values.number("COMFYUI_SILENCE_TIMEOUT"),
         return_image=values.choice("COMFYUI_RETURN_IMAGE"),
+        strip_metadata=values.choice("COMFYUI_METADATA") == "none",
         defaults=DefaultValues(
             checkpoint=values.text("COMFYUI_DEFAULT_CHECKPOINT"),
             vae=values.text("COMFYUI_DEFAULT_VAE"),

@@ -163,6 +163,16 @@ SETTINGS = table(
             "默认少 20 秒（580）。",
         ),
         Setting(
+            "COMFYUI_METADATA",
+            CHOICE,
+            "keep",
+            choices=("keep", "none"),
+            english="none: images are passed on as copies without prompt and workflow; the originals "
+            "stay as ComfyUI saved them. The argument `metadata` overrides it.",
+            chinese="填 none：以不含提示词和工作流的副本提供图片，原文件保持 ComfyUI 所存的样子；"
+            "可用参数 `metadata` 覆盖。",
+        ),
+        Setting(
             "COMFYUI_RETURN_IMAGE",
             CHOICE,
             "preview",

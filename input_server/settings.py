@@ -20,6 +20,7 @@ from .errors import ConfigError
 from .mounts.mount import Mount
 from .mounts.mounts_setting import parse_mounts
 from .mounts.table import MountTable
+from .origins import parse_origin
 from .parse_values import parse_boolean
 from .plugin_settings import PLUGIN_SETTINGS
 from .settings_table import SETTINGS
@@ -44,6 +45,7 @@ class Config:
 
     ``image_mb``: memory for decoding images, per worker. ``head_seconds``: timeout of a request's
     header and of idle connections. ``stall_seconds``: timeout of a client that reads nothing.
+    ``cors_origins``: pages whose scripts may read responses.
     ``offload``: prefix of ``X-Accel-Redirect`` paths; "" if files are sent here. ``base_url``,
     ``through_host_gate``: how links are written. ``results``: the mount that links of results name,
     whether it is served or not; None if there is no plugin next to this folder.
@@ -69,6 +71,7 @@ class Config:
     )
     deny_file: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    cors_origins: frozenset[str] = frozenset()
     offload: str = ""
     base_url: str = ""
     through_host_gate: bool = False
@@ -118,6 +121,7 @@ def read(
         lockout=_lockout(values),
         deny_file=values.path("INPUT_SERVER_DENY_FILE", project),
         trusted_proxies=_networks(values, "INPUT_SERVER_TRUSTED_PROXIES"),
+        cors_origins=_origins(values),
         offload=_offload(values),
         base_url=base_url(values, _listening(values)),
         through_host_gate=values.choice("FILE_SERVER_URL_STYLE") == "host",
@@ -211,6 +215,19 @@ def _mounts(values: SettingsValues, results: Mount, base: Path) -> tuple[Mount, 
 
 def _networks(values: SettingsValues, name: str) -> tuple[Network, ...]:
     return parse_networks(values.text(name), name)
+
+
+def _origins(values: SettingsValues) -> frozenset[str]:
+    name = "INPUT_SERVER_CORS_ORIGINS"
+    found = []
+    for text in values.items(name):
+        origin = parse_origin(text)
+        if origin is None:
+            raise values.invalid(
+                name, "origins like https://app.example.com:8443, separated by ;, or *", text
+            )
+        found.append(origin)
+    return frozenset(found)
 
 
 def _lockout(values: SettingsValues) -> LockoutPolicy:

@@ -199,6 +199,14 @@ SETTINGS = table(
             chinese="可信的反向代理（信任其 X-Forwarded-For 请求头），用 ; 分隔；默认没有。",
         ),
         Setting(
+            "INPUT_SERVER_CORS_ORIGINS",
+            LIST,
+            english="Origins of web pages whose scripts may read the files (CORS), separated by ; such as "
+            "https://app.example.com, or * for all. Keys are required all the same. Default: none.",
+            chinese="允许其脚本读取文件的网页来源（CORS），用 ; 分隔，例如 https://app.example.com；"
+            "* 表示全部。仍然需要密钥；默认没有。",
+        ),
+        Setting(
             "INPUT_SERVER_CACHE_DIR",
             FOLDER,
             english="Folder for the cache of thumbnails and smaller images. Default: .cache/input_server in "

@@ -76,7 +76,7 @@ class Output:
 class JobResult:
     """How a job ended. ``complete`` is false when the call had to return before the end, ``started``
     when none of its nodes had run by then. ``silent``: seconds for which a running job had reported
-    nothing, where that is longer than usual.
+    nothing, where that is longer than usual. ``seconds``: how long the job ran, where that is known.
     """
 
     prompt_id: str
@@ -86,6 +86,7 @@ class JobResult:
     cached: frozenset[str] = frozenset()
     started: bool = True
     silent: float = 0.0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,14 @@ class Engine(Protocol):
 
     def models(self, folder: str) -> list[str]:
         """File names in one of the server's model folders (``checkpoints``, ``loras``, ``vae``…)."""
+        ...
+
+    def metadata(self, folder: str, name: str) -> dict[str, str]:
+        """What the header of a model file says about it; empty where it says nothing."""
+        ...
+
+    def model_folders(self) -> list[str]:
+        """Names of the server's model folders; empty where it does not list them."""
         ...
 
     def embeddings(self) -> list[str]: ...

@@ -18,6 +18,7 @@ from input_server.light_dataclasses import dataclass, field
 
 LONGEST_ID = 200
 LONGEST_TEXT = 300
+MAX_RUN_MS = 30 * 86_400_000
 
 
 class UnexpectedShape(ValueError):
@@ -80,10 +81,12 @@ class HistoryEntry:
     """``GET /history/<id>``: one job that has ended.
 
     ``outputs``: by node id. ``events``: names of its status messages, ``execution_success`` and the
-    like. ``cached``: ids of the nodes whose outputs came from the server's cache.
+    like. ``cached``: ids of the nodes whose outputs came from the server's cache. ``seconds``: for which
+    it ran, without the time in the queue.
     """
 
     outputs: Mapping[str, tuple[Output, ...]] = field(default_factory=dict, repr=False)
+    seconds: float | None = None
     status: str = ""
     events: frozenset[str] = frozenset()
     error: ExecutionError = field(default_factory=ExecutionError)
@@ -130,6 +133,7 @@ def history(document: Any, prompt_id: str) -> HistoryEntry | None:
             str(node): node_outputs(str(node), ui)
             for node, ui in as_object(entry.get("outputs")).items()
         },
+        seconds=_seconds(messages),
         status=str(status.get("status_str") or "")[:LONGEST_TEXT],
         events=frozenset(messages),
         error=execution_error(messages.get("execution_error")),
@@ -137,6 +141,16 @@ def history(document: Any, prompt_id: str) -> HistoryEntry | None:
         prompt=_prompt(as_list(entry.get("prompt"))),
         extra_data=_extra_data(as_list(entry.get("prompt"))),
     )
+
+
+def _seconds(messages: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """From the first to the last event; their times are milliseconds (execution.py ``add_message``)."""
+    begin = finite(messages.get("execution_start", {}).get("timestamp"))
+    times = [finite(data.get("timestamp")) for data in messages.values()]
+    known = [moment for moment in times if moment is not None]
+    if begin is None or not known or not 0 <= max(known) - begin < MAX_RUN_MS:
+        return None
+    return (max(known) - begin) / 1000
 
 
 def ended_job_of(document: Any, client_id: str) -> str | None:
@@ -384,6 +398,11 @@ def names(document: Any) -> list[str]:
     if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
         raise UnexpectedShape("it is not a list of names")
     return document
+
+
+def texts(document: Any) -> dict[str, str]:
+    """``/view_metadata/<folder>``: the texts in the header of a safetensors file."""
+    return {name: value for name, value in as_object(document).items() if isinstance(value, str)}
 
 
 def system(document: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from comfyui_pipeline.engine.subscription import Subscription
 from comfyui_pipeline.engine.timeouts import Timeouts
 from comfyui_pipeline.engine.websocket import MAX_MESSAGE
 from comfyui_pipeline.errors import EngineError, JobLost, JobStalled
+from input_server.light_dataclasses import replace
 
 HISTORY_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Before each look at the history of a job that has ended: it may lag behind the messages."""
@@ -266,7 +267,8 @@ class QueuedJob:
         if not listener.events.cached:
             listener.events.cached.update(entry.cached)
         outputs = {**listener.events.outputs, **entry.outputs}
-        return self._result(listener, outputs, complete=True)
+        result = self._result(listener, outputs, complete=True)
+        return replace(result, seconds=entry.seconds)
 
     def _result(
         self, listener: Listener, outputs: Mapping[str, tuple[Output, ...]], *, complete: bool

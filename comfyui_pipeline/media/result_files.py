@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import stat
@@ -56,7 +57,7 @@ def store(
     for a folder that a symlink leads out of ``root``; exceptions of ``chunks`` are passed on.
     """
     name = safe_name(filename)
-    with ExitStack() as stack:
+    with _full_disk(name, root), ExitStack() as stack:
         with _disk_errors(name, root):
             folder, real_root = _folder(root, safe_subfolder(subfolder))
             new = stack.enter_context(atomic_file(folder, _temp_dir(folder, real_root)))
@@ -99,6 +100,18 @@ def _disk_errors(name: str, root: Path) -> Iterator[None]:
             f"{name} cannot be stored in {root}: {error.strerror or type(error).__name__}.",
             "Check the permissions and the free space, or set COMFYUI_OUTPUT_DIR to another folder.",
         ) from error
+
+
+@contextmanager
+def _full_disk(name: str, root: Path) -> Iterator[None]:
+    """The same for a full disk only: closing a file that could not be written fails once more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+            raise
+        with _disk_errors(name, root):
+            raise
 
 
 def _folder(root: Path, subfolder: str) -> tuple[Path, Path]:

@@ -12,10 +12,14 @@ from typing import Any
 
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.errors import WorkflowError
-from input_server.light_dataclasses import dataclass
+from comfyui_pipeline.workflow import containers
+from comfyui_pipeline.workflow.containers import is_editor_document
+from input_server.light_dataclasses import dataclass, replace
 
 MAX_BYTES = 64 * 2**20
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
+MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, ".mp4", ".webm", ".mkv", ".mov", ".flac", ".opus", ".mp3")
+"""Files that ComfyUI writes the workflow into."""
 MAX_SHOWN = 100
 """Characters of an invalid name in an error."""
 MAX_NAME_CHARACTERS = 1000
@@ -31,6 +35,8 @@ INLINE_NAME = "workflow_json"
 class Workflow:
     """A workflow as it was saved: as a prompt, as an editor document, or as both.
 
+    ``notes``: what was repaired or left out.
+
     ``nodes``: the prompt, node id -> ``class_type``, ``inputs``, ``_meta``. ``ui``: the document.
     ``chosen``: why it is this one, where the caller named no or no exact name. ``in_image``: an image
     that it made holds it.
@@ -41,6 +47,7 @@ class Workflow:
     ui: Mapping[str, Any] | None = None
     chosen: str = ""
     in_image: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def names(folder: Path) -> list[str]:
@@ -80,60 +87,76 @@ def load(folder: Path, name: str) -> Workflow:
 
 def has_suffix(name: str) -> bool:
     """Whether a name ends like a workflow file's."""
-    return name.strip().lower().endswith((".json", *IMAGE_SUFFIXES))
+    return name.strip().lower().endswith((".json", *MEDIA_SUFFIXES))
 
 
 def has_image_suffix(name: str) -> bool:
     """Whether a name ends like an image's that ComfyUI writes workflows into."""
-    return name.strip().lower().endswith(IMAGE_SUFFIXES)
-
-
-def is_editor_document(document: Any) -> bool:
-    """Whether this is a document of ComfyUI's editor rather than a prompt."""
-    return isinstance(document, dict) and isinstance(document.get("nodes"), list)
+    return name.strip().lower().endswith(MEDIA_SUFFIXES)
 
 
 def from_bytes(name: str, content: bytes) -> Workflow:
-    """Read the content of a file: JSON, or an image that ComfyUI saved the workflow in."""
+    """Read the content of a file: JSON, or an image, film or sound that ComfyUI saved it in."""
     mime = _image_type(content)
     if mime:
-        return _from_image(name, content, mime)
+        return _from_texts(name, _texts_in(name, content, mime), "image")
+    if not _is_json(content):
+        from comfyui_pipeline.workflow import media_texts
+
+        if (texts := media_texts.read(content)) is not None:
+            return _from_texts(name, texts, "file")
+    text, notes = _decoded(name, content)
     try:
-        document = json_text.read(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise WorkflowError(
-            f"The workflow {name!r} is not JSON: it is not encoded as UTF-8.", SAVE_AGAIN
-        ) from None
+        document = json_text.read(text)
     except json_text.InvalidJson as bad:
         raise WorkflowError(f"The workflow {name!r} {bad}.", SAVE_AGAIN) from None
-    return from_document(name, document)
+    found = from_document(name, document)
+    return replace(found, notes=(*notes, *found.notes)) if notes else found
+
+
+def _is_json(content: bytes) -> bool:
+    return content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b'"')
+
+
+def _decoded(name: str, content: bytes) -> tuple[str, tuple[str, ...]]:
+    """The text of a file, and a note where it is not UTF-8. Raises WorkflowError."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" not in text:
+        return text, ()
+    from input_server.text_encoding import SAMPLE_BYTES, charset
+
+    encoding = charset(content[:SAMPLE_BYTES])
+    for one in (encoding, "gb18030"):
+        try:
+            text = content.decode(one or "ascii").removeprefix("\ufeff")
+        except (UnicodeDecodeError, LookupError):
+            continue
+        shown = {"gb18030": "GBK"}.get(one, one.upper())
+        return text, (f"The workflow {name!r} was read as {shown}; UTF-8 is what ComfyUI writes.",)
+    raise WorkflowError(
+        f"The workflow {name!r} is not JSON: it is encoded neither as UTF-8, UTF-16 nor GBK.",
+        SAVE_AGAIN,
+    )
 
 
 def from_document(name: str, document: Any) -> Workflow:
-    """Read parsed JSON: a prompt, ``{"prompt": …}`` as in a request, or an editor document."""
-    if not isinstance(document, dict):
-        raise WorkflowError(f"The workflow {name!r} is not a JSON object.", SAVE_AGAIN)
+    """Read parsed JSON: a prompt, an editor document, or what other programs put around them."""
     if json_text.is_deeper_than(document, json_text.MAX_NESTING):
         raise WorkflowError(f"The workflow {name!r} {json_text.TOO_DEEP}.", SAVE_AGAIN)
     if is_editor_document(document):
         return Workflow(name, None, document)
-    prompt, ui = document, _attached_document(document)
-    if isinstance(document.get("prompt"), dict):
-        prompt = document["prompt"]
-    elif ui is not None and "class_type" not in str(next(iter(document.values()), "")):
-        return Workflow(name, None, ui)
-    return Workflow(name, _nodes(name, prompt), ui)
-
-
-def _attached_document(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The editor document sent along with a prompt, as in the requests of the editor."""
-    extra = document.get("extra_data")
-    info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
-    for holder in (info, document):
-        ui = holder.get("workflow") if isinstance(holder, dict) else None
-        if is_editor_document(ui):
-            return ui
-    return None
+    found = containers.find(document)
+    if found.prompt is not None:
+        nodes = _nodes(name, found.prompt)
+        return Workflow(name, nodes, found.ui, notes=found.notes)
+    if found.ui is not None:
+        return Workflow(name, None, found.ui, notes=found.notes)
+    if not isinstance(document, dict):
+        raise WorkflowError(f"The workflow {name!r} is not a JSON object.", SAVE_AGAIN)
+    return Workflow(name, _nodes(name, document))
 
 
 def _image_type(content: bytes) -> str:
@@ -145,11 +168,14 @@ def _image_type(content: bytes) -> str:
     return "image/webp" if content[8:12] == b"WEBP" else ""
 
 
-def _from_image(name: str, content: bytes, mime: str) -> Workflow:
-    """``prompt`` and ``workflow`` as SaveImage and SaveAnimatedWEBP write them (nodes_images.py)."""
+def _from_texts(name: str, texts: Mapping[str, str], kind: str) -> Workflow:
+    """``prompt`` and ``workflow`` as ComfyUI's saving nodes write them (nodes_images.py, video_types.py).
+
+    ``kind``: what holds them.
+    """
     found: dict[str, Any] = {}
     invalid: dict[str, str] = {}
-    for key, text in _texts_in(name, content, mime).items():
+    for key, text in texts.items():
         try:
             found[key] = json_text.read(text)
         except json_text.InvalidJson as bad:
@@ -163,11 +189,11 @@ def _from_image(name: str, content: bytes, mime: str) -> Workflow:
     if invalid:
         reasons = " and ".join(f"its {key!r} {why}" for key, why in invalid.items())
         raise WorkflowError(
-            f"The workflow in the image {name!r} cannot be read: {reasons}.", SAVE_AGAIN
+            f"The workflow in the {kind} {name!r} cannot be read: {reasons}.", SAVE_AGAIN
         )
     raise WorkflowError(
-        f"The image {name!r} contains no workflow.",
-        "Use the file as ComfyUI saved it: chat programs and image editors remove the workflow.",
+        f"The {kind} {name!r} contains no workflow.",
+        "Use the file as ComfyUI saved it: chat programs and editors remove the workflow.",
     )
 
 
@@ -203,7 +229,7 @@ def _path(folder: Path, name: str) -> Path:
     for candidate in (inside / wanted, inside / f"{wanted}.json"):
         try:
             path = candidate.resolve()
-            found = candidate.suffix.lower() in (".json", *IMAGE_SUFFIXES) and path.is_file()
+            found = candidate.suffix.lower() in (".json", *MEDIA_SUFFIXES) and path.is_file()
         except (OSError, ValueError):
             found = False
         if found and path.is_relative_to(inside):
@@ -265,10 +291,10 @@ def _nodes(name: str, document: Any) -> dict[str, dict[str, Any]]:
         raise WorkflowError(
             f"The workflow {name!r} has more than {MAX_NODES} nodes.", "Use a smaller one."
         )
-    return {str(node_id): _node(name, node_id, node) for node_id, node in document.items()}
+    return {str(i): _node(name, str(i), node, document) for i, node in document.items()}
 
 
-def _node(name: str, node_id: str, node: Any) -> dict[str, Any]:
+def _node(name: str, node_id: str, node: Any, document: Mapping[str, Any]) -> dict[str, Any]:
     """One node; ``inputs`` is always present, as a prompt without it crashes the server's worker."""
     if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
         raise WorkflowError(
@@ -284,6 +310,13 @@ def _node(name: str, node_id: str, node: Any) -> dict[str, Any]:
     meta = node.get("_meta")
     return {
         "class_type": node["class_type"],
-        "inputs": dict(inputs or {}),
+        "inputs": {key: _linked(value, document) for key, value in (inputs or {}).items()},
         "_meta": json_text.nan_to_null(dict(meta)) if isinstance(meta, dict) else {},
     }
+
+
+def _linked(value: Any, document: Mapping[str, Any]) -> Any:
+    """A link with the id as the server wants it: some programs write ``[1, 0]`` for ``["1", 0]``."""
+    if isinstance(value, list) and len(value) == 2 and type(value[0]) is type(value[1]) is int:
+        return [str(value[0]), value[1]] if str(value[0]) in document else value
+    return value

@@ -24,6 +24,10 @@ from comfyui_pipeline.workflow.schema import types_match
 from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass
 
+FAILING_TYPE = (
+    "the server fails to describe its node type (status 500), as the pack that it is part of is broken: "
+    "see ComfyUI's console"
+)
 MAX_LISTED = 12
 MAX_REASONS = 3
 """Problems reported for one output node that does not run."""
@@ -119,6 +123,9 @@ def problems(graph: Graph, known: Collection[str], origin: Origin = NO_ORIGIN) -
             message = _missing_type(node, counts[node.class_type], origin)
             found.append(Problem(node, message, maybe_stale=True, missing_type=True))
             continue
+        if isinstance(known, Mapping) and known[node.class_type].get("fails"):
+            found.append(Problem(node, FAILING_TYPE, maybe_stale=True))
+            continue
         if node.id in in_loop:
             found.append(Problem(node, f"it is part of a circular link ({labels})"))
         suggest = len(found) < MAX_SUGGESTIONS
@@ -207,7 +214,7 @@ def _input_problems(graph: Graph, node: Node, origin: Origin, suggest: bool) -> 
         if is_link(value):
             problem = _link_problem(graph, name, value, spec_of)
             maybe_stale = False
-        elif (number := json_text.non_finite(value)) is not None:
+        elif spec_of is not None and (number := json_text.non_finite(value)) is not None:
             problem = (
                 f"its input {show_value(name)} is {number}, which JSON cannot represent; set it to a "
                 "finite number with params, or correct the workflow"

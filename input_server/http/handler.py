@@ -20,6 +20,7 @@ from ..mounts.open_files import MAX_CACHED, OpenFile, OpenFileCache
 from ..mounts.resolve import Missing, Refused, check_names, is_exhausted
 from ..settings import Config
 from ..urls import Route
+from .cors import Cors
 from .file_response import file_response
 from .offload import Offload
 from .representation import choose_representation, may_need_rendering
@@ -61,6 +62,7 @@ class FileServer:
         self._trusted = config.trusted_proxies
         self._offload = _offload(config)
         self._by_asgi = by_asgi
+        self._cors = Cors(config.cors_origins)
 
     def close(self) -> None:
         """Close the open files."""
@@ -80,6 +82,13 @@ class FileServer:
         Raises NotCached if a variant has to be rendered first and ``may_render`` is False; the caller
         then waits for a turn of ``renders`` and calls again. No other request raises anything.
         """
+        if request.route.resource == "metrics":
+            return self._answer(request, may_render=may_render)
+        preflight = self._cors.preflight(request.method, request.headers)
+        response = preflight or self._answer(request, may_render=may_render)
+        return self._cors.allowed(response, request.headers)
+
+    def _answer(self, request: HttpRequest, *, may_render: bool) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return text_response(405, "Only GET and HEAD are allowed.", "method", Allow="GET, HEAD")
         address = self.client_address(request.peer, request.headers)

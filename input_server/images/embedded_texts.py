@@ -17,13 +17,16 @@ from . import containers
 from .audio_tags import read_flac, read_id3, read_ogg
 from .embedded import Embedded, MediaFile, decode, unfold
 from .exif import byte_order, read_exif, read_tiff
-from .iso_media import read_items, read_movie
+from .image_items import read_items
+from .iso_media import read_movie
 from .matroska import read_matroska
 
 MAX_TEXT_BYTES = 4 * 2**20
 """Default limit of one text, both compressed and decompressed; longer ones are ignored."""
 MAX_READS = 50_000
 """Parts of a file that are read; the walk through a film of a million parts ends there."""
+MAX_OFFSET = 2**62
+"""No file reaches it; systems do not take much larger offsets."""
 MAX_KEYWORD = 79
 """Bytes of a PNG keyword (11.3.3.1)."""
 MAX_DIRECTORY = 2 + 12 * 512
@@ -53,7 +56,7 @@ class _LimitedReads:
         self._left -= 1
         if self._left < 0:
             raise ValueError("too many parts")
-        return self._read(start, length) if length > 0 else b""
+        return self._read(start, length) if length > 0 and start < MAX_OFFSET else b""
 
 
 def read_embedded(file: MediaFile, max_text: int = MAX_TEXT_BYTES) -> Embedded:
@@ -189,7 +192,5 @@ READERS: Mapping[str, Callable[[MediaFile, Embedded, int], None]] = {
     **dict.fromkeys(("audio/ogg", "video/ogg"), read_ogg),
 }
 """MIME types -> their reader."""
-WITHOUT_TEXTS = frozenset(
-    {"image/gif", "image/bmp", "image/tiff", "image/avif", "image/heic", "image/heif"}
-)
+WITHOUT_TEXTS = frozenset({"image/gif", "image/bmp", "image/tiff"})
 """Types of which only the size is read."""

@@ -1,8 +1,8 @@
-"""Read the size and texts of MP4 and QuickTime films, and the size of AVIF and HEIC images.
+"""Read the size and texts of MP4 and QuickTime films (ISO/IEC 14496-12).
 
-Films keep their tags in ``moov``: as keys and values (QuickTime File Format, Metadata), which is how
-ComfyUI's SaveVideo writes them, as items of iTunes, or as user data. Images have a list of items, each
-with its properties (ISO/IEC 23008-12). Nothing else is read, whatever the size of the file.
+They keep their tags in ``moov``: as keys and values (QuickTime File Format, Metadata), which is how
+ComfyUI's SaveVideo writes them, as items of iTunes, or as user data. Nothing else is read, whatever the
+size of the file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from .embedded import Embedded, MediaFile, decode
 MAX_TAGS, MAX_NAME = 512, 80
 """Tags of a film that are read, and bytes of their names."""
 MAX_TRACKS = 64
-MAX_ITEMS = 1024
-"""Items of an image whose properties are read; a large image may consist of many tiles."""
 TO_THE_END = 2**62
 USER_TAGS = {b"\xa9cmt": "comment", b"\xa9des": "description", b"desc": "description"}
 """Names of four letters, of iTunes and of QuickTime's user data."""
@@ -30,6 +28,10 @@ class Box(NamedTuple):
     name: bytes
     start: int
     end: int
+
+
+WHOLE = Box(b"", 0, TO_THE_END)
+"""The file."""
 
 
 def boxes(read: Read, start: int, end: int) -> Iterator[Box]:
@@ -58,8 +60,7 @@ def inside(read: Read, parent: Box, *names: bytes) -> Iterator[Box]:
 
 def read_movie(file: MediaFile, found: Embedded, max_text: int) -> None:
     """Add the size of the first video track, as it is shown, and the texts."""
-    whole = Box(b"", 0, TO_THE_END)
-    movie = next(inside(file.read, whole, b"moov"), None)
+    movie = next(inside(file.read, WHOLE, b"moov"), None)
     if movie is None:
         found.is_cut_off = True
         return
@@ -142,56 +143,3 @@ def _read_user_text(read: Read, box: Box, found: Embedded) -> None:
     if len(head) == 4 and found.wants(name):
         length = min(int.from_bytes(head[:2], "big"), box.end - box.start - 4)
         found.add(name, decode(read(box.start + 4, length)))
-
-
-# -- images ----------------------------------------------------------------------------------------
-
-
-def read_items(file: MediaFile, found: Embedded, max_text: int) -> None:
-    """Add the size of an image's primary item; that of a sequence without one from its track."""
-    whole = Box(b"", 0, TO_THE_END)
-    meta = next(inside(file.read, whole, b"meta"), None)
-    content = Box(b"", meta.start + 4, meta.end) if meta else whole
-    primary = next(inside(file.read, content, b"pitm"), None) if meta else None
-    if primary is None:
-        read_movie(file, found, max_text)
-        return
-    version, number = struct.unpack(">B3xI", file.read(primary.start, 8).ljust(8, b"\0"))
-    item = number if version else number >> 16
-    properties = [box for one in inside(file.read, content, b"iprp") for box in _of(file.read, one)]
-    for one in inside(file.read, content, b"iprp", b"ipma"):
-        for index in _associations(file.read, one, item):
-            if 0 < index <= len(properties):
-                _read_property(file.read, properties[index - 1], found)
-
-
-def _of(read: Read, parent: Box) -> list[Box]:
-    return [box for one in inside(read, parent, b"ipco") for box in boxes(read, one.start, one.end)]
-
-
-def _associations(read: Read, box: Box, item: int) -> list[int]:
-    """The numbers of an item's properties (ISO/IEC 23008-12, 9.3)."""
-    content = read(box.start, min(box.end - box.start, MAX_ITEMS * 64))
-    version, flags, entries = content[0], content[3], int.from_bytes(content[4:8], "big")
-    at, wide, step = 8, 4 if version else 2, 2 if flags & 1 else 1
-    for _ in range(min(entries, MAX_ITEMS)):
-        number = int.from_bytes(content[at : at + wide], "big")
-        at += wide
-        count = content[at]
-        listed = content[at + 1 : at + 1 + count * step]
-        at += 1 + count * step
-        if number == item:
-            mask = 0x7FFF if step == 2 else 0x7F
-            parts = range(0, len(listed), step)
-            return [int.from_bytes(listed[one : one + step], "big") & mask for one in parts]
-    return []
-
-
-def _read_property(read: Read, box: Box, found: Embedded) -> None:
-    if box.name == b"ispe":
-        found.width, found.height = struct.unpack(">II", read(box.start + 4, 8))
-    elif box.name == b"clap":  # the part that is shown, as fractions
-        width, across, height, down = struct.unpack(">4I", read(box.start, 16))
-        found.width, found.height = width // max(1, across), height // max(1, down)
-    elif box.name == b"irot":
-        found.is_sideways = bool(read(box.start, 1)[0] & 1)

@@ -14,16 +14,24 @@ from typing import Any, NamedTuple
 
 NAMES: Mapping[str, Sequence[str]] = {
     "positive": ("positive_prompt", "prompt", "c"),
-    "negative": ("negative_prompt", "negativeprompt", "uc"),
+    "negative": ("negative_prompt", "negativeprompt", "negative", "uc"),
     "seeds": ("seed",),
-    "models": ("model", "base_model", "model_weights", "use_stable_diffusion_model"),
+    "models": (
+        "model",
+        "base_model",
+        "base_model_name",
+        "model_weights",
+        "use_stable_diffusion_model",
+    ),
     "more models": ("refiner_model", "vae", "loras"),
     "samplers": ("sampler", "sampler_name"),
     "schedulers": ("scheduler", "noise_schedule"),
     "steps": ("steps", "num_inference_steps"),
-    "cfg": ("cfg_scale", "cfgscale", "guidance_scale", "scale", "guidance"),
+    "cfg": ("cfg_scale", "cfgscale", "guidance_scale", "cfg", "scale", "guidance"),
 }
 """What a value means, and the names of members that hold it, in the order in which they count."""
+WRITTEN = ("comment", "parameters")
+"""Members that may hold JSON in a text: NovelAI writes all texts of a PNG so into a WebP."""
 MODEL_NAMES = ("name", "model_name", "model", "lora")
 FIELD = re.compile(r'(\w[\w \-/]{0,40}): *("[^"\\]*(?:\\.[^"\\]*)*"?|[^,]*)')
 """A setting of AUTOMATIC1111's last line; a value with commas is in quotes."""
@@ -116,22 +124,33 @@ def _some(value: str | None) -> Sequence[str]:
 
 
 def _from_json(text: str) -> Settings:
-    try:
-        document = json.loads(text, parse_int=_Number, parse_float=_Number)
-    except (ValueError, RecursionError, MemoryError):
-        return Settings()
-    if not isinstance(document, dict):
-        return Settings()
+    """Read an object, or the first one inside that says something; it may be in a text, too."""
+    document = _object(text)
+    written = [str(document[name]) for name in WRITTEN if _is_text(document.get(name))]
     nested = (value for value in document.values() if isinstance(value, dict))
-    for candidate in (document, *nested):
-        found = _from_members({str(name).lower(): value for name, value in candidate.items()})
+    for candidate in (document, *nested, *map(_object, written)):
+        found = _from_members(candidate)
         if found.positive or found.seeds:
-            outer = _from_members({str(name).lower(): value for name, value in document.items()})
-            return found._replace(models=found.models or outer.models)
+            outer = _from_members(document)
+            source = _some(str(document["source"])) if _is_text(document.get("source")) else ()
+            return found._replace(models=found.models or outer.models or source)
     return Settings()
 
 
-def _from_members(members: Mapping[str, Any]) -> Settings:
+def _object(text: str) -> Mapping[str, Any]:
+    """An object of JSON, the names of its members in lower case; empty for other texts."""
+    try:
+        document = json.loads(text, parse_int=_Number, parse_float=_Number)
+    except (ValueError, RecursionError, MemoryError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return {str(name).lower(): value for name, value in document.items()}
+
+
+def _from_members(written: Mapping[str, Any]) -> Settings:
+    members = {name.lower(): value for name, value in written.items()}
+
     def first(meaning: str) -> Any:
         values = (members.get(name) for name in NAMES[meaning])
         return next((value for value in values if value not in (None, "", [], {})), "")

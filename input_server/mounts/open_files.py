@@ -23,10 +23,10 @@ from .resolve import locate, lookup_error, open_located_file
 
 MAX_CACHED = 256 if os.name == "posix" else 0
 """Files that stay open for later requests. On Windows an open file could not be replaced."""
-IDLE_SECONDS = 20.0
-"""How long an unused file stays open."""
 PINNED_SECONDS = 5.0
-"""By then native code has opened a pinned path; a replaced file stays open for at least as long."""
+"""By then native code has opened a pinned path; files stay open for at least as long after their use."""
+IDLE_SECONDS = PINNED_SECONDS
+"""How long an unused file stays open. Not for long: a drive with an open file cannot be unmounted."""
 WINDOWS_DESCRIPTORS = 8192
 """The most files that the C library of Windows lets a process open (_setmaxstdio)."""
 MAX_SECONDS = 253_402_300_799
@@ -121,9 +121,10 @@ class OpenFileCache:
         self._max_cached = min(max_cached, self._most // 2)
         self._retire_seconds = retire_seconds
         self._lock = threading.Lock()
-        self._cached: OrderedDict[CacheKey, tuple[OpenFile, float]] = OrderedDict()
+        self._cached: OrderedDict[CacheKey, OpenFile] = OrderedDict()
         self._retired: deque[tuple[float, OpenFile]] = deque()
         self._users: Counter[int] = Counter()  # of cached files, by descriptor
+        self._released: dict[int, float] = {}  # when the last user of a cached file ended
 
     @property
     def count(self) -> int:
@@ -139,11 +140,10 @@ class OpenFileCache:
         now = time.monotonic()
         with self._lock:
             entry = self._cached.get(key)
-            if entry is not None and _is_current(key, entry[0]):
-                self._cached[key] = (entry[0], now)
+            if entry is not None and _is_current(key, entry):
                 self._cached.move_to_end(key)
-                self._users[entry[0].descriptor] += 1
-                return entry[0]
+                self._users[entry.descriptor] += 1
+                return entry
         return self._open(key, mount, names, now)
 
     def release(self, file: OpenFile) -> None:
@@ -155,26 +155,33 @@ class OpenFileCache:
             self._users[file.descriptor] -= 1
             if not self._users[file.descriptor]:
                 del self._users[file.descriptor]
+                self._released[file.descriptor] = time.monotonic()
 
     def sweep(self) -> None:
         """Close files that are idle, or that were replaced long enough ago."""
         now = time.monotonic()
         with self._lock:
-            for key, (_, used) in list(self._cached.items()):
-                if now - used > IDLE_SECONDS:
-                    self._retired.append((now, self._cached.pop(key)[0]))
+            for key, file in list(self._cached.items()):
+                is_used = file.descriptor in self._users
+                if not is_used and now - self._released[file.descriptor] > IDLE_SECONDS:
+                    del self._cached[key]
+                    self._close(file)
             self._close_retired(now, self._retire_seconds)
 
     def close(self) -> None:
         """Close every file that is not in use."""
         with self._lock:
-            files = [file for file, _ in self._cached.values()]
+            files = list(self._cached.values())
             files += [file for _, file in self._retired]
             self._cached.clear()
             self._retired.clear()
             for file in files:
                 if file.descriptor not in self._users:
-                    os.close(file.descriptor)
+                    self._close(file)
+
+    def _close(self, file: OpenFile) -> None:
+        self._released.pop(file.descriptor, None)
+        os.close(file.descriptor)
 
     def _open(self, key: CacheKey, mount: Mount, names: Sequence[str], now: float) -> OpenFile:
         path, root = locate(mount.folder, names)
@@ -183,12 +190,12 @@ class OpenFileCache:
             return file
         with self._lock:
             replaced = self._cached.pop(key, None)
-            self._cached[key] = (file, now)
+            self._cached[key] = file
             self._users[file.descriptor] += 1
             if replaced is not None:
-                self._retired.append((now, replaced[0]))
+                self._retired.append((now, replaced))
             while len(self._cached) > self._max_cached:
-                self._retired.append((now, self._cached.popitem(last=False)[1][0]))
+                self._retired.append((now, self._cached.popitem(last=False)[1]))
             self._close_retired(now, self._retire_seconds)
         return file
 
@@ -214,7 +221,7 @@ class OpenFileCache:
             if file.descriptor in self._users:
                 in_use.append((now, file))
             else:
-                os.close(file.descriptor)
+                self._close(file)
         self._retired += in_use
 
 

@@ -117,3 +117,20 @@ def test_a_text_that_contains_a_file_name_stays_a_text(entry: str) -> None:
 )
 def test_numbers_booleans_and_boxes_are_results(ui: Any, texts: list[str | None]) -> None:
     assert [output.text for output in responses.node_outputs("9", ui)] == texts
+
+
+@pytest.mark.parametrize(
+    ("events", "seconds"),
+    [
+        ([("execution_start", 1000), ("execution_cached", 1200), ("execution_success", 3500)], 2.5),
+        ([("execution_start", 1000), ("execution_error", 1500)], 0.5),
+        ([("execution_success", 3500)], None),
+        ([("execution_start", None), ("execution_success", None)], None),
+    ],
+)
+def test_the_run_time_is_that_between_the_events(events: Any, seconds: float | None) -> None:
+    messages = [[name, {"timestamp": moment}] for name, moment in events]
+    document = {"x": {"outputs": {}, "status": {"messages": messages}}}
+    entry = responses.history(document, "x")
+    assert entry is not None
+    assert entry.seconds == seconds

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -199,3 +202,17 @@ def test_a_result_of_another_length_is_refused(tmp_path: Path, length: int) -> N
     with pytest.raises(MediaError, match="was cut off"):
         store([png()], tmp_path, "", "a.png", length=promised)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+def test_a_full_disk_is_named_although_closing_the_file_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def full(*_: object) -> Iterator[SimpleNamespace]:
+        with Path("/dev/full").open("wb") as file:
+            yield SimpleNamespace(file=file)
+
+    monkeypatch.setattr(result_files, "atomic_file", full)
+    with pytest.raises(MediaError, match=r"a\.png cannot be stored in .*No space left"):
+        result_files.store([b"x" * 100], tmp_path, "", "a.png")

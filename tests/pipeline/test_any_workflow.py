@@ -191,7 +191,7 @@ def test_a_template_is_filled_with_the_arguments_of_the_call(ready: Any) -> None
         "3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "t"}},
     }
     name = ready.workflow("tpl", nodes)
-    assert '"width" (for {{WIDTH}})' in ready.call({"workflow": name, "prompt": "hi"}).error
+    assert '"prompt" (for {{POSITIVE_PROMPT}})' in ready.call({"workflow": name, "width": 8}).error
     answered = ready.call({"workflow": name, "prompt": "hi", "width": "20"})
     assert "Say hi" in answered.text
     assert any(output["width"] == 20 for output in answered.result["outputs"])

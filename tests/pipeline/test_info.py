@@ -25,6 +25,9 @@ class Server:
     def models(self, folder: str) -> list[str]:
         return self.has.get(folder, [])
 
+    def metadata(self, folder: str, name: str) -> dict[str, str]:
+        return {}
+
     def embeddings(self) -> list[str]:
         return self.has["embeddings"]
 
@@ -205,10 +208,31 @@ def test_the_fields_of_several_topics_are_kept_apart(ready: Any) -> None:
     assert answer["topics"] == {"queue": {"running": [], "pending": []}, "outputs": {"items": []}}
 
 
-@pytest.mark.parametrize("question", ["nothing", "loras, nothing", "天气"])
+@pytest.mark.parametrize("question", ["lorras", "loras, samplrs", "天气"])
 def test_an_unknown_topic_is_named(question: str) -> None:
     with pytest.raises(CallError, match="has no topic"):
         parse(json.dumps({"info": question}).encode())
+
+
+@pytest.mark.parametrize(
+    "question", ["clip_vision", "clip visions", "ClipVision", "loras, clip_vision"]
+)
+def test_every_model_folder_of_the_server_is_a_topic(plugin: Any, fake: Any, question: str) -> None:
+    fake.script.broken = {
+        "/models/clip_vision": (200, ["a.safetensors"]),
+        "/models/loras": (200, []),
+        "/models": (200, ["loras", "clip_vision"]),
+    }
+    answered = plugin.call({"info": question}, COMFYUI_BASE_URL=fake.url)
+    assert "1 clip_vision:\n- a.safetensors" in answered.text
+
+
+def test_a_topic_that_is_no_folder_either_lists_both(plugin: Any, fake: Any) -> None:
+    fake.script.broken = {"/models": (200, ["loras", "ultralytics"])}
+    error = plugin.call({"info": "weather"}, COMFYUI_BASE_URL=fake.url)
+    assert error.json["code"] == "invalid_call"
+    assert "no topic 'weather'" in error.error
+    assert "ultralytics" in error.error
 
 
 def test_a_workflow_url_is_downloaded_within_the_deadline_of_the_call(

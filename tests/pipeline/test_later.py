@@ -27,7 +27,7 @@ def test_the_result_of_a_submitted_job_is_fetched_later(server: Server, plugin: 
     assert output["width"] == 64
     assert (plugin.output / output["file"]).is_file()
     state = at(server, plugin, {"command": "status", "prompt_id": prompt_id})
-    assert state.result["state"] == "ended"
+    assert (state.result["state"], state.result["ending"]) == ("ended", "success")
     late = at(server, plugin, {"command": "cancel", "prompt_id": prompt_id})
     assert late.result["cancelled"] is False
 
@@ -43,6 +43,11 @@ def test_only_the_given_job_is_cancelled(server: Server, plugin: Any) -> None:
     assert (second.result["state"], second.result["position"]) == ("queued", 2)
     early = at(server, plugin, {"command": "result", "prompt_id": ids[0]})
     assert early.result["complete"] is False
+    waited = at(server, plugin, {"command": "result", "prompt_id": ids[2], "wait": "1"})
+    at_once = at(server, plugin, {"command": "result", "prompt_id": ids[2]})
+    assert waited.result.keys() == at_once.result.keys()
+    assert waited.result["position"] == at_once.result["position"] == 2
+    assert waited.text.replace(" after 1 s", "") == at_once.text
     waiting = at(server, plugin, {"command": "cancel", "prompt_id": ids[1]})
     assert waiting.result["cancelled"]
     assert [item[1] for item in server.queue()["queue_pending"]] == [ids[2]]
@@ -55,6 +60,7 @@ def test_only_the_given_job_is_cancelled(server: Server, plugin: Any) -> None:
     server.until(lambda queue: [item[1] for item in queue["queue_running"]] == [ids[2]])
     after = at(server, plugin, {"command": "status", "prompt_id": ids[0]})
     assert after.text == "It was cancelled before its end."
+    assert after.result["ending"] == "cancelled"
     ended = at(server, plugin, {"command": "result", "prompt_id": ids[0]})
     assert "cancelled before its end" in ended.error
     gone = at(server, plugin, {"command": "status", "prompt_id": ids[1]})

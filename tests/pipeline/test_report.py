@@ -55,6 +55,27 @@ def test_the_headline_says_how_the_job_ended(fields: Any, begins: str, complete:
     assert result["complete"] is complete
 
 
+@pytest.mark.parametrize(
+    ("total", "ran", "earlier", "said"),
+    [
+        (9000, 3.14, False, "Done: workflow it finished in 9.0 s (ran in 3.1 s)."),  # it waited
+        (4000, 3.14, False, "Done: workflow it finished in 4.0 s."),
+        (9000, None, False, "Done: workflow it finished in 9.0 s."),
+        (100, 3.14, True, "Done: workflow it (prompt id ID) finished (ran in 3.1 s)."),
+    ],
+)
+def test_ran_in_is_the_run_time(total: int, ran: float | None, earlier: bool, said: str) -> None:
+    outcome = Outcome("it", "ID", finished=True, seconds=ran, earlier=earlier)
+    text = report.build_result(outcome, timings_ms={"total": total})["content"][0]["text"]
+    assert text == said
+
+
+def test_the_headline_of_a_part_names_the_job() -> None:
+    outcome = Outcome("it", "ID", finished=True, failed={"a.png": MediaError("full")})
+    first = report.build_result(outcome)["content"][0]["text"].splitlines()[0]
+    assert first.endswith("but some outputs are missing (prompt id ID).")
+
+
 def line(**fields: Any) -> ResultOutput:
     usual: dict[str, Any] = {"node_id": "9", "title": "", "kind": "image", "file": "a.png"}
     return ResultOutput(**{**usual, "path": "/a.png", "url": "http://u", "bytes": 10, **fields})

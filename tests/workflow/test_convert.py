@@ -218,6 +218,37 @@ def test_values_saved_by_name_are_assigned_by_name() -> None:
     assert inputs["cfg"] == 8.0
 
 
+def test_links_that_an_extension_draws_are_followed() -> None:
+    drawn = base()
+    node(drawn, 7)["inputs"][0]["link"] = None
+    drawn["links"] = [link for link in drawn["links"] if link[0] != 9]
+    drawn["links"].append([90, 6, 0, 50, 0, "IMAGE"])
+    drawn["nodes"].append(
+        {"id": 50, "type": "Everywhere", "inputs": [{"name": "anything", "type": "*", "link": 90}]}
+    )
+    entry = {"downstream": 7, "downstream_slot": 0, "upstream": "6", "upstream_slot": 0}
+    odd: list[Any] = [None, {}, {**entry, "downstream_slot": "x"}, {**entry, "upstream": 99}]
+    drawn["extra"] = {"ue_links": [*odd, {**entry, "controller": 50, "type": "IMAGE"}]}
+    result = converted(drawn)
+    assert result.prompt["7"]["inputs"]["images"] == ["6", 0]
+    assert "50" not in result.prompt
+
+
+@pytest.mark.parametrize("name", ["", "in"])
+def test_nodes_of_extensions_that_only_pass_on_are_followed(name: str) -> None:
+    passed = base()
+    node(passed, 7)["inputs"][0]["link"] = 91
+    passed["links"] = [link for link in passed["links"] if link[0] != 9]
+    passed["links"] += [[90, 6, 0, 50, 0, "IMAGE"], [91, 50, 0, 7, 0, "IMAGE"]]
+    kind = "Reroute (pack)" if name else "Bend"
+    sockets = {"inputs": [{"name": name, "type": "IMAGE", "link": 90}]}
+    outputs = [{"name": name, "type": "IMAGE", "links": [91]}]
+    passed["nodes"].append({"id": 50, "type": kind, **sockets, "outputs": outputs})
+    result = converted(passed)
+    assert result.prompt["7"]["inputs"]["images"] == ["6", 0]
+    assert "50" not in result.prompt
+
+
 def test_set_and_get_nodes_of_the_same_name_are_linked() -> None:
     shared = base()
     node(shared, 7)["inputs"][0]["link"] = 91

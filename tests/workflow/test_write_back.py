@@ -201,3 +201,37 @@ def test_choices_in_a_text_are_written_as_they_were_drawn(tmp_path: Path) -> Non
     node(ui, 2)["widgets_values"] = ["{red|blue|green} fox"]
     prompt, shown = queued(tmp_path, ui)
     assert node(dict(shown), 2)["widgets_values"] == [prompt["2"]["inputs"]["text"]]
+
+
+# -- prompts without a document --------------------------------------------------------------------
+
+
+class ReadingServer(offline_calls.StubServer):
+    """A server one of whose nodes reads the editor's document."""
+
+    def schemas(self, names: Any) -> dict[str, Any]:
+        known = super().schemas(names)
+        if "Reads" in names:
+            hidden = {"extra_pnginfo": "EXTRA_PNGINFO"}
+            inputs = {"required": {"image": ["IMAGE"]}, "hidden": hidden}
+            known["Reads"] = {"input": inputs, "output": ["IMAGE"], "output_name": ["IMAGE"]}
+        return known
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_node_that_reads_the_document_gets_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    monkeypatch.setattr(offline_calls, "StubServer", ReadingServer)
+    flow = {
+        "1": offline_calls.node("EmptyImage", width=8, height=8, batch_size=1, color=1),
+        "2": offline_calls.node("Reads" if reads else "ImageInvert", image=["1", 0]),
+        "3": offline_calls.node("SaveImage", images=["2", 0], filename_prefix="x"),
+    }
+    chosen = offline_calls.settings_in(tmp_path)
+    job = offline_calls.prepare_call({"workflow_json": flow}, chosen).job
+    assert ("extra_pnginfo" in job.extra_data) == reads
+    if reads:
+        shown = job.extra_data["extra_pnginfo"]["workflow"]
+        assert [one["type"] for one in shown["nodes"]] == ["EmptyImage", "Reads", "SaveImage"]
+        assert len(shown["links"]) == 2

@@ -149,6 +149,7 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
         nodes.setdefault(node.id, node)
     links = [link for item in raw.get("links") or () if (link := _link(item)) is not None]
     links, merged = _one_link_per_socket(links, nodes.values())
+    _add_drawn_links(raw, nodes, links)
     return UiGraph(
         name,
         tuple(_with_links(node, merged) for node in nodes.values()),
@@ -230,6 +231,32 @@ def _one_link_per_socket(
         else:
             dropped[link.id] = target
     return list(chosen.values()), {i: chosen[target].id for i, target in dropped.items()}
+
+
+def _add_drawn_links(raw: Mapping[str, Any], nodes: dict[str, UiNode], links: list[Link]) -> None:
+    """Link the sockets that an extension links when the editor sends a workflow ("use everywhere").
+
+    It saves them as ``extra.ue_links``; the nodes that control them are never sent.
+    """
+    extra = raw.get("extra")
+    drawn = extra.get("ue_links") if isinstance(extra, dict) else None
+    number = max((link.id for link in links), default=0)
+    for entry in drawn if isinstance(drawn, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        target, slot = nodes.get(str(entry.get("downstream"))), entry.get("downstream_slot")
+        origin, from_slot = str(entry.get("upstream")), entry.get("upstream_slot")
+        nodes.pop(str(entry.get("controller")), None)
+        if target is None or origin not in nodes or type(from_slot) is not int or from_slot < 0:
+            continue
+        if type(slot) is not int or not 0 <= slot < len(target.inputs):
+            continue
+        if target.inputs[slot].link is None:
+            number += 1
+            links.append(Link(number, origin, from_slot, target.id, slot))
+            sockets = list(target.inputs)
+            sockets[slot] = replace(sockets[slot], link=number)
+            nodes[target.id] = replace(target, inputs=tuple(sockets))
 
 
 def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:

@@ -16,6 +16,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
     VIRTUAL_TYPES,
     Setters,
     is_set_or_get,
+    passes_on,
     shared_name,
 )
 from comfyui_pipeline.workflow.convert.widgets import Socket, Widget
@@ -196,7 +197,7 @@ class LinkResolver:
             return _inside(scope.inside(node), slot, target_type)
         if is_set_or_get(node, self.setters) and node.ui.type not in VIRTUAL_TYPES:
             return self._at_setter(scope, node, target_type)
-        if node.virtual:
+        if node.virtual or passes_on(node):
             has_input = slot < len(node.sockets)
             return _at_input(scope, node, slot, target_type) if has_input else None
         return scope.prefix + node.id, slot

@@ -19,7 +19,11 @@ from comfyui_pipeline.workflow.convert import dynamic_text, loading
 from comfyui_pipeline.workflow.convert.document import BYPASSED, MUTED, read_document
 from comfyui_pipeline.workflow.convert.links import LinkResolver, PromotedWidget, Scope
 from comfyui_pipeline.workflow.convert.loaded_graph import LoadedDocument, LoadedGraph, LoadedNode
-from comfyui_pipeline.workflow.convert.virtual_nodes import find_setters, is_set_or_get
+from comfyui_pipeline.workflow.convert.virtual_nodes import (
+    find_setters,
+    is_set_or_get,
+    passes_on,
+)
 from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeSchemas
@@ -127,7 +131,7 @@ class _Conversion:
             if node.subgraph is not None:
                 inside = scope.inside(node)
                 stack.append((inside, iter(inside.graph.nodes.values())))
-            elif not (node.virtual or is_set_or_get(node, self.links.setters)):
+            elif not (node.virtual or passes_on(node) or is_set_or_get(node, self.links.setters)):
                 self._add(scope, node, prompt)
         return prompt
 

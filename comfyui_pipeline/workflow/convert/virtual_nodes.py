@@ -42,6 +42,17 @@ def is_set_or_get(node: LoadedNode, setters: Setters) -> bool:
     return node.type is None and node.subgraph is None and shared_name(node) in setters
 
 
+def passes_on(node: LoadedNode) -> bool:
+    """Whether a node of an unknown type is a reroute of an extension: one input, one output, no value,
+    and no names at either, or its type says so.
+    """
+    if node.type is not None or node.subgraph is not None or node.ui.values:
+        return False
+    if len(node.ui.inputs) != 1 or len(node.outputs) != 1:
+        return False
+    return not node.ui.inputs[0].name or "reroute" in node.ui.type.lower()
+
+
 def shared_name(node: LoadedNode) -> str:
     """The only widget value of a node if it is a text, else an empty text."""
     values = node.ui.values

@@ -128,10 +128,23 @@ async function showText(item, url) {
   try {
     const response = await fetch(url, { headers });
     if (!response.ok) throw new Error(response.statusText);
-    page.textContent = (await response.text()) + (isLong ? "\n…" : "");
+    const charset = /charset=([\w-]+)/i.exec(response.headers.get("Content-Type") ?? "")?.[1];
+    const text = decodeText(new Uint8Array(await response.arrayBuffer()), charset);
+    page.textContent = text + (isLong ? "\n…" : "");
     if (isCurrent(item) && viewer.open) $("media").replaceChildren(page);
   } catch {
     showNotDisplayable(item);
+  }
+}
+
+/** A text in the given encoding; without one in UTF-8, or GB18030 if it is none. Its end may be cut. */
+function decodeText(bytes, charset) {
+  const isBigEndian = bytes[0] === 0xfe && bytes[1] === 0xff;
+  if (charset) return new TextDecoder(isBigEndian ? "utf-16be" : charset).decode(bytes);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });
+  } catch {
+    return new TextDecoder("gb18030").decode(bytes);
   }
 }
 

@@ -396,3 +396,23 @@ def test_the_size_of_a_film_and_an_incomplete_search_are_said(tab: Tab, served: 
         "document.querySelector('#status')?.textContent.includes('2 files have texts too long')"
     )
     tab.evaluate("fetch = real; 1")
+
+
+@pytest.mark.parametrize(
+    ("content", "charset"),
+    [
+        ("提示词 abc".encode(), "utf-8"),
+        ("提示词 abc".encode("gb18030"), "gb18030"),
+        ("提示词 abc".encode("utf-16"), "utf-16"),
+        (b"\xfe\xff" + "提示词 abc".encode("utf-16-be"), "utf-16"),
+        ("提示词 abc".encode("utf-16-be"), "utf-16be"),
+        ("提示词 abc".encode() + "图".encode()[:2], ""),
+        ("提示词 abc".encode("gb18030"), ""),
+    ],
+)
+def test_texts_are_shown_in_their_encoding(
+    tab: Tab, served: Served, content: bytes, charset: str
+) -> None:
+    ready(tab, served.page)
+    shown = tab.evaluate(f"decodeText(new Uint8Array({list(content)}), {charset!r})")
+    assert shown == "提示词 abc"

@@ -278,3 +278,32 @@ def test_the_descriptor_limit_is_the_systems() -> None:
     else:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         assert descriptor_limit() == (2**20 if soft == resource.RLIM_INFINITY else soft)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows no file is held open")
+def test_a_file_is_closed_seconds_after_its_last_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drive with an open file cannot be unmounted."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    files, mount = OpenFileCache(max_cached=4), Mount("m", tmp_path)
+    replace(tmp_path, 1)
+    file, again = (files.acquire(mount, ("a.bin",)) for _ in range(2))
+    assert file is again
+    files.release(file)
+    now[0] += 100
+    files.sweep()
+    assert again.read(0, 9) == b"1", "it is still being sent"
+    files.release(again)
+    now[0] += open_files.PINNED_SECONDS - 0.1
+    files.sweep()
+    assert files.count == 1, "native code may open it yet"
+    now[0] += 0.2
+    files.sweep()
+    assert files.count == 0
+    assert not is_open(file.descriptor)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(file.descriptor)
+    files.release(files.acquire(mount, ("a.bin",)))
+    files.close()

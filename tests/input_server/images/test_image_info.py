@@ -58,7 +58,7 @@ def save_with_prompt(path: Path, way: str) -> None:
     """Save an image with prompt and editor document, stored in one of the ways programs use."""
     generated, editor = json.dumps(prompt()), json.dumps(EDITOR)
     texts = {"prompt": generated, "workflow": editor}
-    if way in ("WEBP", "JPEG"):  # SaveAnimatedWEBP
+    if way in ("WEBP", "JPEG", "AVIF"):  # SaveAnimatedWEBP
         save_with_exif(path, way, {0x0110: f"prompt:{generated}", 0x010F: f"workflow:{editor}"})
     elif way == "lossless":
         tags = {0x010F: f"Prompt: {generated}", 0x010E: f"Workflow: {editor}"}
@@ -78,7 +78,7 @@ def save_with_prompt(path: Path, way: str) -> None:
         with_chunks(path, *(chunk(b"comf", c) for c in contents), behind=True)
 
 
-@pytest.mark.parametrize("way", ["WEBP", "JPEG", "lossless", "zTXt", "iTXt", "comf"])
+@pytest.mark.parametrize("way", ["WEBP", "JPEG", "AVIF", "lossless", "zTXt", "iTXt", "comf"])
 def test_the_prompt_is_read_from_every_place_programs_store_it(
     harness: GalleryHarness, way: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import time
 from collections.abc import Callable
 
@@ -115,6 +116,19 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "open quotes": ("audio/flac", files.flac({"comment": "{" + '"\\' * 1_900_000})),
     "backslashes": ("audio/flac", files.flac({"comment": '{"a": ' + "\\" * 3_000_000 + '"'})),
     "spaces": ("audio/flac", files.flac({"comment": '{"a"' + " " * 3_000_000 + '"class_type"'})),
+    "places": (
+        "image/avif",
+        box(
+            b"meta",
+            bytes(4)
+            + box(b"pitm", bytes(6))
+            + box(b"iinf", bytes(6) + box(b"infe", b"\2\0\0\0\0\1\0\0Exif"))
+            + box(
+                b"iloc",
+                b"\1\0\0\0\x44\x44\xff\xff" + bytes([0, 9, 0, 0, 0, 0, 0xFF, 0xFF]) * 99_999,
+            ),
+        ),
+    ),
     "properties": (
         "image/avif",
         box(
@@ -171,3 +185,12 @@ def test_a_text_that_is_too_long_is_said_to_be_missing(
     listed = harness.json("list?q=lighthouse")
     assert (listed["items"], listed["partly_searched"]) == ([], 1)
     assert "partly_searched" not in harness.json("list")
+
+
+def test_an_item_beyond_the_largest_offset_is_not_read(harness: GalleryHarness) -> None:
+    table = b"\0\0\0\0\x88\x80\0\1" + struct.pack(">HHQHQQ", 1, 0, 2**64 - 1, 1, 2**64 - 1, 99)
+    items = box(b"infe", b"\2\0\0\0\0\1\0\0Exif\0")
+    content = box(b"pitm", bytes(6)) + box(b"iinf", bytes(6) + items) + box(b"iloc", table)
+    avif = box(b"ftyp", b"avif" + bytes(8)) + box(b"meta", bytes(4) + content)
+    (harness.folder / "a.avif").write_bytes(avif)
+    assert harness.json("info?path=a.avif")["width"] is None
