@@ -142,6 +142,20 @@ def models(engine: Engine, what: str, folder: str) -> Mapping[str, Any]:
     return _named(what, engine.models(folder))
 
 
+def loras(engine: Engine) -> Mapping[str, Any]:
+    """List the server's LoRAs with the trigger words that their files name."""
+    from comfyui_pipeline import trigger_words
+
+    names = engine.models(MODEL_FOLDERS["lora_name"])
+    words = trigger_words.of_files(engine, names)
+    lines = [
+        f"{name} (trigger words: {', '.join(words[name])})" if name in words else name
+        for name in names
+    ]
+    listed = _named("loras", lines)
+    return {**listed, "items": names, "trigger_words": {n: list(w) for n, w in words.items()}}
+
+
 def embeddings(engine: Engine) -> Mapping[str, Any]:
     """List the server's embeddings."""
     return _named("embeddings", engine.embeddings())
@@ -248,7 +262,7 @@ QUESTIONS: Mapping[str, Question] = {
     for question in (
         Question("workflows", "工作流", read_folder=workflows),
         _models("checkpoints", "大模型", MODEL_FOLDERS["ckpt_name"]),
-        _models("loras", "LoRA", MODEL_FOLDERS["lora_name"]),
+        Question("loras", "LoRA", loras),
         _models("vaes", "VAE", MODEL_FOLDERS["vae_name"]),
         _models("controlnets", "ControlNet", MODEL_FOLDERS["control_net_name"]),
         _models("upscalers", "放大模型", "upscale_models"),

@@ -19,7 +19,7 @@ from comfyui_pipeline import (
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_context import CallContext
-from comfyui_pipeline.engine.protocol import Engine, Job
+from comfyui_pipeline.engine.protocol import Engine, Job, Prompt
 from comfyui_pipeline.errors import PatchError, WorkflowError
 from comfyui_pipeline.load_workflow import LoadedWorkflow
 from comfyui_pipeline.media import file_names
@@ -89,6 +89,7 @@ def prepare(context: CallContext) -> PreparedJob:
             *plan.notes,
             *doubts.sentences(loaded.graph, queued),
             *file_notes,
+            *_unused_trigger_words(engine, loaded, queued),
             *controls.limit_notes(call, settings),
         ),
         changed=tuple(change_texts.sentences(changes)),
@@ -97,6 +98,14 @@ def prepare(context: CallContext) -> PreparedJob:
         delivery=delivery,
     )
     return job_facts.remembered(ready)
+
+
+def _unused_trigger_words(engine: Engine, loaded: LoadedWorkflow, prompt: Prompt) -> list[str]:
+    if not roles.lora_loaders(loaded.graph):
+        return []
+    from comfyui_pipeline import trigger_words
+
+    return trigger_words.unused(engine, loaded.graph, prompt)
 
 
 def _choice_seed(call: ToolCall, random_seed: int) -> int:

@@ -25,7 +25,8 @@ _COMMAND = r"(?ia)(set|setx|\$env:|let|const|var)\s*\"?([A-Za-z_]\w*)[\s=]"
 _NO_EQUALS = r"(?a)[\"']?([A-Za-z_][\w.-]*)[\"']?\s*(:|：|＝|$)"
 _COMMENT = r"(?i)//|;|＃|--|rem\b"
 _CONTROL = frozenset(chr(code) for code in (*range(9), *range(11, 32), 127, 0x2028, 0x2029))
-_ESCAPES = {'"': r"\\[\\'\"abfnrtv]|\\$", "'": r"\\[\\']|\\$"}
+_IN_DOUBLE_QUOTES = r"\\[\\'\"abfnrtv]|\\$"
+_IN_SINGLE_QUOTES = r"\\[\\']|\\$"
 """What python-dotenv unescapes in a value in these quotes; at the end, it escapes the quote."""
 DEBUG_MODE = "DebugMode"
 """Hosts write it in different cases."""
@@ -132,7 +133,7 @@ def _quoted(value: str) -> _Reading:
             f"has no closing {quote}, so the following lines would belong to its value. "
             "Write the value on one line, with both quotes or without any.",
         )
-    if re.search(_ESCAPES[quote], inside):
+    if _has_escape(quote, inside):
         whole = inside if _is_rest(behind) else ""
         return _Reading(
             whole, "has a backslash in quotes, where it changes what follows.", needs_no_quotes=True
@@ -140,6 +141,12 @@ def _quoted(value: str) -> _Reading:
     if not _is_rest(behind):
         return _Reading("", f"has text behind its closing {quote}. Remove it, or the quotes.")
     return _Reading(inside)
+
+
+def _has_escape(quote: str, inside: str) -> bool:
+    if quote == '"':
+        return re.search(_IN_DOUBLE_QUOTES, inside) is not None
+    return re.search(_IN_SINGLE_QUOTES, inside) is not None
 
 
 def _is_rest(text: str) -> bool:

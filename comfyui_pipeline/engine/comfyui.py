@@ -182,6 +182,12 @@ class ComfyUI:
             return []
         return self._http.value(reply, path, responses.names)
 
+    def metadata(self, folder: str, name: str) -> dict[str, str]:
+        """``/view_metadata/<folder>``, which knows safetensors files only."""
+        path = f"/view_metadata/{quote(folder)}"
+        reply = self._http.get(f"{path}?filename={quote(name, safe='')}")
+        return {} if reply.status == 404 else self._http.value(reply, path, responses.texts)
+
     def model_folders(self) -> list[str]:
         reply = self._http.get("/models")
         if reply.status == 404:
@@ -210,6 +216,9 @@ class ComfyUI:
         reply = self._http.get(path)
         if reply.status == 404 and "/" in class_type:
             return None
+        if reply.status == 500:  # its INPUT_TYPES fails; raises where the server is not ComfyUI
+            self.system()
+            return {"input": {}, "output": [], "fails": True}
         return self._http.value(reply, path, responses.schemas).get(class_type)
 
     def _get(self, path: str, parse: Callable[[Any], T]) -> T:

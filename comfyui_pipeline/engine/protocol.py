@@ -203,6 +203,10 @@ class Engine(Protocol):
         """File names in one of the server's model folders (``checkpoints``, ``loras``, ``vae``…)."""
         ...
 
+    def metadata(self, folder: str, name: str) -> dict[str, str]:
+        """What the header of a model file says about it; empty where it says nothing."""
+        ...
+
     def model_folders(self) -> list[str]:
         """Names of the server's model folders; empty where it does not list them."""
         ...

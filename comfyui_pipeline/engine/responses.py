@@ -400,6 +400,11 @@ def names(document: Any) -> list[str]:
     return document
 
 
+def texts(document: Any) -> dict[str, str]:
+    """``/view_metadata/<folder>``: the texts in the header of a safetensors file."""
+    return {name: value for name, value in as_object(document).items() if isinstance(value, str)}
+
+
 def system(document: Any) -> dict[str, Any]:
     """``/system_stats``: its plain values; numbers are finite, long texts are truncated."""
     if not isinstance(document, dict) or not isinstance(document.get("system"), dict):

@@ -24,6 +24,10 @@ from comfyui_pipeline.workflow.schema import types_match
 from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass
 
+FAILING_TYPE = (
+    "the server fails to describe its node type (status 500), as the pack that it is part of is broken: "
+    "see ComfyUI's console"
+)
 MAX_LISTED = 12
 MAX_REASONS = 3
 """Problems reported for one output node that does not run."""
@@ -118,6 +122,9 @@ def problems(graph: Graph, known: Collection[str], origin: Origin = NO_ORIGIN) -
         if node.class_type not in known:
             message = _missing_type(node, counts[node.class_type], origin)
             found.append(Problem(node, message, maybe_stale=True, missing_type=True))
+            continue
+        if isinstance(known, Mapping) and known[node.class_type].get("fails"):
+            found.append(Problem(node, FAILING_TYPE, maybe_stale=True))
             continue
         if node.id in in_loop:
             found.append(Problem(node, f"it is part of a circular link ({labels})"))

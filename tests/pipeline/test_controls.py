@@ -129,9 +129,11 @@ def test_a_copy_without_metadata_has_no_prompt(two: Any) -> None:
 def test_a_setting_passes_images_on_without_prompt_and_workflow(two: Any) -> None:
     call = {"workflow": "two", "output": "Final"}
     (copy,) = files(two.call(call, COMFYUI_METADATA="none"))
-    assert "prompt" not in Image.open(two.output / copy).info
+    with Image.open(two.output / copy) as image:
+        assert "prompt" not in image.info
     (kept,) = files(two.call({**call, "metadata": "keep"}, COMFYUI_METADATA="none"))
-    assert "prompt" in Image.open(two.output / kept).info
+    with Image.open(two.output / kept) as image:
+        assert "prompt" in image.info
 
 
 def test_the_result_of_a_submitted_job_has_the_format_that_was_asked_for(two: Any) -> None:

@@ -25,6 +25,9 @@ class Server:
     def models(self, folder: str) -> list[str]:
         return self.has.get(folder, [])
 
+    def metadata(self, folder: str, name: str) -> dict[str, str]:
+        return {}
+
     def embeddings(self) -> list[str]:
         return self.has["embeddings"]
 

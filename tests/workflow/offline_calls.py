@@ -49,6 +49,9 @@ class StubServer:
     def catalog(self) -> Mapping[str, Any]:
         return schemas()
 
+    def metadata(self, folder: str, name: str) -> dict[str, str]:
+        return {"modelspec.trigger_phrase": "ink style"} if "ink" in name else {}
+
     def upload(self, content: bytes, name: str, subfolder: str) -> str:
         return f"{subfolder}/{name}"
 

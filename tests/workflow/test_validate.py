@@ -118,3 +118,27 @@ def test_every_shipped_workflow_fits_the_schemas(schemas: Schemas, name: str) ->
     for entry in found.nodes.values():
         required = {spec.name for spec in entry.specs.values() if spec.required}
         assert required <= set(entry.inputs) <= set(entry.specs), entry.label
+
+
+def test_a_node_type_that_the_server_cannot_describe_stops_only_its_branch() -> None:
+    nodes = prompt_of_two_branches()
+    known = {**SCHEMAS_OF_BRANCHES, "Broken": {"input": {}, "output": [], "fails": True}}
+    found = graph.build(nodes, known)
+    checked = validate.check(found, nodes, validate.problems(found, known))
+    assert set(checked.prompt) == {"1", "2"}
+    assert "fails to describe its node type" in next(iter(checked.skipped_outputs.values()))
+
+
+SCHEMAS_OF_BRANCHES: dict[str, Any] = {
+    "Make": {"input": {}, "output": ["IMAGE"]},
+    "Show": {"input": {"required": {"image": ["IMAGE"]}}, "output_node": True},
+}
+
+
+def prompt_of_two_branches() -> dict[str, Any]:
+    return {
+        "1": {"class_type": "Make", "inputs": {}},
+        "2": {"class_type": "Show", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "Broken", "inputs": {"image": ["1", 0]}},
+        "4": {"class_type": "Show", "inputs": {"image": ["3", 0]}},
+    }
