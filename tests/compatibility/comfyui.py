@@ -66,8 +66,8 @@ class Recorder:
         ]
 
     def history(self, prompt_id: str) -> dict[str, Any]:
-        if prompt_id not in self.prompts or self._is_waiting_kind(prompt_id):
-            return {}  # ComfyUI keeps no entry of a job that is cancelled in the queue
+        if prompt_id not in self.prompts or self._waits(prompt_id):
+            return {}
         savers = [
             n for n, node in self.prompts[prompt_id].items() if node["class_type"] == "SaveImage"
         ]
@@ -80,11 +80,10 @@ class Recorder:
         return {prompt_id: entry}
 
     def _waits(self, prompt_id: str) -> bool:
-        return prompt_id not in self.cancelled and self._is_waiting_kind(prompt_id)
-
-    def _is_waiting_kind(self, prompt_id: str) -> bool:
-        nodes = self.prompts[prompt_id].values()
-        return any(node["inputs"].get("filename_prefix") == WAITING for node in nodes)
+        return prompt_id not in self.cancelled and any(
+            node["inputs"].get("filename_prefix") == WAITING
+            for node in self.prompts[prompt_id].values()
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -40,6 +40,7 @@ def named(cases: list[dict[str, Any]]) -> Any:
 MASK = "a mask is written for every channel that a loader may read"
 ZERO = "0 counts as unset where it has no meaning, as panels of hosts save it"
 DELIBERATE: Mapping[str, str] = {
+    "cancel": "a job that has succeeded by its history is not called cancelled",
     "a download from an allowed host": "a /view URL of the ComfyUI server is fetched with its login",
     "embedded paste_with_mask": MASK,
     "image and mask": MASK,
