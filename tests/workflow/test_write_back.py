@@ -25,6 +25,8 @@ from tests.workflow.test_convert import RECORDED, base, classes, document, node
 
 Prompt = dict[str, dict[str, Any]]
 TEXT = "a {red|blue} fox // no comment"
+WITHOUT_WIDGET = {"image_ernie_image", "video_wan21_scail2_character_replacement_int8"}
+"""They give values to inputs that have no widget, which a document laid out anew cannot show."""
 IN_PLACE = 0.97
 """The share of workflows whose own document shows every change; the others are laid out anew."""
 
@@ -90,7 +92,7 @@ def test_every_recorded_workflow_shows_what_ran() -> None:
             continue
         results[corpus, name] = same, in_place
     assert len(results) > 200
-    assert [name for name, (same, _) in results.items() if not same] == []
+    assert {name for (_, name), (same, _) in results.items() if not same} == WITHOUT_WIDGET
     assert sum(in_place for _, in_place in results.values()) >= IN_PLACE * len(results)
 
 

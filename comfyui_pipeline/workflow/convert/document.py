@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def read_document(document: Mapping[str, Any]) -> UiWorkflow:
             "Open it in ComfyUI and save it again.",
         ) from None
     root, definitions = _distinct_ids(root, definitions, last_id)
-    root, copies = _instantiate_groups(root, groups)
+    root, copies = _instantiate_groups(root, groups, last_id)
     return UiWorkflow(root, _innermost_first(definitions) | copies)
 
 
@@ -388,19 +389,46 @@ def _group_definitions(document: Mapping[str, Any]) -> dict[str, UiGraph]:
 
 
 def _instantiate_groups(
-    root: UiGraph, groups: Mapping[str, UiGraph]
+    root: UiGraph, groups: Mapping[str, UiGraph], last_id: int
 ) -> tuple[UiGraph, dict[str, UiGraph]]:
-    """Make each group node an instance of its own copy of the group, as it holds all values."""
+    """Make each group node an instance of its own copy of the group, as it holds all values.
+
+    The editor turns a group into a subgraph when it loads it: the inner nodes and then the instance
+    get the next free ids (LGraph.convertToSubgraph).
+    """
     copies: dict[str, UiGraph] = {}
+    numbers = count(max([last_id, *(int(n.id) for n in root.nodes if n.id.isdecimal())]) + 1)
+    renamed: dict[str, str] = {}
     nodes = []
     for node in root.nodes:
         names = [node.type[len(p) :] for p in GROUP_PREFIXES if node.type.startswith(p)]
         group = groups.get(names[0]) if names else None
         if group is not None:
-            node = replace(node, type=f"{node.type}#{node.id}")
-            copies[node.type] = group
+            inner = {one.id: str(next(numbers)) for one in group.nodes}
+            renamed[node.id] = str(next(numbers))
+            node = replace(node, id=renamed[node.id], type=f"{node.type}#{node.id}")
+            copies[node.type] = _with_ids(group, inner)
         nodes.append(node)
-    return replace(root, nodes=tuple(nodes)), copies
+    return _relinked(replace(root, nodes=tuple(nodes)), renamed), copies
+
+
+def _with_ids(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
+    """The same graph with other node ids."""
+    nodes = tuple(replace(node, id=ids[node.id]) for node in graph.nodes)
+    return _relinked(replace(graph, nodes=nodes), ids)
+
+
+def _relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
+    """The same graph with links that lead to other node ids."""
+    links = {
+        number: replace(
+            link,
+            origin=ids.get(link.origin, link.origin),
+            target=ids.get(link.target, link.target),
+        )
+        for number, link in graph.links.items()
+    }
+    return replace(graph, links=links)
 
 
 def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
@@ -409,9 +437,11 @@ def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
         replace(_node({**item, "id": position}), raw={})
         for position, item in enumerate(raw["nodes"])
     ]
+    saved = raw.get("links") or ()
+    numbers = count(len(saved) + 1)
     links = {
         number: Link(number, str(item[0]), item[1], str(item[2]), item[3])
-        for number, item in enumerate(raw.get("links") or (), start=1)
+        for number, item in enumerate(saved, start=1)
         if item[0] is not None and item[2] is not None
     }
     exposed = {(str(item[0]), item[1]) for item in raw.get("external") or ()}
@@ -420,10 +450,10 @@ def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
     inputs: dict[str, SubgraphSlot] = {}
     outputs: list[SubgraphSlot] = []
     for position, node in enumerate(nodes):
-        nodes[position] = _with_group_inputs(node, targets, links, inputs)
+        nodes[position] = _with_group_inputs(node, targets, links, numbers, inputs)
         for slot, kind in enumerate(node.outputs):
             if (node.id, slot) not in linked:
-                number = len(links) + 1
+                number = next(numbers)
                 links[number] = Link(number, node.id, slot, SUBGRAPH_OUTPUT, len(outputs))
                 outputs.append(SubgraphSlot(kind, kind, (number,)))
     return UiGraph(name, tuple(nodes), links, tuple(inputs.values()), tuple(outputs))
@@ -433,6 +463,7 @@ def _with_group_inputs(
     node: UiNode,
     targets: Mapping[tuple[str, int], int],
     links: dict[int, Link],
+    numbers: Iterator[int],
     inputs: dict[str, SubgraphSlot],
 ) -> UiNode:
     """Link each unlinked socket of a node to a new input of its group, added to ``inputs``."""
@@ -440,7 +471,7 @@ def _with_group_inputs(
     for slot, socket in enumerate(node.inputs):
         number = targets.get((node.id, slot))
         if number is None:
-            number = len(links) + 1
+            number = next(numbers)
             links[number] = Link(number, SUBGRAPH_INPUT, len(inputs), node.id, slot)
             name = socket.name
             if name in inputs:

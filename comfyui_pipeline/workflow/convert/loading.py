@@ -117,7 +117,7 @@ def _fill_widgets(node: LoadedNode, document: LoadedDocument) -> None:
     if repaired:
         document.notes.append(f"Node {node.ui.label}: {repaired}.")
     as_widget = {saved.name for saved in node.ui.inputs if saved.widget}
-    defined = {widget.name for widget in node.widgets}
+    defined = {widget.name for widget in node.widgets} | {spec.name for spec in node.type.inputs}
     node.layout.sockets = [
         socket
         for socket in node.sockets

@@ -33,11 +33,13 @@ def new_instance(ui: UiNode, definition: LoadedGraph, document: LoadedDocument) 
     document.count(sockets=len(definition.inputs) + len(definition.outputs))
     outputs = [slot.type for slot in definition.outputs]
     instance = LoadedNode(ui, None, outputs, subgraph=definition)
+    is_group = "#" in ui.type and ui.type.startswith("workflow")
+    if is_group:
+        _spread_group_values(instance, definition)
     for slot in definition.inputs:
         instance.sockets.append(_new_socket(definition, slot))
     definition.instances.append(instance)
-    if "#" in ui.type and ui.type.startswith("workflow"):
-        _spread_group_values(instance, definition)
+    if is_group:
         return instance
     _take_saved_values(instance, definition, document)
     for name, value in _quarantined_values(ui):
@@ -186,6 +188,8 @@ def promote_listed_widgets(instance: LoadedNode, document: LoadedDocument) -> No
         if position is not None:
             instance.listed[position] = number
         widget = instance.sockets[position].widget if position is not None else None
+        if value is None and (inner := definition.nodes.get(node_id)) and is_primitive(inner):
+            value = NO_VALUE  # the primitive's own
         if widget is not None and value is not NO_VALUE:
             widget.value = value
 

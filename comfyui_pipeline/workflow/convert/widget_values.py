@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.workflow.convert.widgets import (
+    COMPARISON,
     CONTROL_VALUES,
     NO_VALUE,
     SEED_NAMES,
@@ -19,7 +20,7 @@ from comfyui_pipeline.workflow.convert.widgets import (
     Widget,
     expand,
 )
-from comfyui_pipeline.workflow.schema import DYNAMIC_COMBO, NodeType
+from comfyui_pipeline.workflow.schema import COMBO, DYNAMIC_COMBO, NodeType
 
 # Scores of an alignment.
 VALID = 4
@@ -41,6 +42,7 @@ def assign(
     if isinstance(values, Mapping):
         _assign_by_name(layout, values)
         return None
+    values = _with_own_choices(layout, values)
     if values and all(value is None for value in values):
         values = [None if widget.value is NO_VALUE else widget.value for widget in layout.widgets]
     values = _without_placeholders(layout, values, node_type)
@@ -55,8 +57,32 @@ def assign(
     return "its values were saved by another version of this node type and were reassigned"
 
 
+def _with_own_choices(layout: Layout, values: Sequence[Any]) -> Sequence[Any]:
+    """Add the widgets of a combo whose choices are texts of the node itself.
+
+    The file has the chosen text, its index and the texts, the last of which is empty; the editor
+    computes the index anew (frontend 1.58.1, extensions/core/customWidgets.ts). The node type has
+    only the combo, without choices.
+    Returns the values with that index.
+    """
+    if len(layout.widgets) != 1 or len(values) < 3:
+        return values
+    combo, (chosen, index, *texts) = layout.widgets[0], values
+    if combo.type != COMBO or combo.choices or combo.options.get("remote"):
+        return values
+    if not isinstance(index, int) or not all(isinstance(text, str) for text in texts):
+        return values
+    layout.widgets.append(Widget("index", "INT", {}, index))
+    layout.widgets += [
+        Widget(f"option{number}", "STRING", {}, text) for number, text in enumerate(texts, 1)
+    ]
+    return [chosen, texts.index(chosen) if chosen in texts else index, *texts]
+
+
 def normalize(widget: Widget) -> None:
-    """What the editor changes after loading: empty combos, and choices with an old prefix."""
+    """What the editor changes after loading: empty combos, choices with an old prefix, comparisons."""
+    if widget.type == COMPARISON:
+        widget.value = widget.default
     if widget.value is None and widget.type == "COMBO" and widget.choices:
         widget.value = widget.choices[0]
     old = widget.value

@@ -20,6 +20,8 @@ from comfyui_pipeline.workflow.schema import (
 )
 from input_server.light_dataclasses import dataclass, field, replace
 
+COMPARISON = "IMAGECOMPARE"
+"""Shows two images; its value, two texts, is never saved (useImageCompareWidget.ts)."""
 VALUE_WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 OTHER_WIDGETS = frozenset(
     {
@@ -34,7 +36,7 @@ OTHER_WIDGETS = frozenset(
         "COMPOSITOR",
         "CURVE",
         "GALLERIA",
-        "IMAGECOMPARE",
+        COMPARISON,
         "LIGHT_INFO_PREVIEW",
         "MARKDOWN",
         "PAINTER",
@@ -196,8 +198,11 @@ def _default(kind: str, options: Mapping[str, Any], choices: Sequence[Any]) -> A
         if default and kind == COMBO:
             return default
         return choices[0] if choices else "Loading..." if options.get("remote") else NO_VALUE
-    empty = {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(kind, "")
-    return empty if default is None else default
+    if default is not None:
+        return default
+    return (
+        ["", ""] if kind == COMPARISON else {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(kind, "")
+    )
 
 
 def _controls(widget: Widget) -> list[Widget]:
@@ -214,19 +219,35 @@ def _controls(widget: Widget) -> list[Widget]:
     return controls
 
 
+def _add_grown_sockets(layout: Layout, group: str, saved: Sequence[Socket]) -> None:
+    """Add the linked sockets of an autogrow group that the file has beyond the first ones."""
+    known = {socket.name for socket in layout.sockets}
+    layout.sockets += [
+        socket
+        for socket in saved
+        if socket.name.rpartition(".")[0] == group
+        and socket.name not in known
+        and socket.link is not None
+    ]
+
+
 def expand(layout: Layout, combo: Widget) -> None:
     """Replace the inputs that a dynamic combo adds by those of its current value.
 
-    A link stays on the socket of the same name.
+    A link stays on the socket of the same name, also on those that an autogrow input has grown.
     """
     inside = f"{combo.name}."
-    links = {s.name: s.link for s in layout.sockets if s.name.startswith(inside)}
+    before = [s for s in layout.sockets if s.name.startswith(inside)]
+    links = {socket.name: socket.link for socket in before}
     layout.sockets = [s for s in layout.sockets if not s.name.startswith(inside)]
     layout.widgets = [w for w in layout.widgets if not w.name.startswith(inside)]
     added = Layout()
-    for spec in combo.spec.branch(combo.value) if combo.spec else ():
+    branch = combo.spec.branch(combo.value) if combo.spec else ()
+    for spec in branch:
         _add_plain_socket(added, spec)
         _add_widget(added, spec)
+        if spec.autogrow is not None:
+            _add_grown_sockets(added, spec.name, before)
     for socket in added.sockets:
         socket.link = links.get(socket.name)
     position = next(i for i, w in enumerate(layout.widgets) if w is combo) + 1
