@@ -32,6 +32,11 @@ sys.argv = ["embedded_comfyui", "--port", sys.argv[3], "--base-directory", sys.a
 main()
 """
 SECRET = "token-of-the-test"
+EMPTY = {"width": 8, "height": 8, "batch_size": 1, "color": 255}
+TINY = {
+    "1": {"class_type": "EmptyImage", "inputs": EMPTY},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
+}
 
 
 def closed_port() -> int:
@@ -100,14 +105,7 @@ def test_a_call_starts_the_server_and_says_how_long_it_took(plugin: Plugin, asle
 
 
 def test_a_batch_starts_it_once_and_runs_all_its_jobs(plugin: Plugin, asleep: Asleep) -> None:
-    nodes = {
-        "1": {
-            "class_type": "EmptyImage",
-            "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 255},
-        },
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
-    }
-    name = plugin.workflow("tiny", nodes)
+    name = plugin.workflow("tiny", TINY)
     answered = plugin.call({"workflow1": name, "workflow2": name}, **asleep.environment())
     assert [part["status"] for part in answered.result["parts"]] == ["success", "success"]
     assert answered.text.count("started it, which took") == 1
@@ -139,7 +137,7 @@ def test_the_wait_ends_with_the_call_and_goes_on_for_the_next_one(plugin: Plugin
     limited = plugin.call({"info": "queue"}, COMFYUI_TIMEOUT="1", **environment)
     assert "was tried, and it has not answered" in limited.error
     assert "COMFYUI_START_SECONDS is how long a call waits (120)" in limited.error
-    call = {"info": "queue", "timeout": "1"}
+    call = {"workflow": plugin.workflow("tiny", TINY), "timeout": "1"}  # the caller's own limit
     assert "another call started it " in plugin.call(call, **environment).error
 
 
