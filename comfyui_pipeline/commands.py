@@ -26,6 +26,7 @@ class Command:
     chinese: str
     notes: tuple[str, ...] = ()  # lines after the arguments, in both languages
     needs_persistent_server: bool = False  # not the embedded one, which ends with the call
+    starts_server: bool = True  # one that is asleep, if a setting says how
     question: str = ""  # short for the command info with this question
 
 
@@ -79,6 +80,7 @@ COMMANDS: Mapping[str, Command] = {
             "Cancel one job, queued or running; other jobs are not affected.",
             "取消一个任务（排队中或运行中），不影响其他任务。",
             needs_persistent_server=True,
+            starts_server=False,
         ),
         Command(
             "describe",
@@ -102,6 +104,7 @@ COMMANDS: Mapping[str, Command] = {
             "Unload all models of the server, to free its memory for other programs.",
             "卸载服务器上的所有模型，把显存让给其他程序。",
             needs_persistent_server=True,
+            starts_server=False,
         ),
         Command(
             "queue",

@@ -14,12 +14,13 @@ from comfyui_pipeline.bounded.truncate import MAX_RESPONSE_BYTES
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.commands import COMMANDS
-from comfyui_pipeline.errors import QueuedBefore, SettingsError
+from comfyui_pipeline.errors import QueuedBefore, SettingsError, ToolError
 from comfyui_pipeline.ignored_keys import in_first_lines
 from comfyui_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from comfyui_pipeline.engine.protocol import Engine
+    from comfyui_pipeline.engine.server_start import ServerStart
 
 FIELDS_FOLDER = "answers"
 """Subfolder of the results for what did not fit into a response."""
@@ -36,28 +37,57 @@ def perform(
 
     Jobs and files are noted in ``record``. Raises ToolError's children.
     """
+    start = _server_start(settings)
+    try:
+        result = _result(call, settings, started, start, record, max_bytes)
+    except ToolError as error:
+        if start is not None and start.note:
+            error.hint = f"{error.hint} {start.note}".strip()
+        raise
+    if start is not None and start.note:
+        result = in_first_lines(result, {"": start.note})
+    return bound_response(result, partial(_store, settings), max_bytes)
+
+
+def _result(
+    call: ToolCall,
+    settings: Settings,
+    started: float,
+    start: ServerStart | None,
+    record: CallRecord,
+    max_bytes: int,
+) -> Mapping[str, Any]:
     if call.parts:
         from comfyui_pipeline.batch import batch
 
         share = max_bytes // len(call.parts)
-        result: Mapping[str, Any] = batch(
-            call.parts, partial(_part, settings, started, share), record
-        )
-    else:
-        result = _one(call, settings, started, record)
-        if call.command not in RUN or result.get("repeated"):  # a job's answer has them already
-            result = in_first_lines(result, call.ignored)
-    return bound_response(result, partial(_store, settings), max_bytes)
+
+        def perform_part(part: ToolCall, own: CallRecord) -> Mapping[str, Any]:
+            result = _result(part, settings, started, start, own, share)
+            return bound_response(result, partial(_store, settings), share)
+
+        return batch(call.parts, perform_part, record)
+    result = _one(call, settings, started, start, record)
+    if call.command not in RUN or result.get("repeated"):  # a job's answer has them already
+        return in_first_lines(result, call.ignored)
+    return result
 
 
-def _part(
-    settings: Settings, started: float, max_bytes: int, call: ToolCall, record: CallRecord
-) -> Mapping[str, Any]:
-    return perform(call, settings, started, record, max_bytes)
+def _server_start(settings: Settings) -> ServerStart | None:
+    """What starts a server that is asleep; nothing by default."""
+    if not (settings.start_command or settings.wake_mac):
+        return None
+    from comfyui_pipeline.server_connection import server_start
+
+    return server_start(settings)
 
 
 def _one(
-    call: ToolCall, settings: Settings, started: float, record: CallRecord
+    call: ToolCall,
+    settings: Settings,
+    started: float,
+    start: ServerStart | None,
+    record: CallRecord,
 ) -> Mapping[str, Any]:
     command = COMMANDS[call.command]
     module, _, name = command.function.partition(":")
@@ -72,7 +102,11 @@ def _one(
         )
     from comfyui_pipeline.server_connection import connect
 
-    with connect(settings, started + settings.timeout) as engine:
+    limit = min(settings.timeout, call.timeout or settings.timeout)
+    around = None
+    if start is not None and command.starts_server:
+        around = partial(start.around, deadline=started + limit)
+    with connect(settings, started + settings.timeout, around) as engine:
         if call.job_id and call.command in RUN and not (call.dry_run or settings.embedded):
             from comfyui_pipeline import repeated_job
 

@@ -89,6 +89,9 @@ class Settings:
     host: HostFiles | None = None
     download_proxy: str = field(default="", repr=False)
     download_proxy_trusted: bool = False
+    start_command: str = field(default="", repr=False)
+    wake_mac: str = ""
+    start_seconds: float = 120.0
 
     @property
     def embedded(self) -> bool:
@@ -171,6 +174,9 @@ def _settings(values: SettingsValues, project: Path, host: str) -> Settings:
         memory=ImageMemory(values.integer("COMFYUI_IMAGE_MEMORY_MB") * 2**20),
         max_image_bytes=values.integer("COMFYUI_MAX_IMAGE_MB") * 2**20,
         max_file_bytes=values.integer("COMFYUI_MAX_FILE_MB") * 2**20,
+        start_command=_start_text(values, "COMFYUI_START_COMMAND"),
+        wake_mac=_start_text(values, "COMFYUI_WAKE_MAC"),
+        start_seconds=values.number("COMFYUI_START_SECONDS"),
     )
 
 
@@ -234,6 +240,20 @@ def _free_after(values: SettingsValues) -> float | None:
             name, f"never, job (after each job), or idle minutes up to {MAX_IDLE_MINUTES}"
         )
     return minutes * 60
+
+
+def _start_text(values: SettingsValues, name: str) -> str:
+    """How a server that is asleep is started."""
+    text = values.text(name)
+    if text:
+        from comfyui_pipeline.engine.server_start import CHECKS
+
+        check, expected = CHECKS[name]
+        try:
+            check(text)
+        except ValueError:
+            raise values.invalid(name, expected) from None
+    return text
 
 
 def _ca_file(values: SettingsValues) -> str:

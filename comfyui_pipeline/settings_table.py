@@ -57,6 +57,34 @@ SETTINGS = table(
             chinese="true：接受 https:// ComfyUI 服务器的任何证书（包括伪造的），不做校验。",
         ),
         Setting(
+            "COMFYUI_START_COMMAND",
+            TEXT,
+            secret=True,
+            english="Command that starts ComfyUI, or its machine, when a call cannot reach it; a program "
+            "with its arguments, which no shell reads (systemctl --user start comfyui).",
+            chinese="无法连接 ComfyUI 服务器时，用于启动它（或其所在机器）的命令：程序及其参数，不经过 shell"
+            "（systemctl --user start comfyui）。",
+        ),
+        Setting(
+            "COMFYUI_WAKE_MAC",
+            TEXT,
+            english="MAC address of the server's machine, which is woken by Wake-on-LAN when a call cannot "
+            "reach it (00:11:22:33:44:55); @192.168.1.255 behind it sends the packet to that broadcast "
+            "address.",
+            chinese="服务器所在机器的 MAC 地址；无法连接时发送 Wake-on-LAN 唤醒包（00:11:22:33:44:55），"
+            "其后可加 @192.168.1.255 指定广播地址。",
+        ),
+        Setting(
+            "COMFYUI_START_SECONDS",
+            NUMBER,
+            "120",
+            low=1,
+            high=3600,
+            unit="seconds",
+            english="Seconds that a call waits for a server that is started so, within its own time limit.",
+            chinese="以上述方式启动服务器后最多等待的秒数，不超过调用本身的时限。",
+        ),
+        Setting(
             "COMFYUI_SERVER_INPUT_DIR",
             FOLDER,
             english="Full path of ComfyUI's input folder if ComfyUI runs on this machine. Input files are "

@@ -20,11 +20,11 @@ SETTINGS = (
     "INPUT_SERVER",
     "DOWNLOAD_",
     "PROJECT_BASE",
-    "DebugMode",
+    "DEBUGMODE",
     "SERVER_PORT",
     "IMAGESERVER",
 )
-"""Prefixes of the names of all settings."""
+"""Prefixes of the names of all settings, in upper case as Windows has all names."""
 
 
 def copy_project(folder: Path) -> Path:
@@ -46,4 +46,4 @@ def project_copy() -> Iterator[Path]:
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that are not settings."""
-    return {name: value for name, value in environ.items() if not name.startswith(SETTINGS)}
+    return {name: value for name, value in environ.items() if not name.upper().startswith(SETTINGS)}

@@ -95,6 +95,7 @@ def test_secrets_are_marked() -> None:
     secret = {name for name, row in names.items() if row.secret}
     assert secret == {n for n in names if n.endswith(("_KEY", "_KEYS"))} | {
         "COMFYUI_AUTH",
+        "COMFYUI_START_COMMAND",
         "DOWNLOAD_PROXY",
     }
 

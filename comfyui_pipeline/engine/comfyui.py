@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SOCKET_SECONDS = 5.0
 """How long opening a WebSocket may take; the job is not polled meanwhile."""
+RESPONSE_SECONDS = 30.0
+"""Until a response has to begin."""
 FEATURES = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
 T = TypeVar("T")
@@ -53,7 +55,7 @@ class ComfyUI:
         client_prefix: str,
         *,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 30,
+        timeout: float = RESPONSE_SECONDS,
         deadline: float = math.inf,
         grace: float = FETCH_GRACE,
         timeouts: Timeouts | None = None,

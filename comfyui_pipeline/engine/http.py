@@ -264,7 +264,7 @@ class Http:
             last, retry_after = attempt == TRIES - 1, ""
             try:
                 response = request()
-            except BadCertificate:
+            except (BadCertificate, NotStarted):
                 raise
             except ServerUnreachable as error:
                 if last or self.is_late:
@@ -315,6 +315,8 @@ class Http:
                 f"The server at {self.shown} does not speak HTTP ({error} for {path}).",
                 CHECK_BASE_URL,
             ) from error
+        except NotStarted:
+            raise
         except Exception as error:  # Disconnected, and what a library may raise
             raise LostReply(
                 f"ComfyUI at {self.shown} closed the connection ({path}).", CHECK_BASE_URL
@@ -384,6 +386,10 @@ class Refused(ServerUnreachable):
 
 class BadCertificate(Refused):
     """The server's certificate is not trusted, so that nothing was sent."""
+
+
+class NotStarted(Refused):
+    """There is no connection, and what was to start the server did not help (``server_start``)."""
 
 
 class LostReply(ServerUnreachable):

@@ -25,6 +25,9 @@ __all__ = [
 PREFERRED_INPUTS = ("value", "text", "prompt", "string", "string_a", "text_a", "text1", "a")
 """Preferred input names when several inputs of a node could be the source of its output."""
 
+INSTRUCTIONS = ("system", "instruction", "系统")
+"""Words in the titles of texts that precede the user's prompt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -130,8 +133,9 @@ class Graph:
             return typed[0]
         if typed:
             linked = [name for name in typed if is_link(node.inputs[name])]
-            if len(linked) == 1:
-                return linked[0]
+            users = [name for name in linked if not self._is_instruction(node.inputs[name])]
+            if len(users) == 1:
+                return users[0]
             return next((name for name in PREFERRED_INPUTS if name in typed), None)
         passing = [spec.name for spec in given if spec.type in WILDCARDS]
         if len(passing) > 1:
@@ -139,6 +143,12 @@ class Graph:
             chosen = self.value(Target(node, switches[0]), ("BOOLEAN",)) if switches else None
             passing = [name for name in passing if str(chosen).lower() in name.lower()]
         return passing[0] if len(passing) == 1 else None
+
+    def _is_instruction(self, value: Any) -> bool:
+        """Whether a link comes from a text that its title calls one for a model, as system prompts."""
+        linked = self.link(value)
+        title = linked[0].title.lower() if linked else ""
+        return any(word in title for word in INSTRUCTIONS)
 
     def value(self, target: Target, kinds: tuple[str, ...]) -> Any:
         """The plain value that reaches an input; None when it cannot be determined."""

@@ -5,6 +5,7 @@ A change that fits nothing raises an error that lists what there is; fuzzy match
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -254,6 +255,7 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
     found = roles.find_targets(planner.graph, name)
     if not found:
         hint = SEVERAL_RUNS if name == "batch_size" else _others(planner.graph)
+        hint = _candidates(planner.graph) + hint if name == "prompt" else hint
         raise NoRole(f'This workflow has no input for "{key}".', hint)
     targets = planner.unset(found)
     if not targets:
@@ -363,6 +365,7 @@ def _place_strength(planner: Planner, argument: Argument, value: float) -> None:
     )
 
 
+MAX_CANDIDATES = 6
 SEVERAL_RUNS = (
     'For several results run it several times in one call: "workflow1", "prompt1", "workflow2", '
     '"prompt2", …'
@@ -380,6 +383,24 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
     "strength": _place_strength,
 }
 """Shortcut arguments that do not simply set all inputs of their role."""
+
+
+def _candidates(graph: Graph) -> str:
+    """The texts of a workflow that may be the prompt, with the argument that sets the first one."""
+    found = [
+        (node, spec.name)
+        for node in graph.nodes.values()
+        for spec in node.specs.values()
+        if spec.type == "STRING" and spec.options.get("multiline")
+        if isinstance(node.inputs.get(spec.name), str)
+    ]
+    if not found:
+        return ""
+    listed = ", ".join(f"{node.label} ({name})" for node, name in found[:MAX_CANDIDATES])
+    params = json.dumps(
+        {"node_id": found[0][0].id, "input": found[0][1], "value": "…"}, ensure_ascii=False
+    )
+    return f'Its texts are in {listed}; "params": [{params}] sets one. '
 
 
 def _others(graph: Graph) -> str:

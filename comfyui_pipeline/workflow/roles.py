@@ -39,13 +39,25 @@ def texts(graph: Graph, side: str) -> list[Target]:
     A text that feeds both sides (through ConditioningZeroOut, for example) is a positive one.
     """
     positive = _texts_by_links(graph, "positive")
-    if side == "positive":
-        return positive or _texts_by_title(graph, side) or _texts_by_input_name(graph, side)
-    taken = {(t.node.id, t.name) for t in positive}
+    if side == "positive" and positive:
+        return positive
     negative = _texts_by_links(graph, "negative")
+    if side == "positive":
+        return _untraced(graph, side, _keys(negative))
     if negative or positive:
+        taken = _keys(positive)
         return [t for t in negative if (t.node.id, t.name) not in taken]
-    return _texts_by_title(graph, side) or _texts_by_input_name(graph, side)
+    return _untraced(graph, side, frozenset())
+
+
+def _keys(targets: Iterable[Target]) -> frozenset[tuple[str, str]]:
+    return frozenset((target.node.id, target.name) for target in targets)
+
+
+def _untraced(graph: Graph, side: str, other: frozenset[tuple[str, str]]) -> list[Target]:
+    """Texts by title, else by input name, except those of the other side."""
+    named = [t for t in _texts_by_title(graph, side) if (t.node.id, t.name) not in other]
+    return named or _texts_by_input_name(graph, side, other)
 
 
 def _texts_by_links(graph: Graph, side: str) -> list[Target]:
@@ -68,10 +80,12 @@ def _conditioning_inputs(node: Node, side: str) -> Iterator[str]:
             if spec.type == CONDITIONING and spec.name in node.inputs:
                 yield spec.name
     elif ends_here and side not in node.inputs:
-        for spec in node.specs.values():
-            given = spec.name in node.inputs
-            if spec.type == CONDITIONING and spec.name.startswith(side) and given:
-                yield spec.name
+        conditions = [s.name for s in node.specs.values() if s.type == CONDITIONING]
+        given = [name for name in conditions if name in node.inputs]
+        own = [name for name in given if name.startswith(side)]
+        if side == "positive" and not own:  # "cond1", "cond2" and "negative"
+            own = [n for n in given if node.inputs[n] != node.inputs.get("negative")]
+        yield from own
 
 
 def _text_encoders(
@@ -126,15 +140,24 @@ def _texts_by_title(graph: Graph, side: str) -> list[Target]:
     return [Target(n, t.name) for n in named for t in _text_inputs(n, side)]
 
 
-def _texts_by_input_name(graph: Graph, side: str) -> list[Target]:
-    """For workflows without a sampler (partner services): multiline texts with a prompt's name."""
+def _texts_by_input_name(
+    graph: Graph, side: str, other: frozenset[tuple[str, str]]
+) -> list[Target]:
+    """For workflows without a sampler (partner services): multiline texts with a prompt's name, also
+    inside a dynamic combo (``model.prompt``).
+    """
     for name in INPUT_NAMES_OF_SIDE[side]:
-        nodes = [
-            node
+        targets = [
+            Target(node, spec.name)
             for node in graph.nodes.values()
-            if (spec := node.specs.get(name)) and spec.options.get("multiline")
+            for spec in node.specs.values()
+            if spec.name.rpartition(".")[2] == name
+            and spec.name in node.inputs
+            and spec.type == "STRING"
+            and spec.options.get("multiline")
         ]
-        if found := _named(graph, nodes, name, ("STRING",)):
+        found = _unique(graph.source(target, ("STRING",)) for target in targets)
+        if found := [t for t in found if (t.node.id, t.name) not in other]:
             return found
     return []
 

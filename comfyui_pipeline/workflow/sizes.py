@@ -411,6 +411,9 @@ def _sized(graph: Graph, node: Node) -> SizedNode | None:
     width, height = (graph.source(Target(node, name), ("INT",)) for name in ("width", "height"))
     if width is None or height is None:
         return None
+    computed = node.inputs.get("width") != node.inputs.get("height")
+    if computed and (width.node.id, width.name) == (height.node.id, height.name):
+        width, height = Target(node, "width"), Target(node, "height")  # in place of the links
     resizes = any(
         spec.type in PIXELS
         and spec.type in node.outputs

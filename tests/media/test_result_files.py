@@ -22,6 +22,7 @@ from comfyui_pipeline.media import (
 )
 from comfyui_pipeline.media.result_files import store
 from tests.media.input_folder import png
+from tests.wine import not_under_wine
 
 
 def test_a_result_is_stored_under_the_servers_name(tmp_path: Path) -> None:
@@ -67,7 +68,9 @@ def test_a_cut_off_result_leaves_no_file(tmp_path: Path) -> None:
         ("", "CON.png"),
         ("", "a\0b.png"),
         ("", "..."),
-        ("", "x" * 400 + ".png"),
+        pytest.param(
+            "", "x" * 400 + ".png", marks=not_under_wine("resolves no path over 260 characters")
+        ),
     ],
 )
 def test_a_name_from_the_server_never_leaves_the_root(

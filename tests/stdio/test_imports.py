@@ -87,6 +87,7 @@ def test_a_call_imports_only_what_it_needs(
     modules = imported(plugin, call, COMFYUI_BASE_URL=comfyui.url)
     assert "json" in modules
     assert COSTLY & modules <= allowed
+    assert "comfyui_pipeline.engine.server_start" not in modules  # no setting says how to start it
 
 
 def test_an_https_server_is_reached_through_the_libraries(plugin: Any) -> None:

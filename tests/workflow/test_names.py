@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_words_for_a_purpose(word: str, kind: str) -> None:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> settings.Settings:
-    (tmp_path / "workflows").symlink_to(PROJECT / "workflows")
+    shutil.copytree(PROJECT / "workflows", tmp_path / "workflows")
     return settings.load(tmp_path, {})
 
 
@@ -119,7 +120,7 @@ def test_a_purpose_or_the_arguments_choose_a_shipped_workflow(
 
 
 def test_the_default_workflow_of_the_settings_comes_first(tmp_path: Path) -> None:
-    (tmp_path / "workflows").symlink_to(PROJECT / "workflows")
+    shutil.copytree(PROJECT / "workflows", tmp_path / "workflows")
     chosen = settings.load(tmp_path, {"COMFYUI_DEFAULT_WORKFLOW": "Blur Image"})
     assert found({"prompt": "a fox"}, chosen).name == "blur_image"
     assert found({"workflow": "text2img_api"}, chosen).chosen == ""

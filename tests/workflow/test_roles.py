@@ -13,6 +13,7 @@ from tests.workflow.editor_prompts import (
     editor_prompt,
     patch_editor,
     prompt_of,
+    titled,
 )
 from tests.workflow.prompts import (
     WORKFLOWS,
@@ -165,10 +166,83 @@ def test_the_only_conditioning_of_a_guider_is_positive(
     assert [(t.node.id, t.name) for t in found] == [("1", "text")]
 
 
+BYPASSED_TEXT = "syn-bypass-textencode"
+"""Its positive text is bypassed: what is left is the negative one."""
+
+
+def test_a_prompt_is_never_written_into_the_negative_text() -> None:
+    with pytest.raises(PatchError) as caught:
+        patch_editor(prompt_of(BYPASSED_TEXT), ToolCall("run", shortcuts={"prompt": "x"}))
+    assert 'no input for "prompt"' in str(caught.value)
+    assert '"params": [{"node_id": "3", "input": "text"' in str(caught.value)
+
+
+def test_of_several_conditions_the_negative_one_is_no_prompt() -> None:
+    nodes = editor_prompt()
+    nodes["9"] = {
+        "class_type": "DualCFGGuider",
+        "inputs": {"model": ["1", 0], "cond1": ["2", 0], "cond2": ["3", 0], "negative": ["3", 0]},
+    }
+    schemas = {
+        **EDITOR_SCHEMAS,
+        "DualCFGGuider": {
+            "input": {
+                "required": {
+                    "model": ["MODEL"],
+                    **{name: ["CONDITIONING"] for name in ("cond1", "cond2", "negative")},
+                }
+            },
+            "output": ["GUIDER"],
+        },
+    }
+    del nodes["5"]
+    found = graph.build(nodes, schemas)
+    assert ids_and_inputs(roles.texts(found, "positive")) == [("2", "text")]
+    assert ids_and_inputs(roles.texts(found, "negative")) == [("3", "text")]
+
+
+def test_a_prompt_inside_a_dynamic_combo_is_found() -> None:
+    options = [{"key": "v2", "inputs": {"required": {"prompt": ["STRING", {"multiline": True}]}}}]
+    schema = {"input": {"required": {"model": ["COMFY_DYNAMICCOMBO_V3", {"options": options}]}}}
+    nodes = {"1": node("Service", **{"model": "v2", "model.prompt": "a fox"})}
+    found = graph.build(nodes, {"Service": {**schema, "output": ["VIDEO"]}})
+    assert ids_and_inputs(roles.texts(found, "positive")) == [("1", "model.prompt")]
+
+
+def test_a_system_prompt_in_front_of_the_prompt_stays() -> None:
+    nodes = titled(n2="Positive")
+    nodes["2"]["inputs"]["text"] = ["10", 0]
+    nodes["10"] = node("Joined", string_a=["11", 0], string_b=["12", 0])
+    nodes["11"] = {**node("Text", value="You are"), "_meta": {"title": "System Prompt"}}
+    nodes["12"] = node("Text", value="a fox")
+    text = ["STRING", {"multiline": True}]
+    schemas = {
+        **EDITOR_SCHEMAS,
+        "Joined": {
+            "input": {"required": {"string_a": text, "string_b": text}},
+            "output": ["STRING"],
+        },
+        "Text": {"input": {"required": {"value": text}}, "output": ["STRING"]},
+    }
+    found = roles.texts(graph.build(nodes, schemas), "positive")
+    assert ids_and_inputs(found) == [("12", "value")]
+
+
+def test_sides_that_one_node_computes_are_set_where_they_are_used() -> None:
+    nodes = editor_prompt()
+    nodes["4"]["inputs"] |= {"width": ["10", 0], "height": ["10", 1]}
+    nodes["10"] = node("Selector", multiple=8)
+    number = {"input": {"required": {"multiple": ["INT"]}}, "output": ["INT", "INT"]}
+    schemas = {**EDITOR_SCHEMAS, "Selector": number}
+    call = ToolCall("run", shortcuts={"width": 1280, "height": 720})
+    changed = patch_editor(nodes, call, schemas)["4"]["inputs"]
+    assert (changed["width"], changed["height"]) == (1280, 720)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_every_synthetic_workflow_with_a_sampler_has_a_positive_text(name: str) -> None:
     found = graph.build(prompt_of(name), EDITOR_SCHEMAS)
-    if roles.samplers(found):
+    if roles.samplers(found) and name != BYPASSED_TEXT:
         texts = roles.find_targets(found, "prompt")
         assert texts
         assert all(isinstance(t.node.inputs[t.name], str) for t in texts)

@@ -21,6 +21,7 @@ from input_server.mounts.mount import Mount
 from input_server.mounts.open_files import OpenFileCache
 from tests.input_server.running import KEY, Running, open_files, processes
 from tests.waiting import TIMEOUT, wait_until
+from tests.wine import not_under_wine
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -171,6 +172,7 @@ def test_texts_are_compressed_for_clients_that_accept_gzip(running: Running) -> 
     assert (part.status_code, part.text) == (206, "a li")
 
 
+@not_under_wine("waits 10 ms for a lock instead of 10 s")
 def test_concurrent_requests_render_a_variant_once(tmp_path: Path) -> None:
     Image.effect_noise((400, 400), 70).save(tmp_path / "a.png")
     files, variants = OpenFileCache(), VariantCache(tmp_path / "copies", 10)

@@ -22,6 +22,7 @@ from input_server.mounts.retention import plan, plans
 from input_server.mounts.table import ConfigError, MountTable
 from tests.input_server.running import PROJECT, Running
 from tests.waiting import TIMEOUT, wait_until
+from tests.wine import not_under_wine
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 
@@ -99,7 +100,11 @@ def test_mounts_are_read_as_written(tmp_path: Path) -> None:
         ({"alias": "a", "folder": "x", "cache_seconds": float("nan")}, "cache_seconds"),
         ({"alias": "a", "folder": "x", "quota_mb": float("inf")}, "quota_mb"),
         ({"alias": "a", "folder": "x", "public": 1}, "public"),
-        ({"alias": "a", "folder": "~no-such-user/x"}, "no such user"),
+        pytest.param(
+            {"alias": "a", "folder": "~no-such-user/x"},
+            "no such user",
+            marks=pytest.mark.skipif(os.name == "nt", reason="Windows expands any user's ~"),
+        ),
         ({"alias": "a", "folder": "x", "clean": {"size": 1}}, "clean"),
         ({"alias": "a", "folder": "x", "clean": {"most_files": True}}, "most_files"),
         ("a:x", "alias"),
@@ -194,7 +199,8 @@ def test_a_cleanup_deletes_the_planned_files_and_logs_it(tmp_path: Path) -> None
         assert left.exists()
     assert "deleted m/子 sub/expired.txt (3 bytes): older than 1 days" in log
     assert any("changed.txt" in line and "changed since" in line for line in log)
-    assert any("written.txt" in line and "being written" in line for line in log)
+    kept = "written.txt" if os.name == "nt" else "being written"  # worded by the system there
+    assert any("written.txt" in line and kept in line for line in log)
     assert apply_plan(plan(mount, time.time()), log.append)[0] == 2
 
 
@@ -248,6 +254,7 @@ def test_files_in_a_read_only_mount_are_not_deleted_through_another_mount(tmp_pa
     assert planned_files == {"all": ["a.txt", "keeper/c.txt"], "protected": [], "deeper": []}
 
 
+@not_under_wine("waits 10 ms for a lock instead of 10 s")
 def test_concurrent_additions_lose_no_mount(tmp_path: Path) -> None:
     with Running(tmp_path / "m") as server, ThreadPoolExecutor(8) as pool:
         adding = [
@@ -273,9 +280,10 @@ def test_the_clean_command_has_a_dry_run(tmp_path: Path) -> None:
 
 
 def test_a_walk_lists_only_servable_files(tmp_path: Path) -> None:
-    for name in ("a.txt", "sub/b.txt", ".hid/c.txt", ".d.txt", "sub/e. "):
+    for name in ("a.txt", "sub/b.txt", ".hid/c.txt", ".d.txt"):
         old_file(tmp_path / name)
     if os.name == "posix":
+        old_file(tmp_path / "sub" / "e. ")  # Windows drops the end of this name
         os.mkfifo(tmp_path / "fifo")
         (tmp_path / "link.txt").symlink_to("a.txt")
     assert sorted(entry.path for entry in walk(tmp_path)) == ["a.txt", "sub/b.txt"]
