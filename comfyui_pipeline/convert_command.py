@@ -11,9 +11,11 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from comfyui_pipeline import settings
+from comfyui_pipeline import known_types, settings
 from comfyui_pipeline.bounded import json_text
+from comfyui_pipeline.engine.schema_cache import SchemaCache
 from comfyui_pipeline.errors import PackagesMissing, ToolError, WorkflowError
+from comfyui_pipeline.known_types import KnownTypes
 from comfyui_pipeline.process import dependencies
 from comfyui_pipeline.workflow import files
 from comfyui_pipeline.workflow.convert.document import read_document
@@ -27,12 +29,12 @@ def main(argv: Sequence[str], project: Path) -> int:
         if chosen.out_dir is not None:
             chosen.out_dir.mkdir(parents=True, exist_ok=True)
         found = {path: _read(path, project) for path in chosen.files}
-        schemas = _schemas(chosen.object_info, found, project)
+        known = _types(chosen.object_info, found, project)
     except PackagesMissing as missing:
         return _fail(str(missing))
     except (ToolError, OSError) as error:
         return _fail(str(error))
-    return max(_one(path, flow, schemas, chosen) for path, flow in found.items())
+    return max(_one(path, flow, known, chosen) for path, flow in found.items())
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -98,18 +100,18 @@ def _need_packages(project: Path) -> None:
         )
 
 
-def _schemas(
+def _types(
     source: str | None, found: Mapping[Path, files.Workflow | ToolError], project: Path
-) -> Mapping[str, Mapping[str, Any]]:
+) -> KnownTypes:
     if source is not None and not source.lower().startswith(("http://", "https://")):
-        return _from_file(Path(source))
+        return KnownTypes(_from_file(Path(source)), frozenset(), {})
     _need_packages(project)
     classes: set[str] = set()
     for flow in found.values():
         if isinstance(flow, files.Workflow) and flow.nodes is None:
             classes |= read_document(flow.ui or {}).class_types()
     if not classes:
-        return {}
+        return KnownTypes({}, frozenset(), {})
     from comfyui_pipeline.engine.comfyui import ComfyUI
 
     base = source or settings.load(project, os.environ).base_url
@@ -117,7 +119,7 @@ def _schemas(
     path = path.rstrip("/").removesuffix("/object_info")
     engine = ComfyUI(f"{path}{mark}{query}", "convert", log=lambda text: None)
     try:
-        return engine.schemas(classes)
+        return known_types.ask(classes, SchemaCache(None, engine.schemas), engine)
     finally:
         engine.close()
 
@@ -138,20 +140,23 @@ def _from_file(path: Path) -> Mapping[str, Mapping[str, Any]]:
 def _one(
     path: Path,
     flow: files.Workflow | ToolError,
-    schemas: Mapping[str, Mapping[str, Any]],
+    known: KnownTypes,
     chosen: argparse.Namespace,
 ) -> int:
     if isinstance(flow, ToolError):
         return _fail(f"{path.name}: {flow}")
+    if flow.nodes is None:
+        flow = known_types.with_replacements(flow, known)
     prompt = flow.nodes
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     if prompt is None:
         try:
-            converted = convert(flow.ui or {}, schemas, seed=chosen.seed)
+            converted = convert(flow.ui or {}, known.schemas, seed=chosen.seed)
         except ToolError as error:
             return _fail(f"{path.name}: {error}")
-        prompt, notes, unknown = converted.prompt, converted.notes, converted.unknown
+        prompt, unknown = converted.prompt, converted.unknown
+        notes = (*flow.notes, *converted.notes)
     for note in notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     for label in unknown:

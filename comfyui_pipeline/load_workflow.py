@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfyui_pipeline import inputs, prompt_ids
+from comfyui_pipeline import inputs, known_types, prompt_ids
 from comfyui_pipeline.call import ToolCall, together
 from comfyui_pipeline.engine.protocol import Engine
 from comfyui_pipeline.engine.schema_cache import SchemaCache, file_for
@@ -20,7 +20,7 @@ from comfyui_pipeline.media.sources import (
 )
 from comfyui_pipeline.media.written_sources import bare_source
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow import files, roles, validate
+from comfyui_pipeline.workflow import editor_nodes, files, roles, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.graph import Graph
 from input_server.light_dataclasses import dataclass, field, replace
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from comfyui_pipeline.workflow.convert.prompt import Converted
     from comfyui_pipeline.workflow_catalog import Entry
 
-MAX_CLASS_CHARACTERS = 300
-"""A longer name does not fit into a URL: servers accept about 8,000 bytes after percent-encoding."""
-MAX_CLASSES = 2000
-"""Different node types of one workflow; each is a request."""
 MAX_SHOWN = 100
 """Characters of an image's name in a sentence."""
 MAX_SEEDS = 8
@@ -182,33 +178,34 @@ def entries(settings: Settings, engine: Engine | None) -> Sequence[Entry]:
     """All workflows of the folder, with their purposes and what the server lacks for them."""
     from comfyui_pipeline import workflow_catalog
 
-    def ask(classes: Collection[str]) -> Mapping[str, Any]:
+    def ask(classes: Collection[str]) -> known_types.KnownTypes:
         if engine is None:
             raise EngineError("no server was asked")
-        return schemas_of(engine, settings).get(classes).schemas
+        return known_types.ask(classes, schemas_of(engine, settings), engine)
 
     return workflow_catalog.read(settings, ask).entries
 
 
 def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int) -> LoadedWorkflow:
     """Convert a workflow in the editor's format; ``seed`` decides random choices in its texts."""
-    cache = schemas_of(engine, settings)
+    classes = known_types.class_types(found)
+    known = known_types.ask(classes, schemas_of(engine, settings), engine)
+    found = known_types.with_replacements(found, known)
     if found.nodes is not None:
-        known = cache.get(_queryable({node["class_type"] for node in found.nodes.values()}))
         converted, prompt, notes = None, found.nodes, tuple[str, ...]()
     else:
         # imported here: 3 ms that a workflow in API format does not need
-        from comfyui_pipeline.workflow.convert.document import read_document
         from comfyui_pipeline.workflow.convert.prompt import convert
 
-        document = found.ui or {}
-        known = cache.get(_queryable(read_document(document).class_types()))
-        converted = convert(document, known.schemas, seed=seed)
+        converted = convert(found.ui or {}, known.schemas, seed=seed)
         prompt, notes = converted.prompt, converted.notes
-    notes = (*found.notes, *notes)
+    origin = validate.origin_of(found.ui)
+    if converted is not None:
+        origin = replace(origin, editor_types=origin.editor_types | converted.passing)
+    prompt, left_out = editor_nodes.without(prompt, known.schemas, origin.editor_types)
+    notes = (*found.notes, *notes, *left_out)
     if found.in_image:
         notes = (*notes, *seed_note(found.name, graphs.build(prompt, known.schemas)))
-    origin = validate.origin_of(found.ui)
     return LoadedWorkflow(
         found.name,
         prompt,
@@ -254,18 +251,3 @@ def schemas_of(engine: Engine, settings: Settings) -> SchemaCache:
     if not settings.embedded:
         file = file_for(settings.cache_dir, settings.base_url)
     return SchemaCache(file, engine.schemas)
-
-
-def _queryable(classes: Iterable[str]) -> set[str]:
-    """Without names that cannot be part of ``/object_info/<class>``: no server has such a type."""
-    found = {
-        name
-        for name in classes
-        if 0 < len(name) <= MAX_CLASS_CHARACTERS and name not in (".", "..") and name.isprintable()
-    }
-    if len(found) > MAX_CLASSES:
-        raise WorkflowError(
-            f"The workflow has {len(found)} different node types; the limit is {MAX_CLASSES}.",
-            "Split it into several workflows.",
-        )
-    return found

@@ -11,20 +11,23 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.errors import EngineError, ToolError, WorkflowError
 from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow import files
 from input_server.light_dataclasses import dataclass
 
+if TYPE_CHECKING:
+    from comfyui_pipeline.known_types import KnownTypes
+
 MAX_AGE_SECONDS = 120.0
 MAX_BYTES = 16 * 2**20
-VERSION = 3
+VERSION = 4
 """Of the index's form; an index of another version is made again."""
 
-AskTypes = Callable[[Collection[str]], Mapping[str, Any]]
-"""Node types -> their schemas, as far as the server has them. Raises EngineError's children."""
+AskTypes = Callable[[Collection[str]], "KnownTypes"]
+"""Node types -> those that the server has. Raises EngineError's children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +131,13 @@ def _file(settings: Settings) -> Path:
 def ask_through(connect: Callable[[], Any], settings: Settings) -> AskTypes:
     """``ask_types`` over a connection that is opened when something is asked."""
 
-    def ask(classes: Collection[str]) -> Mapping[str, Any]:
+    def ask(classes: Collection[str]) -> KnownTypes:
+        from comfyui_pipeline import known_types
         from comfyui_pipeline.load_workflow import schemas_of
 
         try:
             with connect() as engine:
-                return schemas_of(engine, settings).get(classes).schemas
+                return known_types.ask(classes, schemas_of(engine, settings), engine)
         except ToolError as error:
             raise EngineError(error.message, error.hint) from None
 

@@ -8,18 +8,16 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from comfyui_pipeline import known_types
 from comfyui_pipeline.errors import ToolError
-from comfyui_pipeline.workflow import files, guessed_types, survey
+from comfyui_pipeline.known_types import MAX_CLASSES, KnownTypes
+from comfyui_pipeline.workflow import editor_nodes, files, guessed_types, survey, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.shipped import SHIPPED
 from input_server.light_dataclasses import dataclass, field
 
-MAX_CLASS_CHARACTERS = 300
-"""A longer name is no node type of a server."""
-MAX_CLASSES = 2000
-"""Node types that are asked for."""
-
 Raw = dict[str, Any]
+NO_TYPES = KnownTypes({}, frozenset(), {})
 
 
 @dataclass(slots=True)
@@ -35,14 +33,19 @@ class Reader:
     preferred: str = ""
     loaded: dict[str, files.Workflow | str] = field(default_factory=dict)
 
-    def read(self, ask_types: Callable[[Collection[str]], Mapping[str, Any]]) -> dict[str, Raw]:
+    def read(self, ask_types: Callable[[Collection[str]], KnownTypes]) -> dict[str, Raw]:
         """All entries, with the server's node types. Raises EngineError's children."""
         classes = {name: self._classes(name) for name in self.stamps}
         wanted = {one for some in classes.values() for one in some}
-        schemas = ask_types(sorted(wanted)[:MAX_CLASSES]) if wanted else {}
-        sums = {name: zlib.crc32(json.dumps(schema).encode()) for name, schema in schemas.items()}
+        known = NO_TYPES
+        if wanted:
+            known = ask_types(sorted(wanted)[:MAX_CLASSES])
+        sums = {
+            one: zlib.crc32(json.dumps(schema).encode()) for one, schema in known.schemas.items()
+        }
+        sums |= {old: sums[one.new] for old, one in known.replacements.items()}
         return {
-            name: self._entry(name, classes[name], schemas, [sums.get(c, 0) for c in classes[name]])
+            name: self._entry(name, classes[name], known, [sums.get(c, 0) for c in classes[name]])
             for name in self.stamps
         }
 
@@ -54,9 +57,7 @@ class Reader:
         raw = self.known.get(name)
         return raw if raw and raw["stamp"] == self.stamps[name] else None
 
-    def _entry(
-        self, name: str, classes: list[str], schemas: Mapping[str, Any], types: list[int]
-    ) -> Raw:
+    def _entry(self, name: str, classes: list[str], known: KnownTypes, types: list[int]) -> Raw:
         """``types``: checksums of the node types; an entry that has the same ones is still right."""
         raw = self._unchanged(name)
         if raw and raw["types"] == types:
@@ -66,8 +67,8 @@ class Reader:
             return self._broken(name, found)
         try:
             said = survey.of(
-                graphs.build(_prompt(found, schemas), schemas),
-                schemas,
+                graphs.build(_prompt(found, known), known.schemas),
+                known.schemas,
                 any_of=name in SHIPPED,
                 preferred=self.preferred,
             )
@@ -125,28 +126,20 @@ class Reader:
         if isinstance(found, str):
             return []
         try:
-            classes = _class_types(found)
+            classes = known_types.class_types(found)
         except ToolError as error:
             self.loaded[name] = f"cannot be run: {error}"
             return []
-        return sorted(
-            one
-            for one in classes
-            if 0 < len(one) <= MAX_CLASS_CHARACTERS and one not in (".", "..") and one.isprintable()
-        )
+        return sorted(one for one in classes if known_types.is_queryable(one))
 
 
-def _class_types(found: files.Workflow) -> Collection[str]:
-    if found.nodes is not None:
-        return {str(node["class_type"]) for node in found.nodes.values()}
-    from comfyui_pipeline.workflow.convert.document import read_document
+def _prompt(found: files.Workflow, known: KnownTypes) -> Mapping[str, Mapping[str, Any]]:
+    found = known_types.with_replacements(found, known)
+    editor_types = validate.origin_of(found.ui).editor_types
+    prompt = found.nodes
+    if prompt is None:
+        from comfyui_pipeline.workflow.convert.prompt import convert
 
-    return read_document(found.ui or {}).class_types()
-
-
-def _prompt(found: files.Workflow, schemas: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    if found.nodes is not None:
-        return found.nodes
-    from comfyui_pipeline.workflow.convert.prompt import convert
-
-    return convert(found.ui or {}, schemas, seed=0).prompt
+        converted = convert(found.ui or {}, known.schemas, seed=0)
+        prompt, editor_types = converted.prompt, editor_types | converted.passing
+    return editor_nodes.without(prompt, known.schemas, editor_types)[0]

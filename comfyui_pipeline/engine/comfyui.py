@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from comfyui_pipeline.engine import cancelling, error_text, responses, server_url, websocket
@@ -27,6 +27,9 @@ from comfyui_pipeline.errors import EngineError, PromptRejected
 from comfyui_pipeline.process.parallel import run_parallel
 from comfyui_pipeline.process.time_limit import FETCH_GRACE
 from input_server.light_dataclasses import replace
+
+if TYPE_CHECKING:
+    from comfyui_pipeline.workflow.replacements import Replacements
 
 SOCKET_SECONDS = 5.0
 """How long opening a WebSocket may take; the job is not polled meanwhile."""
@@ -174,6 +177,17 @@ class ComfyUI:
     def catalog(self) -> dict[str, NodeSchema]:
         """``/object_info``: every class."""
         return dict(self._get("/object_info", responses.schemas))
+
+    def replacements(self) -> Replacements:
+        """``/node_replacements``; empty for an older server, which has no such route."""
+        path = "/api/node_replacements"
+        reply = self._http.get(path)
+        if reply.status == 200:
+            from comfyui_pipeline.engine import replaced_types
+
+            with suppress(EngineError):  # a proxy's page for an unknown route
+                return self._http.value(reply, path, replaced_types.read)
+        return {}
 
     def models(self, folder: str) -> list[str]:
         """``/models/<folder>``; empty for a folder that the server does not know."""

@@ -34,7 +34,8 @@ def rejection(prompt: Prompt, rejected: Rejection) -> str:
     if rejected.kind == "invalid_prompt" and rejected.node_id:
         node = label(prompt, rejected.node_id, rejected.class_type)
         parts.append(
-            f"(node {node}; install its custom node on the server, or use another workflow)"
+            f"(node {node}; the server needs the pack of this node type, unless it exists only in the "
+            "editor)"
         )
     return _short(" ".join(parts)) or "no reason given"
 

@@ -11,6 +11,7 @@ from input_server.light_dataclasses import dataclass, field
 
 if TYPE_CHECKING:
     from comfyui_pipeline.engine.responses import Queue
+    from comfyui_pipeline.workflow.replacements import Replacements
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """Prompt format: node id -> ``{"class_type", "inputs", "_meta"}``."""
@@ -165,6 +166,10 @@ class Engine(Protocol):
 
     def catalog(self) -> dict[str, NodeSchema]:
         """The schemas of all node types of the server: megabytes, so only to search them."""
+        ...
+
+    def replacements(self) -> Replacements:
+        """Node types that the server replaces by others in what it is sent; empty where it has none."""
         ...
 
     def queue(self, job: Job) -> JobHandle:

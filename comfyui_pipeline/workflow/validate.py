@@ -16,7 +16,8 @@ from typing import Any
 from comfyui_pipeline.bounded import json_text
 from comfyui_pipeline.bounded.truncate import show_value
 from comfyui_pipeline.errors import WorkflowError
-from comfyui_pipeline.workflow import doubts, matching
+from comfyui_pipeline.workflow import doubts, editor_nodes, matching
+from comfyui_pipeline.workflow.editor_nodes import VIRTUAL_TYPES
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.model_arguments import how_to_choose
 from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
@@ -40,10 +41,12 @@ class Origin:
     """Where the node types and models of a workflow can be installed from, as its author saved it.
 
     ``packs``: node type -> custom-node pack; ``models``: file name -> (folder, download URL).
+    ``editor_types``: types that exist only in the editor, as far as the document shows.
     """
 
     packs: Mapping[str, str]
     models: Mapping[str, tuple[str, str]]
+    editor_types: frozenset[str] = frozenset()
 
 
 NO_ORIGIN = Origin({}, {})
@@ -78,10 +81,14 @@ def origin_of(ui: Mapping[str, Any] | None) -> Origin:
     """Read the packs and models from an editor document, its root and every subgraph."""
     packs: dict[str, str] = {}
     models: dict[str, tuple[str, str]] = {}
+    nodes: list[tuple[str, Any]] = []
     for graph in _graphs(ui):
         listed = [*graph["models"]] if isinstance(graph.get("models"), list) else []
         for node in graph.get("nodes") or ():
-            properties = node.get("properties") if isinstance(node, dict) else None
+            if not isinstance(node, dict):
+                continue
+            properties = node.get("properties")
+            nodes.append((str(node.get("type")), properties))
             if not isinstance(properties, dict):
                 continue
             pack = properties.get("cnr_id") or properties.get("aux_id")
@@ -93,7 +100,7 @@ def origin_of(ui: Mapping[str, Any] | None) -> Origin:
             if isinstance(model, dict) and isinstance(model.get("name"), str):
                 source = (str(model.get("directory") or ""), str(model.get("url") or ""))
                 models[model["name"]] = source
-    return Origin(packs, models)
+    return Origin(packs, models, editor_nodes.types_of(nodes))
 
 
 def _graphs(raw: Any) -> Iterator[Mapping[str, Any]]:
@@ -189,6 +196,12 @@ def summary(found: Sequence[Problem]) -> str:
 def _missing_type(node: Node, count: int, origin: Origin) -> str:
     times = f" (used by {count} nodes)" if count > 1 else ""
     missing = f"its node type is not installed on this ComfyUI server{times}"
+    if node.class_type in VIRTUAL_TYPES or node.class_type in origin.editor_types:
+        return (
+            f"this ComfyUI server does not have its node type{times}, which seems to exist only in the "
+            "editor: nothing can be installed for it. In the editor, link the nodes behind it to what "
+            "is before it, or replace it by a node of the server, and save the workflow again"
+        )
     pack = origin.packs.get(node.class_type)
     if pack and pack != "comfy-core":
         return (
@@ -198,8 +211,8 @@ def _missing_type(node: Node, count: int, origin: Origin) -> str:
     if pack:
         return f"{missing}; it is part of ComfyUI itself: update ComfyUI"
     return (
-        f"{missing}; ComfyUI Manager finds custom nodes by name (the embedded demo server has no "
-        "nodes that need a model: use a full ComfyUI for them)"
+        f"{missing}; if it is part of a custom-node pack, ComfyUI Manager finds that by its name (the "
+        "embedded demo server has no nodes that need a model: use a full ComfyUI for them)"
     )
 
 

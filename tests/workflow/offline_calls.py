@@ -46,6 +46,9 @@ class StubServer:
     def schemas(self, names: Any) -> dict[str, Any]:
         return {name: schemas()[name] for name in names if name in schemas()}
 
+    def replacements(self) -> dict[str, Any]:
+        return {}
+
     def catalog(self) -> Mapping[str, Any]:
         return schemas()
 

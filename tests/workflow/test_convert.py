@@ -514,3 +514,22 @@ def test_a_mangled_file_is_converted_or_raises_a_tool_error(number: int, name: s
     except ToolError as error:
         outcome = str(error)
     assert outcome
+
+
+def test_values_by_name_are_sent_even_where_the_class_does_not_list_them() -> None:
+    """Packs add widgets in JavaScript that depend on another value (a video format's ``crf``)."""
+    named = base()
+    node(named, 7)["widgets_values"] = {
+        "filename_prefix": "films",
+        "crf": 19,
+        "videopreview": {"hidden": False},
+    }
+    inputs = converted(named).prompt["7"]["inputs"]
+    assert (inputs["filename_prefix"], inputs["crf"]) == ("films", 19)
+    assert "videopreview" not in inputs
+
+
+def test_a_choice_that_was_saved_with_its_preview_is_the_choice() -> None:
+    shown = base()
+    node(shown, 1)["widgets_values"] = [{"content": "v1-5.safetensors", "image": None}]
+    assert converted(shown).prompt["1"]["inputs"]["ckpt_name"] == "v1-5.safetensors"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_pipeline.errors import WorkflowError
+from comfyui_pipeline.workflow import editor_nodes
 from comfyui_pipeline.workflow.node_label import node_label
 from input_server.light_dataclasses import dataclass, field, replace
 from input_server.parse_values import parse_count
@@ -108,6 +109,12 @@ class UiWorkflow:
         graphs = [self.root, *self.definitions.values()]
         found = {node.type for graph in graphs for node in graph.nodes}
         return found - self.definitions.keys()
+
+    def editor_types(self) -> frozenset[str]:
+        """The node types that exist only in the editor, as far as the document shows."""
+        graphs = [self.root, *self.definitions.values()]
+        nodes = (node for graph in graphs for node in graph.nodes)
+        return editor_nodes.types_of((node.type, node.properties) for node in nodes)
 
 
 def read_document(document: Mapping[str, Any]) -> UiWorkflow:

@@ -12,14 +12,13 @@ from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.convert.document import BYPASSED, MUTED, SUBGRAPH_INPUT, Link
 from comfyui_pipeline.workflow.convert.loaded_graph import LoadedGraph, LoadedNode
 from comfyui_pipeline.workflow.convert.virtual_nodes import (
-    REROUTE,
-    VIRTUAL_TYPES,
     Setters,
     is_set_or_get,
     passes_on,
     shared_name,
 )
 from comfyui_pipeline.workflow.convert.widgets import Socket, Widget
+from comfyui_pipeline.workflow.editor_nodes import REROUTE, VIRTUAL_TYPES
 from comfyui_pipeline.workflow.schema import ANY_TYPE, types_match
 from input_server.light_dataclasses import dataclass, field
 

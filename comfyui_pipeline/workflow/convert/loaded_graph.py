@@ -10,8 +10,8 @@ from typing import Any
 
 from comfyui_pipeline.errors import WorkflowError
 from comfyui_pipeline.workflow.convert.document import Link, SubgraphSlot, UiNode
-from comfyui_pipeline.workflow.convert.virtual_nodes import VIRTUAL_TYPES
 from comfyui_pipeline.workflow.convert.widgets import Layout, Socket, Widget
+from comfyui_pipeline.workflow.editor_nodes import VIRTUAL_TYPES
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeType
 from input_server.light_dataclasses import dataclass, field
@@ -25,7 +25,8 @@ class LoadedNode:
     """A node. ``type``: its node type, None if the server does not have it or it is virtual.
 
     ``subgraph``: the definition of which this node is an instance. ``listed``: position of its inputs
-    -> position of their values, where the file lists these by ``proxyWidgets``.
+    -> position of their values, where the file lists these by ``proxyWidgets``. ``editor_only``: whether
+    the server lacks its type, which exists only in the editor as far as the document shows.
     """
 
     ui: UiNode
@@ -34,6 +35,7 @@ class LoadedNode:
     layout: Layout = field(default_factory=Layout)
     subgraph: LoadedGraph | None = None
     listed: dict[int, int] = field(default_factory=dict)
+    editor_only: bool = False
 
     @property
     def id(self) -> str:

@@ -34,7 +34,9 @@ def load(workflow: UiWorkflow, types: NodeTypes) -> LoadedDocument:
     for key, graph in workflow.definitions.items():  # innermost first
         document.definitions[key] = _load_graph(graph, types, document)
     document.root = _load_graph(workflow.root, types, document)
+    editor_types = workflow.editor_types()
     for node in document.all_nodes():
+        node.editor_only = not node.virtual and node.type is None and node.ui.type in editor_types
         for widget in node.widgets:
             widget_values.normalize(widget)
     for loaded in document.graphs:

@@ -10,8 +10,8 @@ from typing import Any
 
 from comfyui_pipeline.workflow.convert import widgets
 from comfyui_pipeline.workflow.convert.loaded_graph import LoadedGraph, LoadedNode
-from comfyui_pipeline.workflow.convert.virtual_nodes import PRIMITIVE
 from comfyui_pipeline.workflow.convert.widgets import Socket, Widget
+from comfyui_pipeline.workflow.editor_nodes import PRIMITIVE
 
 
 def is_primitive(node: LoadedNode) -> bool:

@@ -21,6 +21,7 @@ from comfyui_pipeline.workflow.convert.links import LinkResolver, PromotedWidget
 from comfyui_pipeline.workflow.convert.loaded_graph import LoadedDocument, LoadedGraph, LoadedNode
 from comfyui_pipeline.workflow.convert.virtual_nodes import (
     find_setters,
+    is_reroute,
     is_set_or_get,
     passes_on,
 )
@@ -40,6 +41,7 @@ LISTED_CHARACTERS = 60
 class Converted:
     """A prompt, notes on what was repaired or chosen at random, and nodes of unknown types.
 
+    ``passing``: types of nodes that only pass a value on, which exist only in the editor.
     ``places``: id in the prompt -> the node and where it is; ``links``: follows the document's links;
     ``now``: the time that the dates in file names are of. ``write_back.py`` needs these.
     """
@@ -50,6 +52,7 @@ class Converted:
     places: Mapping[str, tuple[Scope, LoadedNode]] = field(compare=False, repr=False)
     links: LinkResolver = field(compare=False, repr=False)
     now: datetime = field(compare=False)
+    passing: frozenset[str] = frozenset()
 
 
 def convert(
@@ -85,6 +88,7 @@ def convert(
         conversion.places,
         links,
         conversion.now,
+        frozenset(conversion.passing),
     )
 
 
@@ -101,6 +105,7 @@ class _Conversion:
     now: datetime
     notes: list[str]
     unknown: list[str] = field(default_factory=list)
+    passing: set[str] = field(default_factory=set)
     browser_nodes: dict[str, str] = field(default_factory=dict)
     places: dict[str, tuple[Scope, LoadedNode]] = field(default_factory=dict)
     _origins: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -131,7 +136,14 @@ class _Conversion:
             if node.subgraph is not None:
                 inside = scope.inside(node)
                 stack.append((inside, iter(inside.graph.nodes.values())))
-            elif not (node.virtual or passes_on(node) or is_set_or_get(node, self.links.setters)):
+            elif passes_on(node) or is_set_or_get(node, self.links.setters):
+                self.passing.add(node.ui.type)
+                if passes_on(node) and not is_reroute(node):
+                    self.notes.append(
+                        f"Node {scope.label(node)} exists only in the editor, as far as the file shows: "
+                        "what it receives was passed on unchanged."
+                    )
+            elif not node.virtual:
                 self._add(scope, node, prompt)
         return prompt
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from comfyui_pipeline.workflow.schema import types_match
+
 if TYPE_CHECKING:
     from comfyui_pipeline.workflow.convert.loaded_graph import LoadedGraph, LoadedNode
-
-REROUTE = "Reroute"
-PRIMITIVE = "PrimitiveNode"
-NOTES = frozenset({"Note", "MarkdownNote"})
-VIRTUAL_TYPES = frozenset({REROUTE, PRIMITIVE}) | NOTES
 
 Setters = Mapping[str, "tuple[LoadedGraph, LoadedNode]"]
 """Shared name -> the node that sets it, and the graph that the node is in."""
@@ -43,11 +40,19 @@ def is_set_or_get(node: LoadedNode, setters: Setters) -> bool:
 
 
 def passes_on(node: LoadedNode) -> bool:
-    """Whether a node of an unknown type is a reroute of an extension: one input, one output, no value,
-    and no names at either, or its type says so.
+    """Whether a node of an unknown type passes on what it receives: a reroute of an extension, or a
+    node of the editor that has an output of the same type for each input, and no value.
     """
     if node.type is not None or node.subgraph is not None or node.ui.values:
         return False
+    if not node.editor_only or not node.outputs or len(node.ui.inputs) != len(node.outputs):
+        return is_reroute(node)
+    pairs = zip(node.ui.inputs, node.outputs, strict=True)
+    return all(types_match(socket.type, output) for socket, output in pairs)
+
+
+def is_reroute(node: LoadedNode) -> bool:
+    """Whether it has one input, one output, and no names at either, or its type says so."""
     if len(node.ui.inputs) != 1 or len(node.outputs) != 1:
         return False
     return not node.ui.inputs[0].name or "reroute" in node.ui.type.lower()

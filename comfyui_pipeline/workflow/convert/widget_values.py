@@ -83,6 +83,8 @@ def normalize(widget: Widget) -> None:
     """What the editor changes after loading: empty combos, choices with an old prefix, comparisons."""
     if widget.type == COMPARISON:
         widget.value = widget.default
+    if widget.type == COMBO and isinstance(widget.value, Mapping):
+        widget.value = widget.value.get("content", widget.value)  # a choice with its preview
     if widget.value is None and widget.type == "COMBO" and widget.choices:
         widget.value = widget.choices[0]
     old = widget.value
@@ -98,6 +100,12 @@ def _assign_by_name(layout: Layout, values: Mapping[str, Any]) -> None:
         if widget.name in values:
             _set(layout, widget, values[widget.name])
         position += 1
+    known = {w.name for w in layout.widgets} | {socket.name for socket in layout.sockets}
+    layout.widgets += [
+        Widget(name, "", {}, value)
+        for name, value in values.items()
+        if name not in known and isinstance(value, (str, int, float)) and name.strip()
+    ]
 
 
 def _assign_by_position(layout: Layout, values: Sequence[Any]) -> None:
