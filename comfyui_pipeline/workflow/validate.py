@@ -57,7 +57,7 @@ class Problem:
     """Why a node cannot run, and what to do about it.
 
     ``maybe_stale``: a cached node type may be the reason, so it is worth requesting it again.
-    ``missing_type``: the server does not have the node type.
+    ``missing_type``: the server does not have the node type, or cannot describe it.
     """
 
     node: Node
@@ -131,7 +131,7 @@ def problems(graph: Graph, known: Collection[str], origin: Origin = NO_ORIGIN) -
             found.append(Problem(node, message, maybe_stale=True, missing_type=True))
             continue
         if isinstance(known, Mapping) and known[node.class_type].get("fails"):
-            found.append(Problem(node, FAILING_TYPE, maybe_stale=True))
+            found.append(Problem(node, FAILING_TYPE, maybe_stale=True, missing_type=True))
             continue
         if node.id in in_loop:
             found.append(Problem(node, f"it is part of a circular link ({labels})"))

@@ -286,8 +286,13 @@ CASES = [
     ),
     Case(
         "a crash on the classes",
-        "failed on /object_info",
-        set={"broken": {"/object_info": (500, b"x")}},
+        "fails to describe its node type",
+        set={
+            "broken": {
+                "/object_info": (500, b"x"),
+                "/system_stats": (200, {"system": {"os": "posix"}, "devices": []}),
+            }
+        },
     ),
     Case("a queue of another shape", good=True, set={"broken": {"/queue": (200, [1])}}),
     Case("a broken history", good=True, set={"broken": {"/history": (500, b"x")}}),
