@@ -30,8 +30,8 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignore = shutil.ignore_patterns(".*", "node_modules", "output", "build", "tests", "*.egg-info")
     shutil.copytree(PROJECT, base / "checkout", ignore=ignore)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", base / "venv"], check=True)
-    folder = "Scripts" if sys.platform == "win32" else "bin"
-    python = base / "venv" / folder / "python"
+    name = "Scripts/python.exe" if sys.platform == "win32" else "bin/python"
+    python = base / "venv" / name
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
     done = subprocess.run(
