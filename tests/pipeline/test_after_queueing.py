@@ -46,7 +46,7 @@ def test_odd_files_are_stored_and_returned_by_run_and_result(plugin: Any, fake: 
     again = plugin.call({"command": "result", "prompt_id": ident}, COMFYUI_BASE_URL=fake.url)
     for answered in (first, again):
         files = {output["file"]: output for output in answered.result["outputs"]}
-        assert files.keys() == broken.STORED.keys()
+        assert files.keys() - {"fine_1.png"} == broken.STORED.keys()  # next to one without preview
         for file, content in broken.STORED.items():
             assert Path(files[file]["path"]).read_bytes() == content
             assert files[file]["url"] in answered.text

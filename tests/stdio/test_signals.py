@@ -57,7 +57,7 @@ def test_a_stopped_call_reports_for_each_job_whether_it_was_cancelled(
 ) -> None:
     fake.script.never_ends = True
     if refused:
-        fake.script.broken = {"/interrupt": (500, b""), "/api/jobs": (500, b"")}
+        fake.script.broken = dict.fromkeys(("/interrupt", "/api/jobs", "/queue"), (500, b""))
     name = plugin.workflow("it", RUN)
     call = {f"workflow{n}": name for n in range(1, parts + 1)} if parts > 1 else {"workflow": name}
     python = [sys.executable]
