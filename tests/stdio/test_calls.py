@@ -27,7 +27,6 @@ INVALID_CALLS = {
     "a word as width": (b'{"workflow": "x", "width": "wide"}', '"width"'),
     "no workflow": (b'{"max_side": "64"}', '"workflow" is missing'),
     "unknown command": (b'{"command": "dance"}', "dance"),
-    "unknown info": (b'{"info": "weather/rain"}', "weather/rain"),
     "a lone surrogate": (
         b'{"workflow": "x", "prompt": "\\ud800"}',
         '"prompt" contains a lone surrogate',
