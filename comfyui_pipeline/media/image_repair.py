@@ -100,8 +100,7 @@ def valid_chunks(content: bytes) -> bytes:
         for chunk in containers.png_chunks(containers.bytes_reader(content)):
             if chunk.name in _PNG_PICTURE:
                 data = content[chunk.start : chunk.start + chunk.length]
-                check = struct.pack(">I", zlib.crc32(data, zlib.crc32(chunk.name)))
-                parts += [struct.pack(">I", len(data)), chunk.name, data, check]
+                parts.append(containers.png_chunk(chunk.name, data))
     return b"".join(parts)
 
 

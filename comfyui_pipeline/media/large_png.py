@@ -86,7 +86,9 @@ def _layout(content: bytes) -> _Layout | None:
         return None
     if not head or head[2] != 8 or head[3] not in CHANNELS or head[6] or 0 in head[:2]:
         return None
-    colors = b"".join(_chunk(name, kept[name]) for name in (b"PLTE", b"tRNS") if name in kept)
+    colors = b"".join(
+        containers.png_chunk(name, kept[name]) for name in (b"PLTE", b"tRNS") if name in kept
+    )
     width, height, _, color_type, *_ = head
     return _Layout(width, height, color_type, colors, kept.get(b"eXIf", b""), tuple(data))
 
@@ -145,10 +147,10 @@ def _decoded(layout: _Layout, above: bytes, band: bytes) -> Image:
     head = struct.pack(">IIBBBBB", layout.width, height, 8, layout.color_type, 0, 0, 0)
     parts = (
         _SIGNATURE,
-        _chunk(b"IHDR", head),
+        containers.png_chunk(b"IHDR", head),
         layout.colors,
-        _chunk(b"IDAT", zlib.compress(pixels, 0)),
-        _chunk(b"IEND", b""),
+        containers.png_chunk(b"IDAT", zlib.compress(pixels, 0)),
+        containers.png_chunk(b"IEND", b""),
     )
     image = PngImageFile(BytesIO(b"".join(parts)))
     image.load()
@@ -161,13 +163,3 @@ def _plain(part: Image, whole: Image) -> Image:
         return part
     part.info.update(whole.info)
     return part.convert("RGBA" if "transparency" in whole.info else "RGB")
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    """A chunk with its checksum (PNG 3rd edition, 5.3)."""
-    return (
-        struct.pack(">I", len(data))
-        + name
-        + data
-        + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
-    )

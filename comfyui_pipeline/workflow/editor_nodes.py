@@ -41,7 +41,7 @@ def types_of(nodes: Iterable[tuple[str, Any]]) -> frozenset[str]:
 def without(
     prompt: Prompt, schemas: NodeSchemas, editor_types: Collection[str]
 ) -> tuple[Prompt, tuple[str, ...]]:
-    """The prompt without nodes of unknown types that nothing needs, and what to tell the caller.
+    """The prompt without nodes of unknown types that nothing needs, and notes on it.
 
     Such a node is of one of ``editor_types``, or has no links at all, and no node that stays uses it.
     Nothing is left out where no output node would stay: one of these may be it.

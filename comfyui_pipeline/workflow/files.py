@@ -97,14 +97,10 @@ def has_image_suffix(name: str) -> bool:
 
 def from_bytes(name: str, content: bytes) -> Workflow:
     """Read the content of a file: JSON, or an image, film or sound that ComfyUI saved it in."""
-    mime = _image_type(content)
+    mime = _media_type(content)
     if mime:
-        return _from_texts(name, _texts_in(name, content, mime), "image")
-    if not _is_json(content):
-        from comfyui_pipeline.workflow import media_texts
-
-        if (texts := media_texts.read(content)) is not None:
-            return _from_texts(name, texts, "file")
+        kind = "image" if mime.startswith("image/") else "file"
+        return _from_texts(name, _texts_in(name, content, mime, kind), kind)
     text, notes = _decoded(name, content)
     try:
         document = json_text.read(text)
@@ -159,13 +155,20 @@ def from_document(name: str, document: Any) -> Workflow:
     return Workflow(name, _nodes(name, document))
 
 
-def _image_type(content: bytes) -> str:
-    """MIME type of an image that can contain a workflow, "" for other content."""
+def _media_type(content: bytes) -> str:
+    """MIME type of an image, film or sound that can contain a workflow, "" for other content."""
     if content[:4] == b"\x89PNG":
         return "image/png"
     if content[:3] == b"\xff\xd8\xff":
         return "image/jpeg"
-    return "image/webp" if content[8:12] == b"WEBP" else ""
+    if content[8:12] == b"WEBP":
+        return "image/webp"
+    if _is_json(content):
+        return ""
+    from input_server.file_signatures import HEAD_BYTES, detect_mime
+
+    mime = detect_mime(content[:HEAD_BYTES]) or ""
+    return mime if mime.startswith(("video/", "audio/")) else ""
 
 
 def _from_texts(name: str, texts: Mapping[str, str], kind: str) -> Workflow:
@@ -197,12 +200,12 @@ def _from_texts(name: str, texts: Mapping[str, str], kind: str) -> Workflow:
     )
 
 
-def _texts_in(name: str, content: bytes, mime: str) -> Mapping[str, str]:
-    """The texts that ComfyUI wrote into an image, by name. Raises WorkflowError for a broken image."""
+def _texts_in(name: str, content: bytes, mime: str, kind: str) -> Mapping[str, str]:
+    """The texts that ComfyUI wrote into a file, by name. Raises WorkflowError for a broken image."""
     from input_server.images.embedded_texts import ImageBytes, read_embedded
 
     embedded = read_embedded(ImageBytes(content, mime), MAX_BYTES)
-    if embedded.is_cut_off and not embedded.texts:
+    if kind == "image" and embedded.is_cut_off and not embedded.texts:
         raise WorkflowError(
             f"The image {name!r} cannot be read; it may be incomplete.",
             "Copy or download the original file again.",

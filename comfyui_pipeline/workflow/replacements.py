@@ -53,7 +53,7 @@ Replacements = Mapping[str, Replacement]
 
 
 def in_prompt(prompt: Prompt, found: Replacements) -> tuple[Prompt, tuple[str, ...]]:
-    """The prompt with these node types replaced, and what to tell the caller."""
+    """The prompt with these node types replaced, and notes on it."""
     replaced = {i: found[n["class_type"]] for i, n in prompt.items() if n["class_type"] in found}
     if not replaced:
         return prompt, ()

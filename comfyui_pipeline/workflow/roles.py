@@ -42,7 +42,7 @@ def texts(graph: Graph, side: str) -> list[Target]:
     if side == "positive" and positive:
         return positive
     negative = _texts_by_links(graph, "negative")
-    if side == "positive":
+    if side == "positive":  # never one of the negative ones
         return _untraced(graph, side, _keys(negative))
     if negative or positive:
         taken = _keys(positive)

@@ -7,6 +7,7 @@ Imports little: the command-line plugin uses it as well.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -61,6 +62,12 @@ def png_chunks(read: Read) -> Iterator[Chunk]:
         if name == b"IEND":
             return
         at += 12 + length
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG with its checksum (PNG 3rd edition, 5.3)."""
+    check = zlib.crc32(data, zlib.crc32(name))
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
 
 
 def webp_chunks(read: Read) -> Iterator[Chunk]:

@@ -184,8 +184,10 @@ def test_the_list_of_workflows_and_a_server_that_runs_start_nothing(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell for POSIX")
 def test_the_command_gets_no_settings_of_ours(plugin: Plugin, tmp_path: Path) -> None:
-    told = tmp_path / "environment.txt"
-    command = command_line("sh", "-c", f"env > {shlex.quote(str(told))}; read line || exit 3")
+    environment_file = tmp_path / "environment.txt"
+    command = command_line(
+        "sh", "-c", f"env > {shlex.quote(str(environment_file))}; read line || exit 3"
+    )
     url = f"http://127.0.0.1:{closed_port()}"
     answered = plugin.call(
         {"info": "queue"},
@@ -194,8 +196,8 @@ def test_the_command_gets_no_settings_of_ours(plugin: Plugin, tmp_path: Path) ->
         COMFYUI_AUTH=f"bearer {SECRET}",
     )
     assert "exit status 3" in answered.error  # its input is empty
-    assert "PATH=" in told.read_text()
-    assert SECRET not in told.read_text()
+    assert "PATH=" in environment_file.read_text()
+    assert SECRET not in environment_file.read_text()
 
 
 def test_a_packet_wakes_the_machine(plugin: Plugin) -> None:

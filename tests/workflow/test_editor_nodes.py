@@ -97,17 +97,17 @@ def test_a_chain_that_no_running_node_uses_is_left_out(tmp_path: Path) -> None:
     written = document(muter, repeater, links=links)
     ready = prepared(tmp_path, written)
     assert ready.job.prompt.keys() == {"1", "99"}
-    told = described(tmp_path, written)
-    assert "cannot run" not in told
-    assert "(Muter) was left out" in told
-    assert "(Repeater) was left out" in told
+    described_text = described(tmp_path, written)
+    assert "cannot run" not in described_text
+    assert "(Muter) was left out" in described_text
+    assert "(Repeater) was left out" in described_text
 
 
 def test_an_output_node_of_a_missing_pack_is_named(tmp_path: Path) -> None:
     film = ui(5, "SaveFilm", [("images", "IMAGE", 3)], [], properties={"cnr_id": "films"})
-    told = described(tmp_path, document(film, links=[[3, 1, 0, 5, 0, "IMAGE"]]))
-    assert "(SaveFilm): its node type is not installed" in told
-    assert '"films"' in told or "'films'" in told
+    described_text = described(tmp_path, document(film, links=[[3, 1, 0, 5, 0, "IMAGE"]]))
+    assert "(SaveFilm): its node type is not installed" in described_text
+    assert '"films"' in described_text or "'films'" in described_text
 
 
 def test_nothing_is_to_be_installed_for_a_type_of_the_editor(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ PROMPT = {
 def test_a_node_without_links_is_left_out_of_a_prompt(tmp_path: Path) -> None:
     prompt = {**PROMPT, "3": node("Sticker", text="hello")}
     assert prepared(tmp_path, prompt).job.prompt.keys() == {"1", "2"}
-    told = described(tmp_path, prompt)
-    assert "(Sticker) was left out" in told
-    assert "cannot run" not in told
+    described_text = described(tmp_path, prompt)
+    assert "(Sticker) was left out" in described_text
+    assert "cannot run" not in described_text
 
 
 def test_a_reroute_in_a_prompt_is_not_to_be_installed(tmp_path: Path) -> None:

@@ -323,15 +323,20 @@ def _renumber(
         _with_promoted_ids(replace(node, id=mine.get(node.id, node.id)), new_ids)
         for node in graph.nodes
     )
+    return _relinked(replace(graph, nodes=nodes), mine)
+
+
+def _relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
+    """The same graph with links that lead to other node ids."""
     links = {
-        i: replace(
+        number: replace(
             link,
-            origin=mine.get(link.origin, link.origin),
-            target=mine.get(link.target, link.target),
+            origin=ids.get(link.origin, link.origin),
+            target=ids.get(link.target, link.target),
         )
-        for i, link in graph.links.items()
+        for number, link in graph.links.items()
     }
-    return replace(graph, nodes=nodes, links=links)
+    return replace(graph, links=links)
 
 
 def _with_promoted_ids(node: UiNode, new_ids: Mapping[str, Mapping[str, str]]) -> UiNode:
@@ -414,28 +419,9 @@ def _instantiate_groups(
             inner = {one.id: str(next(numbers)) for one in group.nodes}
             renamed[node.id] = str(next(numbers))
             node = replace(node, id=renamed[node.id], type=f"{node.type}#{node.id}")
-            copies[node.type] = _with_ids(group, inner)
+            copies[node.type] = _renumber(group, {}, inner)
         nodes.append(node)
     return _relinked(replace(root, nodes=tuple(nodes)), renamed), copies
-
-
-def _with_ids(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
-    """The same graph with other node ids."""
-    nodes = tuple(replace(node, id=ids[node.id]) for node in graph.nodes)
-    return _relinked(replace(graph, nodes=nodes), ids)
-
-
-def _relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
-    """The same graph with links that lead to other node ids."""
-    links = {
-        number: replace(
-            link,
-            origin=ids.get(link.origin, link.origin),
-            target=ids.get(link.target, link.target),
-        )
-        for number, link in graph.links.items()
-    }
-    return replace(graph, links=links)
 
 
 def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:

@@ -1,4 +1,4 @@
-"""Which pages of other origins may read responses, and what browsers are told about it."""
+"""Which pages of other origins may read responses, and which headers say so to browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The size that the gallery tells is that of the picture as it is shown."""
+"""The size that the gallery names is that of the picture as it is shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STILL = {**FORMATS, "gif": "GIF", "bmp": "BMP", "jfif": "JPEG", "apng": "PNG"}
 ANIMATED = {"gif": "GIF", "webp": "WEBP", "apng": "PNG", "avif": "AVIF"}
 
 
-def told(harness: GalleryHarness, suffix: str, form: str, **options: Any) -> tuple[int, int]:
+def size_of(harness: GalleryHarness, suffix: str, form: str, **options: Any) -> tuple[int, int]:
     Image.new("RGB", (61, 30), (20, 90, 160)).save(harness.folder / f"a.{suffix}", form, **options)
     info = harness.json(f"info?path=a.{suffix}")
     return info["width"], info["height"]
@@ -27,13 +27,13 @@ def told(harness: GalleryHarness, suffix: str, form: str, **options: Any) -> tup
 
 @pytest.mark.parametrize("suffix", STILL)
 def test_the_size_of_every_format_is_told(harness: GalleryHarness, suffix: str) -> None:
-    assert told(harness, suffix, STILL[suffix]) == (61, 30)
+    assert size_of(harness, suffix, STILL[suffix]) == (61, 30)
 
 
 @pytest.mark.parametrize("suffix", ANIMATED)
 def test_the_size_of_animations_is_told(harness: GalleryHarness, suffix: str) -> None:
     other = Image.new("RGB", (61, 30), (200, 9, 9))
-    found = told(harness, suffix, ANIMATED[suffix], save_all=True, append_images=[other])
+    found = size_of(harness, suffix, ANIMATED[suffix], save_all=True, append_images=[other])
     assert found == (61, 30)
 
 
@@ -44,7 +44,7 @@ def test_the_size_follows_the_orientation_as_the_thumbnail_does(
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = value
-    found = told(harness, suffix, FORMATS[suffix], exif=exif)
+    found = size_of(harness, suffix, FORMATS[suffix], exif=exif)
     assert found == ((30, 61) if 5 <= value <= 8 else (61, 30))
     reply = harness.server.answer(
         harness.request(f"/comfyui_server/pw={KEY}/files/m/a.{suffix}?w=90&fmt=png")
@@ -59,7 +59,7 @@ def test_the_size_of_a_heic_is_that_of_its_visible_part(harness: GalleryHarness)
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
-    assert told(harness, "heic", "HEIF") == (61, 30)
+    assert size_of(harness, "heic", "HEIF") == (61, 30)
 
 
 def test_the_size_of_the_primary_item_counts() -> None:
@@ -98,7 +98,7 @@ def test_a_tiff_of_either_byte_order(order: str, mark: bytes) -> None:
 
 @pytest.mark.parametrize("suffix", STILL)
 def test_a_broken_header_has_no_size(harness: GalleryHarness, suffix: str) -> None:
-    told(harness, suffix, STILL[suffix])
+    size_of(harness, suffix, STILL[suffix])
     path = harness.folder / f"a.{suffix}"
     content = path.read_bytes()
     for end in range(0, min(len(content), 400), 7):
