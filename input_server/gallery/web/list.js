@@ -136,10 +136,13 @@ function showStatus() {
   } else if (loading || list.partial) {
     status.append(createSpinner());
   }
-  if (list.ended && !isReplaced && list.partlySearched) {
-    const count = formatNumber(list.partlySearched);
-    status.append(createElement("p", "", texts.partlySearched(count)));
-  }
+  showPartlySearched();
+}
+
+function showPartlySearched() {
+  if (!list.ended || isReplaced || !list.partlySearched) return;
+  const count = formatNumber(list.partlySearched);
+  $("status").append(createElement("p", "", texts.partlySearched(count)));
 }
 
 function countText() {
