@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfyui_pipeline.workflow import schema as node_types
+from comfyui_pipeline.workflow import switches
+from comfyui_pipeline.workflow.links import is_link
 from comfyui_pipeline.workflow.node_label import node_label
 from comfyui_pipeline.workflow.schema import WILDCARDS, InputSpec, NodeSchemas
 from input_server.light_dataclasses import dataclass, field
@@ -72,6 +74,8 @@ class Graph:
     _consumers: dict[str, list[tuple[Node, str, int]]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    running: list[Graph] = field(default_factory=list, repr=False, compare=False)
+    """The part that runs, kept by ``running.part_that_runs``."""
 
     def link(self, value: Any) -> tuple[Node, int] | None:
         """The node and output slot that a value links to; None for a plain value or a dead link."""
@@ -127,7 +131,8 @@ class Graph:
 
     def _passed_on(self, node: Node, kinds: tuple[str, ...]) -> str | None:
         """The name of the input that a node's output of these types derives from."""
-        given = [spec for spec in node.specs.values() if spec.name in node.inputs]
+        unused = switches.unused_inputs(self, node)
+        given = [s for s in node.specs.values() if s.name in node.inputs and s.name not in unused]
         typed = [spec.name for spec in given if spec.type in kinds]
         if len(typed) == 1:
             return typed[0]
@@ -138,10 +143,11 @@ class Graph:
                 return users[0]
             return next((name for name in PREFERRED_INPUTS if name in typed), None)
         passing = [spec.name for spec in given if spec.type in WILDCARDS]
-        if len(passing) > 1:
-            switches = [spec.name for spec in given if spec.type == "BOOLEAN"]
-            chosen = self.value(Target(node, switches[0]), ("BOOLEAN",)) if switches else None
-            passing = [name for name in passing if str(chosen).lower() in name.lower()]
+        passing += [
+            n
+            for n in node.inputs
+            if n not in node.specs and n not in unused and is_link(node.inputs[n])
+        ]
         return passing[0] if len(passing) == 1 else None
 
     def _is_instruction(self, value: Any) -> bool:
@@ -150,21 +156,14 @@ class Graph:
         title = linked[0].title.lower() if linked else ""
         return any(word in title for word in INSTRUCTIONS)
 
+    def value_at(self, node: Node, name: str, kinds: tuple[str, ...]) -> Any:
+        """The plain value that reaches an input of a node; None when it cannot be determined."""
+        return self.value(Target(node, name), kinds)
+
     def value(self, target: Target, kinds: tuple[str, ...]) -> Any:
         """The plain value that reaches an input; None when it cannot be determined."""
         source = self.source(target, kinds)
         return None if source is None else source.node.inputs.get(source.name)
-
-
-def is_link(value: Any) -> bool:
-    """Whether a value is ``[node id, output slot]``, as in ComfyUI's ``execution.py``."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], (str, int))
-        and not isinstance(value[0], bool)
-        and isinstance(value[1], int)
-    )
 
 
 def new_id(prompt: Mapping[str, Any]) -> str:

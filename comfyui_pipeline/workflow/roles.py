@@ -13,6 +13,7 @@ from types import MappingProxyType
 from comfyui_pipeline.arguments import BY_NAME, Argument
 from comfyui_pipeline.workflow import durations, image_roles, sizes
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, InputSpec, Node, Target, is_link
+from comfyui_pipeline.workflow.running import part_that_runs, running
 
 CONDITIONING = "CONDITIONING"
 TITLE_OF_SIDE = {"positive": "positive prompt", "negative": "negative prompt"}
@@ -27,7 +28,7 @@ SAMPLING = frozenset({"GUIDER", "SAMPLER", "SIGMAS", "NOISE"})
 def find_targets(graph: Graph, argument: str) -> list[Target]:
     """The inputs that a shortcut argument changes; none if the workflow has no such role."""
     row = BY_NAME[argument]
-    return ROLES[row.role](graph, row)
+    return ROLES[row.role](part_that_runs(graph), row)
 
 
 # -- prompt texts ----------------------------------------------------------------------------------
@@ -38,6 +39,7 @@ def texts(graph: Graph, side: str) -> list[Target]:
 
     A text that feeds both sides (through ConditioningZeroOut, for example) is a positive one.
     """
+    graph = part_that_runs(graph)
     positive = _texts_by_links(graph, "positive")
     if side == "positive" and positive:
         return positive
@@ -63,7 +65,7 @@ def _untraced(graph: Graph, side: str, other: frozenset[tuple[str, str]]) -> lis
 def _texts_by_links(graph: Graph, side: str) -> list[Target]:
     found: list[Target | None] = []
     followed: set[tuple[str, int]] = set()
-    for node in graph.nodes.values():
+    for node in running(graph):
         for name in _conditioning_inputs(node, side):
             encoders = _text_encoders(graph, node, name, side, followed)
             found += [graph.source(t, ("STRING",)) for t in encoders]
@@ -136,7 +138,7 @@ def _text_inputs(node: Node, side: str) -> list[Target]:
 
 def _texts_by_title(graph: Graph, side: str) -> list[Target]:
     title = TITLE_OF_SIDE[side]
-    named = [node for node in graph.nodes.values() if node.title.strip().lower() == title]
+    named = [node for node in running(graph) if node.title.strip().lower() == title]
     return [Target(n, t.name) for n in named for t in _text_inputs(n, side)]
 
 
@@ -149,7 +151,7 @@ def _texts_by_input_name(
     for name in INPUT_NAMES_OF_SIDE[side]:
         targets = [
             Target(node, spec.name)
-            for node in graph.nodes.values()
+            for node in running(graph)
             for spec in node.specs.values()
             if spec.name.rpartition(".")[2] == name
             and spec.name in node.inputs
@@ -171,7 +173,7 @@ def seeds(graph: Graph) -> list[Target]:
     ``control_after_generate`` is no criterion: ordinary numbers (a width) have it too.
     """
     found = []
-    for node in graph.nodes.values():
+    for node in running(graph):
         for spec in node.specs.values():
             named = spec.name.rpartition(".")[2].lower().endswith("seed")
             if spec.type == "INT" and named and spec.name in node.inputs:
@@ -181,7 +183,7 @@ def seeds(graph: Graph) -> list[Target]:
 
 def samplers(graph: Graph) -> list[Node]:
     """The nodes where conditioning and a model, or a guider, end."""
-    return [node for node in graph.nodes.values() if _is_sampler(node)]
+    return [node for node in running(graph) if _is_sampler(node)]
 
 
 def _is_sampler(node: Node) -> bool:
@@ -204,8 +206,8 @@ def sampling_inputs(graph: Graph, name: str, types: tuple[str, ...]) -> list[Tar
             linked = graph.link(node.inputs.get(spec.name))
             if spec.type in SAMPLING and linked is not None:
                 waiting.append(linked[0])
-    in_order = [node for node in graph.nodes.values() if node.id in found]
-    return _named(graph, in_order, name, types) or _named(graph, graph.nodes.values(), name, types)
+    in_order = [node for node in running(graph) if node.id in found]
+    return _named(graph, in_order, name, types) or _named(graph, running(graph), name, types)
 
 
 def _sampler_input(graph: Graph, argument: Argument) -> list[Target]:
@@ -217,12 +219,12 @@ def _sampler_input(graph: Graph, argument: Argument) -> list[Target]:
 
 def _cfg(graph: Graph) -> list[Target]:
     found = sampling_inputs(graph, "cfg", ("FLOAT",))
-    return found or _named(graph, graph.nodes.values(), "guidance", ("FLOAT",))
+    return found or _named(graph, running(graph), "guidance", ("FLOAT",))
 
 
 def _any_input(graph: Graph, argument: Argument) -> list[Target]:
     for name in argument.input_names:
-        if found := _named(graph, graph.nodes.values(), name, argument.input_types):
+        if found := _named(graph, running(graph), name, argument.input_types):
             return found
     return []
 
@@ -245,9 +247,9 @@ def _size(graph: Graph, argument: Argument) -> list[Target]:
 
 
 def _batch_size(graph: Graph) -> list[Target]:
-    nodes = [node for node in graph.nodes.values() if "batch_size" in node.specs]
+    nodes = [node for node in running(graph) if "batch_size" in node.specs]
     found = _named(graph, _latent_first(nodes), "batch_size", ("INT",))
-    return found or _named(graph, filter(_repeats_latent, graph.nodes.values()), "amount", ("INT",))
+    return found or _named(graph, filter(_repeats_latent, running(graph)), "amount", ("INT",))
 
 
 def _repeats_latent(node: Node) -> bool:
@@ -277,7 +279,7 @@ def lora_loaders(graph: Graph) -> list[Target]:
     """The LoRA inputs of nodes that take a model and output it."""
     return [
         Target(node, spec.name)
-        for node in graph.nodes.values()
+        for node in running(graph)
         for spec in node.specs.values()
         if is_lora_choice(node, spec)
     ]
@@ -306,7 +308,7 @@ def control_strengths(graph: Graph) -> list[Target]:
     """``strength`` of the nodes that take a ControlNet."""
     nodes = [
         node
-        for node in graph.nodes.values()
+        for node in running(graph)
         if any("CONTROL_NET" in spec.type for spec in node.specs.values())
     ]
     return _named(graph, nodes, "strength", ("FLOAT",))
@@ -316,7 +318,7 @@ def loaders(graph: Graph, type_: str) -> list[Node]:
     """Nodes that output this type and take none of it."""
     return [
         node
-        for node in graph.nodes.values()
+        for node in running(graph)
         if type_ in node.outputs and all(spec.type != type_ for spec in node.specs.values())
     ]
 
@@ -333,6 +335,7 @@ def _file_choice(node: Node) -> list[Target]:
 
 def images(graph: Graph) -> list[Target]:
     """The file inputs of nodes that load an image whose colours are used; else of any image loader."""
+    graph = part_that_runs(graph)
     files = _image_files(graph)
     loaded = [target for target in files if "IMAGE" in target.node.outputs]
     coloured = [t for t in loaded if not _only_mask_used(graph, t.node)] or loaded or files
@@ -355,6 +358,7 @@ def masks(graph: Graph) -> list[Target]:
 
     If there are none: the images whose image and alpha mask are both used.
     """
+    graph = part_that_runs(graph)
     files = _image_files(graph)
     mask_only = [t for t in files if "IMAGE" not in t.node.outputs and "MASK" in t.node.outputs]
     mask_used = [t for t in files if _only_mask_used(graph, t.node)]
@@ -370,7 +374,7 @@ def filename_prefixes(graph: Graph) -> list[Target]:
     """The file name prefixes of the output nodes."""
     return [
         Target(node, "filename_prefix")
-        for node in graph.nodes.values()
+        for node in running(graph)
         if node.is_output_node and "filename_prefix" in node.specs
     ]
 
@@ -378,7 +382,7 @@ def filename_prefixes(graph: Graph) -> list[Target]:
 def _image_files(graph: Graph) -> list[Target]:
     return [
         Target(node, spec.name)
-        for node in graph.nodes.values()
+        for node in running(graph)
         for spec in node.specs.values()
         if spec.takes_file
         and spec.options.get("image_upload")
@@ -390,7 +394,7 @@ def files_of(graph: Graph, kind: str) -> list[Target]:
     """The inputs that take a file of this kind."""
     return [
         Target(node, spec.name)
-        for node in graph.nodes.values()
+        for node in running(graph)
         for spec in node.specs.values()
         if spec.takes_file and spec.file_kind == kind and not is_link(node.inputs.get(spec.name))
     ]

@@ -1,25 +1,46 @@
-"""Which nodes of a workflow run: those that an output node derives from."""
+"""Which nodes of a workflow count: those that an output node derives from, behind switches only on the
+branch that is chosen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from comfyui_pipeline.workflow.graph import Graph, Node
+from comfyui_pipeline.workflow.switches import unused_inputs
 
 
 def running(graph: Graph) -> list[Node]:
     """The nodes that run, in the workflow's order; all nodes if none of them is an output."""
+    return list(part_that_runs(graph).nodes.values())
+
+
+def part_that_runs(graph: Graph) -> Graph:
+    """The graph without nodes that do not run; computed once for a graph."""
+    if not graph.running:
+        graph.running.append(_part_that_runs(graph))
+    return graph.running[0]
+
+
+def _part_that_runs(graph: Graph) -> Graph:
     waiting = [node for node in graph.nodes.values() if node.is_output_node]
     if not waiting:
-        return list(graph.nodes.values())
+        return graph
     found: set[str] = set()
     while waiting:
         node = waiting.pop()
         if node.id in found:
             continue
         found.add(node.id)
-        waiting += [linked[0] for v in node.inputs.values() if (linked := graph.link(v))]
-    return [node for node in graph.nodes.values() if node.id in found]
+        unused = unused_inputs(graph, node)
+        waiting += [
+            linked[0]
+            for name, value in node.inputs.items()
+            if name not in unused and (linked := graph.link(value))
+        ]
+    if len(found) == len(graph.nodes):
+        return graph
+    return Graph({node_id: node for node_id, node in graph.nodes.items() if node_id in found})
 
 
 def below(graph: Graph, nodes: Iterable[Node]) -> set[str]:

@@ -180,7 +180,9 @@ def test_node_titles_match_by_spelling_role_node_type_and_similarity() -> None:
         ]
 
     size = ToolCall("run", params=(Param({"width": 128}, node_title="size"),))
-    assert patch_default(base(), size)["11"]["inputs"]["width"] == 128
+    begun = base()
+    begun["5"]["inputs"]["latent_image"] = ["11", 0]
+    assert patch_default(begun, size)["11"]["inputs"]["width"] == 128
     assert touched("positive prompt") == ["2"]
     assert touched("negative") == ["3"]
     assert touched("Negtive Prompt") == ["3"]

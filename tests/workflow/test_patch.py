@@ -89,6 +89,7 @@ def test_params_may_replace_a_link_by_a_value() -> None:
 def test_an_argument_with_several_different_targets_is_an_error() -> None:
     nodes = base()
     nodes["1b"] = node("CheckpointLoaderSimple", ckpt_name="b/c.ckpt")
+    nodes["7"]["inputs"] |= {"also": ["1b", 0], "more": ["4b", 0]}
     with pytest.raises(PatchError, match="2 inputs"):
         patch_default(nodes, ToolCall("run", shortcuts={"checkpoint": "c"}))
     nodes["1b"]["inputs"]["ckpt_name"] = "a.safetensors"

@@ -6,7 +6,7 @@ import pytest
 
 from comfyui_pipeline.call import ToolCall
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow import files, graph, patch, roles
+from comfyui_pipeline.workflow import files, graph, patch, roles, running
 from tests.workflow.editor_prompts import (
     EDITOR_SCHEMAS,
     SMALL,
@@ -16,6 +16,7 @@ from tests.workflow.editor_prompts import (
     titled,
 )
 from tests.workflow.prompts import (
+    SCHEMAS,
     WORKFLOWS,
     Schemas,
     base,
@@ -59,8 +60,9 @@ def test_without_a_sampler_the_texts_are_found_by_title_then_by_input_name() -> 
 
 def test_width_and_height_are_those_of_the_latent_or_of_a_node_with_both() -> None:
     nodes = base()
+    nodes["5"]["inputs"]["latent_image"] = ["11", 0]
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "width")) == [("11", "width")]
-    del nodes["11"]
+    nodes["7"]["inputs"]["images"] = ["12", 0]
     nodes["12"] = node("ImageScale", image=["4", 0], width=8, height=8)
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "height")) == [("12", "height")]
 
@@ -68,6 +70,7 @@ def test_width_and_height_are_those_of_the_latent_or_of_a_node_with_both() -> No
 def test_steps_are_those_of_the_sampler_or_of_any_node() -> None:
     nodes = base()
     nodes["12"] = node("BasicScheduler", steps=9, scheduler="normal", denoise=1.0)
+    nodes["7"]["inputs"]["also"] = ["12", 0]
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("5", "steps")]
     del nodes["5"]
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("12", "steps")]
@@ -76,6 +79,7 @@ def test_steps_are_those_of_the_sampler_or_of_any_node() -> None:
 def test_cfg_sets_guidance_where_no_sampler_has_cfg() -> None:
     nodes = base()
     nodes["12"] = node("FluxGuidance", conditioning=["2", 0], guidance=3.5)
+    nodes["7"]["inputs"]["also"] = ["12", 0]
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "cfg")) == [("5", "cfg")]
     del nodes["5"]
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "cfg")) == [("12", "guidance")]
@@ -111,6 +115,50 @@ def test_a_switch_is_followed_to_its_active_input() -> None:
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("b", "value")]
     nodes["s"]["inputs"]["switch"] = False
     assert ids_and_inputs(roles.find_targets(build_graph(nodes), "steps")) == [("a", "value")]
+
+
+SWITCHES = {
+    "boolean": ({"boolean": True}, "image_a", "image_b"),
+    "boolean off": ({"boolean": False}, "image_b", "image_a"),
+    "condition": ({"cond": False}, "ff_value", "tt_value"),
+    "integer": ({"Input": 2}, "image2", "image1"),
+    "integer from 0": ({"index": 0}, "image0", "image1"),
+    "choice": ({"Input": "img2img"}, "img2img", "txt2img"),
+    "first that is linked": ({}, "any_01", "any_02"),
+}
+
+
+@pytest.mark.parametrize("case", SWITCHES)
+def test_only_the_chosen_branch_of_a_switch_counts(case: str) -> None:
+    selector, chosen, other = SWITCHES[case]
+    kinds = {str: [["txt2img", "img2img"]], bool: ["BOOLEAN"], int: ["INT"]}
+    required = {name: kinds[type(value)] for name, value in selector.items()}
+    free = {chosen: ["*" if not selector else "IMAGE"], other: ["*" if not selector else "IMAGE"]}
+    schema = {"input": {"required": required, "optional": free}, "output": ["IMAGE"]}
+    nodes = {
+        "b": node("LoadImage", image="b.png"),
+        "a": node("LoadImage", image="a.png"),
+        "s": node("Either", **selector, **{other: ["b", 0], chosen: ["a", 0]}),
+        "7": node("SaveImage", images=["s", 0], filename_prefix="x"),
+    }
+    found = build_graph(nodes, {**SCHEMAS, "Either": schema})
+    assert ids_and_inputs(roles.images(found)) == [("a", "image")]
+    assert patch.available(found)[:2] == ["image", "start_image"]
+    nodes["s"]["inputs"] |= {key: ["n", 0] for key in selector}  # a value known only when it runs
+    both = [("a", "image"), ("b", "image")]
+    found = build_graph(nodes, {**SCHEMAS, "Either": schema})
+    assert sorted(ids_and_inputs(roles.images(found))) == (both if selector else both[:1])
+
+
+def test_nodes_that_feed_no_output_are_no_targets() -> None:
+    nodes = base()
+    nodes["4b"] = node("LoadImage", image="other.png")
+    nodes["2b"] = node("CLIPTextEncode", text="unused", clip=["1", 1])
+    nodes["5b"] = {**nodes["5"], "inputs": {**nodes["5"]["inputs"], "positive": ["2b", 0]}}
+    found = build_graph(nodes)
+    assert ids_and_inputs(roles.texts(found, "positive")) == [("2", "text")]
+    assert ids_and_inputs(roles.images(found)) == [("4", "image")]
+    assert ids_and_inputs(roles.find_targets(found, "seed")) == [("5", "seed")]
 
 
 def test_links_and_not_titles_decide_which_text_is_positive(schemas: Schemas) -> None:
@@ -196,6 +244,7 @@ def test_of_several_conditions_the_negative_one_is_no_prompt() -> None:
         },
     }
     del nodes["5"]
+    nodes["7"]["inputs"]["also"] = ["9", 0]
     found = graph.build(nodes, schemas)
     assert ids_and_inputs(roles.texts(found, "positive")) == [("2", "text")]
     assert ids_and_inputs(roles.texts(found, "negative")) == [("3", "text")]
@@ -242,7 +291,8 @@ def test_sides_that_one_node_computes_are_set_where_they_are_used() -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_every_synthetic_workflow_with_a_sampler_has_a_positive_text(name: str) -> None:
     found = graph.build(prompt_of(name), EDITOR_SCHEMAS)
-    if roles.samplers(found) and name != BYPASSED_TEXT:
+    without = (BYPASSED_TEXT, "syn-disconnected-required")
+    if roles.samplers(running.part_that_runs(found)) and name not in without:
         texts = roles.find_targets(found, "prompt")
         assert texts
         assert all(isinstance(t.node.inputs[t.name], str) for t in texts)
