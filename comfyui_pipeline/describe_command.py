@@ -48,6 +48,7 @@ def describe(
         full=call.full,
         app=app_mode.read(loaded.ui, graph),
         template=template,
+        parts=loaded.converted.parts if loaded.converted else None,
         needs=Needs(required, needed, frozenset(file.key for file in missing)),
     )
     return text_result(text, **fields)
