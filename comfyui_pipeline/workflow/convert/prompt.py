@@ -25,7 +25,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
     is_set_or_get,
     passes_on,
 )
-from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, Widget
+from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, SEED_NAMES, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeSchemas
 from input_server.light_dataclasses import dataclass, field
@@ -33,6 +33,9 @@ from input_server.light_dataclasses import dataclass, field
 PREFIX_INPUT = "filename_prefix"
 MAX_ID_CHARACTERS = 64 * 2**20
 """Of all node ids of one prompt. An id inside subgraphs contains those of all instances around it."""
+MAX_SEED = 2**53 - 1
+DRAWN = (-3, -2, -1)
+"""Seeds that an extension replaces when a workflow is queued: one less, one more, a random one."""
 LISTED_CHOICES = 12
 LISTED_CHARACTERS = 60
 
@@ -207,6 +210,8 @@ class _Conversion:
             value = self._with_random_choices(scope, node, value)
         elif isinstance(value, str) and widget.name == PREFIX_INPUT and "%" in value:
             value = dynamic_text.replace_patterns(value, self._value_by_name, self.now)
+        elif _is_drawn(widget):
+            value = self._drawn_seed(scope, node, widget)
         if widget.type == "CURVE" and value is not None:
             return {"__type__": "CURVE", "__value__": value}
         return _wrapped(value)
@@ -216,7 +221,17 @@ class _Conversion:
         value = widget.value
         if isinstance(value, str) and widget.options.get("dynamicPrompts") is True:
             return value if _is_json(value) else self._with_random_choices(scope, node, value)
+        if _is_drawn(widget):
+            return self._drawn_seed(scope, node, widget)
         return _wrapped(value)
+
+    def _drawn_seed(self, scope: Scope, node: LoadedNode, widget: Widget) -> int:
+        seed = self.rng.randint(0, min(widget.options.get("max", MAX_SEED), MAX_SEED))
+        self.notes.append(
+            f"Node {scope.label(node)}: its {widget.name} {widget.value} stands for a number that is "
+            f"drawn for each run: {seed}."
+        )
+        return seed
 
     def _with_random_choices(self, scope: Scope, node: LoadedNode, text: str) -> str:
         chosen: list[str] = []
@@ -252,6 +267,17 @@ class _Conversion:
         if widget is None:
             raise KeyError(name)
         return widget.value
+
+
+def _is_drawn(widget: Widget) -> bool:
+    """Whether the editor draws a number for this seed: -1, of a type that has more negative ones.
+
+    Where -1 is the lowest, it is for the server to read.
+    """
+    low = widget.options.get("min")
+    if widget.type != "INT" or widget.name not in SEED_NAMES or not isinstance(low, int):
+        return False
+    return low < DRAWN[0] and widget.value in DRAWN and not isinstance(widget.value, bool)
 
 
 def _search_name(node: LoadedNode) -> Any:

@@ -142,8 +142,12 @@ def _has_upload_button(node_type: NodeType) -> bool:
 
 def _widget_type(spec: InputSpec) -> str | None:
     """The type of the widget of this input; None when it has only a socket."""
+    if spec.options.get("forceInput"):
+        return None
     kind = str(spec.options.get("widgetType") or spec.type)
-    return kind if kind in WIDGETS and not spec.options.get("forceInput") else None
+    if kind not in WIDGETS and spec.type in VALUE_WIDGETS:
+        kind = spec.type  # a widget of an extension, for the same kind of value
+    return kind if kind in WIDGETS else None
 
 
 def _add_plain_socket(result: Layout, spec: InputSpec) -> None:
