@@ -238,3 +238,20 @@ def test_values_of_a_group_node_that_were_made_inputs_come_last() -> None:
     inner = {n["class_type"]: n["inputs"] for i, n in result.prompt.items() if ":" in i}
     assert inner["Sampler"] == {"seed": 77, "steps": 25}
     assert inner["One"] == {"value": ["9", 0], "b": 9}
+
+
+def test_a_promoted_widget_without_a_socket_takes_the_value_of_its_subgraph() -> None:
+    inner = {
+        "id": "sub",
+        "name": "inside",
+        "nodes": [node(1, "One", [64], [linked("width", 1, widget=True)])],
+        "links": [
+            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 1, "target_slot": 0},
+        ],
+        "inputs": [{"name": "width", "type": "INT", "linkIds": [1]}],
+        "outputs": [],
+    }
+    types = {"One": kind({"width": ["INT", {"socketless": True}]})}
+    nodes = [node(7, "sub", [512], [linked("width", None, widget=True)])]
+    prompt = converted(nodes, [], types, definitions={"subgraphs": [inner]}).prompt
+    assert prompt["7:1"]["inputs"] == {"width": 512}

@@ -80,7 +80,12 @@ def _new_node(ui: UiNode, node_type: NodeType | None) -> LoadedNode:
     outputs += ui.outputs[len(outputs) :]
     node = LoadedNode(ui, node_type, outputs, widgets.layout(node_type))
     known = {socket.name for socket in node.sockets}
-    extra = [Socket(s.name, s.type, optional=True) for s in ui.inputs if s.name not in known]
+    hidden = {widget.name: widget for widget in node.widgets if widget.name not in known}
+    extra = [
+        Socket(s.name, s.type, hidden.get(s.name) if s.widget else None, optional=True)
+        for s in ui.inputs
+        if s.name not in known
+    ]
     for socket in extra[:MAX_SORTED_SOCKETS]:
         group = socket.name.rpartition(".")[0]
         same = [i for i, s in enumerate(node.sockets) if group and s.name.startswith(group + ".")]
