@@ -57,6 +57,11 @@ class LoadedWorkflow:
     modes: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def unplaced(self) -> tuple[str, ...]:
+        """What of the editor's document has no place on this server."""
+        return self.converted.important if self.converted is not None else ()
+
+    @property
     def graph(self) -> Graph:
         return graphs.build(self.prompt, self.schemas)
 

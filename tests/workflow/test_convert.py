@@ -161,7 +161,7 @@ def test_values_saved_without_control_after_generate_are_not_shifted() -> None:
         "normal",
         1,
     )
-    assert "5 (KSampler)" in result.notes[0]
+    assert "5 (KSampler)" in result.important[0]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_dangling_link_is_an_error_at_a_required_input_and_a_note_elsewhere() 
     )
     result = converted(broken)
     assert result.prompt["5"]["inputs"]["steps"] == 7
-    assert "'steps' was left unlinked" in result.notes[0]
+    assert "'steps' was left unlinked" in result.important[0]
 
 
 def test_a_link_from_a_missing_node_is_reported() -> None:

@@ -136,7 +136,7 @@ def test_sockets_of_widgets_that_the_class_lacks_are_dropped_as_the_editor_drops
     types = {"One": kind({"image?": ["IMAGE", {}]}), "Source": SOURCE}
     result = converted([node(1, "One", [], sockets), node(9, "Source")], links, types)
     assert result.prompt["1"]["inputs"] == {"height": ["9", 0]}
-    assert [name for name in names if any(f"'{name}'" in n for n in result.notes)] == names
+    assert [name for name in names if any(f"'{name}'" in n for n in result.important)] == names
 
 
 def test_a_link_that_only_the_list_of_links_has_goes_by_the_files_names() -> None:
@@ -255,3 +255,58 @@ def test_a_promoted_widget_without_a_socket_takes_the_value_of_its_subgraph() ->
     nodes = [node(7, "sub", [512], [linked("width", None, widget=True)])]
     prompt = converted(nodes, [], types, definitions={"subgraphs": [inner]}).prompt
     assert prompt["7:1"]["inputs"] == {"width": 512}
+
+
+def test_rows_of_loras_are_sent_under_their_numbers() -> None:
+    """Each row is an object in the list of values; a strength that is not set is not sent."""
+    first = {"on": True, "lora": "ink.safetensors", "strength": 0.5, "strengthTwo": None}
+    second = {"on": False, "lora": "old.safetensors", "strength": 1, "strengthTwo": 0.2}
+    values = [{}, {"type": "Header"}, first, second, {}, ""]
+    sent = inputs_of(values, kind({"model?": ["MODEL", {}]}))
+    assert sent == {
+        "lora_1": {"on": True, "lora": "ink.safetensors", "strength": 0.5},
+        "lora_2": second,
+    }
+
+
+FORMATS = {
+    "film/a": [["crf", "INT", {"default": 19}], ["pixels", ["small", "large"]], "damaged", ["x"]],
+    "film/b": [["lossless", "BOOLEAN", {"default": True}]],
+    "film/c": {"rate": 8},
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"format": "film/a", "crf": 8, "shown": {}}, {"crf": 8, "pixels": "small"}),
+        ({"format": "film/b"}, {"lossless": True}),
+        (["film/a"], {"crf": 19, "pixels": "small"}),
+        (["film/c"], {}),
+        ([["film/a"]], {}),
+    ],
+)
+def test_the_inputs_that_a_choice_adds_are_sent(values: Any, expected: Any) -> None:
+    """The schema lists them with the choices."""
+    sent = inputs_of(values, kind({"format": [list(FORMATS), {"formats": FORMATS}]}))
+    assert {name: value for name, value in sent.items() if name != "format"} == expected
+
+
+def test_a_link_to_an_input_that_a_choice_adds_stays() -> None:
+    sockets = [linked("crf", 1, widget=True), linked("pixels", None, widget=True)]
+    types = {"One": kind({"format": [list(FORMATS), {"formats": FORMATS}]}), "Source": SOURCE}
+    nodes = [node(1, "One", {"format": "film/a"}, sockets), node(9, "Source")]
+    result = converted(nodes, [[1, 9, 0, 1, 0, "INT"]], types)
+    assert result.prompt["1"]["inputs"] == {"format": "film/a", "crf": ["9", 0], "pixels": "small"}
+    assert result.important == ()
+
+
+@pytest.mark.parametrize("left", [None, "", "image", "randomize", "/view?filename=a.png", ["x"]])
+def test_a_value_without_a_widget_is_told_if_it_may_matter(left: Any) -> None:
+    types = {"One": kind({"a": ["INT", {}]})}
+    (told,) = converted([node(1, "One", [1, "flow"])], [], types).important
+    assert "1 (One)" in told
+    assert '"flow"' in told
+    assert converted([node(1, "One", [1, left])], [], types).important == ()
+    muted = {**node(1, "One", [1, "flow"]), "mode": 2}
+    assert converted([muted, node(2, "One", [1])], [], types).important == ()

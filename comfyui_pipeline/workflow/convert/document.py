@@ -331,7 +331,7 @@ def _renumber(
     graph: UiGraph, new_ids: Mapping[str, Mapping[str, str]], mine: Mapping[str, str]
 ) -> UiGraph:
     nodes = tuple(
-        _with_promoted_ids(replace(node, id=mine.get(node.id, node.id)), new_ids)
+        _with_promoted_ids(replace(node, id=mine[node.id]) if node.id in mine else node, new_ids)
         for node in graph.nodes
     )
     return _relinked(replace(graph, nodes=nodes), mine)
@@ -339,12 +339,16 @@ def _renumber(
 
 def _relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
     """The same graph with links that lead to other node ids."""
+    if not ids:
+        return graph
     links = {
         number: replace(
             link,
             origin=ids.get(link.origin, link.origin),
             target=ids.get(link.target, link.target),
         )
+        if link.origin in ids or link.target in ids
+        else link
         for number, link in graph.links.items()
     }
     return replace(graph, links=links)

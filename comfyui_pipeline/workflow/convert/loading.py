@@ -6,6 +6,7 @@ A node gets the layout of its type (``widgets.py``) and the values of the file
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from comfyui_pipeline.workflow.convert import primitives, subgraphs, widget_values, widgets
@@ -64,7 +65,7 @@ def _load_graph(ui: UiGraph, types: NodeTypes, document: LoadedDocument) -> Load
             node = _new_node(ui_node, types.get(ui_node.type))
         _connect(node, by_target.get(node.id, ()), ui.links)
         if node.type is not None:
-            _fill_widgets(node, document)
+            _fill_widgets(node)
         graph.nodes[node.id] = node
     for node in graph.nodes.values():
         if node.subgraph is not None:
@@ -132,13 +133,22 @@ def _connect(node: LoadedNode, arriving: Sequence[Link], links: Mapping[int, Lin
             socket.link = link.id
 
 
-def _fill_widgets(node: LoadedNode, document: LoadedDocument) -> None:
+def _fill_widgets(node: LoadedNode) -> None:
     if node.type is None:
         return
     repaired = widget_values.assign(node.layout, node.ui.values, node.type)
+    left = widget_values.left_over(node.layout, node.ui.values)
     if repaired:
-        document.notes.append(f"Node {node.ui.label}: {repaired}.")
-    document.notes += _drop_unknown_sockets(node, node.type)
+        node.unplaced.append(f"Node {node.ui.label}: {repaired}.")
+    elif left:
+        listed = ", ".join(
+            json.dumps(value, ensure_ascii=False)[:60] for value in left[:MAX_LISTED]
+        )
+        node.unplaced.append(
+            f"Node {node.ui.label}: the server's node type has no place for these saved values, which "
+            f"were left out: {listed}. If they matter, the server has another version of it."
+        )
+    node.unplaced += _drop_unknown_sockets(node, node.type)
 
 
 def _drop_unknown_sockets(node: LoadedNode, node_type: NodeType) -> list[str]:

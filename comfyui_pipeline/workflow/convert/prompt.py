@@ -36,6 +36,7 @@ MAX_ID_CHARACTERS = 64 * 2**20
 MAX_SEED = 2**53 - 1
 DRAWN = (-3, -2, -1)
 """Seeds that an extension replaces when a workflow is queued: one less, one more, a random one."""
+MAX_IMPORTANT = 20
 LISTED_CHOICES = 12
 LISTED_CHARACTERS = 60
 
@@ -44,6 +45,7 @@ LISTED_CHARACTERS = 60
 class Converted:
     """A prompt, notes on what was repaired or chosen at random, and nodes of unknown types.
 
+    ``important``: what of the file has no place on this server, which may change the result.
     ``passing``: types of nodes that only pass a value on, which exist only in the editor.
     ``places``: id in the prompt -> the node and where it is; ``links``: follows the document's links;
     ``now``: the time that the dates in file names are of. ``write_back.py`` needs these.
@@ -55,6 +57,7 @@ class Converted:
     places: Mapping[str, tuple[Scope, LoadedNode]] = field(compare=False, repr=False)
     links: LinkResolver = field(compare=False, repr=False)
     now: datetime = field(compare=False)
+    important: tuple[str, ...] = ()
     passing: frozenset[str] = frozenset()
 
 
@@ -75,8 +78,11 @@ def convert(
     types = {name: node_types.read(schemas[name]) for name in saved.class_types() & schemas.keys()}
     loaded = loading.load(saved, types)
     notes = list(loaded.notes)
-    links = LinkResolver(find_setters(loaded.graphs), notes)
-    conversion = _Conversion(loaded, links, random.Random(seed), now or datetime.now(), notes)
+    important: list[str] = []
+    links = LinkResolver(find_setters(loaded.graphs), important)
+    conversion = _Conversion(
+        loaded, links, random.Random(seed), now or datetime.now(), notes, important
+    )
     prompt = conversion.prompt()
     if not prompt:
         raise WorkflowError(
@@ -91,6 +97,7 @@ def convert(
         conversion.places,
         links,
         conversion.now,
+        _listed(tuple(dict.fromkeys(important))),
         frozenset(conversion.passing),
     )
 
@@ -107,6 +114,7 @@ class _Conversion:
     rng: random.Random
     now: datetime
     notes: list[str]
+    important: list[str]
     unknown: list[str] = field(default_factory=list)
     passing: set[str] = field(default_factory=set)
     browser_nodes: dict[str, str] = field(default_factory=dict)
@@ -165,6 +173,7 @@ class _Conversion:
                 self.notes.append(f"Node {scope.label(node)} has no links and was left out.")
                 return
             self.unknown.append(scope.label(node))
+        self.important += node.unplaced
         self.places[scope.prefix + node.id] = (scope, node)
         prompt[scope.prefix + node.id] = {
             "inputs": self._inputs(scope, node),
@@ -267,6 +276,13 @@ class _Conversion:
         if widget is None:
             raise KeyError(name)
         return widget.value
+
+
+def _listed(sentences: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of them, and how many others there are."""
+    others = len(sentences) - MAX_IMPORTANT
+    more = (f"{others} more nodes have values or links without a place.",) if others > 0 else ()
+    return sentences[:MAX_IMPORTANT] + more
 
 
 def _is_drawn(widget: Widget) -> bool:

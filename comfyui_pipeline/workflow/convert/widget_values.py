@@ -21,6 +21,7 @@ from comfyui_pipeline.workflow.convert.widgets import (
     Layout,
     Widget,
     expand,
+    inputs_of_choice,
 )
 from comfyui_pipeline.workflow.schema import COMBO, DYNAMIC_COMBO, NodeType
 
@@ -37,6 +38,8 @@ MENU = re.compile(r"^\W*Select the .* add to the text$")
 CUSTOM = re.compile(r"\bcustom\b|自定义|カスタム", re.IGNORECASE)
 """A choice that stands for values in other inputs; packs translate it."""
 FORCED_SIZE, CUSTOM_SIDES = "force_size", ("custom_width", "custom_height")
+SHOWN = re.compile(r"$|(image|refresh)$|(/api)?/view\?")
+"""Values of buttons and of previews."""
 LEFT_OUT = "[IMAGE DATA]"
 """Saved in place of data that is too long for a file."""
 
@@ -52,7 +55,26 @@ def assign(
     """Set the widgets to their saved values. Returns what was repaired, None for nothing."""
     if isinstance(values, Mapping):
         _assign_by_name(layout, values)
+        _add(layout, [*_chosen_inputs(layout, values), *_unlisted(values)], node_type)
         return None
+    values, rows = _rows(layout, values)
+    repaired = _assign_listed(layout, values, node_type)
+    _add(layout, [*_chosen_inputs(layout, {}), *rows], node_type)
+    return repaired
+
+
+def left_over(layout: Layout, values: Sequence[Any] | Mapping[str, Any]) -> list[str | int | float]:
+    """Values of a list that no widget takes, without buttons and what the node has shown.
+
+    A class without widgets has no others.
+    """
+    if isinstance(values, Mapping) or not layout.widgets:
+        return []
+    left = [v for v in values[len(layout.widgets) :] if isinstance(v, (str, int, float))]
+    return [v for v in left if not (isinstance(v, str) and SHOWN.match(v)) and not _is_control(v)]
+
+
+def _assign_listed(layout: Layout, values: Sequence[Any], node_type: NodeType) -> str | None:
     values = _with_own_choices(layout, values)
     if values and all(value is None for value in values):
         values = [None if widget.value is NO_VALUE else widget.value for widget in layout.widgets]
@@ -67,6 +89,57 @@ def assign(
     for widget, position in zip(layout.widgets, order, strict=True):
         widget.value = widget.default if position is None else values[position]
     return "its values were saved by another version of this node type and were reassigned"
+
+
+def _rows(layout: Layout, values: Sequence[Any]) -> tuple[Sequence[Any], list[Widget]]:
+    """The values of the node's widgets, and a widget for each LoRA that a list of rows has.
+
+    Such rows are objects, which the schema does not list, and are sent as ``lora_1``, ``lora_2``, …
+    """
+    rows = [value for value in values if isinstance(value, Mapping) and _is_lora(value)]
+    if not rows or len(values) <= len(layout.widgets):
+        return values, []
+    named = [
+        Widget(
+            f"lora_{number}", "", {}, {k: v for k, v in row.items() if v is not None or k == "lora"}
+        )
+        for number, row in enumerate(rows, 1)
+    ]
+    return [value for value in values if not isinstance(value, Mapping)], named
+
+
+def _is_lora(row: Mapping[str, Any]) -> bool:
+    return "lora" in row and ("strength" in row or "on" in row)
+
+
+def _chosen_inputs(layout: Layout, values: Mapping[str, Any]) -> list[Widget]:
+    """The inputs that the schema lists for the choice of a combo (a film's ``crf``)."""
+    found = [widget for combo in layout.widgets for widget in inputs_of_choice(combo)]
+    for widget in found:
+        widget.value = values.get(widget.name, widget.value)
+    return found
+
+
+def _unlisted(values: Mapping[str, Any]) -> list[Widget]:
+    """Values by name whose widgets a pack adds in JavaScript; what is only shown there is an object."""
+    return [
+        Widget(name, "", {}, value)
+        for name, value in values.items()
+        if isinstance(value, (str, int, float)) and name.strip()
+    ]
+
+
+def _add(layout: Layout, widgets: Sequence[Widget], node_type: NodeType) -> None:
+    """Add widgets that the schema does not list, each to the socket that the file has for it."""
+    known = {widget.name for widget in layout.widgets} | {spec.name for spec in node_type.inputs}
+    sockets = {s.name: s for s in layout.sockets if s.widget is None} if widgets else {}
+    for widget in widgets:
+        if widget.name in known:
+            continue
+        known.add(widget.name)
+        layout.widgets.append(widget)
+        if widget.name in sockets:
+            sockets[widget.name].widget = widget
 
 
 def _with_own_choices(layout: Layout, values: Sequence[Any]) -> Sequence[Any]:
@@ -128,12 +201,6 @@ def _assign_by_name(layout: Layout, values: Mapping[str, Any]) -> None:
         if widget.name in values:
             _set(layout, widget, values[widget.name])
         position += 1
-    known = {w.name for w in layout.widgets} | {socket.name for socket in layout.sockets}
-    layout.widgets += [
-        Widget(name, "", {}, value)
-        for name, value in values.items()
-        if name not in known and isinstance(value, (str, int, float)) and name.strip()
-    ]
 
 
 def _forced_size(layout: Layout, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -190,6 +190,22 @@ def _add_widget(result: Layout, spec: InputSpec) -> None:
         expand(result, widget)
 
 
+def inputs_of_choice(combo: Widget) -> list[Widget]:
+    """The widgets that ``formats`` of a combo lists for its value: ``[name, type or choices, options]``."""
+    formats = combo.options.get("formats")
+    by_choice = formats if isinstance(formats, dict) else {}
+    listed = by_choice.get(combo.value) if isinstance(combo.value, str) else None
+    found = []
+    for entry in listed if isinstance(listed, list) else ():
+        if not isinstance(entry, list) or len(entry) < 2 or not isinstance(entry[0], str):
+            continue
+        choices = _listed(entry[1])
+        kind = COMBO if isinstance(entry[1], list) else str(entry[1])
+        options = entry[2] if len(entry) > 2 and isinstance(entry[2], dict) else {}
+        found.append(Widget(entry[0], kind, options, _default(kind, options, choices), choices))
+    return found
+
+
 def _listed(choices: Any) -> tuple[Any, ...]:
     return tuple(choices) if isinstance(choices, (list, tuple)) else ()
 
