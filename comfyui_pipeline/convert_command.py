@@ -156,7 +156,7 @@ def _one(
         except ToolError as error:
             return _fail(f"{path.name}: {error}")
         prompt, unknown = converted.prompt, converted.unknown
-        notes = (*flow.notes, *converted.notes)
+        notes = (*flow.notes, *converted.important, *converted.notes)
     for note in notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     for label in unknown:

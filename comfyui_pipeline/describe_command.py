@@ -41,6 +41,7 @@ def describe(
         validate.problems(completed, loaded.schemas, loaded.origin),
         (
             *((loaded.chosen,) if loaded.chosen else ()),
+            *loaded.unplaced,
             *plan.stale_settings,
             *plan.important,
             *loaded.notes,

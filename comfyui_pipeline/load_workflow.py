@@ -59,6 +59,11 @@ class LoadedWorkflow:
     switched: Chosen = Chosen()
 
     @property
+    def unplaced(self) -> tuple[str, ...]:
+        """What of the editor's document has no place on this server."""
+        return self.converted.important if self.converted is not None else ()
+
+    @property
     def graph(self) -> Graph:
         return graphs.build(self.prompt, self.schemas)
 

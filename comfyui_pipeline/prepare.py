@@ -82,6 +82,7 @@ def prepare(context: CallContext) -> PreparedJob:
         skipped_outputs=checked.skipped_outputs,
         important=(
             *((loaded.chosen,) if loaded.chosen else ()),
+            *loaded.unplaced,
             *plan.stale_settings,
             *plan.important,
             *ignored,

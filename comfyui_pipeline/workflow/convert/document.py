@@ -87,7 +87,10 @@ class SubgraphSlot:
 
 @dataclass(frozen=True, slots=True)
 class UiGraph:
-    """The root graph or a subgraph definition. ``raw``: as the document has it; empty for a group."""
+    """The root graph or a subgraph definition. ``raw``: as the document has it; empty for a group.
+
+    ``controllers``: ids of the nodes by which an extension draws links.
+    """
 
     name: str
     nodes: tuple[UiNode, ...]
@@ -95,6 +98,7 @@ class UiGraph:
     inputs: tuple[SubgraphSlot, ...] = ()
     outputs: tuple[SubgraphSlot, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    controllers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
         nodes.setdefault(node.id, node)
     links = [link for item in raw.get("links") or () if (link := _link(item)) is not None]
     links, merged = _one_link_per_socket(links, nodes.values())
-    _add_drawn_links(raw, nodes, links)
+    controllers = _add_drawn_links(raw, nodes, links)
     return UiGraph(
         name,
         tuple(_with_links(node, merged) for node in nodes.values()),
@@ -164,6 +168,7 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
         tuple(_subgraph_slot(slot, merged) for slot in raw.get("inputs") or ()),
         tuple(_subgraph_slot(slot, merged) for slot in raw.get("outputs") or ()),
         raw,
+        controllers,
     )
 
 
@@ -240,11 +245,14 @@ def _one_link_per_socket(
     return list(chosen.values()), {i: chosen[target].id for i, target in dropped.items()}
 
 
-def _add_drawn_links(raw: Mapping[str, Any], nodes: dict[str, UiNode], links: list[Link]) -> None:
+def _add_drawn_links(
+    raw: Mapping[str, Any], nodes: dict[str, UiNode], links: list[Link]
+) -> frozenset[str]:
     """Link the sockets that an extension links when the editor sends a workflow ("use everywhere").
 
-    It saves them as ``extra.ue_links``; the nodes that control them are never sent.
+    It saves them as ``extra.ue_links``. Returns the ids of the nodes that control them.
     """
+    controllers = set()
     extra = raw.get("extra")
     drawn = extra.get("ue_links") if isinstance(extra, dict) else None
     number = max((link.id for link in links), default=0)
@@ -253,8 +261,10 @@ def _add_drawn_links(raw: Mapping[str, Any], nodes: dict[str, UiNode], links: li
             continue
         target, slot = nodes.get(str(entry.get("downstream"))), entry.get("downstream_slot")
         origin, from_slot = str(entry.get("upstream")), entry.get("upstream_slot")
-        nodes.pop(str(entry.get("controller")), None)
-        if target is None or origin not in nodes or type(from_slot) is not int or from_slot < 0:
+        controllers.add(str(entry.get("controller")))
+        if target is None or not (origin in nodes or origin == SUBGRAPH_INPUT):
+            continue
+        if type(from_slot) is not int or from_slot < 0:
             continue
         if type(slot) is not int or not 0 <= slot < len(target.inputs):
             continue
@@ -264,6 +274,7 @@ def _add_drawn_links(raw: Mapping[str, Any], nodes: dict[str, UiNode], links: li
             sockets = list(target.inputs)
             sockets[slot] = replace(sockets[slot], link=number)
             nodes[target.id] = replace(target, inputs=tuple(sockets))
+    return frozenset(controllers)
 
 
 def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:
@@ -320,7 +331,7 @@ def _renumber(
     graph: UiGraph, new_ids: Mapping[str, Mapping[str, str]], mine: Mapping[str, str]
 ) -> UiGraph:
     nodes = tuple(
-        _with_promoted_ids(replace(node, id=mine.get(node.id, node.id)), new_ids)
+        _with_promoted_ids(replace(node, id=mine[node.id]) if node.id in mine else node, new_ids)
         for node in graph.nodes
     )
     return _relinked(replace(graph, nodes=nodes), mine)
@@ -328,12 +339,16 @@ def _renumber(
 
 def _relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
     """The same graph with links that lead to other node ids."""
+    if not ids:
+        return graph
     links = {
         number: replace(
             link,
             origin=ids.get(link.origin, link.origin),
             target=ids.get(link.target, link.target),
         )
+        if link.origin in ids or link.target in ids
+        else link
         for number, link in graph.links.items()
     }
     return replace(graph, links=links)
@@ -440,40 +455,47 @@ def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
     exposed = {(str(item[0]), item[1]) for item in raw.get("external") or ()}
     linked = {(link.origin, link.origin_slot) for link in links.values()} - exposed
     targets = {(link.target, link.target_slot): link.id for link in links.values()}
-    inputs: dict[str, SubgraphSlot] = {}
+    inputs = _add_group_inputs(nodes, targets, links, numbers)
     outputs: list[SubgraphSlot] = []
-    for position, node in enumerate(nodes):
-        nodes[position] = _with_group_inputs(node, targets, links, numbers, inputs)
+    for node in nodes:
         for slot, kind in enumerate(node.outputs):
             if (node.id, slot) not in linked:
                 number = next(numbers)
                 links[number] = Link(number, node.id, slot, SUBGRAPH_OUTPUT, len(outputs))
                 outputs.append(SubgraphSlot(kind, kind, (number,)))
-    return UiGraph(name, tuple(nodes), links, tuple(inputs.values()), tuple(outputs))
+    return UiGraph(name, tuple(nodes), links, tuple(inputs), tuple(outputs))
 
 
-def _with_group_inputs(
-    node: UiNode,
+def _add_group_inputs(
+    nodes: list[UiNode],
     targets: Mapping[tuple[str, int], int],
     links: dict[int, Link],
     numbers: Iterator[int],
-    inputs: dict[str, SubgraphSlot],
-) -> UiNode:
-    """Link each unlinked socket of a node to a new input of its group, added to ``inputs``."""
-    sockets = []
-    for slot, socket in enumerate(node.inputs):
-        number = targets.get((node.id, slot))
-        if number is None:
-            number = next(numbers)
-            links[number] = Link(number, SUBGRAPH_INPUT, len(inputs), node.id, slot)
-            name = socket.name
-            if name in inputs:
-                name = f"{node.title or node.type} {socket.name}"
-            while name in inputs:
-                name += "_"
-            inputs[name] = SubgraphSlot(name, socket.type, (number,))
-        sockets.append(replace(socket, link=number))
-    return replace(node, inputs=tuple(sockets))
+) -> list[SubgraphSlot]:
+    """Link each unlinked socket of the nodes to an input of their group; those of widgets come last."""
+    sockets = [list(node.inputs) for node in nodes]
+    free = []
+    for position, node in enumerate(nodes):
+        for slot, socket in enumerate(node.inputs):
+            number = targets.get((node.id, slot))
+            if number is None:
+                free.append((socket.widget, position, slot))
+            else:
+                sockets[position][slot] = replace(socket, link=number)
+    inputs: dict[str, SubgraphSlot] = {}
+    for _, position, slot in sorted(free):
+        node, socket, number = nodes[position], sockets[position][slot], next(numbers)
+        links[number] = Link(number, SUBGRAPH_INPUT, len(inputs), node.id, slot)
+        name = socket.name
+        if name in inputs:
+            name = f"{node.title or node.type} {socket.name}"
+        while name in inputs:
+            name += "_"
+        inputs[name] = SubgraphSlot(name, socket.type, (number,))
+        sockets[position][slot] = replace(socket, link=number)
+    for position, node in enumerate(nodes):
+        nodes[position] = replace(node, inputs=tuple(sockets[position]))
+    return list(inputs.values())
 
 
 def _renamed_types() -> dict[str, str]:

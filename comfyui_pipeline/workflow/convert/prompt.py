@@ -25,7 +25,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
     is_set_or_get,
     passes_on,
 )
-from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, Widget
+from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, SEED_NAMES, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeSchemas
 from comfyui_pipeline.workflow.switches import Chosen, Parts
@@ -34,6 +34,10 @@ from input_server.light_dataclasses import dataclass, field
 PREFIX_INPUT = "filename_prefix"
 MAX_ID_CHARACTERS = 64 * 2**20
 """Of all node ids of one prompt. An id inside subgraphs contains those of all instances around it."""
+MAX_SEED = 2**53 - 1
+DRAWN = (-3, -2, -1)
+"""Seeds that an extension replaces when a workflow is queued: one less, one more, a random one."""
+MAX_IMPORTANT = 20
 LISTED_CHOICES = 12
 LISTED_CHARACTERS = 60
 
@@ -42,6 +46,7 @@ LISTED_CHARACTERS = 60
 class Converted:
     """A prompt, notes on what was repaired or chosen at random, and nodes of unknown types.
 
+    ``important``: what of the file has no place on this server, which may change the result.
     ``passing``: types of nodes that only pass a value on, which exist only in the editor.
     ``places``: id in the prompt -> the node and where it is; ``links``: follows the document's links;
     ``now``: the time that the dates in file names are of. ``write_back.py`` needs these. ``root``: the
@@ -55,6 +60,7 @@ class Converted:
     links: LinkResolver = field(compare=False, repr=False)
     now: datetime = field(compare=False)
     root: Scope = field(compare=False, repr=False)
+    important: tuple[str, ...] = ()
     passing: frozenset[str] = frozenset()
     chosen: Chosen = Chosen()
 
@@ -85,11 +91,12 @@ def convert(
     types = {name: node_types.read(schemas[name]) for name in saved.class_types() & schemas.keys()}
     loaded = loading.load(saved, types)
     notes = list(loaded.notes)
+    important: list[str] = []
     root = Scope(loaded.root)
     chosen = _chosen(root, choose)
-    links = LinkResolver(find_setters(loaded.graphs), notes, chosen.modes)
-    rng = random.Random(seed)
-    conversion = _Conversion(loaded, root, links, rng, now or datetime.now(), notes)
+    links = LinkResolver(find_setters(loaded.graphs), important, chosen.modes)
+    rng, now = random.Random(seed), now or datetime.now()
+    conversion = _Conversion(loaded, root, links, rng, now, notes, important)
     prompt = conversion.prompt()
     if not prompt and chosen.modes:
         raise WorkflowError(
@@ -113,6 +120,7 @@ def convert(
         links,
         conversion.now,
         root,
+        _listed(tuple(dict.fromkeys(important))),
         frozenset(conversion.passing),
         chosen,
     )
@@ -139,6 +147,7 @@ class _Conversion:
     rng: random.Random
     now: datetime
     notes: list[str]
+    important: list[str]
     unknown: list[str] = field(default_factory=list)
     passing: set[str] = field(default_factory=set)
     browser_nodes: dict[str, str] = field(default_factory=dict)
@@ -196,6 +205,7 @@ class _Conversion:
                 self.notes.append(f"Node {scope.label(node)} has no links and was left out.")
                 return
             self.unknown.append(scope.label(node))
+        self.important += node.unplaced
         self.places[scope.prefix + node.id] = (scope, node)
         prompt[scope.prefix + node.id] = {
             "inputs": self._inputs(scope, node),
@@ -241,6 +251,8 @@ class _Conversion:
             value = self._with_random_choices(scope, node, value)
         elif isinstance(value, str) and widget.name == PREFIX_INPUT and "%" in value:
             value = dynamic_text.replace_patterns(value, self._value_by_name, self.now)
+        elif _is_drawn(widget):
+            value = self._drawn_seed(scope, node, widget)
         if widget.type == "CURVE" and value is not None:
             return {"__type__": "CURVE", "__value__": value}
         return _wrapped(value)
@@ -250,7 +262,17 @@ class _Conversion:
         value = widget.value
         if isinstance(value, str) and widget.options.get("dynamicPrompts") is True:
             return value if _is_json(value) else self._with_random_choices(scope, node, value)
+        if _is_drawn(widget):
+            return self._drawn_seed(scope, node, widget)
         return _wrapped(value)
+
+    def _drawn_seed(self, scope: Scope, node: LoadedNode, widget: Widget) -> int:
+        seed = self.rng.randint(0, min(widget.options.get("max", MAX_SEED), MAX_SEED))
+        self.notes.append(
+            f"Node {scope.label(node)}: its {widget.name} {widget.value} stands for a number that is "
+            f"drawn for each run: {seed}."
+        )
+        return seed
 
     def _with_random_choices(self, scope: Scope, node: LoadedNode, text: str) -> str:
         chosen: list[str] = []
@@ -286,6 +308,24 @@ class _Conversion:
         if widget is None:
             raise KeyError(name)
         return widget.value
+
+
+def _listed(sentences: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of them, and how many others there are."""
+    others = len(sentences) - MAX_IMPORTANT
+    more = (f"{others} more nodes have values or links without a place.",) if others > 0 else ()
+    return sentences[:MAX_IMPORTANT] + more
+
+
+def _is_drawn(widget: Widget) -> bool:
+    """Whether the editor draws a number for this seed: -1, of a type that has more negative ones.
+
+    Where -1 is the lowest, it is for the server to read.
+    """
+    low = widget.options.get("min")
+    if widget.type != "INT" or widget.name not in SEED_NAMES or not isinstance(low, int):
+        return False
+    return low < DRAWN[0] and widget.value in DRAWN and not isinstance(widget.value, bool)
 
 
 def _search_name(node: LoadedNode) -> Any:
