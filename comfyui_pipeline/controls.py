@@ -16,6 +16,8 @@ from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Plan
 from input_server.light_dataclasses import replace
 
+MAX_NAMED = 8
+
 if TYPE_CHECKING:
     from comfyui_pipeline.workflow.saved_names import SavedName
     from comfyui_pipeline.workflow.switches import Switch
@@ -108,7 +110,7 @@ def without_modes(call: ToolCall, done: Collection[int]) -> ToolCall:
 def choose_outputs(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
     """The workflow without the nodes that the outputs of the call do not need. Raises PatchError."""
     if not call.only_outputs:
-        return loaded
+        return _shown_outputs(loaded)
     from comfyui_pipeline.workflow import output_choice
 
     kept = output_choice.keep_only(
@@ -123,6 +125,28 @@ def choose_outputs(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
         ),
     )
     return replace(loaded, prompt=kept)
+
+
+def _shown_outputs(loaded: LoadedWorkflow) -> LoadedWorkflow:
+    """The workflow with the outputs that its author chose for App mode, and those that the call enables."""
+    extra = (loaded.ui or {}).get("extra")
+    if not isinstance(extra, dict) or not extra.get("linearData"):
+        return loaded
+    from comfyui_pipeline.workflow import app_mode, output_choice
+
+    graph = loaded.graph
+    shown = [node for node in app_mode.read(loaded.ui, graph).outputs if node.is_output_node]
+    ids = {node.id for node in shown} | loaded.switched.modes.keys()
+    others = [n for n in graph.nodes.values() if n.is_output_node and n.id not in ids]
+    if not shown or not others:
+        return loaded
+    note = (
+        f"Only the results that its author shows in App mode were made: "
+        f"{', '.join(node.label for node in shown[:MAX_NAMED])}; "
+        '"output": "all" makes the others too.'
+    )
+    kept = output_choice.needed(loaded.prompt, [i for i in ids if i in loaded.prompt])
+    return replace(loaded, prompt=kept, notes=(*loaded.notes, note))
 
 
 def with_saving(

@@ -111,7 +111,10 @@ def describe(
             for one in (parts.groups if parts else ())
         ],
         "off": [part.id for part in (parts.nodes if parts else ()) if part.mode in OFF],
-        "app_inputs": [{"node": t.node.id, "input": t.name} for t in app.inputs],
+        "app_inputs": [
+            {"node": i.target.node.id, "input": i.target.name, "label": i.label} for i in app.inputs
+        ],
+        "app_outputs": [node.id for node in app.outputs],
         "nodes": [_node(node) for node in graph.nodes.values()],
         "problems": [str(problem) for problem in problems],
         "notes": list(notes),
@@ -155,6 +158,9 @@ def _other_models(graph: Graph) -> list[str]:
 
 def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
     """The inputs that its author chose for App mode, and how a call sets each."""
+    if app.outputs:
+        labels = ", ".join(node.label for node in app.outputs[:MAX_NODES])
+        yield f"Its results in App mode, which a run returns unless output names others: {labels}."
     if not app.inputs:
         return
     arguments = {
@@ -163,13 +169,13 @@ def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
         for target in roles.find_targets(graph, argument.name)
     }
     yield "Inputs that its author shows in App mode:"
-    for target in app.inputs:
+    for shown in app.inputs:
+        target = shown.target
         value = _shown(_value(target, needs))
         argument = arguments.get((target.node.id, target.name))
         how = argument or f'params: node_id "{target.node.id}", input {target.name}'
-        yield f"- {how} = {value} (node {target.node.label})"
-    if app.outputs:
-        yield f"Its results in App mode: {', '.join(node.label for node in app.outputs)}."
+        label = f'"{shorten(shown.label, MAX_INLINE)}", ' if shown.label else ""
+        yield f"- {how} = {value} ({label}node {target.node.label})"
 
 
 def _part_lines(parts: Parts | None) -> Iterator[str]:
