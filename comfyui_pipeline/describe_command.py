@@ -47,8 +47,9 @@ def describe(
             *loaded.notes,
         ),
         full=call.full,
-        app=app_mode.read(loaded.ui, graph),
+        app=app_mode.read(loaded.ui, graph, loaded.converted),
         template=template,
+        parts=loaded.converted.parts if loaded.converted else None,
         needs=Needs(required, needed, frozenset(file.key for file in missing)),
     )
     return text_result(text, **fields)

@@ -47,9 +47,11 @@ def prepare(context: CallContext) -> PreparedJob:
     with watch.time("load"):
         found = load_workflow.find(call, settings, context.deadline, engine)
     with watch.time("convert"):
-        loaded = load_workflow.read(found, settings, engine, seed=seed)
-    loaded = controls.choose_nodes(loaded, call)
-    context = replace(context, call=controls.without_modes(call))
+        loaded = load_workflow.read(
+            found, settings, engine, seed=seed, wanted=controls.switches(call), strict=call.strict
+        )
+    loaded = controls.choose_outputs(loaded, call)
+    context = replace(context, call=controls.without_modes(call, loaded.switched.entries))
     loaded, plan = _plan(context, loaded, random_seed)
     plan, delivery = controls.with_saving(loaded, call, plan, plan.used_keys)
     with watch.time("download"):
@@ -93,7 +95,7 @@ def prepare(context: CallContext) -> PreparedJob:
             *_unused_trigger_words(engine, loaded, queued),
             *controls.limit_notes(call, settings),
         ),
-        changed=tuple(change_texts.sentences(changes)),
+        changed=(*change_texts.sentences(changes), *loaded.switched.said),
         seed_origin=change_texts.seed_origin(changes),
         batch=change_texts.batch_of(loaded.graph),
         delivery=delivery,
@@ -245,7 +247,7 @@ def _document(
         return json_text.nan_to_null(node_document.from_prompt(prompt, loaded.schemas)), prompt
     from comfyui_pipeline.workflow.convert import write_back
 
-    written = write_back.written(loaded.ui, loaded.schemas, prompt, loaded.modes, loaded.converted)
+    written = write_back.written(loaded.ui, loaded.schemas, prompt, loaded.converted)
     return json_text.nan_to_null(written.document), write_back.renamed(prompt, written.renamed)
 
 

@@ -56,7 +56,7 @@ def plan(
     named = titled.arguments
     attempts = _Attempts([*problems])
     for key, error in call.deferred.items():
-        if key not in titled.keys:
+        if key not in titled.keys and not _is_input(planner, key, call):
             attempts.problems.append(PatchError(error.message, error.hint, code=error.code))
     for file in files:
         node = graph.nodes[file.node_id]
@@ -98,6 +98,16 @@ def plan(
         raise together(attempts.problems)
     _note_seed(planner, call)
     return planner.plan({*named, *titled.keys})
+
+
+def _is_input(planner: Planner, key: str, call: ToolCall) -> bool:
+    """Whether ``{"enable": true}`` sets an input of that name."""
+    value = call.extras.get(key)
+    if str(value).strip().lower() not in ("true", "false"):
+        return False
+    from comfyui_pipeline.workflow.unknown_keys import place_by_name
+
+    return place_by_name(planner, key, value)
 
 
 @dataclass(slots=True)

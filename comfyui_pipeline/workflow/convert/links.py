@@ -6,6 +6,7 @@ frontend 1.58.1: executionUtil.ts, ExecutableNodeDTO.ts, rerouteNode.ts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from comfyui_pipeline.errors import WorkflowError
@@ -97,12 +98,34 @@ class LinkResolver:
     """Resolves the links of one workflow; results are cached, because chains share their parts.
 
     ``notes``: receives a message for each dead link that was ignored, and each name that is not set.
+    ``modes``: id in the prompt -> mode of nodes that a call switches.
     """
 
     setters: Setters
     notes: list[str]
+    modes: Mapping[str, int] = field(default_factory=dict)
     _sources: dict[Position, Source] = field(default_factory=dict)
     _reroutes: dict[tuple[int, str], tuple[LoadedNode, int] | None] = field(default_factory=dict)
+
+    def mode(self, scope: Scope, node: LoadedNode) -> int:
+        """Whether a node runs: as the call says, else as the document does."""
+        if not self.modes:
+            return node.ui.mode
+        return self.modes.get(scope.prefix + node.id, node.ui.mode)
+
+    def way(self, scope: Scope, node: LoadedNode, slot: int) -> list[Position]:
+        """The positions that the link of a socket, which ``source`` follows too, leads through."""
+        way: list[Position] = []
+        visited: Visited = set()
+        at: Position | Source = _at_input(scope, node, slot)
+        while isinstance(at, Position):
+            way.append(at)
+            if at.side == "output":
+                _visit(at, visited)
+                at = self._before_output(at)
+            else:
+                at = self._before_input(at, visited)
+        return way
 
     def source(self, scope: Scope, node: LoadedNode, slot: int) -> Source:
         """Where the value of an input socket comes from.
@@ -188,9 +211,10 @@ class LinkResolver:
 
     def _before_output(self, at: Position) -> Position | Source:
         scope, node, slot, target_type = at.scope, at.node, at.slot, at.target_type or ""
-        if node.ui.mode == MUTED:
+        mode = self.mode(scope, node)
+        if mode == MUTED:
             return None
-        if node.ui.mode == BYPASSED:
+        if mode == BYPASSED:
             replacement = _bypass_input(node, slot, target_type)
             return None if replacement is None else _at_input(scope, node, replacement)
         if node.subgraph is not None:

@@ -8,7 +8,7 @@ muted subgraph instances.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
 from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, SEED_NAMES, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeSchemas
+from comfyui_pipeline.workflow.switches import Chosen, Parts
 from input_server.light_dataclasses import dataclass, field
 
 PREFIX_INPUT = "filename_prefix"
@@ -48,7 +49,8 @@ class Converted:
     ``important``: what of the file has no place on this server, which may change the result.
     ``passing``: types of nodes that only pass a value on, which exist only in the editor.
     ``places``: id in the prompt -> the node and where it is; ``links``: follows the document's links;
-    ``now``: the time that the dates in file names are of. ``write_back.py`` needs these.
+    ``now``: the time that the dates in file names are of. ``write_back.py`` needs these. ``root``: the
+    document as loaded; ``chosen``: the nodes that the call switches.
     """
 
     prompt: Mapping[str, Mapping[str, Any]]
@@ -57,8 +59,17 @@ class Converted:
     places: Mapping[str, tuple[Scope, LoadedNode]] = field(compare=False, repr=False)
     links: LinkResolver = field(compare=False, repr=False)
     now: datetime = field(compare=False)
+    root: Scope = field(compare=False, repr=False)
     important: tuple[str, ...] = ()
     passing: frozenset[str] = frozenset()
+    chosen: Chosen = Chosen()
+
+    @property
+    def parts(self) -> Parts:
+        """All nodes and groups of the document, with the modes that it saves."""
+        from comfyui_pipeline.workflow.convert import parts
+
+        return parts.read(self.root)
 
 
 def convert(
@@ -67,29 +78,40 @@ def convert(
     *,
     seed: int = 0,
     now: datetime | None = None,
+    choose: Callable[[Parts], Chosen] | None = None,
 ) -> Converted:
     """Convert a parsed editor document (see ``files.is_editor_document``).
 
     ``schemas``: ``/object_info`` of at least its node types. ``seed`` decides random choices in
-    texts, ``now`` the dates in file names (default: the current local time). Raises WorkflowError
-    naming the node and the reason if the document cannot be converted.
+    texts, ``now`` the dates in file names (default: the current local time). ``choose``: finds the
+    nodes that the call switches. Raises WorkflowError naming the node and the reason if the document
+    cannot be converted.
     """
     saved = read_document(document)
     types = {name: node_types.read(schemas[name]) for name in saved.class_types() & schemas.keys()}
     loaded = loading.load(saved, types)
     notes = list(loaded.notes)
     important: list[str] = []
-    links = LinkResolver(find_setters(loaded.graphs), important)
-    conversion = _Conversion(
-        loaded, links, random.Random(seed), now or datetime.now(), notes, important
-    )
+    root = Scope(loaded.root)
+    chosen = _chosen(root, choose)
+    links = LinkResolver(find_setters(loaded.graphs), important, chosen.modes)
+    rng, now = random.Random(seed), now or datetime.now()
+    conversion = _Conversion(loaded, root, links, rng, now, notes, important)
     prompt = conversion.prompt()
+    if not prompt and chosen.modes:
+        raise WorkflowError(
+            f"Nothing is left to run: {', '.join(chosen.said)}.", "Bypass or mute fewer nodes."
+        )
     if not prompt:
         raise WorkflowError(
             "No node of this workflow is active, so there is nothing to run.",
             "Unmute the nodes that should run, and save the workflow again.",
         )
     conversion.check_browser_nodes(prompt)
+    if chosen.modes:
+        from comfyui_pipeline.workflow.convert import parts
+
+        parts.check(prompt, conversion.places, links)
     return Converted(
         prompt,
         tuple(dict.fromkeys(notes)),
@@ -97,9 +119,19 @@ def convert(
         conversion.places,
         links,
         conversion.now,
+        root,
         _listed(tuple(dict.fromkeys(important))),
         frozenset(conversion.passing),
+        chosen,
     )
+
+
+def _chosen(root: Scope, choose: Callable[[Parts], Chosen] | None) -> Chosen:
+    if choose is None:
+        return Chosen()
+    from comfyui_pipeline.workflow.convert import parts
+
+    return choose(parts.read(root))
 
 
 @dataclass(slots=True)
@@ -110,6 +142,7 @@ class _Conversion:
     """
 
     document: LoadedDocument
+    root: Scope
     links: LinkResolver
     rng: random.Random
     now: datetime
@@ -125,8 +158,7 @@ class _Conversion:
     def prompt(self) -> dict[str, dict[str, Any]]:
         """Every active node of the root and, at the place of each instance, of its subgraph."""
         prompt: dict[str, dict[str, Any]] = {}
-        root = Scope(self.document.root)
-        stack = [(root, iter(root.graph.nodes.values()))]
+        stack = [(self.root, iter(self.root.graph.nodes.values()))]
         visited = characters = 0
         while stack:
             scope, nodes = stack[-1]
@@ -142,7 +174,7 @@ class _Conversion:
                     "or node ids that are too long to be sent.",
                     "Nest fewer subgraphs.",
                 )
-            if node.ui.mode in (MUTED, BYPASSED):
+            if self.links.mode(scope, node) in (MUTED, BYPASSED):
                 continue
             if node.subgraph is not None:
                 inside = scope.inside(node)
