@@ -310,3 +310,59 @@ def test_a_value_without_a_widget_is_told_if_it_may_matter(left: Any) -> None:
     assert converted([node(1, "One", [1, left])], [], types).important == ()
     muted = {**node(1, "One", [1, "flow"]), "mode": 2}
     assert converted([muted, node(2, "One", [1])], [], types).important == ()
+
+
+def test_a_list_of_an_older_version_says_where_its_size_is() -> None:
+    types = {"film": ["STRING", {}], "custom_width": NUMBER, "custom_height": NUMBER}
+    schema = kind({**types, "cap": NUMBER, "every": ["INT", {"default": 1, "min": 1}]})
+    sent = inputs_of(["a.mp4", "Disabled", 90, "video"], schema)
+    assert list(sent.values()) == ["a.mp4", 0, 0, 90, 1]
+    assert list(inputs_of(["a.mp4", 8, 9, 90, 2], schema).values()) == ["a.mp4", 8, 9, 90, 2]
+
+
+def set_and_get(first: int, name: str, source: int, **more: Any) -> list[Raw]:
+    """A "Set" node with the link ``source`` and a "Get" node with the next id."""
+    return [
+        node(first, "SetIt", [name], [linked("value", source)]) | more,
+        node(first + 1, "GetIt", [name]) | more,
+    ]
+
+
+def test_a_name_is_looked_up_in_the_nearest_graph_that_sets_it() -> None:
+    def inside(key: str, first: int, source: int) -> Raw:
+        nodes = [
+            *set_and_get(first, "x", 1),
+            node(source, "Source"),
+            node(first + 2, "One", [], [linked("a", 2)]),
+        ]
+        ends = [(1, source, first), (2, first + 1, first + 2)]
+        links = [
+            {"id": i, "origin_id": a, "origin_slot": 0, "target_id": b, "target_slot": 0}
+            for i, a, b in ends
+        ]
+        return {"id": key, "name": key, "nodes": nodes, "links": links}
+
+    types = {"One": kind({"a": ["INT", {"forceInput": True}]}), "Source": SOURCE}
+    subgraphs = [inside("sub1", 10, 13), inside("sub2", 20, 23)]
+    definitions = {"subgraphs": subgraphs}
+    nodes = [node(1, "sub1"), node(2, "sub2")]
+    prompt = converted(nodes, [], types, definitions=definitions).prompt
+    assert set(prompt) == {"1:12", "1:13", "2:22", "2:23"}
+    assert prompt["1:12"]["inputs"] == {"a": ["1:13", 0]}
+    assert prompt["2:22"]["inputs"] == {"a": ["2:23", 0]}
+
+
+def test_setters_and_getters_without_a_partner_leave_the_prompt() -> None:
+    types = {"One": kind({"a?": ["INT", {"forceInput": True}]}), "Source": SOURCE}
+    alone = [
+        node(5, "SetIt", ["unread"], [linked("value", 3)]),
+        node(6, "GetIt", ["unset"]),
+        node(7, "One", [], [linked("a", 4)]),
+    ]
+    links = [[1, 9, 0, 1, 0, "INT"], [3, 9, 0, 5, 0, "INT"], [4, 6, 0, 7, 0, "INT"]]
+    nodes = [*set_and_get(1, "x", 1), *alone, node(9, "Source")]
+    prompt = converted(nodes, links, types).prompt
+    assert set(prompt) == {"7", "9"}
+    assert prompt["7"]["inputs"] == {}
+    named = {**alone[0], "properties": {"previousName": "old"}}
+    assert set(converted([named, node(9, "Source")], links, types).prompt) == {"9"}

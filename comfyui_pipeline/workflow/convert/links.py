@@ -16,6 +16,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
     Setters,
     is_set_or_get,
     passes_on,
+    setter_in,
     shared_name,
 )
 from comfyui_pipeline.workflow.convert.widgets import Socket, Widget
@@ -96,8 +97,8 @@ Visited = set[tuple[Scope, str, str, int]]
 class LinkResolver:
     """Resolves the links of one workflow; results are cached, because chains share their parts.
 
-    ``notes``: receives a message for each dead link that was ignored. ``modes``: id in the prompt ->
-    mode of nodes that a call switches.
+    ``notes``: receives a message for each dead link that was ignored, and each name that is not set.
+    ``modes``: id in the prompt -> mode of nodes that a call switches.
     """
 
     setters: Setters
@@ -226,15 +227,20 @@ class LinkResolver:
         return scope.prefix + node.id, slot
 
     def _at_setter(self, scope: Scope, node: LoadedNode, target_type: str) -> Position | None:
-        """The linked input of the "Set" node, in the scope that contains it."""
-        graph, setter = self.setters[shared_name(node)]
+        """The linked input of the "Set" node in the nearest scope that has one, or its own."""
+        name = shared_name(node)
+        setter: LoadedNode | None = node if any(s.link is not None for s in node.sockets) else None
         outer: Scope | None = scope
-        while outer is not None and outer.graph is not graph:
+        while outer is not None:
+            setter = setter or setter_in(outer.graph, name, self.setters)
+            if setter is not None:
+                linked = (i for i, s in enumerate(setter.sockets) if s.link is not None)
+                return _at_input(outer, setter, next(linked), target_type)
             outer = outer.outer
-        slot = next((i for i, s in enumerate(setter.sockets) if s.link is not None), None)
-        if outer is None or slot is None:
-            return None
-        return _at_input(outer, setter, slot, target_type)
+        self.notes.append(
+            f"Node {scope.label(node)}: no node sets {name[:80]!r}, so what it is linked to gets nothing."
+        )
+        return None
 
 
 def _outside(scope: Scope, node: LoadedNode, link: Link) -> Position | Source:

@@ -75,7 +75,7 @@ def left_over(layout: Layout, values: Sequence[Any] | Mapping[str, Any]) -> list
 
 
 def _assign_listed(layout: Layout, values: Sequence[Any], node_type: NodeType) -> str | None:
-    values = _with_own_choices(layout, values)
+    values = _with_size(layout, _with_own_choices(layout, values))
     if values and all(value is None for value in values):
         values = [None if widget.value is NO_VALUE else widget.value for widget in layout.widgets]
     values = _without_placeholders(layout, values, node_type)
@@ -216,6 +216,18 @@ def _forced_size(layout: Layout, values: Mapping[str, Any]) -> Mapping[str, Any]
         return {side: 0 if number == "?" else int(number) for side, number in sides}
     open_sides = {"Disabled": CUSTOM_SIDES, "Custom Height": CUSTOM_SIDES[:1]}
     return dict.fromkeys(({**open_sides, "Custom Width": CUSTOM_SIDES[1:]}).get(choice, ()), 0)
+
+
+def _with_size(layout: Layout, values: Sequence[Any]) -> Sequence[Any]:
+    """A list of an older version with its choice of a film's size replaced by the sides."""
+    names = [widget.name for widget in layout.widgets]
+    at = names.index(CUSTOM_SIDES[0]) if CUSTOM_SIDES[0] in names else len(values)
+    open_sides = _forced_size(layout, {FORCED_SIZE: values[at]}) if at < len(values) else {}
+    if not open_sides:
+        return values
+    sides = [open_sides.get(side, 0) for side in CUSTOM_SIDES]
+    numbers = [value for value in values[at + 1 :] if isinstance(value, (int, float))]
+    return [*values[:at], *sides, *numbers]
 
 
 def _assign_by_position(layout: Layout, values: Sequence[Any]) -> None:
