@@ -140,7 +140,10 @@ def _plan(
 
         if prompt_choices.has_any(shortcuts):
             drawn = _choice_seed(call, random_seed)
-            shortcuts, choices = prompt_choices.choose(shortcuts, drawn)
+            graph = loaded.graph
+            again = "" if roles.seeds(graph) else f' ("seed": "{drawn}" chooses these again)'
+            handlers = prompt_choices.handlers(graph)
+            shortcuts, choices = prompt_choices.choose(shortcuts, drawn, handlers, again)
     tagged: tuple[loras.Lora, ...] = ()
     problems: tuple[PatchError, ...] = ()
     if "prompt" in shortcuts:
@@ -173,6 +176,7 @@ def _plan(
             files=filled.files,
             filled=filled.used,
             problems=problems,
+            seed_chooses=bool(choices) or bool(loaded.converted and loaded.converted.drawn),
         )
         planned = replace(planned, stale_settings=chosen.stale)
         if call.workflow_json is not None:

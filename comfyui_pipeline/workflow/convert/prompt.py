@@ -50,7 +50,8 @@ class Converted:
     ``passing``: types of nodes that only pass a value on, which exist only in the editor.
     ``places``: id in the prompt -> the node and where it is; ``links``: follows the document's links;
     ``now``: the time that the dates in file names are of. ``write_back.py`` needs these. ``root``: the
-    document as loaded; ``chosen``: the nodes that the call switches.
+    document as loaded; ``chosen``: the nodes that the call switches; ``drawn``: whether the seed has
+    chosen anything in texts.
     """
 
     prompt: Mapping[str, Mapping[str, Any]]
@@ -63,6 +64,7 @@ class Converted:
     important: tuple[str, ...] = ()
     passing: frozenset[str] = frozenset()
     chosen: Chosen = Chosen()
+    drawn: bool = False
 
     @property
     def parts(self) -> Parts:
@@ -123,6 +125,7 @@ def convert(
         _listed(tuple(dict.fromkeys(important))),
         frozenset(conversion.passing),
         chosen,
+        conversion.drawn,
     )
 
 
@@ -150,6 +153,7 @@ class _Conversion:
     important: list[str]
     unknown: list[str] = field(default_factory=list)
     passing: set[str] = field(default_factory=set)
+    drawn: bool = False
     browser_nodes: dict[str, str] = field(default_factory=dict)
     places: dict[str, tuple[Scope, LoadedNode]] = field(default_factory=dict)
     _origins: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -284,6 +288,7 @@ class _Conversion:
                 "Nest fewer of them.",
             ) from None
         if chosen:
+            self.drawn = True
             listed = ", ".join(repr(one[:LISTED_CHARACTERS]) for one in chosen[:LISTED_CHOICES])
             count = len(chosen) - LISTED_CHOICES
             more = f" and {count} more" if count > 0 else ""
