@@ -177,7 +177,9 @@ def test_unknown_inputs_for_anything_of_a_class_that_never_runs_are_not_sent() -
     everywhere = node(5, "Everywhere", [], [linked("MODEL", 1, "*")])
     types = {"Source": SOURCE, "Everywhere": kind({"anything?": ["*", {}]}, (), output_node=False)}
     links = [[1, 9, 1, 5, 0, "*"]]
-    assert converted([everywhere, node(9, "Source")], links, types).prompt["5"]["inputs"] == {}
+    result = converted([everywhere, node(9, "Source")], links, types)
+    assert result.prompt["5"]["inputs"] == {}
+    assert "'MODEL'" in result.important[0]
 
 
 def test_links_are_drawn_inside_subgraphs_too() -> None:
