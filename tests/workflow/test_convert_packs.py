@@ -177,7 +177,9 @@ def test_unknown_inputs_for_anything_of_a_class_that_never_runs_are_not_sent() -
     everywhere = node(5, "Everywhere", [], [linked("MODEL", 1, "*")])
     types = {"Source": SOURCE, "Everywhere": kind({"anything?": ["*", {}]}, (), output_node=False)}
     links = [[1, 9, 1, 5, 0, "*"]]
-    assert converted([everywhere, node(9, "Source")], links, types).prompt["5"]["inputs"] == {}
+    result = converted([everywhere, node(9, "Source")], links, types)
+    assert result.prompt["5"]["inputs"] == {}
+    assert "'MODEL'" in result.important[0]
 
 
 def test_links_are_drawn_inside_subgraphs_too() -> None:
@@ -366,3 +368,15 @@ def test_setters_and_getters_without_a_partner_leave_the_prompt() -> None:
     assert prompt["7"]["inputs"] == {}
     named = {**alone[0], "properties": {"previousName": "old"}}
     assert set(converted([named, node(9, "Source")], links, types).prompt) == {"9"}
+
+
+def test_a_switch_that_has_another_name_now_keeps_its_value() -> None:
+    switch = ["BOOLEAN", {"default": True}]
+    types = {"save_output": switch, "loop": ["INT", {}]}
+    assert inputs_of({"save_image": False, "loop": 1}, kind(types))["save_output"] is False
+    for other in ({"mirror": False}, {"save_image": False, "save_text": False}):
+        assert inputs_of({**other, "loop": 1}, kind(types))["save_output"] is True
+    formats = {"a": [["save_data", "BOOLEAN", {}]]}
+    types |= {"format": [["a"], {"formats": formats}]}
+    sent = inputs_of({"format": "a", "save_data": True, "save_image": False}, kind(types))
+    assert (sent["save_output"], sent["save_data"]) == (False, True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ SUBGRAPH_OUTPUT = "-20"
 MUTED = 2
 BYPASSED = 4
 
-GROUP_PREFIXES = ("workflow>", "workflow/")
 MAX_DEFINITIONS = 1000
 MAX_ID = 2**53
 """Larger ids are not exact integers in JavaScript; they are treated as names."""
@@ -123,20 +121,22 @@ class UiWorkflow:
 
 def read_document(document: Mapping[str, Any]) -> UiWorkflow:
     """Read a parsed file. Raises WorkflowError if the editor could not have saved it."""
+    from comfyui_pipeline.workflow.convert import group_nodes  # which uses this module
+
     try:
         root = _graph(document, "the workflow")
         last_id = _count(document.get("last_node_id") or _state(document).get("lastNodeId"))
         definitions: dict[str, UiGraph] = {}
         for raw in _all_definitions(document):
             definitions.setdefault(str(raw["id"]), _graph(raw, str(raw.get("name") or raw["id"])))
-        groups = _group_definitions(document)
+        groups = group_nodes.definitions(document)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise WorkflowError(
             f"The file is not a workflow saved by ComfyUI's editor ({type(error).__name__}: {error}).",
             "Open it in ComfyUI and save it again.",
         ) from None
     root, definitions = _distinct_ids(root, definitions, last_id)
-    root, copies = _instantiate_groups(root, groups, last_id)
+    root, copies = group_nodes.instantiate(root, groups, last_id)
     return UiWorkflow(root, _innermost_first(definitions) | copies)
 
 
@@ -156,7 +156,7 @@ def _count(value: Any) -> int:
 def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
     nodes: dict[str, UiNode] = {}
     for item in raw.get("nodes") or ():
-        node = _node(item)
+        node = read_node(item)
         nodes.setdefault(node.id, node)
     links = [link for item in raw.get("links") or () if (link := _link(item)) is not None]
     links, merged = _one_link_per_socket(links, nodes.values())
@@ -172,7 +172,8 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
     )
 
 
-def _node(raw: Mapping[str, Any]) -> UiNode:
+def read_node(raw: Mapping[str, Any]) -> UiNode:
+    """Read a node as it is saved."""
     values = raw.get("widgets_values")
     properties = raw.get("properties")
     title = raw.get("title")
@@ -321,23 +322,22 @@ def _distinct_ids(
                 last_id = max(last_id, parse_count(node.id, at_most=MAX_ID) or 0)
             used.add(mine.get(node.id, node.id))
         new_ids[key] = mine
-    renumbered = {
-        key: _renumber(graph, new_ids, new_ids[key]) for key, graph in definitions.items()
-    }
-    return _renumber(root, new_ids, {}), renumbered
+    renumbered = {key: renumber(graph, new_ids, new_ids[key]) for key, graph in definitions.items()}
+    return renumber(root, new_ids, {}), renumbered
 
 
-def _renumber(
+def renumber(
     graph: UiGraph, new_ids: Mapping[str, Mapping[str, str]], mine: Mapping[str, str]
 ) -> UiGraph:
+    """The same graph with other ids for its nodes (``mine``) and in its lists of promoted widgets."""
     nodes = tuple(
         _with_promoted_ids(replace(node, id=mine[node.id]) if node.id in mine else node, new_ids)
         for node in graph.nodes
     )
-    return _relinked(replace(graph, nodes=nodes), mine)
+    return relinked(replace(graph, nodes=nodes), mine)
 
 
-def _relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
+def relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
     """The same graph with links that lead to other node ids."""
     if not ids:
         return graph
@@ -405,97 +405,6 @@ def _innermost_first(definitions: Mapping[str, UiGraph]) -> dict[str, UiGraph]:
             "Open the workflow in ComfyUI and take one of them out of the other.",
         )
     return ordered
-
-
-# -- group nodes (before subgraphs) ----------------------------------------------------------------
-
-
-def _group_definitions(document: Mapping[str, Any]) -> dict[str, UiGraph]:
-    groups = (document.get("extra") or {}).get("groupNodes") or {}
-    return {str(name): _group(str(name), raw) for name, raw in groups.items()}
-
-
-def _instantiate_groups(
-    root: UiGraph, groups: Mapping[str, UiGraph], last_id: int
-) -> tuple[UiGraph, dict[str, UiGraph]]:
-    """Make each group node an instance of its own copy of the group, as it holds all values.
-
-    The editor turns a group into a subgraph when it loads it: the inner nodes and then the instance
-    get the next free ids (LGraph.convertToSubgraph).
-    """
-    copies: dict[str, UiGraph] = {}
-    numbers = count(max([last_id, *(int(n.id) for n in root.nodes if n.id.isdecimal())]) + 1)
-    renamed: dict[str, str] = {}
-    nodes = []
-    for node in root.nodes:
-        names = [node.type[len(p) :] for p in GROUP_PREFIXES if node.type.startswith(p)]
-        group = groups.get(names[0]) if names else None
-        if group is not None:
-            inner = {one.id: str(next(numbers)) for one in group.nodes}
-            renamed[node.id] = str(next(numbers))
-            node = replace(node, id=renamed[node.id], type=f"{node.type}#{node.id}")
-            copies[node.type] = _renumber(group, {}, inner)
-        nodes.append(node)
-    return _relinked(replace(root, nodes=tuple(nodes)), renamed), copies
-
-
-def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
-    """A group as a subgraph: inner ids are positions, unlinked sockets become inputs and outputs."""
-    nodes = [
-        replace(_node({**item, "id": position}), raw={})
-        for position, item in enumerate(raw["nodes"])
-    ]
-    saved = raw.get("links") or ()
-    numbers = count(len(saved) + 1)
-    links = {
-        number: Link(number, str(item[0]), item[1], str(item[2]), item[3])
-        for number, item in enumerate(saved, start=1)
-        if item[0] is not None and item[2] is not None
-    }
-    exposed = {(str(item[0]), item[1]) for item in raw.get("external") or ()}
-    linked = {(link.origin, link.origin_slot) for link in links.values()} - exposed
-    targets = {(link.target, link.target_slot): link.id for link in links.values()}
-    inputs = _add_group_inputs(nodes, targets, links, numbers)
-    outputs: list[SubgraphSlot] = []
-    for node in nodes:
-        for slot, kind in enumerate(node.outputs):
-            if (node.id, slot) not in linked:
-                number = next(numbers)
-                links[number] = Link(number, node.id, slot, SUBGRAPH_OUTPUT, len(outputs))
-                outputs.append(SubgraphSlot(kind, kind, (number,)))
-    return UiGraph(name, tuple(nodes), links, tuple(inputs), tuple(outputs))
-
-
-def _add_group_inputs(
-    nodes: list[UiNode],
-    targets: Mapping[tuple[str, int], int],
-    links: dict[int, Link],
-    numbers: Iterator[int],
-) -> list[SubgraphSlot]:
-    """Link each unlinked socket of the nodes to an input of their group; those of widgets come last."""
-    sockets = [list(node.inputs) for node in nodes]
-    free = []
-    for position, node in enumerate(nodes):
-        for slot, socket in enumerate(node.inputs):
-            number = targets.get((node.id, slot))
-            if number is None:
-                free.append((socket.widget, position, slot))
-            else:
-                sockets[position][slot] = replace(socket, link=number)
-    inputs: dict[str, SubgraphSlot] = {}
-    for _, position, slot in sorted(free):
-        node, socket, number = nodes[position], sockets[position][slot], next(numbers)
-        links[number] = Link(number, SUBGRAPH_INPUT, len(inputs), node.id, slot)
-        name = socket.name
-        if name in inputs:
-            name = f"{node.title or node.type} {socket.name}"
-        while name in inputs:
-            name += "_"
-        inputs[name] = SubgraphSlot(name, socket.type, (number,))
-        sockets[position][slot] = replace(socket, link=number)
-    for position, node in enumerate(nodes):
-        nodes[position] = replace(node, inputs=tuple(sockets[position]))
-    return list(inputs.values())
 
 
 def _renamed_types() -> dict[str, str]:

@@ -158,14 +158,16 @@ def _drop_unknown_sockets(node: LoadedNode, node_type: NodeType) -> list[str]:
     (frontend 1.58.1, extensions/core/widgetInputs.ts, onGraphConfigured). Also dropped: unknown sockets
     for anything, of a type that is never run.
     """
+    linked: list[str] = []
     if not (node_type.outputs or node_type.is_output_node):
         known = {spec.name for spec in node_type.inputs}
+        idle = [s for s in node.sockets if s.type in ANY_TYPE and s.name not in known]
+        linked = [socket.name for socket in idle if socket.link is not None]
         node.layout.sockets = [s for s in node.sockets if s.type not in ANY_TYPE or s.name in known]
     as_widget = {saved.name for saved in node.ui.inputs if saved.widget}
     as_widget -= {widget.name for widget in node.widgets}
     as_widget -= {spec.name for spec in node_type.inputs}
     kept: list[Socket] = []
-    linked: list[str] = []
     dropped = False
     for socket in node.sockets:
         unknown = socket.widget is None and socket.name in as_widget

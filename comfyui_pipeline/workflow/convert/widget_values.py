@@ -201,6 +201,21 @@ def _assign_by_name(layout: Layout, values: Mapping[str, Any]) -> None:
         if widget.name in values:
             _set(layout, widget, values[widget.name])
         position += 1
+    _take_renamed_switch(layout, values)
+
+
+def _take_renamed_switch(layout: Layout, values: Mapping[str, Any]) -> None:
+    """Give the only switch without a value that of the only other one that shares a word with it."""
+    missing = [w for w in layout.widgets if w.type == "BOOLEAN" and w.name not in values]
+    if len(missing) != 1:
+        return
+    names = {widget.name for widget in layout.widgets}
+    names |= {widget.name for combo in layout.widgets for widget in inputs_of_choice(combo)}
+    words = set(missing[0].name.split("_"))
+    others = [n for n, v in values.items() if isinstance(v, bool) and n not in names]
+    shared = [name for name in others if words & set(name.split("_"))]
+    if len(shared) == 1:
+        missing[0].value = values[shared[0]]
 
 
 def _forced_size(layout: Layout, values: Mapping[str, Any]) -> Mapping[str, Any]:
