@@ -107,6 +107,26 @@ def without_modes(call: ToolCall, done: Collection[int]) -> ToolCall:
     return replace(call, params=tuple(left))
 
 
+def off_hint(loaded: LoadedWorkflow, call: ToolCall) -> str:
+    """What to do about a node that ``params`` names and that is off in the document; "" for none."""
+    if loaded.converted is None:
+        return ""
+    from comfyui_pipeline.workflow.switches import OFF, WORDS, matching_parts
+
+    parts = loaded.converted.parts
+    for one in call.params:
+        name = one.node_id or one.node_title or ""
+        for part in matching_parts(parts, name, strict=True):
+            for member in part.members:
+                mode = loaded.switched.modes.get(member.id, member.mode)
+                if mode in OFF:
+                    return (
+                        f"Node {member.label} is {WORDS[mode]}, so it does not run; add "
+                        f'"enable": ["{member.id}"] to run it.'
+                    )
+    return ""
+
+
 def choose_outputs(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
     """The workflow without the nodes that the outputs of the call do not need. Raises PatchError."""
     if not call.only_outputs:

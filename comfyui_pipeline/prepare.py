@@ -51,7 +51,12 @@ def prepare(context: CallContext) -> PreparedJob:
             found, settings, engine, seed=seed, wanted=controls.switches(call), strict=call.strict
         )
     loaded = controls.choose_outputs(loaded, call)
-    context = replace(context, call=controls.without_modes(call, loaded.switched.entries))
+    planned = controls.without_modes(call, loaded.switched.entries)
+    if planned.unknown:
+        from comfyui_pipeline import app_inputs
+
+        planned = app_inputs.placed(planned, loaded)
+    context = replace(context, call=planned)
     loaded, plan = _plan(context, loaded, random_seed)
     plan, delivery = controls.with_saving(loaded, call, plan, plan.used_keys)
     with watch.time("download"):
@@ -216,6 +221,8 @@ def _explained(
         if names := workflow_choice.taking_images(entries, count):
             hint = f"{error.hint} {count} images fit: {', '.join(names[:MAX_NAMED])}.".strip()
             error = PatchError(error.message, hint, code=error.code)
+    if error.code == "unknown_node" and (off := controls.off_hint(loaded, context.call)):
+        error = PatchError(error.message, f"{off} {error.hint}", code=error.code)
     return _after_missing_types(loaded, error)
 
 

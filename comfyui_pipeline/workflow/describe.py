@@ -173,7 +173,8 @@ def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
         target = shown.target
         value = _shown(_value(target, needs))
         argument = arguments.get((target.node.id, target.name))
-        how = argument or f'params: node_id "{target.node.id}", input {target.name}'
+        named = f'the key "{shown.label}"' if 0 < len(shown.label) <= MAX_INLINE else ""
+        how = argument or named or f'params: node_id "{target.node.id}", input {target.name}'
         label = f'"{shorten(shown.label, MAX_INLINE)}", ' if shown.label else ""
         yield f"- {how} = {value} ({label}node {target.node.label})"
 

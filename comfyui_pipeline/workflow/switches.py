@@ -19,6 +19,8 @@ WORDS = {ACTIVE: "enabled", MUTED: "muted", BYPASSED: "bypassed"}
 MAX_LISTED = 30
 MAX_SHOWN = 80
 MAX_NAMED = 8
+MAX_SWITCHES = 200
+"""Names of one call; each is compared with all nodes."""
 GROUP = re.compile(r"(?:group|分组|组)[ \t]{0,9}[:：][ \t]{0,9}(.+)", re.IGNORECASE | re.DOTALL)
 """``group: Upscale`` means a group, where a node has the same title."""
 
@@ -113,6 +115,11 @@ class Chosen:
 
 def choose(parts: Parts, switches: Sequence[Switch], *, strict: bool) -> Chosen:
     """The modes that a call gives to nodes. Raises PatchError for an unknown or ambiguous name."""
+    if len(switches) > MAX_SWITCHES:
+        raise PatchError(
+            f"{len(switches)} nodes and groups are named to be switched; at most {MAX_SWITCHES} can be.",
+            "Name groups instead of their nodes.",
+        )
     modes: dict[str, int] = {}
     said: dict[str, None] = {}
     entries: set[int] = set()
@@ -137,11 +144,15 @@ def _enabled(parts: Parts, members: Sequence[Part]) -> list[Part]:
     """
     outer = {ident for one in members for ident in one.around}
     found = [one for one in parts.nodes if one.id in outer and one.mode in OFF]
+    within: dict[str, list[Part]] = {}
+    for one in parts.nodes:
+        if one.around:
+            within.setdefault(one.around[-1], []).append(one)
     waiting = list(members)
     while waiting:
         one = waiting.pop()
         found.append(one)
-        inside = [other for other in parts.nodes if other.around == (*one.around, one.id)]
+        inside = within.get(one.id)
         if inside and one.mode in OFF and all(other.mode in OFF for other in inside):
             waiting += inside
     return found

@@ -118,6 +118,24 @@ def test_an_input_is_found_where_its_value_goes(entry: Any, expected: Any) -> No
 
 
 @pytest.mark.parametrize(
+    ("key", "node_id", "name", "value"),
+    [
+        ("How wide", "1", "width", 128),
+        ("how_wide", "1", "width", 128),
+        ("height", "1", "height", 32),
+    ],
+)
+def test_a_label_is_a_key_of_the_call(
+    tmp_path: Path, key: str, node_id: str, name: str, value: int
+) -> None:
+    ui = with_subgraph() | document([[9, "value"], [1, "height"]])
+    call = {"workflow_json": ui, key: str(value)}
+    job = offline_calls.prepare_call(call, offline_calls.settings_in(tmp_path))
+    assert job.job.prompt[node_id]["inputs"][name] == value
+    assert not any(key in text for text in job.important)
+
+
+@pytest.mark.parametrize(
     ("outputs", "keys", "expected"),
     [
         ([4], {}, {"4"}),

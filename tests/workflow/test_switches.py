@@ -192,6 +192,13 @@ def test_enabling_says_what_else_has_to_be_enabled(tmp_path: Path) -> None:
     }
 
 
+def test_params_for_a_node_that_is_off_say_how_to_enable_it(tmp_path: Path) -> None:
+    params = [{"node_title": "Side", "inputs": {"filename_prefix": "y"}}]
+    assert '"enable": ["6"]' in refused(tmp_path, params=params)
+    job = queued(tmp_path, params=params, enable="6")
+    assert job.job.prompt["6"]["inputs"]["filename_prefix"] == "y"
+
+
 def test_an_output_that_is_off_is_no_output_to_run(tmp_path: Path) -> None:
     for name in ("Side", "Side branch"):
         error = refused(tmp_path, only=name)
