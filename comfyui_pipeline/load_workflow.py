@@ -225,6 +225,11 @@ def read(
         choose = partial(switches.choose, switches=wanted, strict=strict) if wanted else None
         converted = convert(found.ui or {}, known.schemas, seed=seed, choose=choose)
         prompt, notes, switched = converted.prompt, converted.notes, converted.chosen
+    if switched.broken:
+        from comfyui_pipeline.workflow import lost_nodes
+
+        graph = graphs.build(prompt, known.schemas)
+        prompt, switched = lost_nodes.without(prompt, graph, switched)
     origin = validate.origin_of(found.ui)
     if converted is not None:
         origin = replace(origin, editor_types=origin.editor_types | converted.passing)

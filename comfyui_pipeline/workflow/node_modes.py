@@ -7,7 +7,7 @@ first of the same type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
@@ -15,7 +15,7 @@ from comfyui_pipeline.workflow import switches
 from comfyui_pipeline.workflow.graph import Graph, Node, is_link
 from comfyui_pipeline.workflow.running import running
 from comfyui_pipeline.workflow.schema import ANY_TYPE, types_match
-from comfyui_pipeline.workflow.switches import BYPASSED, MUTED, Chosen, Part, Parts, Switch
+from comfyui_pipeline.workflow.switches import MUTED, Broken, Chosen, Part, Parts, Switch
 from input_server.light_dataclasses import replace
 
 Prompt = Mapping[str, Mapping[str, Any]]
@@ -26,7 +26,7 @@ def apply(
 ) -> tuple[dict[str, Any], Chosen]:
     """The prompt without the nodes that a call mutes or bypasses, and which these are.
 
-    Raises PatchError for an unknown name, and where a node cannot do without a bypassed one.
+    Raises PatchError for an unknown name.
     """
     chosen = switches.choose(parts_of(graph), wanted, strict=strict)
     modes = {node_id: mode for node_id, mode in chosen.modes.items() if mode in switches.OFF}
@@ -36,9 +36,9 @@ def apply(
         raise PatchError(
             f"Nothing is left to run: {', '.join(chosen.said)}.", "Bypass or mute fewer nodes."
         )
-    for node in running(Graph(left)):
-        _check(graph, node, modes)
-    return {i: {**prompt[i], "inputs": node.inputs} for i, node in left.items()}, chosen
+    found = [one for node in running(Graph(left)) for one in _broken(graph, node, modes)]
+    changed = {i: {**prompt[i], "inputs": node.inputs} for i, node in left.items()}
+    return changed, replace(chosen, broken=tuple(found))
 
 
 def parts_of(graph: Graph) -> Parts:
@@ -66,21 +66,15 @@ def _inputs(graph: Graph, node: Node, modes: Mapping[str, int]) -> dict[str, Any
     return found
 
 
-def _check(graph: Graph, node: Node, modes: Mapping[str, int]) -> None:
-    """Raise PatchError where a node that runs needs the output of a bypassed one."""
+def _broken(graph: Graph, node: Node, modes: Mapping[str, int]) -> Iterator[Broken]:
+    """The required inputs that a node which runs has lost."""
     for name, value in graph.nodes[node.id].inputs.items():
         spec = node.specs.get(name)
         if name in node.inputs or spec is None or not spec.required or not is_link(value):
             continue
-        gone = graph.nodes[str(value[0])]
-        if modes.get(gone.id) == BYPASSED:
-            raise PatchError(
-                f"Node {gone.label} cannot be bypassed: node {node.label} needs its output for "
-                f"{name!r}, and it has no linked input of that type to pass on in its place. Nothing "
-                "was queued.",
-                f"Bypass node {node.id} as well, or leave {gone.id} active and change its inputs with "
-                "params, for example a strength to 0.",
-            )
+        gone = graph.nodes.get(str(value[0]))
+        if gone is not None and gone.id in modes:
+            yield Broken(node.id, name, gone.id, gone.label, modes[gone.id])
 
 
 def _kept_link(graph: Graph, value: Any, wanted: str, modes: Mapping[str, int]) -> Any:

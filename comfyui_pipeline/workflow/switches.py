@@ -85,14 +85,30 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """A node that runs and lacks a required input, as that comes from one that is off.
+
+    ``by_call``: whether the call switched that one; else it is off in the workflow.
+    """
+
+    node_id: str
+    input_name: str
+    off: str
+    off_label: str
+    mode: int
+    by_call: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """``modes``: id -> new mode; ``said``: what was changed, in words; ``entries``: those of ``params``
-    that are done.
+    that are done. ``broken``: what cannot run because of that.
     """
 
     modes: Mapping[str, int] = field(default_factory=dict)
     said: tuple[str, ...] = ()
     entries: frozenset[int] = frozenset()
+    broken: tuple[Broken, ...] = ()
 
 
 def choose(parts: Parts, switches: Sequence[Switch], *, strict: bool) -> Chosen:

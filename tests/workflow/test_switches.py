@@ -151,6 +151,35 @@ def test_what_cannot_do_without_a_bypassed_node_is_said_before_queueing(tmp_path
     assert "left to run" in refused(tmp_path, editor_parts.PROMPT, bypass=["1", "2", "3"])
 
 
+def test_the_error_names_all_that_has_to_be_bypassed_with_it(tmp_path: Path) -> None:
+    for document, gone in (
+        (editor_parts.document(), ["5", "6"]),
+        (copy.deepcopy(editor_parts.PROMPT), ["2", "3"]),
+    ):
+        if "nodes" in document:
+            document["nodes"][4].update(type="EmptyImage", inputs=[], mode=0)
+            document["nodes"][5]["mode"] = 0
+            del document["links"][3]
+        else:
+            document["2"] = offline_calls.node("LoadImage", image="photo.png")
+            document["5"] = offline_calls.node("PreviewImage", images=["1", 0])
+        error = refused(tmp_path, document, bypass=gone[0])
+        assert f'"bypass": {json.dumps(gone)}' in error
+        job = queued(tmp_path, document, bypass=gone)
+        assert not {*gone} & job.job.prompt.keys()
+    assert "No output would be left" in refused(tmp_path, bypass="Blank")
+
+
+def test_what_a_muted_node_takes_along_is_said_and_no_failure(tmp_path: Path) -> None:
+    prompt = copy.deepcopy(editor_parts.PROMPT)
+    prompt["5"] = offline_calls.node("PreviewImage", images=["1", 0])
+    for document, keys in ((prompt, {}), (None, {"enable": "Side branch"})):
+        job = queued(tmp_path, document, mute="Inverted", **keys)
+        assert not job.skipped_outputs
+        assert any('"Final" (SaveImage)' in text for text in job.changed)
+    assert "left to run" in refused(tmp_path, mute="Inverted")
+
+
 def test_enabling_says_what_else_has_to_be_enabled(tmp_path: Path) -> None:
     document = editor_parts.document()
     document["nodes"][4]["mode"] = 2

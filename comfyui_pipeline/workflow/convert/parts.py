@@ -1,17 +1,16 @@
-"""All nodes and groups of an editor document, and what a call that switches them breaks."""
+"""All nodes and groups of an editor document, and what breaks when a call switches them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.convert.links import LinkResolver, Scope
 from comfyui_pipeline.workflow.convert.loaded_graph import LoadedNode
 from comfyui_pipeline.workflow.editor_nodes import VIRTUAL_TYPES
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.graph import is_link
-from comfyui_pipeline.workflow.switches import ACTIVE, BYPASSED, OFF, Group, Part, Parts
+from comfyui_pipeline.workflow.switches import ACTIVE, OFF, Broken, Group, Part, Parts
 
 Prompt = Mapping[str, Mapping[str, Any]]
 Box = tuple[float, float, float, float]
@@ -108,15 +107,10 @@ def _numbers(value: Any, count: int) -> list[float] | None:
 # -- what cannot run -------------------------------------------------------------------------------
 
 
-def check(
-    prompt: Prompt,
-    places: Mapping[str, tuple[Scope, LoadedNode]],
-    links: LinkResolver,
-) -> None:
-    """Raise PatchError where a node that runs lacks a required input because of the call.
-
-    A muted node takes what needs it along, as in the editor; that is reported by validation.
-    """
+def broken(
+    prompt: Prompt, places: Mapping[str, tuple[Scope, LoadedNode]], links: LinkResolver
+) -> Iterator[Broken]:
+    """The nodes that run and lack a required input because of the nodes that the call switches."""
     for node_id in _running(prompt, places):
         scope, node = places[node_id]
         for slot, socket in enumerate(node.sockets):
@@ -125,12 +119,12 @@ def check(
             if socket.name in prompt[node_id]["inputs"]:
                 continue
             for at in links.way(scope, node, slot):
-                mode = links.mode(at.scope, at.node)
-                changed = at.scope.prefix + at.node.id in links.modes
-                if mode == BYPASSED and changed and at.side == "output":
-                    raise _bypass_error(scope, node, socket.name, at.scope.label(at.node))
-                if mode in OFF and links.modes.get(node_id) == ACTIVE and at.side == "output":
-                    raise _enable_error(scope, node, socket.name, at.scope, at.node)
+                off, mode = at.scope.prefix + at.node.id, links.mode(at.scope, at.node)
+                switched = off in links.modes or links.modes.get(node_id) == ACTIVE
+                if mode in OFF and switched and at.side == "output":
+                    label = at.scope.label(at.node)
+                    yield Broken(node_id, socket.name, off, label, mode, off in links.modes)
+                    break
 
 
 def _running(prompt: Prompt, places: Mapping[str, tuple[Scope, LoadedNode]]) -> list[str]:
@@ -145,25 +139,3 @@ def _running(prompt: Prompt, places: Mapping[str, tuple[Scope, LoadedNode]]) -> 
         values = prompt[node_id]["inputs"].values()
         waiting += [str(value[0]) for value in values if is_link(value)]
     return [node_id for node_id in prompt if node_id in found]
-
-
-def _bypass_error(scope: Scope, node: LoadedNode, name: str, gone: str) -> PatchError:
-    needs = scope.label(node)
-    return PatchError(
-        f"Node {gone} cannot be bypassed: node {needs} needs its output for {name!r}, and it has no "
-        "linked input of that type to pass on in its place. Nothing was queued.",
-        f"Bypass node {scope.prefix}{node.id} as well, or leave {gone} active and change its inputs "
-        "with params, for example a strength to 0.",
-    )
-
-
-def _enable_error(
-    scope: Scope, node: LoadedNode, name: str, where: Scope, off: LoadedNode
-) -> PatchError:
-    ident = where.prefix + off.id
-    state = "bypassed" if off.ui.mode == BYPASSED else "muted"
-    return PatchError(
-        f"Node {scope.label(node)} was enabled, but its input {name!r} comes from node "
-        f"{where.label(off)}, which is {state} in this workflow. Nothing was queued.",
-        f'Enable that one too: "enable": ["{scope.prefix}{node.id}", "{ident}"].',
-    )

@@ -29,7 +29,7 @@ from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE,
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeSchemas
 from comfyui_pipeline.workflow.switches import Chosen, Parts
-from input_server.light_dataclasses import dataclass, field
+from input_server.light_dataclasses import dataclass, field, replace
 
 PREFIX_INPUT = "filename_prefix"
 MAX_ID_CHARACTERS = 64 * 2**20
@@ -113,7 +113,8 @@ def convert(
     if chosen.modes:
         from comfyui_pipeline.workflow.convert import parts
 
-        parts.check(prompt, conversion.places, links)
+        found = tuple(parts.broken(prompt, conversion.places, links))
+        chosen = replace(chosen, broken=found)
     return Converted(
         prompt,
         tuple(dict.fromkeys(notes)),
