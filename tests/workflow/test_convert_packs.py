@@ -109,6 +109,8 @@ def test_as_many_values_as_widgets_stay_where_they_are() -> None:
     schema = kind({"use": [["_"]], "name": [[]], "strength": ["INT", {}], "text": ["STRING", {}]})
     values = [False, "canny.pth", 0.5, 3]
     assert list(inputs_of(values, schema).values()) == values
+    swapped = kind({"text": ["STRING", {}], "on": ["BOOLEAN", {}]})
+    assert inputs_of([True, "cat"], swapped) == {"text": "cat", "on": True}
 
 
 def test_missing_values_are_those_of_the_last_widgets_if_nothing_says_otherwise() -> None:

@@ -289,8 +289,10 @@ def _accepted(widget: Widget, value: Any) -> bool:
     """
     if not isinstance(value, (str, int, float)) or not widget.sent or widget.type == DYNAMIC_COMBO:
         return _valid(widget, value)
-    if widget.type in ("INT", "FLOAT"):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if widget.type in ("INT", "FLOAT", "STRING") and isinstance(value, bool):
+        return False
+    if widget.type in ("INT", "FLOAT", "BOOLEAN"):
+        return not isinstance(value, str)
     if widget.type == COMBO and len(widget.choices) > 1:
         return widget.takes(value)
     return not _is_control(value) or _valid(widget, value)
