@@ -226,6 +226,22 @@ def read_list(value: Any, argument: Argument, key: str) -> tuple[str, ...] | Non
     return _checked_items(items, value, key)
 
 
+def read_nodes(value: Any, argument: Argument, key: str) -> tuple[str, ...] | None:
+    """Names of nodes and groups, which may contain commas: in a list, its JSON, or separated by lines."""
+    value = as_list(value, key)
+    if isinstance(value, dict):
+        on = [name for name, one in value.items() if parse_boolean(str(one).strip()) is True]
+        value = on if len(on) == len(value) else False
+    if isinstance(value, bool) or str(value).strip().lower() in ("true", "false"):
+        raise invalid_call(
+            f'"{key}" has to name nodes or groups, by title or id: {{"{key}": ["Upscale", "12"]}}.'
+        )
+    if isinstance(value, (int, float)):
+        value = str(value)
+    names = value.split("\n") if isinstance(value, str) else _named(value)
+    return _checked_items(names, value, key)
+
+
 def _named(value: Any) -> list[str] | None:
     """``["a", {"name": "b", "strength": 0.5}]`` and ``{"a": 0.5}`` -> ``a``, ``b:0.5``."""
     if isinstance(value, dict) and not {"name", "lora", "path"} & value.keys():
@@ -353,6 +369,7 @@ READERS: Mapping[str, Callable[[Any, Argument, str], Any]] = {
     arguments.SWITCH: read_switch,
     arguments.CHOICE: read_choice,
     arguments.LIST: read_list,
+    arguments.NODES: read_nodes,
     arguments.SEED: read_seed,
     arguments.JSON: read_json,
     arguments.PARAMS: lambda value, _argument, key: read_params(value, key),

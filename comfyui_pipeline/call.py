@@ -66,6 +66,9 @@ class ToolCall:
     dry_run: bool = False
     background: bool = False  # the caller wants to be answered before the job has ended
     only_outputs: tuple[str, ...] = ()  # titles, ids or types of the output nodes to run
+    bypass: tuple[str, ...] = ()  # names of nodes and groups, as for ``enable`` and ``mute``
+    enable: tuple[str, ...] = ()
+    mute: tuple[str, ...] = ()
     filename_prefix: str = ""
     folder: str = ""
     image_format: str = ""

@@ -20,6 +20,11 @@ NAME_KEYS = ("input", "input_name", "field", "widget", "param", "key")
 MODE_KEYS = ("mode", "bypass", "bypassed", "enabled", "enable", "disabled", "mute", "muted")
 ACTIVE, MUTED, BYPASSED = 0, 2, 4
 """Modes of nodes in the editor."""
+MODES = {
+    **dict.fromkeys(("0", "always", "active", "enabled"), ACTIVE),
+    **dict.fromkeys(("2", "mute", "muted", "never"), MUTED),
+    **dict.fromkeys(("4", "bypass", "bypassed", "disabled"), BYPASSED),
+}
 MAX_NAME = 200
 """Characters of a node and an input in ``2.width=64``."""
 
@@ -28,7 +33,8 @@ MAX_NAME = 200
 class Param:
     """One entry of ``params``: new values for inputs of one node, or of ``all`` nodes of its title.
 
-    ``mode``: the editor's mode that the node gets, if any.
+    ``mode``: the editor's mode that the node gets, if any. ``mode_input``: the key of ``inputs`` that
+    says so, if an input of the node may have that name.
     """
 
     inputs: Mapping[str, Any]
@@ -36,6 +42,19 @@ class Param:
     node_title: str | None = None
     all: bool = False
     mode: int | None = None
+    mode_input: str = ""
+
+
+def of_node(node: str, value: Mapping[str, Any]) -> Param:
+    """An entry for the node of an id or a title, with its inputs: ``{"steps": 20, "bypass": true}``."""
+    inner = value.get("inputs")
+    inputs = inner if isinstance(inner, dict) else value
+    mode_input, mode = mode_in(inputs)
+    if inputs is inner and mode is None:
+        mode = mode_in(value)[1]
+    if is_node_id(node):
+        return Param(inputs, node_id=node, mode=mode, mode_input=mode_input)
+    return Param(inputs, node_title=node, mode=mode, mode_input=mode_input)
 
 
 def is_node_id(text: str) -> bool:
@@ -125,46 +144,47 @@ def _param(item: Any, place: int, key: str) -> Param:
     title = None if title in (None, "") else str(title)
     if node_id and "node_id" not in item and not is_node_id(node_id) and title is None:
         node_id, title = None, node_id
-    mode = _mode(item, invalid)
-    inputs = _inputs(item)
+    inputs, is_object = _inputs(item)
+    mode_input, mode = mode_in(inputs)
+    if is_object and mode is None:
+        mode = mode_in(item)[1]
     if not inputs and mode is None:
         raise invalid('has no "inputs": an object of input names and new values')
-    return Param(inputs, node_id, title, _flag(item.get("all"), invalid), mode)
+    return Param(inputs, node_id, title, _flag(item.get("all"), invalid), mode, mode_input)
 
 
-def _inputs(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The inputs that an entry sets: an object of them, one with its value, or its other keys."""
+def _inputs(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+    """The inputs that an entry sets, and whether they are an object of their own: else they are one
+    with its value, or the other keys of the entry.
+    """
     for key in INPUT_KEYS:
         if isinstance(item.get(key), dict):
-            return item[key]  # type: ignore[no-any-return]
+            return item[key], True
     name = _first(item, NAME_KEYS)
     if isinstance(name, str) and "value" in item:
-        return {name: item["value"]}
-    known = {*ID_KEYS, *TITLE_KEYS, *MODE_KEYS, *INPUT_KEYS, "all", "class_type", "_meta"}
-    return {key: value for key, value in item.items() if key not in known}
+        return {name: item["value"]}, True
+    known = {*ID_KEYS, *TITLE_KEYS, *INPUT_KEYS, "all", "class_type", "_meta"}
+    return {key: value for key, value in item.items() if key not in known}, False
 
 
-def _mode(item: Mapping[str, Any], invalid: Any) -> int | None:
-    """The editor's mode in an entry: ``bypass: true``, ``mode: 4``, ``enabled: false``."""
-    given = item.get("mode")
-    if given is not None:
-        modes = {"0": ACTIVE, "2": MUTED, "4": BYPASSED, "always": ACTIVE, "active": ACTIVE}
-        modes.update(mute=MUTED, muted=MUTED, never=MUTED, bypass=BYPASSED, bypassed=BYPASSED)
-        mode = modes.get(str(given).strip().lower())
-        if mode is None and _inputs(item):
-            return None
-        if mode is None:
-            raise invalid(f"has the mode {str(given)[:MAX_SHOWN]!r}, not bypass, mute or active")
-        return mode
-    for key in MODE_KEYS[1:]:
-        if item.get(key) is None:
+def mode_in(item: Mapping[str, Any]) -> tuple[str, int | None]:
+    """The key and the editor's mode of ``bypass: true``, ``mode: 4``, ``enabled: false``."""
+    for key in MODE_KEYS:
+        value = item.get(key)
+        if value is None or isinstance(value, (dict, list)):
             continue
-        chosen = _flag(item[key], invalid)
+        word = str(value).strip().lower()
+        if key == "mode":
+            if word in MODES:
+                return key, MODES[word]
+            continue
+        chosen = parse_boolean(word) if word else None
+        if chosen is None:
+            continue
         if key in ("enabled", "enable"):
-            return ACTIVE if chosen else BYPASSED
-        off = MUTED if key.startswith("mute") else BYPASSED
-        return off if chosen else ACTIVE
-    return None
+            return key, ACTIVE if chosen else BYPASSED
+        return key, (MUTED if key.startswith("mute") else BYPASSED) if chosen else ACTIVE
+    return "", None
 
 
 def _flag(value: Any, invalid: Any) -> bool:

@@ -14,6 +14,7 @@ from comfyui_pipeline.call_params import (
     Param,
     is_entry,
     is_node_id,
+    of_node,
     read_assignment,
     read_params,
     split_dotted,
@@ -192,14 +193,18 @@ def _assigned(value: str | list[Any], found: Unwrapped) -> list[tuple[str, Any]]
 
 
 def _is_node_value(key: str, value: Any, found: Unwrapped) -> bool:
-    """Take ``"2.width": 64`` and ``"2": {"width": 64}`` as ``params``; whether it is one of them."""
-    if len(key) > argument_keys.MAX_KEY or not key[:1].isdigit():
+    """Take ``"2.width": 64``, ``"2": {"width": 64}`` and ``"Upscale": {"bypass": true}`` as ``params``;
+    whether it is one of them.
+    """
+    if len(key) > argument_keys.MAX_KEY:
         return False
-    if dotted := split_dotted(key):
-        found.params.append(Param({dotted[1]: value}, node_id=dotted[0]))
+    if key[:1].isdigit() and (dotted := split_dotted(key)):
+        found.params.append(of_node(dotted[0], {dotted[1]: value}))
         return True
-    if not is_node_id(key) or not isinstance(value, dict):
+    if not isinstance(value, dict):
         return False
-    inner = value.get("inputs")
-    found.params.append(Param(inner if isinstance(inner, dict) else value, node_id=key))
+    param = of_node(key, value)
+    if not is_node_id(key) and (param.mode is None or argument_keys.find(key)[0] is not None):
+        return False
+    found.params.append(param)
     return True

@@ -18,11 +18,13 @@ from comfyui_pipeline.workflow import (
     validate,
 )
 from comfyui_pipeline.workflow.changes import STAND_IN, Change, Origin, Plan, Planner
-from comfyui_pipeline.workflow.graph import Graph
+from comfyui_pipeline.workflow.graph import Graph, is_link
 from comfyui_pipeline.workflow.required_files import RequiredFile
 from comfyui_pipeline.workflow.shipped import SHIPPED
 from comfyui_pipeline.workflow.values import WrongValue
 from input_server.light_dataclasses import replace
+
+MAX_SHOWN = 80
 
 
 def with_default_texts(
@@ -114,13 +116,20 @@ def _without_missing_files(
 ) -> tuple[LoadedWorkflow, Plan]:
     """Leave out optional images that the call does not give next to others; raise for the rest."""
     set_inputs = {(c.target.node.id, c.target.name) for c in plan.changes}
+    saved = [
+        f"Node {target.node.label} was not given an image and took the one that the workflow names: "
+        f"{str(target.node.inputs.get(target.name))[:MAX_SHOWN]}."
+        for target in required_files.saved_images(graph, set_inputs)
+        if not is_link(target.node.inputs.get(target.name))
+    ]
+    plan = replace(plan, notes=(*plan.notes, *saved))
     missing = required_files.missing_files(graph, set_inputs)
     if not missing:
         return loaded, plan
     prompt, needed, left_out = required_files.without_optional(
         loaded.prompt, graph, missing, set_inputs
     )
-    notes = [f"node {node.label} was left out: no image was given for it" for node in left_out]
+    notes = [f"node {node.label} was left out: no file was given for it" for node in left_out]
     if needed:
         raise _required_error(loaded, plan, needed)
     kept = tuple(change for change in plan.changes if _is_in(change, prompt))

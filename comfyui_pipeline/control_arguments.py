@@ -11,6 +11,7 @@ from comfyui_pipeline.argument_row import (
     JSON,
     LIST,
     MAX_SIDE,
+    NODES,
     OUTPUTS,
     PARAMS,
     QUESTION,
@@ -158,14 +159,50 @@ HOW: tuple[Argument, ...] = (
     Argument(
         "output",
         LIST,
-        "title or id of the output nodes to run",
-        "只运行这些输出节点（标题或 ID）",
+        "title or id of the only output nodes to run, or a group of them",
+        "只运行这些输出节点（标题、ID 或分组）",
         common_word=True,
         aliases=words(
             "outputs only_output only_outputs output_node output_nodes output_node_id only "
-            "target_node output_title 输出 输出节点"
+            "target_node output_title run_only only_run only_node only_nodes only_group only_groups "
+            "输出 输出节点 只运行 仅运行 只执行 仅执行"
         ),
         field="only_outputs",
+    ),
+    Argument(
+        "bypass",
+        NODES,
+        "titles or ids of nodes or groups to leave out; what they receive is passed on",
+        "绕过的节点或分组（标题或 ID）",
+        common_word=True,
+        aliases=words(
+            "bypassed bypass_node bypass_nodes bypass_group bypass_groups disable disabled "
+            "disable_node disable_nodes disable_group disable_groups skip skip_node skip_nodes "
+            "skip_group turn_off switch_off deactivate 绕过 绕过节点 跳过 禁用 停用 关闭 略过"
+        ),
+        field="bypass",
+    ),
+    Argument(
+        "enable",
+        NODES,
+        "bypassed or muted nodes or groups to run",
+        "启用已绕过或静音的节点或分组",
+        common_word=True,
+        aliases=words(
+            "enabled enable_node enable_nodes enable_group enable_groups activate turn_on "
+            "switch_on unbypass unmute 启用 激活 开启 打开 启用节点 取消绕过"
+        ),
+        field="enable",
+    ),
+    Argument(
+        "mute",
+        NODES,
+        "nodes or groups to leave out, with all that needs them",
+        "静音的节点或分组，依赖它们的部分也不运行",
+        hidden=True,
+        common_word=True,
+        aliases=words("muted mute_node mute_nodes mute_group mute_groups 静音 屏蔽"),
+        field="mute",
     ),
     Argument(
         "filename_prefix",

@@ -16,8 +16,11 @@ from comfyui_pipeline.settings import Settings
 from comfyui_pipeline.workflow.changes import Plan
 from input_server.light_dataclasses import replace
 
+MAX_NAMED = 8
+
 if TYPE_CHECKING:
     from comfyui_pipeline.workflow.saved_names import SavedName
+    from comfyui_pipeline.workflow.switches import Switch
 
 
 def refuse_unsupported(call: ToolCall) -> None:
@@ -70,38 +73,100 @@ def limit_notes(call: ToolCall, settings: Settings) -> list[str]:
     ]
 
 
-def choose_nodes(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
-    """The workflow without the nodes that the call bypasses, mutes or does not need.
+def switches(call: ToolCall) -> tuple[Switch, ...]:
+    """The nodes that a call enables, bypasses or mutes, also in ``params``; a later one counts."""
+    from comfyui_pipeline.workflow.switches import ACTIVE, BYPASSED, MUTED, Switch
 
-    Raises PatchError for an unknown node or output.
+    named = (("enable", ACTIVE), ("bypass", BYPASSED), ("mute", MUTED))
+    found = [
+        Switch(name, mode, call.spelled.get(key, key), every=call.all_titled)
+        for key, mode in named
+        for name in getattr(call, key)
+    ]
+    for place, one in enumerate(call.params):
+        if one.mode is not None:
+            name = one.node_id or one.node_title or ""
+            every = call.all_titled or one.all
+            found.append(Switch(name, one.mode, "params", every, place, one.mode_input))
+    return tuple(found)
+
+
+def without_modes(call: ToolCall, done: Collection[int]) -> ToolCall:
+    """The call without the modes in ``params``; ``done``: the entries that gave a node its mode, and
+    not a value to an input of such a name.
     """
-    if any(param.mode for param in call.params):
-        from comfyui_pipeline.workflow import node_modes
-
-        prompt, modes, notes = node_modes.apply(
-            loaded.prompt,
-            loaded.graph,
-            call.params,
-            strict=call.strict,
-            all_titled=call.all_titled,
-        )
-        loaded = replace(loaded, prompt=prompt, modes=modes, notes=(*loaded.notes, *notes))
-    if call.only_outputs:
-        from comfyui_pipeline.workflow import output_choice
-
-        kept = output_choice.keep_only(
-            loaded.prompt, loaded.graph, call.only_outputs, strict=call.strict
-        )
-        loaded = replace(loaded, prompt=kept)
-    return loaded
-
-
-def without_modes(call: ToolCall) -> ToolCall:
-    """The call without the entries of ``params`` that ``choose_nodes`` has done."""
-    if all(param.mode is None for param in call.params):
+    if not done:
         return call
-    left = tuple(param for param in call.params if param.inputs and not param.mode)
-    return replace(call, params=left)
+    left = []
+    for place, one in enumerate(call.params):
+        if place in done:
+            inputs = {name: v for name, v in one.inputs.items() if name != one.mode_input}
+            one = replace(one, inputs={} if one.mode else inputs)
+        if one.inputs:
+            left.append(one)
+    return replace(call, params=tuple(left))
+
+
+def off_hint(loaded: LoadedWorkflow, call: ToolCall) -> str:
+    """What to do about a node that ``params`` names and that is off in the document; "" for none."""
+    if loaded.converted is None:
+        return ""
+    from comfyui_pipeline.workflow.switches import OFF, WORDS, matching_parts
+
+    parts = loaded.converted.parts
+    for one in call.params:
+        name = one.node_id or one.node_title or ""
+        for part in matching_parts(parts, name, strict=True):
+            for member in part.members:
+                mode = loaded.switched.modes.get(member.id, member.mode)
+                if mode in OFF:
+                    return (
+                        f"Node {member.label} is {WORDS[mode]}, so it does not run; add "
+                        f'"enable": ["{member.id}"] to run it.'
+                    )
+    return ""
+
+
+def choose_outputs(loaded: LoadedWorkflow, call: ToolCall) -> LoadedWorkflow:
+    """The workflow without the nodes that the outputs of the call do not need. Raises PatchError."""
+    if not call.only_outputs:
+        return _shown_outputs(loaded)
+    from comfyui_pipeline.workflow import output_choice
+
+    kept = output_choice.keep_only(
+        loaded.prompt,
+        loaded.graph,
+        output_choice.Wanted(
+            call.only_outputs,
+            call.spelled.get("output", "output"),
+            loaded.converted.parts if loaded.converted else None,
+            loaded.switched.modes,
+            call.strict,
+        ),
+    )
+    return replace(loaded, prompt=kept)
+
+
+def _shown_outputs(loaded: LoadedWorkflow) -> LoadedWorkflow:
+    """The workflow with the outputs that its author chose for App mode, and those that the call enables."""
+    extra = (loaded.ui or {}).get("extra")
+    if not isinstance(extra, dict) or not extra.get("linearData"):
+        return loaded
+    from comfyui_pipeline.workflow import app_mode, output_choice
+
+    graph = loaded.graph
+    shown = [node for node in app_mode.read(loaded.ui, graph).outputs if node.is_output_node]
+    ids = {node.id for node in shown} | loaded.switched.modes.keys()
+    others = [n for n in graph.nodes.values() if n.is_output_node and n.id not in ids]
+    if not shown or not others:
+        return loaded
+    note = (
+        f"Only the results that its author shows in App mode were made: "
+        f"{', '.join(node.label for node in shown[:MAX_NAMED])}; "
+        '"output": "all" makes the others too.'
+    )
+    kept = output_choice.needed(loaded.prompt, [i for i in ids if i in loaded.prompt])
+    return replace(loaded, prompt=kept, notes=(*loaded.notes, note))
 
 
 def with_saving(

@@ -17,7 +17,7 @@ from comfyui_pipeline.engine.schema_cache import SchemaCache
 from comfyui_pipeline.errors import PackagesMissing, ToolError, WorkflowError
 from comfyui_pipeline.known_types import KnownTypes
 from comfyui_pipeline.process import dependencies
-from comfyui_pipeline.workflow import files
+from comfyui_pipeline.workflow import editor_nodes, files, validate
 from comfyui_pipeline.workflow.convert.document import read_document
 from comfyui_pipeline.workflow.convert.prompt import convert
 
@@ -149,14 +149,20 @@ def _one(
         flow = known_types.with_replacements(flow, known)
     prompt = flow.nodes
     notes: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
+    unknown: list[str] = []
     if prompt is None:
         try:
             converted = convert(flow.ui or {}, known.schemas, seed=chosen.seed)
         except ToolError as error:
             return _fail(f"{path.name}: {error}")
-        prompt, unknown = converted.prompt, converted.unknown
-        notes = (*flow.notes, *converted.notes)
+        editor_types = validate.origin_of(flow.ui).editor_types | converted.passing
+        prompt, gone = editor_nodes.without(converted.prompt, known.schemas, editor_types)
+        unknown = [
+            editor_nodes.label(node_id, node)
+            for node_id, node in prompt.items()
+            if node["class_type"] not in known.schemas
+        ]
+        notes = (*flow.notes, *converted.important, *converted.notes, *gone)
     for note in notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     for label in unknown:

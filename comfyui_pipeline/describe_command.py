@@ -41,13 +41,15 @@ def describe(
         validate.problems(completed, loaded.schemas, loaded.origin),
         (
             *((loaded.chosen,) if loaded.chosen else ()),
+            *loaded.unplaced,
             *plan.stale_settings,
             *plan.important,
             *loaded.notes,
         ),
         full=call.full,
-        app=app_mode.read(loaded.ui, graph),
+        app=app_mode.read(loaded.ui, graph, loaded.converted),
         template=template,
+        parts=loaded.converted.parts if loaded.converted else None,
         needs=Needs(required, needed, frozenset(file.key for file in missing)),
     )
     return text_result(text, **fields)

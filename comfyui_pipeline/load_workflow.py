@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ from comfyui_pipeline.media.sources import (
 )
 from comfyui_pipeline.media.written_sources import bare_source
 from comfyui_pipeline.settings import Settings
-from comfyui_pipeline.workflow import editor_nodes, files, roles, validate
+from comfyui_pipeline.workflow import editor_nodes, files, roles, switches, validate
 from comfyui_pipeline.workflow import graph as graphs
 from comfyui_pipeline.workflow.graph import Graph
-from input_server.light_dataclasses import dataclass, field, replace
+from comfyui_pipeline.workflow.switches import Chosen, Switch
+from input_server.light_dataclasses import dataclass, replace
 
 if TYPE_CHECKING:
     from comfyui_pipeline.workflow.convert.prompt import Converted
@@ -42,7 +44,7 @@ class LoadedWorkflow:
     ``prompt``: in prompt format; ``ui``: the editor's document if there is one; ``schemas``: the
     server's node types, of which ``from_cache`` come from an earlier call. ``chosen``: why it is this
     workflow, where the caller named no or no exact name. ``converted``: the conversion of ``ui`` from
-    which ``prompt`` comes; ``modes``: id -> mode of nodes that the call mutes or bypasses.
+    which ``prompt`` comes; ``switched``: the nodes that the call bypasses, mutes or enables.
     """
 
     name: str
@@ -54,7 +56,12 @@ class LoadedWorkflow:
     origin: validate.Origin
     chosen: str = ""
     converted: Converted | None = None
-    modes: Mapping[str, int] = field(default_factory=dict)
+    switched: Chosen = Chosen()
+
+    @property
+    def unplaced(self) -> tuple[str, ...]:
+        """What of the editor's document has no place on this server."""
+        return self.converted.important if self.converted is not None else ()
 
     @property
     def graph(self) -> Graph:
@@ -186,19 +193,43 @@ def entries(settings: Settings, engine: Engine | None) -> Sequence[Entry]:
     return workflow_catalog.read(settings, ask).entries
 
 
-def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int) -> LoadedWorkflow:
-    """Convert a workflow in the editor's format; ``seed`` decides random choices in its texts."""
+def read(
+    found: files.Workflow,
+    settings: Settings,
+    engine: Engine,
+    *,
+    seed: int,
+    wanted: Sequence[Switch] = (),
+    strict: bool = False,
+) -> LoadedWorkflow:
+    """Convert a workflow in the editor's format; ``seed`` decides random choices in its texts.
+
+    ``wanted``: the nodes that the call bypasses, mutes or enables. Raises PatchError for an unknown
+    one, and where others need it.
+    """
     classes = known_types.class_types(found)
     known = known_types.ask(classes, schemas_of(engine, settings), engine)
     found = known_types.with_replacements(found, known)
+    switched = Chosen()
     if found.nodes is not None:
         converted, prompt, notes = None, found.nodes, tuple[str, ...]()
+        if wanted:
+            from comfyui_pipeline.workflow import node_modes
+
+            graph = graphs.build(prompt, known.schemas)
+            prompt, switched = node_modes.apply(prompt, graph, wanted, strict=strict)
     else:
         # imported here: 3 ms that a workflow in API format does not need
         from comfyui_pipeline.workflow.convert.prompt import convert
 
-        converted = convert(found.ui or {}, known.schemas, seed=seed)
-        prompt, notes = converted.prompt, converted.notes
+        choose = partial(switches.choose, switches=wanted, strict=strict) if wanted else None
+        converted = convert(found.ui or {}, known.schemas, seed=seed, choose=choose)
+        prompt, notes, switched = converted.prompt, converted.notes, converted.chosen
+    if switched.broken:
+        from comfyui_pipeline.workflow import lost_nodes
+
+        graph = graphs.build(prompt, known.schemas)
+        prompt, switched = lost_nodes.without(prompt, graph, switched)
     origin = validate.origin_of(found.ui)
     if converted is not None:
         origin = replace(origin, editor_types=origin.editor_types | converted.passing)
@@ -216,6 +247,7 @@ def read(found: files.Workflow, settings: Settings, engine: Engine, *, seed: int
         origin,
         found.chosen,
         converted,
+        switched,
     )
 
 

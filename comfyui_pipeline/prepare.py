@@ -47,9 +47,16 @@ def prepare(context: CallContext) -> PreparedJob:
     with watch.time("load"):
         found = load_workflow.find(call, settings, context.deadline, engine)
     with watch.time("convert"):
-        loaded = load_workflow.read(found, settings, engine, seed=seed)
-    loaded = controls.choose_nodes(loaded, call)
-    context = replace(context, call=controls.without_modes(call))
+        loaded = load_workflow.read(
+            found, settings, engine, seed=seed, wanted=controls.switches(call), strict=call.strict
+        )
+    loaded = controls.choose_outputs(loaded, call)
+    planned = controls.without_modes(call, loaded.switched.entries)
+    if planned.unknown:
+        from comfyui_pipeline import app_inputs
+
+        planned = app_inputs.placed(planned, loaded)
+    context = replace(context, call=planned)
     loaded, plan = _plan(context, loaded, random_seed)
     plan, delivery = controls.with_saving(loaded, call, plan, plan.used_keys)
     with watch.time("download"):
@@ -80,6 +87,7 @@ def prepare(context: CallContext) -> PreparedJob:
         skipped_outputs=checked.skipped_outputs,
         important=(
             *((loaded.chosen,) if loaded.chosen else ()),
+            *loaded.unplaced,
             *plan.stale_settings,
             *plan.important,
             *ignored,
@@ -92,7 +100,7 @@ def prepare(context: CallContext) -> PreparedJob:
             *_unused_trigger_words(engine, loaded, queued),
             *controls.limit_notes(call, settings),
         ),
-        changed=tuple(change_texts.sentences(changes)),
+        changed=(*change_texts.sentences(changes), *loaded.switched.said),
         seed_origin=change_texts.seed_origin(changes),
         batch=change_texts.batch_of(loaded.graph),
         delivery=delivery,
@@ -137,7 +145,10 @@ def _plan(
 
         if prompt_choices.has_any(shortcuts):
             drawn = _choice_seed(call, random_seed)
-            shortcuts, choices = prompt_choices.choose(shortcuts, drawn)
+            graph = loaded.graph
+            again = "" if roles.seeds(graph) else f' ("seed": "{drawn}" chooses these again)'
+            handlers = prompt_choices.handlers(graph)
+            shortcuts, choices = prompt_choices.choose(shortcuts, drawn, handlers, again)
     tagged: tuple[loras.Lora, ...] = ()
     problems: tuple[PatchError, ...] = ()
     if "prompt" in shortcuts:
@@ -170,6 +181,7 @@ def _plan(
             files=filled.files,
             filled=filled.used,
             problems=problems,
+            seed_chooses=bool(choices) or bool(loaded.converted and loaded.converted.drawn),
         )
         planned = replace(planned, stale_settings=chosen.stale)
         if call.workflow_json is not None:
@@ -209,6 +221,8 @@ def _explained(
         if names := workflow_choice.taking_images(entries, count):
             hint = f"{error.hint} {count} images fit: {', '.join(names[:MAX_NAMED])}.".strip()
             error = PatchError(error.message, hint, code=error.code)
+    if error.code == "unknown_node" and (off := controls.off_hint(loaded, context.call)):
+        error = PatchError(error.message, f"{off} {error.hint}", code=error.code)
     return _after_missing_types(loaded, error)
 
 
@@ -244,7 +258,7 @@ def _document(
         return json_text.nan_to_null(node_document.from_prompt(prompt, loaded.schemas)), prompt
     from comfyui_pipeline.workflow.convert import write_back
 
-    written = write_back.written(loaded.ui, loaded.schemas, prompt, loaded.modes, loaded.converted)
+    written = write_back.written(loaded.ui, loaded.schemas, prompt, loaded.converted)
     return json_text.nan_to_null(written.document), write_back.renamed(prompt, written.renamed)
 
 

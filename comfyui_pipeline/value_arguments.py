@@ -26,7 +26,7 @@ TEXTS: tuple[Argument, ...] = (
     Argument(
         "prompt",
         TEXT,
-        "what to show; <lora:name:0.8> in it loads a LoRA",
+        "what to show; <lora:name:0.8> in it loads a LoRA, {a|b} becomes one option",
         "正面提示词",
         role="positive_text",
         aliases=words(

@@ -21,6 +21,7 @@ from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_l
 from comfyui_pipeline.workflow.model_folders import MODEL_FOLDERS
 from comfyui_pipeline.workflow.required_files import RequiredFile
 from comfyui_pipeline.workflow.running import running
+from comfyui_pipeline.workflow.switches import OFF, WORDS, Group, Parts
 from comfyui_pipeline.workflow.validate import Problem
 from comfyui_pipeline.workflow.values import listed, range_of
 from input_server.light_dataclasses import dataclass, field
@@ -30,6 +31,7 @@ MAX_CHOICES = 6
 MAX_INLINE = 40
 """Characters of a text that is shown next to the name of its input."""
 MAX_NODES = 40
+MAX_OFF = 12
 MAX_PROBLEMS = 10
 MAX_VALUES = 4
 """Different present values of one argument."""
@@ -62,12 +64,13 @@ def describe(
     app: AppMode = NO_APP,
     template: Mapping[str, str] | None = None,
     needs: Needs = NO_NEEDS,
+    parts: Parts | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """The text for the AI, and the same for programs.
 
     ``problems``: what the server lacks for it; ``full``: list every input with range and choices;
     ``app``: what its author shows in App mode; ``template``: placeholder -> the argument for it;
-    ``needs``: what a call must give.
+    ``needs``: what a call must give; ``parts``: all nodes and groups of an editor document.
     """
     arguments, targets = _arguments(graph)
     parameters = _parameters(graph)
@@ -90,6 +93,7 @@ def describe(
     ]
     if added := list(additions.arguments(graph)):
         lines.append(f"By nodes that are added where needed: {', '.join(added)}.")
+    lines += _part_lines(parts)
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         lines.append(f"It cannot run on this server as it is ({count}):")
@@ -102,7 +106,15 @@ def describe(
         "arguments": arguments,
         "added_arguments": added,
         "parameters": parameters,
-        "app_inputs": [{"node": t.node.id, "input": t.name} for t in app.inputs],
+        "groups": [
+            {"title": one.title, "nodes": [part.id for part in one.members], "off": _is_off(one)}
+            for one in (parts.groups if parts else ())
+        ],
+        "off": [part.id for part in (parts.nodes if parts else ()) if part.mode in OFF],
+        "app_inputs": [
+            {"node": i.target.node.id, "input": i.target.name, "label": i.label} for i in app.inputs
+        ],
+        "app_outputs": [node.id for node in app.outputs],
         "nodes": [_node(node) for node in graph.nodes.values()],
         "problems": [str(problem) for problem in problems],
         "notes": list(notes),
@@ -146,6 +158,9 @@ def _other_models(graph: Graph) -> list[str]:
 
 def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
     """The inputs that its author chose for App mode, and how a call sets each."""
+    if app.outputs:
+        labels = ", ".join(node.label for node in app.outputs[:MAX_NODES])
+        yield f"Its results in App mode, which a run returns unless output names others: {labels}."
     if not app.inputs:
         return
     arguments = {
@@ -154,13 +169,33 @@ def _app_lines(graph: Graph, app: AppMode, needs: Needs) -> Iterator[str]:
         for target in roles.find_targets(graph, argument.name)
     }
     yield "Inputs that its author shows in App mode:"
-    for target in app.inputs:
+    for shown in app.inputs:
+        target = shown.target
         value = _shown(_value(target, needs))
         argument = arguments.get((target.node.id, target.name))
-        how = argument or f'params: node_id "{target.node.id}", input {target.name}'
-        yield f"- {how} = {value} (node {target.node.label})"
-    if app.outputs:
-        yield f"Its results in App mode: {', '.join(node.label for node in app.outputs)}."
+        named = f'the key "{shown.label}"' if 0 < len(shown.label) <= MAX_INLINE else ""
+        how = argument or named or f'params: node_id "{target.node.id}", input {target.name}'
+        label = f'"{shorten(shown.label, MAX_INLINE)}", ' if shown.label else ""
+        yield f"- {how} = {value} ({label}node {target.node.label})"
+
+
+def _part_lines(parts: Parts | None) -> Iterator[str]:
+    """The groups and the nodes that do not run, which a call can switch."""
+    if parts is None:
+        return
+    groups = [
+        f'"{one.title}"{" (off)" if _is_off(one) else ""}' for one in parts.groups[:MAX_NODES]
+    ]
+    if groups:
+        yield f"Groups that bypass and enable switch: {', '.join(groups)}."
+    off = [f"{one.label}, {WORDS[one.mode]}" for one in parts.nodes if one.mode in OFF]
+    if off:
+        more = f"; and {len(off) - MAX_OFF} more" if len(off) > MAX_OFF else ""
+        yield f"Off, unless enable names them: {'; '.join(off[:MAX_OFF])}{more}."
+
+
+def _is_off(group: Group) -> bool:
+    return all(part.mode in OFF for part in group.members)
 
 
 def _arguments(graph: Graph) -> tuple[list[dict[str, Any]], list[list[Target]]]:

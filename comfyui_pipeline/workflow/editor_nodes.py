@@ -66,7 +66,7 @@ def without(
     if not gone:
         return prompt, ()
     notes = tuple(
-        f"Node {_label(i, prompt[i])} was left out: the server does not have its type, and no node "
+        f"Node {label(i, prompt[i])} was left out: the server does not have its type, and no node "
         "that runs uses it."
         for i in gone
     )
@@ -77,6 +77,7 @@ def _sources(node: Mapping[str, Any]) -> set[str]:
     return {str(value[0]) for value in node["inputs"].values() if is_link(value)}
 
 
-def _label(node_id: str, node: Mapping[str, Any]) -> str:
+def label(node_id: str, node: Mapping[str, Any]) -> str:
+    """How messages name a node of a prompt."""
     title = (node.get("_meta") or {}).get("title")
     return node_label(node_id, title if isinstance(title, str) else "", node["class_type"])

@@ -46,8 +46,9 @@ def add_loaders(prompt: Prompt, graph: Graph, schemas: NodeSchemas, more: int) -
 
 
 def _images_of(node: Node) -> list[str]:
-    """The linked optional image inputs of a node."""
-    specs = [s for s in node.specs.values() if s.type == "IMAGE" and not s.required]
+    """The linked image inputs of a node that are optional, or of a group that can grow."""
+    images = [s for s in node.specs.values() if s.type == "IMAGE"]
+    specs = [s for s in images if not s.required or "." in s.name]
     return [spec.name for spec in specs if isinstance(node.inputs.get(spec.name), list)]
 
 

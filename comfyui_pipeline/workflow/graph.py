@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comfyui_pipeline.workflow import branches
 from comfyui_pipeline.workflow import schema as node_types
-from comfyui_pipeline.workflow import switches
 from comfyui_pipeline.workflow.links import is_link
 from comfyui_pipeline.workflow.node_label import node_label
 from comfyui_pipeline.workflow.schema import WILDCARDS, InputSpec, NodeSchemas
@@ -131,7 +131,7 @@ class Graph:
 
     def _passed_on(self, node: Node, kinds: tuple[str, ...]) -> str | None:
         """The name of the input that a node's output of these types derives from."""
-        unused = switches.unused_inputs(self, node)
+        unused = branches.unused_inputs(self, node)
         given = [s for s in node.specs.values() if s.name in node.inputs and s.name not in unused]
         typed = [spec.name for spec in given if spec.type in kinds]
         if len(typed) == 1:

@@ -1,4 +1,4 @@
-"""Bypass or mute nodes of a prompt, as the editor does when it sends a workflow.
+"""Bypass or mute nodes of a prompt in API format, as the editor does when it sends a workflow.
 
 A muted node is left out, and what needs it cannot run. A bypassed one is left out too, but what was
 linked to its output takes the input that the editor would choose: the one of the same place, else the
@@ -7,45 +7,53 @@ first of the same type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.errors import PatchError
-from comfyui_pipeline.workflow import params
-from comfyui_pipeline.workflow.changes import Planner
+from comfyui_pipeline.workflow import switches
 from comfyui_pipeline.workflow.graph import Graph, Node, is_link
+from comfyui_pipeline.workflow.running import running
 from comfyui_pipeline.workflow.schema import ANY_TYPE, types_match
+from comfyui_pipeline.workflow.switches import MUTED, Broken, Chosen, Part, Parts, Switch
+from input_server.light_dataclasses import replace
 
-MUTED, BYPASSED = 2, 4
 Prompt = Mapping[str, Mapping[str, Any]]
 
 
 def apply(
-    prompt: Prompt, graph: Graph, entries: Sequence[Any], *, strict: bool, all_titled: bool
-) -> tuple[dict[str, Any], dict[str, int], list[str]]:
-    """The prompt without the nodes that ``entries`` of ``params`` mute or bypass, their modes by id,
-    and notes on them.
+    prompt: Prompt, graph: Graph, wanted: Sequence[Switch], *, strict: bool
+) -> tuple[dict[str, Any], Chosen]:
+    """The prompt without the nodes that a call mutes or bypasses, and which these are.
 
-    Raises PatchError for an unknown node, and where a node cannot do without a bypassed one.
+    Raises PatchError for an unknown name.
     """
-    planner = Planner(graph, strict)
-    search = params._Search(planner)
-    modes = {
-        node.id: entry.mode
-        for entry in entries
-        if entry.mode in (MUTED, BYPASSED)
-        for node in search.nodes(entry, every=all_titled or entry.all)
-    }
-    remaining = {}
-    for node in graph.nodes.values():
-        if node.id not in modes:
-            inputs = _inputs(graph, node, modes)
-            remaining[node.id] = {**prompt[node.id], "inputs": inputs}
-    words = {MUTED: "Muted", BYPASSED: "Bypassed"}
-    notes = [
-        f"{words[mode]}: node {graph.nodes[node_id].label}." for node_id, mode in modes.items()
-    ]
-    return remaining, modes, notes
+    chosen = switches.choose(parts_of(graph), wanted, strict=strict)
+    modes = {node_id: mode for node_id, mode in chosen.modes.items() if mode in switches.OFF}
+    left = {i: replace(n, inputs=_inputs(graph, n, modes)) for i, n in graph.nodes.items()}
+    left = {i: node for i, node in left.items() if i not in modes}
+    if not left:
+        raise PatchError(
+            f"Nothing is left to run: {', '.join(chosen.said)}.", "Bypass or mute fewer nodes."
+        )
+    found = [one for node in running(Graph(left)) for one in _broken(graph, node, modes)]
+    changed = {i: {**prompt[i], "inputs": node.inputs} for i, node in left.items()}
+    return changed, replace(chosen, broken=tuple(found))
+
+
+def parts_of(graph: Graph) -> Parts:
+    """The nodes of a prompt, in which all are active."""
+    return Parts(
+        tuple(
+            Part(
+                node.id,
+                node.title,
+                node.class_type,
+                takes=frozenset(node.specs) | frozenset(node.inputs),
+            )
+            for node in graph.nodes.values()
+        )
+    )
 
 
 def _inputs(graph: Graph, node: Node, modes: Mapping[str, int]) -> dict[str, Any]:
@@ -55,14 +63,18 @@ def _inputs(graph: Graph, node: Node, modes: Mapping[str, int]) -> dict[str, Any
         kept = _kept_link(graph, value, spec.type if spec else "*", modes)
         if kept is not None:
             found[name] = kept
-        elif spec is not None and spec.required and modes.get(str(value[0])) == BYPASSED:
-            gone = graph.nodes[str(value[0])]
-            raise PatchError(
-                f"Node {gone.label} cannot be left out: node {node.label} needs its output for "
-                f"{name!r}, and it has no input of that type to take in its place.",
-                "Change its inputs with params instead, for example a strength of 0.",
-            )
     return found
+
+
+def _broken(graph: Graph, node: Node, modes: Mapping[str, int]) -> Iterator[Broken]:
+    """The required inputs that a node which runs has lost."""
+    for name, value in graph.nodes[node.id].inputs.items():
+        spec = node.specs.get(name)
+        if name in node.inputs or spec is None or not spec.required or not is_link(value):
+            continue
+        gone = graph.nodes.get(str(value[0]))
+        if gone is not None and gone.id in modes:
+            yield Broken(node.id, name, gone.id, gone.label, modes[gone.id])
 
 
 def _kept_link(graph: Graph, value: Any, wanted: str, modes: Mapping[str, int]) -> Any:

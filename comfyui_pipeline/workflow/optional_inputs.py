@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyui_pipeline.workflow.graph import Graph, is_link
@@ -15,17 +15,23 @@ def without(prompt: Mapping[str, Mapping[str, Any]], graph: Graph, node_id: str)
 
     None where an output would be lost by that.
     """
+    left, removed = without_all(prompt, graph, [node_id])
+    nodes = [graph.nodes.get(one) for one in removed]
+    return None if any(node is None or node.is_output_node for node in nodes) else left
+
+
+def without_all(
+    prompt: Mapping[str, Mapping[str, Any]], graph: Graph, node_ids: Sequence[str]
+) -> tuple[Prompt, set[str]]:
+    """The prompt without these nodes and what requires them, and the ids of all that are gone."""
     readers = _readers(prompt)
     removed: set[str] = set()
-    waiting = [node_id]
+    waiting = list(node_ids)
     dropped: set[tuple[str, str]] = set()
     while waiting:
         one = waiting.pop()
         if one in removed:
             continue
-        node = graph.nodes.get(one)
-        if node is None or node.is_output_node:
-            return None
         removed.add(one)
         for reader, name in readers.get(one, ()):
             spec = graph.nodes[reader].specs.get(name) if reader in graph.nodes else None
@@ -33,7 +39,7 @@ def without(prompt: Mapping[str, Mapping[str, Any]], graph: Graph, node_id: str)
                 dropped.add((reader, name))
             else:
                 waiting.append(reader)
-    return {
+    left = {
         one: {
             **node,
             "inputs": {k: v for k, v in node["inputs"].items() if (one, k) not in dropped},
@@ -41,6 +47,7 @@ def without(prompt: Mapping[str, Mapping[str, Any]], graph: Graph, node_id: str)
         for one, node in prompt.items()
         if one not in removed
     }
+    return left, removed
 
 
 def _readers(prompt: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, str]]]:

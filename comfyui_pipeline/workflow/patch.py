@@ -43,20 +43,22 @@ def plan(
     files: Sequence[FilePlaceholder] = (),
     filled: Collection[str] = (),
     problems: Sequence[PatchError] = (),
+    seed_chooses: bool = False,
 ) -> Plan:
     """All changes of a call: parameters named in titles, then ``params``, then roles.
 
     ``shortcuts``: the shortcut arguments that no placeholder has used. ``random_seed`` goes into
     each seed that the call leaves open, ``prefix`` into the file names of output nodes ("" leaves
     them as they are). ``files``: what placeholders have found for file inputs; ``filled``: the keys
-    that they have used. ``problems``: mistakes that were found before. Raises one PatchError for all.
+    that they have used. ``problems``: mistakes that were found before. ``seed_chooses``: the seed has
+    decided choices in texts, also if the workflow has no input for it. Raises one PatchError for all.
     """
     planner = Planner(graph, call.strict, call.spelled)
     titled = _title_parameters(planner, call, shortcuts)
     named = titled.arguments
     attempts = _Attempts([*problems])
     for key, error in call.deferred.items():
-        if key not in titled.keys:
+        if key not in titled.keys and not _is_input(planner, key, call):
             attempts.problems.append(PatchError(error.message, error.hint, code=error.code))
     for file in files:
         node = graph.nodes[file.node_id]
@@ -87,7 +89,7 @@ def plan(
             own_names=call.own_names,
             elsewhere=call.elsewhere,
         )
-    if "seed" not in named:
+    if "seed" not in named and not (seed_chooses and not roles.seeds(graph)):
         attempts.make(_place_seeds, planner, call.seed, random_seed)
     if prefix:
         for target in planner.unset(roles.filename_prefixes(graph)):
@@ -98,6 +100,16 @@ def plan(
         raise together(attempts.problems)
     _note_seed(planner, call)
     return planner.plan({*named, *titled.keys})
+
+
+def _is_input(planner: Planner, key: str, call: ToolCall) -> bool:
+    """Whether ``{"enable": true}`` sets an input of that name."""
+    value = call.extras.get(key)
+    if str(value).strip().lower() not in ("true", "false"):
+        return False
+    from comfyui_pipeline.workflow.unknown_keys import place_by_name
+
+    return place_by_name(planner, key, value)
 
 
 @dataclass(slots=True)

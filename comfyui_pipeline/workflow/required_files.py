@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import image_roles, optional_inputs, roles
 from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
 from comfyui_pipeline.workflow.validate import needed_nodes
-from input_server.light_dataclasses import dataclass
+from input_server.light_dataclasses import dataclass, replace
 
 PLACEHOLDERS = frozenset({"", "example.png", "placeholder.png", "none"})
 """File names that stand for "a file of yours": ``example.png`` is in every new ComfyUI's input folder,
@@ -19,10 +20,14 @@ MAX_LISTED = 8
 
 @dataclass(frozen=True, slots=True)
 class RequiredFile:
-    """An input whose file is missing, and the argument that gives it ("" for ``params``)."""
+    """An input whose file is missing, and the argument that gives it ("" for ``params``).
+
+    ``spared``: the nodes that would have to go for the workflow to do without it, if it can.
+    """
 
     target: Target
     argument: str
+    spared: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -58,24 +63,36 @@ def without_optional(
     missing: Sequence[RequiredFile],
     set_inputs: Collection[tuple[str, str]] = frozenset(),
 ) -> tuple[Mapping[str, Mapping[str, Any]], list[RequiredFile], list[Node]]:
-    """The prompt without optional images next to others, the files that are still needed, and the
-    nodes that were left out.
+    """The prompt without optional images next to others and without optional videos and sounds, the
+    files that are still needed, and the nodes that were left out.
 
-    A workflow of several images needs the first one, where the call gives none.
+    A workflow of images needs the first one, where the call gives none; a mask is always needed.
     """
     images = [(t.node.id, t.name) for t in roles.images(graph)]
     given = {key for key in images if key in set_inputs} or set(images[:1])
     needed: list[RequiredFile] = []
     left_out: list[Node] = []
     for file in missing:
-        optional = file.key in images and file.key not in given
+        optional = file.key in images or file.argument in ("video", "audio")
         reduced = optional_inputs.without(prompt, graph, file.target.node.id) if optional else None
         if reduced is None:
             needed.append(file)
+        elif file.key in given:
+            needed.append(replace(file, spared=tuple(prompt.keys() - reduced.keys())))
         else:
             prompt = reduced
             left_out.append(file.target.node)
     return prompt, needed, left_out
+
+
+def saved_images(graph: Graph, set_inputs: Collection[tuple[str, str]]) -> list[Target]:
+    """The images that the call does not give although it gives others, and that the server has."""
+    images = roles.images(graph)
+    missing = {file.key for file in missing_files(graph, set_inputs)}
+    keys = {(t.node.id, t.name) for t in images}
+    if keys.isdisjoint(set_inputs):
+        return []
+    return [t for t in images if (t.node.id, t.name) not in {*set_inputs, *missing}]
 
 
 def _is_missing(value: object, choices: Sequence[object]) -> bool:
@@ -134,8 +151,8 @@ def sentence(missing: Sequence[RequiredFile]) -> str:
 
 def required_error(missing: Sequence[RequiredFile]) -> PatchError:
     """The error that says which arguments to pass."""
-    return PatchError(
-        sentence(missing),
-        "Pass a URL, a data URI, a file path or an attachment name.",
-        code="file_required",
-    )
+    hint = "Pass a URL, a data URI, a file path or an attachment name."
+    if all(file.spared for file in missing):
+        ids = sorted({node_id for file in missing for node_id in file.spared})
+        hint += f' It runs without, too: add "bypass": {json.dumps(ids)}.'
+    return PatchError(sentence(missing), hint, code="file_required")

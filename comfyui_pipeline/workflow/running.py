@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from comfyui_pipeline.workflow.branches import unused_inputs
 from comfyui_pipeline.workflow.graph import Graph, Node
-from comfyui_pipeline.workflow.switches import unused_inputs
 
 
 def running(graph: Graph) -> list[Node]:

@@ -28,6 +28,8 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 AUTOGROW = "COMFY_AUTOGROW_V3"
 MATCH_TYPE = "COMFY_MATCHTYPE_V3"
 WILDCARDS = ("*", MATCH_TYPE)
+MAX_GROWN = 100
+"""Inputs of one autogrow group (Autogrow._MaxNames)."""
 ANY_TYPE = frozenset({"", "*", "0"})
 """Slot types that connect to every type (LiteGraph.isValidConnection)."""
 
@@ -244,9 +246,17 @@ def _growable(specs: Sequence[InputSpec], values: Mapping[str, Any]) -> Iterator
 
 
 def _grown(group: InputSpec, values: Mapping[str, Any]) -> Iterator[InputSpec]:
-    """The inputs ``group.name`` that a node has, each like the first input of the template."""
-    template = group.autogrow.inputs[:1] if group.autogrow else ()
-    one = template[0] if template else InputSpec("", "*", {})
+    """The inputs ``group.name`` that a node has, each like the first input of the template.
+
+    The server requires the first ones, as many as the group has at least (_expand_schema_for_dynamic).
+    """
+    grown = group.autogrow
+    one = grown.inputs[0] if grown and grown.inputs else InputSpec("", "*", {}, required=False)
+    first: Sequence[str] = ()
+    if grown and one.required:
+        count = max(0, min(grown.minimum, grown.maximum, MAX_GROWN))
+        first = grown.names[:count] or [f"{grown.prefix}{number}" for number in range(count)]
+    needed = {f"{group.name}.{name}" for name in first}
     for name in values:
         if name.startswith(f"{group.name}."):
-            yield InputSpec(name, one.type, one.options, one.choices, required=False)
+            yield InputSpec(name, one.type, one.options, one.choices, required=name in needed)

@@ -152,6 +152,23 @@ def test_a_workflow_may_be_given_in_the_call(ready: Any) -> None:
     assert "not JSON" in ready.call({"workflow_json": "{"}).error
 
 
+@pytest.mark.parametrize("how", [{}, {"command": "submit"}, {"dry_run": "true"}])
+def test_what_has_no_place_on_the_server_is_told_in_the_first_lines(ready: Any, how: Any) -> None:
+    """The workflow runs where the server would run it."""
+    other = copy.deepcopy(EDITOR)
+    canvas, muted = other["nodes"][0], other["nodes"][-1]
+    canvas["widgets_values"] += ["warm"]
+    muted["widgets_values"] += ["not run, not told"]
+    canvas["inputs"] = [{"name": "hue", "type": "INT", "link": 9, "widget": {"name": "hue"}}]
+    other["links"].append([9, 3, 0, 1, 0, "INT"])
+    answered = ready.call({"workflow_json": other, **how})
+    value, link = [line for line in answered.text.splitlines()[1:4] if line.startswith("Note: ")]
+    assert "Node 1 " in value
+    assert '"warm"' in value
+    assert "'hue'" in link
+    assert "not told" not in answered.text
+
+
 def test_describe_is_short_and_can_be_full(ready: Any, editor: str) -> None:
     short = ready.call({"command": "describe", "workflow": editor})
     assert "- side = 64" in short.text

@@ -129,7 +129,8 @@ def test_a_getter_without_its_setter_is_of_the_editor(tmp_path: Path) -> None:
     links = [[3, 1, 0, 5, 0, "IMAGE"], [10, 7, 0, 8, 0, "IMAGE"]]
     ready = prepared(tmp_path, document(put, got, lost, save, links=links, source=6))
     (why,) = ready.skipped_outputs.values()
-    assert "only in the editor" in why
+    assert "'images' (IMAGE) has neither link" in why
+    assert any("7 (Take): no node sets 'b'" in text for text in ready.important)
     assert "Manager" not in why
 
 

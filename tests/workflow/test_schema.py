@@ -55,9 +55,10 @@ def test_a_dynamic_combo_adds_the_inputs_of_its_choice() -> None:
 def test_an_autogrow_input_has_the_members_of_the_node() -> None:
     template = {"input": {"required": {"image": ["IMAGE"]}}, "prefix": "image", "min": 1}
     raw = {"input": {"required": {"g": [schema.AUTOGROW, {"template": template}]}}}
-    found = list(schema.read(raw).inputs_of({"g.image0": ["1", 0], "other": 1}))
+    found = list(schema.read(raw).inputs_of({"g.image0": ["1", 0], "g.image1": 1, "other": 1}))
     assert [(spec.name, spec.type, spec.required) for spec in found] == [
-        ("g.image0", "IMAGE", False)
+        ("g.image0", "IMAGE", True),
+        ("g.image1", "IMAGE", False),
     ]
 
 

@@ -75,7 +75,7 @@ def written(corpus: str, name: str) -> tuple[Mapping[str, Any], bool, bool]:
     known = {i: n for i, n in converted.prompt.items() if n["class_type"] in schemas}
     wanted = changed(known, schemas, converted)
     before = copy.deepcopy(original)
-    result = write_back.written(original, schemas, wanted, {}, converted)
+    result = write_back.written(original, schemas, wanted, converted)
     assert original == before
     again = convert(result.document, schemas, now=converted.now).prompt
     same = write_back.is_same(again, wanted, schemas)

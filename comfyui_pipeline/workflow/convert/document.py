@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ SUBGRAPH_OUTPUT = "-20"
 MUTED = 2
 BYPASSED = 4
 
-GROUP_PREFIXES = ("workflow>", "workflow/")
 MAX_DEFINITIONS = 1000
 MAX_ID = 2**53
 """Larger ids are not exact integers in JavaScript; they are treated as names."""
@@ -87,7 +85,10 @@ class SubgraphSlot:
 
 @dataclass(frozen=True, slots=True)
 class UiGraph:
-    """The root graph or a subgraph definition. ``raw``: as the document has it; empty for a group."""
+    """The root graph or a subgraph definition. ``raw``: as the document has it; empty for a group.
+
+    ``controllers``: ids of the nodes by which an extension draws links.
+    """
 
     name: str
     nodes: tuple[UiNode, ...]
@@ -95,6 +96,7 @@ class UiGraph:
     inputs: tuple[SubgraphSlot, ...] = ()
     outputs: tuple[SubgraphSlot, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    controllers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +121,22 @@ class UiWorkflow:
 
 def read_document(document: Mapping[str, Any]) -> UiWorkflow:
     """Read a parsed file. Raises WorkflowError if the editor could not have saved it."""
+    from comfyui_pipeline.workflow.convert import group_nodes  # which uses this module
+
     try:
         root = _graph(document, "the workflow")
         last_id = _count(document.get("last_node_id") or _state(document).get("lastNodeId"))
         definitions: dict[str, UiGraph] = {}
         for raw in _all_definitions(document):
             definitions.setdefault(str(raw["id"]), _graph(raw, str(raw.get("name") or raw["id"])))
-        groups = _group_definitions(document)
+        groups = group_nodes.definitions(document)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise WorkflowError(
             f"The file is not a workflow saved by ComfyUI's editor ({type(error).__name__}: {error}).",
             "Open it in ComfyUI and save it again.",
         ) from None
     root, definitions = _distinct_ids(root, definitions, last_id)
-    root, copies = _instantiate_groups(root, groups, last_id)
+    root, copies = group_nodes.instantiate(root, groups, last_id)
     return UiWorkflow(root, _innermost_first(definitions) | copies)
 
 
@@ -152,11 +156,11 @@ def _count(value: Any) -> int:
 def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
     nodes: dict[str, UiNode] = {}
     for item in raw.get("nodes") or ():
-        node = _node(item)
+        node = read_node(item)
         nodes.setdefault(node.id, node)
     links = [link for item in raw.get("links") or () if (link := _link(item)) is not None]
     links, merged = _one_link_per_socket(links, nodes.values())
-    _add_drawn_links(raw, nodes, links)
+    controllers = _add_drawn_links(raw, nodes, links)
     return UiGraph(
         name,
         tuple(_with_links(node, merged) for node in nodes.values()),
@@ -164,10 +168,12 @@ def _graph(raw: Mapping[str, Any], name: str) -> UiGraph:
         tuple(_subgraph_slot(slot, merged) for slot in raw.get("inputs") or ()),
         tuple(_subgraph_slot(slot, merged) for slot in raw.get("outputs") or ()),
         raw,
+        controllers,
     )
 
 
-def _node(raw: Mapping[str, Any]) -> UiNode:
+def read_node(raw: Mapping[str, Any]) -> UiNode:
+    """Read a node as it is saved."""
     values = raw.get("widgets_values")
     properties = raw.get("properties")
     title = raw.get("title")
@@ -240,11 +246,14 @@ def _one_link_per_socket(
     return list(chosen.values()), {i: chosen[target].id for i, target in dropped.items()}
 
 
-def _add_drawn_links(raw: Mapping[str, Any], nodes: dict[str, UiNode], links: list[Link]) -> None:
+def _add_drawn_links(
+    raw: Mapping[str, Any], nodes: dict[str, UiNode], links: list[Link]
+) -> frozenset[str]:
     """Link the sockets that an extension links when the editor sends a workflow ("use everywhere").
 
-    It saves them as ``extra.ue_links``; the nodes that control them are never sent.
+    It saves them as ``extra.ue_links``. Returns the ids of the nodes that control them.
     """
+    controllers = set()
     extra = raw.get("extra")
     drawn = extra.get("ue_links") if isinstance(extra, dict) else None
     number = max((link.id for link in links), default=0)
@@ -253,8 +262,10 @@ def _add_drawn_links(raw: Mapping[str, Any], nodes: dict[str, UiNode], links: li
             continue
         target, slot = nodes.get(str(entry.get("downstream"))), entry.get("downstream_slot")
         origin, from_slot = str(entry.get("upstream")), entry.get("upstream_slot")
-        nodes.pop(str(entry.get("controller")), None)
-        if target is None or origin not in nodes or type(from_slot) is not int or from_slot < 0:
+        controllers.add(str(entry.get("controller")))
+        if target is None or not (origin in nodes or origin == SUBGRAPH_INPUT):
+            continue
+        if type(from_slot) is not int or from_slot < 0:
             continue
         if type(slot) is not int or not 0 <= slot < len(target.inputs):
             continue
@@ -264,6 +275,7 @@ def _add_drawn_links(raw: Mapping[str, Any], nodes: dict[str, UiNode], links: li
             sockets = list(target.inputs)
             sockets[slot] = replace(sockets[slot], link=number)
             nodes[target.id] = replace(target, inputs=tuple(sockets))
+    return frozenset(controllers)
 
 
 def _with_links(node: UiNode, merged: Mapping[int, int]) -> UiNode:
@@ -310,30 +322,33 @@ def _distinct_ids(
                 last_id = max(last_id, parse_count(node.id, at_most=MAX_ID) or 0)
             used.add(mine.get(node.id, node.id))
         new_ids[key] = mine
-    renumbered = {
-        key: _renumber(graph, new_ids, new_ids[key]) for key, graph in definitions.items()
-    }
-    return _renumber(root, new_ids, {}), renumbered
+    renumbered = {key: renumber(graph, new_ids, new_ids[key]) for key, graph in definitions.items()}
+    return renumber(root, new_ids, {}), renumbered
 
 
-def _renumber(
+def renumber(
     graph: UiGraph, new_ids: Mapping[str, Mapping[str, str]], mine: Mapping[str, str]
 ) -> UiGraph:
+    """The same graph with other ids for its nodes (``mine``) and in its lists of promoted widgets."""
     nodes = tuple(
-        _with_promoted_ids(replace(node, id=mine.get(node.id, node.id)), new_ids)
+        _with_promoted_ids(replace(node, id=mine[node.id]) if node.id in mine else node, new_ids)
         for node in graph.nodes
     )
-    return _relinked(replace(graph, nodes=nodes), mine)
+    return relinked(replace(graph, nodes=nodes), mine)
 
 
-def _relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
+def relinked(graph: UiGraph, ids: Mapping[str, str]) -> UiGraph:
     """The same graph with links that lead to other node ids."""
+    if not ids:
+        return graph
     links = {
         number: replace(
             link,
             origin=ids.get(link.origin, link.origin),
             target=ids.get(link.target, link.target),
         )
+        if link.origin in ids or link.target in ids
+        else link
         for number, link in graph.links.items()
     }
     return replace(graph, links=links)
@@ -390,90 +405,6 @@ def _innermost_first(definitions: Mapping[str, UiGraph]) -> dict[str, UiGraph]:
             "Open the workflow in ComfyUI and take one of them out of the other.",
         )
     return ordered
-
-
-# -- group nodes (before subgraphs) ----------------------------------------------------------------
-
-
-def _group_definitions(document: Mapping[str, Any]) -> dict[str, UiGraph]:
-    groups = (document.get("extra") or {}).get("groupNodes") or {}
-    return {str(name): _group(str(name), raw) for name, raw in groups.items()}
-
-
-def _instantiate_groups(
-    root: UiGraph, groups: Mapping[str, UiGraph], last_id: int
-) -> tuple[UiGraph, dict[str, UiGraph]]:
-    """Make each group node an instance of its own copy of the group, as it holds all values.
-
-    The editor turns a group into a subgraph when it loads it: the inner nodes and then the instance
-    get the next free ids (LGraph.convertToSubgraph).
-    """
-    copies: dict[str, UiGraph] = {}
-    numbers = count(max([last_id, *(int(n.id) for n in root.nodes if n.id.isdecimal())]) + 1)
-    renamed: dict[str, str] = {}
-    nodes = []
-    for node in root.nodes:
-        names = [node.type[len(p) :] for p in GROUP_PREFIXES if node.type.startswith(p)]
-        group = groups.get(names[0]) if names else None
-        if group is not None:
-            inner = {one.id: str(next(numbers)) for one in group.nodes}
-            renamed[node.id] = str(next(numbers))
-            node = replace(node, id=renamed[node.id], type=f"{node.type}#{node.id}")
-            copies[node.type] = _renumber(group, {}, inner)
-        nodes.append(node)
-    return _relinked(replace(root, nodes=tuple(nodes)), renamed), copies
-
-
-def _group(name: str, raw: Mapping[str, Any]) -> UiGraph:
-    """A group as a subgraph: inner ids are positions, unlinked sockets become inputs and outputs."""
-    nodes = [
-        replace(_node({**item, "id": position}), raw={})
-        for position, item in enumerate(raw["nodes"])
-    ]
-    saved = raw.get("links") or ()
-    numbers = count(len(saved) + 1)
-    links = {
-        number: Link(number, str(item[0]), item[1], str(item[2]), item[3])
-        for number, item in enumerate(saved, start=1)
-        if item[0] is not None and item[2] is not None
-    }
-    exposed = {(str(item[0]), item[1]) for item in raw.get("external") or ()}
-    linked = {(link.origin, link.origin_slot) for link in links.values()} - exposed
-    targets = {(link.target, link.target_slot): link.id for link in links.values()}
-    inputs: dict[str, SubgraphSlot] = {}
-    outputs: list[SubgraphSlot] = []
-    for position, node in enumerate(nodes):
-        nodes[position] = _with_group_inputs(node, targets, links, numbers, inputs)
-        for slot, kind in enumerate(node.outputs):
-            if (node.id, slot) not in linked:
-                number = next(numbers)
-                links[number] = Link(number, node.id, slot, SUBGRAPH_OUTPUT, len(outputs))
-                outputs.append(SubgraphSlot(kind, kind, (number,)))
-    return UiGraph(name, tuple(nodes), links, tuple(inputs.values()), tuple(outputs))
-
-
-def _with_group_inputs(
-    node: UiNode,
-    targets: Mapping[tuple[str, int], int],
-    links: dict[int, Link],
-    numbers: Iterator[int],
-    inputs: dict[str, SubgraphSlot],
-) -> UiNode:
-    """Link each unlinked socket of a node to a new input of its group, added to ``inputs``."""
-    sockets = []
-    for slot, socket in enumerate(node.inputs):
-        number = targets.get((node.id, slot))
-        if number is None:
-            number = next(numbers)
-            links[number] = Link(number, SUBGRAPH_INPUT, len(inputs), node.id, slot)
-            name = socket.name
-            if name in inputs:
-                name = f"{node.title or node.type} {socket.name}"
-            while name in inputs:
-                name += "_"
-            inputs[name] = SubgraphSlot(name, socket.type, (number,))
-        sockets.append(replace(socket, link=number))
-    return replace(node, inputs=tuple(sockets))
 
 
 def _renamed_types() -> dict[str, str]:

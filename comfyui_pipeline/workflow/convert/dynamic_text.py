@@ -141,7 +141,7 @@ def replace_patterns(text: str, value_of: Callable[[str, str], object], now: dat
             value = value_of(*parts)
         except KeyError:
             return match.group()
-        shown = "" if value is None else _as_javascript_text(value)[:MAX_PATTERN_CHARACTERS]
+        shown = "" if value is None else as_javascript_text(value)[:MAX_PATTERN_CHARACTERS]
         return INVALID_IN_FILE_NAMES.sub("_", shown)
 
     return PATTERN.sub(replaced, text)
@@ -160,7 +160,7 @@ def date(form: str, now: datetime) -> str:
     return DATE_PART.sub(part, form)
 
 
-def _as_javascript_text(value: object) -> str:
+def as_javascript_text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():

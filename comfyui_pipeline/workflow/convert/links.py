@@ -6,6 +6,7 @@ frontend 1.58.1: executionUtil.ts, ExecutableNodeDTO.ts, rerouteNode.ts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from comfyui_pipeline.errors import WorkflowError
@@ -15,6 +16,7 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
     Setters,
     is_set_or_get,
     passes_on,
+    setter_in,
     shared_name,
 )
 from comfyui_pipeline.workflow.convert.widgets import Socket, Widget
@@ -95,13 +97,35 @@ Visited = set[tuple[Scope, str, str, int]]
 class LinkResolver:
     """Resolves the links of one workflow; results are cached, because chains share their parts.
 
-    ``notes``: receives a message for each dead link that was ignored.
+    ``notes``: receives a message for each dead link that was ignored, and each name that is not set.
+    ``modes``: id in the prompt -> mode of nodes that a call switches.
     """
 
     setters: Setters
     notes: list[str]
+    modes: Mapping[str, int] = field(default_factory=dict)
     _sources: dict[Position, Source] = field(default_factory=dict)
     _reroutes: dict[tuple[int, str], tuple[LoadedNode, int] | None] = field(default_factory=dict)
+
+    def mode(self, scope: Scope, node: LoadedNode) -> int:
+        """Whether a node runs: as the call says, else as the document does."""
+        if not self.modes:
+            return node.ui.mode
+        return self.modes.get(scope.prefix + node.id, node.ui.mode)
+
+    def way(self, scope: Scope, node: LoadedNode, slot: int) -> list[Position]:
+        """The positions that the link of a socket, which ``source`` follows too, leads through."""
+        way: list[Position] = []
+        visited: Visited = set()
+        at: Position | Source = _at_input(scope, node, slot)
+        while isinstance(at, Position):
+            way.append(at)
+            if at.side == "output":
+                _visit(at, visited)
+                at = self._before_output(at)
+            else:
+                at = self._before_input(at, visited)
+        return way
 
     def source(self, scope: Scope, node: LoadedNode, slot: int) -> Source:
         """Where the value of an input socket comes from.
@@ -187,9 +211,10 @@ class LinkResolver:
 
     def _before_output(self, at: Position) -> Position | Source:
         scope, node, slot, target_type = at.scope, at.node, at.slot, at.target_type or ""
-        if node.ui.mode == MUTED:
+        mode = self.mode(scope, node)
+        if mode == MUTED:
             return None
-        if node.ui.mode == BYPASSED:
+        if mode == BYPASSED:
             replacement = _bypass_input(node, slot, target_type)
             return None if replacement is None else _at_input(scope, node, replacement)
         if node.subgraph is not None:
@@ -202,15 +227,20 @@ class LinkResolver:
         return scope.prefix + node.id, slot
 
     def _at_setter(self, scope: Scope, node: LoadedNode, target_type: str) -> Position | None:
-        """The linked input of the "Set" node, in the scope that contains it."""
-        graph, setter = self.setters[shared_name(node)]
+        """The linked input of the "Set" node in the nearest scope that has one, or its own."""
+        name = shared_name(node)
+        setter: LoadedNode | None = node if any(s.link is not None for s in node.sockets) else None
         outer: Scope | None = scope
-        while outer is not None and outer.graph is not graph:
+        while outer is not None:
+            setter = setter or setter_in(outer.graph, name, self.setters)
+            if setter is not None:
+                linked = (i for i, s in enumerate(setter.sockets) if s.link is not None)
+                return _at_input(outer, setter, next(linked), target_type)
             outer = outer.outer
-        slot = next((i for i, s in enumerate(setter.sockets) if s.link is not None), None)
-        if outer is None or slot is None:
-            return None
-        return _at_input(outer, setter, slot, target_type)
+        self.notes.append(
+            f"Node {scope.label(node)}: no node sets {name[:80]!r}, so what it is linked to gets nothing."
+        )
+        return None
 
 
 def _outside(scope: Scope, node: LoadedNode, link: Link) -> Position | Source:

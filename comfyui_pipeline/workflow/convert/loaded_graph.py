@@ -27,6 +27,7 @@ class LoadedNode:
     ``subgraph``: the definition of which this node is an instance. ``listed``: position of its inputs
     -> position of their values, where the file lists these by ``proxyWidgets``. ``editor_only``: whether
     the server lacks its type, which exists only in the editor as far as the document shows.
+    ``unplaced``: sentences on saved values and links that its type has no place for.
     """
 
     ui: UiNode
@@ -36,6 +37,7 @@ class LoadedNode:
     subgraph: LoadedGraph | None = None
     listed: dict[int, int] = field(default_factory=dict)
     editor_only: bool = False
+    unplaced: list[str] = field(default_factory=list)
 
     @property
     def id(self) -> str:

@@ -8,7 +8,7 @@ muted subgraph instances.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,14 +25,19 @@ from comfyui_pipeline.workflow.convert.virtual_nodes import (
     is_set_or_get,
     passes_on,
 )
-from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, Widget
+from comfyui_pipeline.workflow.convert.widgets import BROWSER_WIDGETS, NO_VALUE, SEED_NAMES, Widget
 from comfyui_pipeline.workflow.files import MAX_NODES
 from comfyui_pipeline.workflow.schema import NodeSchemas
-from input_server.light_dataclasses import dataclass, field
+from comfyui_pipeline.workflow.switches import Chosen, Parts
+from input_server.light_dataclasses import dataclass, field, replace
 
 PREFIX_INPUT = "filename_prefix"
 MAX_ID_CHARACTERS = 64 * 2**20
 """Of all node ids of one prompt. An id inside subgraphs contains those of all instances around it."""
+MAX_SEED = 2**53 - 1
+DRAWN = (-3, -2, -1)
+"""Seeds that an extension replaces when a workflow is queued: one less, one more, a random one."""
+MAX_IMPORTANT = 20
 LISTED_CHOICES = 12
 LISTED_CHARACTERS = 60
 
@@ -41,9 +46,12 @@ LISTED_CHARACTERS = 60
 class Converted:
     """A prompt, notes on what was repaired or chosen at random, and nodes of unknown types.
 
+    ``important``: what of the file has no place on this server, which may change the result.
     ``passing``: types of nodes that only pass a value on, which exist only in the editor.
     ``places``: id in the prompt -> the node and where it is; ``links``: follows the document's links;
-    ``now``: the time that the dates in file names are of. ``write_back.py`` needs these.
+    ``now``: the time that the dates in file names are of. ``write_back.py`` needs these. ``root``: the
+    document as loaded; ``chosen``: the nodes that the call switches; ``drawn``: whether the seed has
+    chosen anything in texts.
     """
 
     prompt: Mapping[str, Mapping[str, Any]]
@@ -52,7 +60,18 @@ class Converted:
     places: Mapping[str, tuple[Scope, LoadedNode]] = field(compare=False, repr=False)
     links: LinkResolver = field(compare=False, repr=False)
     now: datetime = field(compare=False)
+    root: Scope = field(compare=False, repr=False)
+    important: tuple[str, ...] = ()
     passing: frozenset[str] = frozenset()
+    chosen: Chosen = Chosen()
+    drawn: bool = False
+
+    @property
+    def parts(self) -> Parts:
+        """All nodes and groups of the document, with the modes that it saves."""
+        from comfyui_pipeline.workflow.convert import parts
+
+        return parts.read(self.root)
 
 
 def convert(
@@ -61,26 +80,41 @@ def convert(
     *,
     seed: int = 0,
     now: datetime | None = None,
+    choose: Callable[[Parts], Chosen] | None = None,
 ) -> Converted:
     """Convert a parsed editor document (see ``files.is_editor_document``).
 
     ``schemas``: ``/object_info`` of at least its node types. ``seed`` decides random choices in
-    texts, ``now`` the dates in file names (default: the current local time). Raises WorkflowError
-    naming the node and the reason if the document cannot be converted.
+    texts, ``now`` the dates in file names (default: the current local time). ``choose``: finds the
+    nodes that the call switches. Raises WorkflowError naming the node and the reason if the document
+    cannot be converted.
     """
     saved = read_document(document)
     types = {name: node_types.read(schemas[name]) for name in saved.class_types() & schemas.keys()}
     loaded = loading.load(saved, types)
     notes = list(loaded.notes)
-    links = LinkResolver(find_setters(loaded.graphs), notes)
-    conversion = _Conversion(loaded, links, random.Random(seed), now or datetime.now(), notes)
+    important: list[str] = []
+    root = Scope(loaded.root)
+    chosen = _chosen(root, choose)
+    links = LinkResolver(find_setters(loaded.graphs), important, chosen.modes)
+    rng, now = random.Random(seed), now or datetime.now()
+    conversion = _Conversion(loaded, root, links, rng, now, notes, important)
     prompt = conversion.prompt()
+    if not prompt and chosen.modes:
+        raise WorkflowError(
+            f"Nothing is left to run: {', '.join(chosen.said)}.", "Bypass or mute fewer nodes."
+        )
     if not prompt:
         raise WorkflowError(
             "No node of this workflow is active, so there is nothing to run.",
             "Unmute the nodes that should run, and save the workflow again.",
         )
     conversion.check_browser_nodes(prompt)
+    if chosen.modes:
+        from comfyui_pipeline.workflow.convert import parts
+
+        found = tuple(parts.broken(prompt, conversion.places, links))
+        chosen = replace(chosen, broken=found)
     return Converted(
         prompt,
         tuple(dict.fromkeys(notes)),
@@ -88,8 +122,20 @@ def convert(
         conversion.places,
         links,
         conversion.now,
+        root,
+        _listed(tuple(dict.fromkeys(important))),
         frozenset(conversion.passing),
+        chosen,
+        conversion.drawn,
     )
+
+
+def _chosen(root: Scope, choose: Callable[[Parts], Chosen] | None) -> Chosen:
+    if choose is None:
+        return Chosen()
+    from comfyui_pipeline.workflow.convert import parts
+
+    return choose(parts.read(root))
 
 
 @dataclass(slots=True)
@@ -100,12 +146,15 @@ class _Conversion:
     """
 
     document: LoadedDocument
+    root: Scope
     links: LinkResolver
     rng: random.Random
     now: datetime
     notes: list[str]
+    important: list[str]
     unknown: list[str] = field(default_factory=list)
     passing: set[str] = field(default_factory=set)
+    drawn: bool = False
     browser_nodes: dict[str, str] = field(default_factory=dict)
     places: dict[str, tuple[Scope, LoadedNode]] = field(default_factory=dict)
     _origins: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -114,8 +163,7 @@ class _Conversion:
     def prompt(self) -> dict[str, dict[str, Any]]:
         """Every active node of the root and, at the place of each instance, of its subgraph."""
         prompt: dict[str, dict[str, Any]] = {}
-        root = Scope(self.document.root)
-        stack = [(root, iter(root.graph.nodes.values()))]
+        stack = [(self.root, iter(self.root.graph.nodes.values()))]
         visited = characters = 0
         while stack:
             scope, nodes = stack[-1]
@@ -131,7 +179,7 @@ class _Conversion:
                     "or node ids that are too long to be sent.",
                     "Nest fewer subgraphs.",
                 )
-            if node.ui.mode in (MUTED, BYPASSED):
+            if self.links.mode(scope, node) in (MUTED, BYPASSED):
                 continue
             if node.subgraph is not None:
                 inside = scope.inside(node)
@@ -162,6 +210,7 @@ class _Conversion:
                 self.notes.append(f"Node {scope.label(node)} has no links and was left out.")
                 return
             self.unknown.append(scope.label(node))
+        self.important += node.unplaced
         self.places[scope.prefix + node.id] = (scope, node)
         prompt[scope.prefix + node.id] = {
             "inputs": self._inputs(scope, node),
@@ -207,6 +256,8 @@ class _Conversion:
             value = self._with_random_choices(scope, node, value)
         elif isinstance(value, str) and widget.name == PREFIX_INPUT and "%" in value:
             value = dynamic_text.replace_patterns(value, self._value_by_name, self.now)
+        elif _is_drawn(widget):
+            value = self._drawn_seed(scope, node, widget)
         if widget.type == "CURVE" and value is not None:
             return {"__type__": "CURVE", "__value__": value}
         return _wrapped(value)
@@ -216,7 +267,17 @@ class _Conversion:
         value = widget.value
         if isinstance(value, str) and widget.options.get("dynamicPrompts") is True:
             return value if _is_json(value) else self._with_random_choices(scope, node, value)
+        if _is_drawn(widget):
+            return self._drawn_seed(scope, node, widget)
         return _wrapped(value)
+
+    def _drawn_seed(self, scope: Scope, node: LoadedNode, widget: Widget) -> int:
+        seed = self.rng.randint(0, min(widget.options.get("max", MAX_SEED), MAX_SEED))
+        self.notes.append(
+            f"Node {scope.label(node)}: its {widget.name} {widget.value} stands for a number that is "
+            f"drawn for each run: {seed}."
+        )
+        return seed
 
     def _with_random_choices(self, scope: Scope, node: LoadedNode, text: str) -> str:
         chosen: list[str] = []
@@ -228,6 +289,7 @@ class _Conversion:
                 "Nest fewer of them.",
             ) from None
         if chosen:
+            self.drawn = True
             listed = ", ".join(repr(one[:LISTED_CHARACTERS]) for one in chosen[:LISTED_CHOICES])
             count = len(chosen) - LISTED_CHOICES
             more = f" and {count} more" if count > 0 else ""
@@ -252,6 +314,24 @@ class _Conversion:
         if widget is None:
             raise KeyError(name)
         return widget.value
+
+
+def _listed(sentences: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of them, and how many others there are."""
+    others = len(sentences) - MAX_IMPORTANT
+    more = (f"{others} more nodes have values or links without a place.",) if others > 0 else ()
+    return sentences[:MAX_IMPORTANT] + more
+
+
+def _is_drawn(widget: Widget) -> bool:
+    """Whether the editor draws a number for this seed: -1, of a type that has more negative ones.
+
+    Where -1 is the lowest, it is for the server to read.
+    """
+    low = widget.options.get("min")
+    if widget.type != "INT" or widget.name not in SEED_NAMES or not isinstance(low, int):
+        return False
+    return low < DRAWN[0] and widget.value in DRAWN and not isinstance(widget.value, bool)
 
 
 def _search_name(node: LoadedNode) -> Any:

@@ -149,12 +149,22 @@ def _spread_group_values(instance: LoadedNode, definition: LoadedGraph) -> None:
 
 
 def group_widgets(definition: LoadedGraph) -> list[Widget]:
-    """The widgets of which a group node saves the values, in that order."""
-    found: list[Widget] = []
+    """The widgets of which a group node saves the values, in that order.
+
+    Those that were made inputs come last, each with its control (frontend, groupNode.ts).
+    """
+    plain: list[Widget] = []
+    converted: list[Widget] = []
     for node in definition.nodes.values():
         linked = _widgets_linked_inside(node, definition)
-        found += [w for w in node.widgets if id(w) not in linked and w.type != "BUTTON"]
-    return found
+        as_input = {saved.name for saved in node.ui.inputs if saved.widget}
+        found = plain
+        for widget in node.widgets:
+            if widget.sent:
+                found = converted if widget.name in as_input else plain
+            if id(widget) not in linked and widget.type != "BUTTON":
+                found.append(widget)
+    return plain + converted
 
 
 def _widgets_linked_inside(node: LoadedNode, definition: LoadedGraph) -> set[int]:

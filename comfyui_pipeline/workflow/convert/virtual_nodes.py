@@ -10,33 +10,58 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from comfyui_pipeline.workflow.schema import types_match
+from input_server.light_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from comfyui_pipeline.workflow.convert.loaded_graph import LoadedGraph, LoadedNode
 
-Setters = Mapping[str, "tuple[LoadedGraph, LoadedNode]"]
-"""Shared name -> the node that sets it, and the graph that the node is in."""
+PREVIOUS_NAME = "previousName"
+"""A property of "Set" and "Get" nodes: what they were called before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setters:
+    """The "Set" nodes for which there is a "Get" node of the same name.
+
+    ``by_name``: shared name -> the nodes that set it, each with the graph that it is in. ``types``: the
+    node types of such pairs; another node of these types sets or gets a name that nothing else uses.
+    """
+
+    by_name: Mapping[str, list[tuple[LoadedGraph, LoadedNode]]]
+    types: frozenset[str]
 
 
 def find_setters(graphs: Iterable[LoadedGraph]) -> Setters:
-    """The "Set" nodes for which there is a "Get" node of the same name."""
-    setters: dict[str, tuple[LoadedGraph, LoadedNode]] = {}
-    read: set[str] = set()
+    """Find the pairs by what they are: nodes of unknown types that hold the same name."""
+    setters: dict[str, list[tuple[LoadedGraph, LoadedNode]]] = {}
+    read: dict[str, set[str]] = {}
     for graph in graphs:
         for node in graph.nodes.values():
             name = shared_name(node)
             if not name or node.virtual or node.type is not None:
                 continue
             if any(socket.link is not None for socket in node.sockets):
-                setters.setdefault(name, (graph, node))
+                setters.setdefault(name, []).append((graph, node))
             else:
-                read.add(name)
-    return {name: setter for name, setter in setters.items() if name in read}
+                read.setdefault(name, set()).add(node.ui.type)
+    pairs = {name: found for name, found in setters.items() if name in read}
+    setting = {node.ui.type for found in pairs.values() for _, node in found}
+    return Setters(pairs, frozenset(setting.union(*(read[name] for name in pairs))))
+
+
+def setter_in(graph: LoadedGraph, name: str, setters: Setters) -> LoadedNode | None:
+    """The first node of a graph that sets this name."""
+    found = setters.by_name.get(name, ())
+    return next((node for where, node in found if where is graph), None)
 
 
 def is_set_or_get(node: LoadedNode, setters: Setters) -> bool:
     """Whether a node of an unknown type sets or gets a shared value."""
-    return node.type is None and node.subgraph is None and shared_name(node) in setters
+    name = shared_name(node)
+    if node.type is not None or node.subgraph is not None or not name or node.virtual:
+        return False
+    known = node.ui.type in setters.types or PREVIOUS_NAME in node.ui.properties
+    return known or name in setters.by_name
 
 
 def passes_on(node: LoadedNode) -> bool:

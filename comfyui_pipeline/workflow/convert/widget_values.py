@@ -8,9 +8,11 @@ widgets by type and range instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from comfyui_pipeline.workflow.convert.dynamic_text import as_javascript_text
 from comfyui_pipeline.workflow.convert.widgets import (
     COMPARISON,
     CONTROL_VALUES,
@@ -19,15 +21,27 @@ from comfyui_pipeline.workflow.convert.widgets import (
     Layout,
     Widget,
     expand,
+    inputs_of_choice,
 )
 from comfyui_pipeline.workflow.schema import COMBO, DYNAMIC_COMBO, NodeType
 
 # Scores of an alignment.
 VALID = 4
 CERTAIN = 6
+UNKNOWN_CHOICE = 2
 SKIPPED_WIDGET = -1
 DROPPED_VALUE = -2
 INVALID = -50
+
+MENU = re.compile(r"^\W*Select the .* add to the text$")
+"""The first choice of a combo that is a menu: packs keep it at this choice (Impact, Easy-Use)."""
+CUSTOM = re.compile(r"\bcustom\b|自定义|カスタム", re.IGNORECASE)
+"""A choice that stands for values in other inputs; packs translate it."""
+FORCED_SIZE, CUSTOM_SIDES = "force_size", ("custom_width", "custom_height")
+SHOWN = re.compile(r"$|(image|refresh)$|(/api)?/view\?")
+"""Values of buttons and of previews."""
+LEFT_OUT = "[IMAGE DATA]"
+"""Saved in place of data that is too long for a file."""
 
 MAX_ALIGNED = 300
 """Widgets and values together; aligning them takes time by the product of their numbers."""
@@ -41,13 +55,33 @@ def assign(
     """Set the widgets to their saved values. Returns what was repaired, None for nothing."""
     if isinstance(values, Mapping):
         _assign_by_name(layout, values)
+        _add(layout, [*_chosen_inputs(layout, values), *_unlisted(values)], node_type)
         return None
-    values = _with_own_choices(layout, values)
+    values, rows = _rows(layout, values)
+    repaired = _assign_listed(layout, values, node_type)
+    _add(layout, [*_chosen_inputs(layout, {}), *rows], node_type)
+    return repaired
+
+
+def left_over(layout: Layout, values: Sequence[Any] | Mapping[str, Any]) -> list[str | int | float]:
+    """Values of a list that no widget takes, without buttons and what the node has shown.
+
+    A class without widgets has no others.
+    """
+    if isinstance(values, Mapping) or not layout.widgets:
+        return []
+    left = [v for v in values[len(layout.widgets) :] if isinstance(v, (str, int, float))]
+    return [v for v in left if not (isinstance(v, str) and SHOWN.match(v)) and not _is_control(v)]
+
+
+def _assign_listed(layout: Layout, values: Sequence[Any], node_type: NodeType) -> str | None:
+    values = _with_size(layout, _with_own_choices(layout, values))
     if values and all(value is None for value in values):
         values = [None if widget.value is NO_VALUE else widget.value for widget in layout.widgets]
     values = _without_placeholders(layout, values, node_type)
     _assign_by_position(layout, values)
-    if _all_valid(layout.widgets, values):
+    accepted = _accepted if len(values) == len(layout.widgets) else _valid
+    if all(v is None or accepted(w, v) for w, v in zip(layout.widgets, values, strict=False)):
         return None
     order = _aligned(layout.widgets, values)
     if order is None or order == list(range(len(values))):
@@ -55,6 +89,57 @@ def assign(
     for widget, position in zip(layout.widgets, order, strict=True):
         widget.value = widget.default if position is None else values[position]
     return "its values were saved by another version of this node type and were reassigned"
+
+
+def _rows(layout: Layout, values: Sequence[Any]) -> tuple[Sequence[Any], list[Widget]]:
+    """The values of the node's widgets, and a widget for each LoRA that a list of rows has.
+
+    Such rows are objects, which the schema does not list, and are sent as ``lora_1``, ``lora_2``, …
+    """
+    rows = [value for value in values if isinstance(value, Mapping) and _is_lora(value)]
+    if not rows or len(values) <= len(layout.widgets):
+        return values, []
+    named = [
+        Widget(
+            f"lora_{number}", "", {}, {k: v for k, v in row.items() if v is not None or k == "lora"}
+        )
+        for number, row in enumerate(rows, 1)
+    ]
+    return [value for value in values if not isinstance(value, Mapping)], named
+
+
+def _is_lora(row: Mapping[str, Any]) -> bool:
+    return "lora" in row and ("strength" in row or "on" in row)
+
+
+def _chosen_inputs(layout: Layout, values: Mapping[str, Any]) -> list[Widget]:
+    """The inputs that the schema lists for the choice of a combo (a film's ``crf``)."""
+    found = [widget for combo in layout.widgets for widget in inputs_of_choice(combo)]
+    for widget in found:
+        widget.value = values.get(widget.name, widget.value)
+    return found
+
+
+def _unlisted(values: Mapping[str, Any]) -> list[Widget]:
+    """Values by name whose widgets a pack adds in JavaScript; what is only shown there is an object."""
+    return [
+        Widget(name, "", {}, value)
+        for name, value in values.items()
+        if isinstance(value, (str, int, float)) and name.strip()
+    ]
+
+
+def _add(layout: Layout, widgets: Sequence[Widget], node_type: NodeType) -> None:
+    """Add widgets that the schema does not list, each to the socket that the file has for it."""
+    known = {widget.name for widget in layout.widgets} | {spec.name for spec in node_type.inputs}
+    sockets = {s.name: s for s in layout.sockets if s.widget is None} if widgets else {}
+    for widget in widgets:
+        if widget.name in known:
+            continue
+        known.add(widget.name)
+        layout.widgets.append(widget)
+        if widget.name in sockets:
+            sockets[widget.name].widget = widget
 
 
 def _with_own_choices(layout: Layout, values: Sequence[Any]) -> Sequence[Any]:
@@ -80,9 +165,18 @@ def _with_own_choices(layout: Layout, values: Sequence[Any]) -> Sequence[Any]:
 
 
 def normalize(widget: Widget) -> None:
-    """What the editor changes after loading: empty combos, choices with an old prefix, comparisons."""
+    """What the editor changes after loading: empty combos, choices with an old prefix, comparisons.
+
+    Menus and texts that packs leave out of the file, as far as the value or the choices say so.
+    """
     if widget.type == COMPARISON:
         widget.value = widget.default
+    if widget.type == COMBO and widget.choices and MENU.search(str(widget.choices[0])):
+        widget.value = widget.choices[0]
+    if widget.type == "STRING" and widget.value == LEFT_OUT:
+        widget.value = widget.default
+    if widget.options.get("multiline") and isinstance(widget.value, (int, float)):
+        widget.value = as_javascript_text(widget.value)  # a text area holds nothing else
     if widget.type == COMBO and isinstance(widget.value, Mapping):
         widget.value = widget.value.get("content", widget.value)  # a choice with its preview
     if widget.value is None and widget.type == "COMBO" and widget.choices:
@@ -90,22 +184,65 @@ def normalize(widget: Widget) -> None:
     old = widget.value
     if widget.type == "COMBO" and isinstance(old, str) and old not in widget.choices:
         bare = old.removeprefix("sample_")
-        widget.value = bare if bare in widget.choices else old
+        widget.value = bare if bare in widget.choices else _same_meaning(widget, old)
+
+
+def _same_meaning(widget: Widget, old: str) -> str:
+    """The choice that says "custom" for a saved one that says it in another language."""
+    custom = [c for c in widget.choices if isinstance(c, str) and CUSTOM.search(c)]
+    return custom[0] if len(custom) == 1 and CUSTOM.search(old) else old
 
 
 def _assign_by_name(layout: Layout, values: Mapping[str, Any]) -> None:
+    values = {**values, **_forced_size(layout, values)}
     position = 0
     while position < len(layout.widgets):  # setting a dynamic combo adds widgets behind it
         widget = layout.widgets[position]
         if widget.name in values:
             _set(layout, widget, values[widget.name])
         position += 1
-    known = {w.name for w in layout.widgets} | {socket.name for socket in layout.sockets}
-    layout.widgets += [
-        Widget(name, "", {}, value)
-        for name, value in values.items()
-        if name not in known and isinstance(value, (str, int, float)) and name.strip()
-    ]
+    _take_renamed_switch(layout, values)
+
+
+def _take_renamed_switch(layout: Layout, values: Mapping[str, Any]) -> None:
+    """Give the only switch without a value that of the only other one that shares a word with it."""
+    missing = [w for w in layout.widgets if w.type == "BOOLEAN" and w.name not in values]
+    if len(missing) != 1:
+        return
+    names = {widget.name for widget in layout.widgets}
+    names |= {widget.name for combo in layout.widgets for widget in inputs_of_choice(combo)}
+    words = set(missing[0].name.split("_"))
+    others = [n for n, v in values.items() if isinstance(v, bool) and n not in names]
+    shared = [name for name in others if words & set(name.split("_"))]
+    if len(shared) == 1:
+        missing[0].value = values[shared[0]]
+
+
+def _forced_size(layout: Layout, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The size of a film that an older version saved as a choice: "Disabled", "?x256", "Custom Width".
+
+    A side that the choice leaves open is 0.
+    """
+    choice = values.get(FORCED_SIZE)
+    if not isinstance(choice, str) or any(w.name == FORCED_SIZE for w in layout.widgets):
+        return {}
+    if match := re.fullmatch(r"(\d+|\?)x(\d+|\?)", choice):
+        sides = zip(CUSTOM_SIDES, match.groups(), strict=True)
+        return {side: 0 if number == "?" else int(number) for side, number in sides}
+    open_sides = {"Disabled": CUSTOM_SIDES, "Custom Height": CUSTOM_SIDES[:1]}
+    return dict.fromkeys(({**open_sides, "Custom Width": CUSTOM_SIDES[1:]}).get(choice, ()), 0)
+
+
+def _with_size(layout: Layout, values: Sequence[Any]) -> Sequence[Any]:
+    """A list of an older version with its choice of a film's size replaced by the sides."""
+    names = [widget.name for widget in layout.widgets]
+    at = names.index(CUSTOM_SIDES[0]) if CUSTOM_SIDES[0] in names else len(values)
+    open_sides = _forced_size(layout, {FORCED_SIZE: values[at]}) if at < len(values) else {}
+    if not open_sides:
+        return values
+    sides = [open_sides.get(side, 0) for side in CUSTOM_SIDES]
+    numbers = [value for value in values[at + 1 :] if isinstance(value, (int, float))]
+    return [*values[:at], *sides, *numbers]
 
 
 def _assign_by_position(layout: Layout, values: Sequence[Any]) -> None:
@@ -141,9 +278,24 @@ def _without_placeholders(
     return [value for value, unused in zip(values, placeholders, strict=True) if not unused]
 
 
-def _all_valid(widgets: Sequence[Widget], values: Sequence[Any]) -> bool:
-    pairs = zip(widgets, values, strict=False)
-    return all(v is None or (w.takes(v) and _in_range(w, v)) for w, v in pairs)
+def _valid(widget: Widget, value: Any) -> bool:
+    return widget.takes(value) and _in_range(widget, value)
+
+
+def _accepted(widget: Widget, value: Any) -> bool:
+    """Whether the server casts a value of a list that has one for each widget, as when it was saved.
+
+    Where it lists at most one choice, the pack's JavaScript lists the others.
+    """
+    if not isinstance(value, (str, int, float)) or not widget.sent or widget.type == DYNAMIC_COMBO:
+        return _valid(widget, value)
+    if widget.type in ("INT", "FLOAT", "STRING") and isinstance(value, bool):
+        return False
+    if widget.type in ("INT", "FLOAT", "BOOLEAN"):
+        return not isinstance(value, str)
+    if widget.type == COMBO and len(widget.choices) > 1:
+        return widget.takes(value)
+    return not _is_control(value) or _valid(widget, value)
 
 
 def _aligned(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int | None] | None:
@@ -179,11 +331,12 @@ def _best_in_order(widgets: Sequence[Widget], values: Sequence[Any]) -> list[int
     for widget in reversed(widgets):
         best, chosen = [0] * (count + 1), [SKIP] * (count + 1)
         for at in range(count, -1, -1):
-            options = [(below[at] + SKIPPED_WIDGET * widget.sent, SKIP)]
+            options = []  # of equal ones the first: widgets are most often added at the end
             if at < count:
                 is_seed = at + 1 < count and _is_control(values[at + 1])
                 options.append((below[at + 1] + _score(widget, values[at], is_seed), TAKE))
                 options.append((best[at + 1] + DROPPED_VALUE, DROP))
+            options.append((below[at] + SKIPPED_WIDGET * widget.sent, SKIP))
             best[at], chosen[at] = max(options, key=lambda option: option[0])
         below = best
         steps.append(chosen)
@@ -219,6 +372,8 @@ def _score(widget: Widget, value: Any, is_seed: bool) -> int:
         return CERTAIN
     if not _in_range(widget, value):
         return SKIPPED_WIDGET * 2
+    if widget.type == COMBO and widget.choices and not widget.options.get("multi_select"):
+        return UNKNOWN_CHOICE
     if is_seed and widget.name in SEED_NAMES:
         return CERTAIN
     return VALID

@@ -142,8 +142,12 @@ def _has_upload_button(node_type: NodeType) -> bool:
 
 def _widget_type(spec: InputSpec) -> str | None:
     """The type of the widget of this input; None when it has only a socket."""
+    if spec.options.get("forceInput"):
+        return None
     kind = str(spec.options.get("widgetType") or spec.type)
-    return kind if kind in WIDGETS and not spec.options.get("forceInput") else None
+    if kind not in WIDGETS and spec.type in VALUE_WIDGETS:
+        kind = spec.type  # a widget of an extension, for the same kind of value
+    return kind if kind in WIDGETS else None
 
 
 def _add_plain_socket(result: Layout, spec: InputSpec) -> None:
@@ -184,6 +188,22 @@ def _add_widget(result: Layout, spec: InputSpec) -> None:
         result.sockets.append(Socket(spec.name, spec.type, widget, optional=not spec.required))
     if kind == DYNAMIC_COMBO:
         expand(result, widget)
+
+
+def inputs_of_choice(combo: Widget) -> list[Widget]:
+    """The widgets that ``formats`` of a combo lists for its value: ``[name, type or choices, options]``."""
+    formats = combo.options.get("formats")
+    by_choice = formats if isinstance(formats, dict) else {}
+    listed = by_choice.get(combo.value) if isinstance(combo.value, str) else None
+    found = []
+    for entry in listed if isinstance(listed, list) else ():
+        if not isinstance(entry, list) or len(entry) < 2 or not isinstance(entry[0], str):
+            continue
+        choices = _listed(entry[1])
+        kind = COMBO if isinstance(entry[1], list) else str(entry[1])
+        options = entry[2] if len(entry) > 2 and isinstance(entry[2], dict) else {}
+        found.append(Widget(entry[0], kind, options, _default(kind, options, choices), choices))
+    return found
 
 
 def _listed(choices: Any) -> tuple[Any, ...]:

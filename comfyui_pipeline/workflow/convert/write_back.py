@@ -47,18 +47,17 @@ def written(
     document: Mapping[str, Any],
     schemas: NodeSchemas,
     prompt: Prompt,
-    modes: Mapping[str, int],
     converted: Converted | None = None,
 ) -> Written:
     """The document that converts to ``prompt``.
 
-    ``converted``: the conversion of ``document``, if there is one. ``modes``: id in the prompt -> mode
-    of nodes that the call muted or bypassed.
+    ``converted``: the conversion of ``document``, if there is one. The nodes that the call switched in
+    it have their new modes in the result.
     """
     try:
         converted = converted or convert(document, schemas)
-        if modes:
-            document = _with_modes(document, converted, modes)
+        if converted.chosen.modes:
+            document = _with_modes(document, converted)
             converted = convert(document, schemas, now=converted.now)
         result = _Writing(EditedDocument(document), converted, prompt, schemas).result()
         again = convert(result.document, schemas, now=converted.now)
@@ -110,16 +109,29 @@ def _sent(inputs: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     return {n: v for n, v in inputs.items() if n in known or "." in n or is_link(v)}
 
 
-def _with_modes(
-    document: Mapping[str, Any], converted: Converted, modes: Mapping[str, int]
-) -> Mapping[str, Any]:
+def _with_modes(document: Mapping[str, Any], converted: Converted) -> Mapping[str, Any]:
+    """The document with the modes that the call gives to nodes. A node that has several of them, in
+    instances of one subgraph, is found when the result is converted again.
+    """
     edited = EditedDocument(document)
-    for node_id, mode in modes.items():
-        raw = edited.node(converted.places[node_id][1]) if node_id in converted.places else None
+    for node_id, mode in converted.chosen.modes.items():
+        node = _node_at(converted.root, node_id)
+        raw = edited.node(node) if node is not None else None
         if raw is None:
             raise _NoPlace
         raw["mode"] = mode
     return edited.document
+
+
+def _node_at(scope: Scope, node_id: str) -> LoadedNode | None:
+    """The node of an id, which begins with those of the subgraph nodes around it."""
+    *around, last = node_id.split(":")
+    for ident in around:
+        instance = scope.graph.nodes.get(ident)
+        if instance is None or instance.subgraph is None:
+            return None
+        scope = scope.inside(instance)
+    return scope.graph.nodes.get(last)
 
 
 @dataclass(slots=True)
