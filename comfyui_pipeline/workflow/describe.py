@@ -215,7 +215,7 @@ def _arguments(graph: Graph) -> tuple[list[dict[str, Any]], list[list[Target]]]:
     for argument in SHORTCUTS:
         targets = roles.find_targets(graph, argument.name)
         inputs = {(t.node.id, t.name) for t in targets}
-        if inputs <= listed or argument.name in FOLLOWING:
+        if inputs <= listed or (argument.name in FOLLOWING and listed & inputs):
             continue
         listed |= inputs
         places.append(targets)

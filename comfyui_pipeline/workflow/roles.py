@@ -237,7 +237,14 @@ def _size(graph: Graph, argument: Argument) -> list[Target]:
         found = sizes.factors(graph)
         if found:
             return found
-    first = sizes.find(graph).first
+    found_sizes = sizes.find(graph)
+    first = found_sizes.first
+    if argument.name != "scale" and not found_sizes.begins:
+        from comfyui_pipeline.workflow import size_choices
+
+        offered = size_choices.find(graph)
+        if offered:
+            return size_choices.targets_of(offered, argument.name)
     if argument.name == "scale":
         first = tuple(sized for sized in first if sized.now)
     sides = [t for sized in first for t in (sized.width, sized.height)]
