@@ -327,6 +327,8 @@ def read_size(value: Any, _argument: Argument, key: str) -> SizeRequest | None:
         return None
     from comfyui_pipeline import size_values
 
+    if "megapixel" in key.lower() and size_values.is_number(value):
+        value = f"{value} MP"
     found = size_values.parse_size(as_list(value, key))
     if found is None:
         raise invalid_call(

@@ -50,7 +50,8 @@ class SizeRequest:
     """A size as far as the caller gives it; all None for the workflow's own (``auto``).
 
     ``ratio``: of width and height, ``area``: pixels. ``shape``: the ratio is that of a word such as
-    ``portrait``, so any size of that shape is right.
+    ``portrait``, so any size of that shape is right; with both sides, these are a word such as
+    ``1080p``, which leaves the shape open where a workflow has choices for it.
     """
 
     width: int | None = None
@@ -72,6 +73,11 @@ def parse_size(value: Any) -> SizeRequest | None:
     return None if isinstance(value, bool) else _parse_text(str(value))
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number without a unit."""
+    return not isinstance(value, bool) and numbers.parse_number(str(value).strip()) is not None
+
+
 def _parse_text(value: str) -> SizeRequest | None:
     text = _plain(value)
     if not text or len(text) > MAX_WORD:
@@ -82,7 +88,7 @@ def _parse_text(value: str) -> SizeRequest | None:
     if word in WORDS:
         return SizeRequest(ratio=WORDS[word], shape=True)
     if word in LINES:
-        return SizeRequest(*LINES[word])
+        return SizeRequest(*LINES[word], shape=True)
     if word in AREAS:
         return SizeRequest(ratio=(1, 1) if word.startswith("square") else None, area=AREAS[word])
     if ratio := _named_ratio(text):

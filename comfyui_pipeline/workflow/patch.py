@@ -15,6 +15,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import (
     durations,
     image_roles,
+    image_slots,
     loras,
     params,
     prompt_texts,
@@ -374,7 +375,7 @@ def _can_be_left_out(graph: Graph, targets: Sequence[Target]) -> bool:
 
 def _several_images(planner: Planner, targets: Sequence[Target]) -> PatchError:
     """The error for one image where the workflow loads several."""
-    loaders = ", ".join(f"node {t.node.label}" for t in targets[: params.MAX_LISTED])
+    loaders = "; ".join(_slots(planner.graph, targets))
     return PatchError(
         f'"{planner.key("image")}" is ambiguous: this workflow takes {len(targets)} images.',
         f'Pass them as "images", a list in this order: {loaders}.',
@@ -399,6 +400,18 @@ def _place_each_image(planner: Planner, argument: Argument, values: Sequence[str
         if not part and len(values) > 1:
             part = target.node.title if named else f"image {number}"
         planner.set(target, value, Origin.ARGUMENT, argument.name, part=part)
+    if len(values) > 1:
+        used = targets[: len(values)]
+        order = (
+            " They make different results, so that their order has no meaning."
+            if image_slots.independent(planner.graph, used)
+            else ""
+        )
+        planner.notes.append(f"Images: {'; '.join(_slots(planner.graph, used))}.{order}")
+
+
+def _slots(graph: Graph, targets: Sequence[Target]) -> list[str]:
+    return image_slots.slots(graph, targets[: params.MAX_LISTED])
 
 
 def _place_mask(planner: Planner, argument: Argument, value: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from comfyui_pipeline.arguments import BY_NAME, Argument
-from comfyui_pipeline.workflow import durations, image_roles, prompt_texts, sizes
+from comfyui_pipeline.workflow import durations, image_roles, image_slots, prompt_texts, sizes
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.running import part_that_runs, running
 
@@ -110,7 +110,14 @@ def _size(graph: Graph, argument: Argument) -> list[Target]:
         found = sizes.factors(graph)
         if found:
             return found
-    first = sizes.find(graph).first
+    found_sizes = sizes.find(graph)
+    first = found_sizes.first
+    if argument.name != "scale" and not found_sizes.begins:
+        from comfyui_pipeline.workflow import size_choices
+
+        offered = size_choices.find(graph)
+        if offered:
+            return size_choices.targets_of(offered, argument.name)
     if argument.name == "scale":
         first = tuple(sized for sized in first if sized.now)
     sides = [t for sized in first for t in (sized.width, sized.height)]
@@ -211,8 +218,9 @@ def images(graph: Graph) -> list[Target]:
     graph = part_that_runs(graph)
     files = _image_files(graph)
     loaded = [target for target in files if "IMAGE" in target.node.outputs]
-    coloured = [t for t in loaded if not _only_mask_used(graph, t.node)] or loaded or files
-    return image_roles.in_slot_order(graph, coloured)
+    pictures = [t for t in loaded if "mask" not in t.name.lower()]  # a mask that is painted
+    coloured = [t for t in pictures if not _only_mask_used(graph, t.node)] or pictures or files
+    return image_slots.in_slot_order(graph, coloured)
 
 
 def _image_of_role(graph: Graph, argument: Argument) -> list[Target]:
@@ -274,18 +282,25 @@ def files_of(graph: Graph, kind: str) -> list[Target]:
 
 
 def _only_mask_used(graph: Graph, node: Node) -> bool:
-    """Whether a file is only a mask: that output is used, or a colour channel of its image."""
+    """Whether a file is only a mask: that output is used, or its colours stand for regions."""
     used = _used_outputs(graph, node)
     return used == {"MASK"} or (
-        used == {"IMAGE"} and all(_takes_channel(user) for user, _, _ in graph.consumers(node))
+        bool(used)
+        and used <= {"MASK", "IMAGE"}
+        and all(
+            node.outputs[slot] == "MASK" or _takes_mask(user, name)
+            for user, name, slot in graph.consumers(node)
+        )
     )
 
 
-def _takes_channel(node: Node) -> bool:
-    """Whether a node makes a mask of one colour channel that its input chooses."""
-    choices = [set(spec.choices) for spec in node.specs.values() if spec.type == "COMBO"]
-    colours = {"red", "green", "blue"}
-    return set(node.outputs) == {"MASK"} and any(colours <= found for found in choices)
+def _takes_mask(node: Node, name: str) -> bool:
+    """Whether an input takes colours as a mask: by its name, or its node makes only masks of them."""
+    kinds = {spec.type for spec in node.specs.values() if is_link(node.inputs.get(spec.name))}
+    texts = any(spec.type == "STRING" for spec in node.specs.values())  # what to look for
+    return "mask" in name.lower() or (
+        set(node.outputs) == {"MASK"} and kinds == {"IMAGE"} and not texts
+    )
 
 
 def _used_outputs(graph: Graph, node: Node) -> set[str]:

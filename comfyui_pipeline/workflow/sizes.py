@@ -56,6 +56,11 @@ class Sizes:
     first: tuple[SizedNode, ...]
     later: tuple[SizedNode, ...]
 
+    @property
+    def begins(self) -> bool:
+        """Whether the first ones begin an image instead of resizing one."""
+        return any(not sized.resizes for sized in self.first)
+
 
 def find(graph: Graph) -> Sizes:
     """The sized nodes of a workflow that run."""
@@ -92,7 +97,16 @@ def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) 
     if not given:
         return
     name = next(n for n in ARGUMENTS if n in given)
+    if _place_megapixels(planner, given):
+        return
     sizes = find(planner.graph)
+    if "scale" not in given and not sizes.begins:
+        from comfyui_pipeline.workflow import size_choices
+
+        offered = size_choices.find(planner.graph)
+        if offered:
+            size_choices.place(planner, given, _request(planner, given), offered)
+            return
     if not sizes.first and "scale" in whole and name != "scale":
         raise _both(planner, "scale", name)
     if not sizes.first:
@@ -106,6 +120,23 @@ def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) 
     for sized in sizes.first:
         _resize(planner, given, sized, request)
     _scale_later(planner, given, sizes)
+
+
+def _place_megapixels(planner: Planner, given: Mapping[str, Any]) -> bool:
+    """Set the inputs of running nodes that are called ``megapixels``, where the caller says so."""
+    area = given["size"].area if given.keys() == {"size"} else None
+    if not area or "megapixel" not in planner.key("size").lower():
+        return False
+    targets = [
+        Target(node, spec.name)
+        for node in running(planner.graph)
+        for spec in node.specs.values()
+        if spec.name.rpartition(".")[2] == "megapixels"
+        and isinstance(node.inputs.get(spec.name), (int, float))
+    ]
+    for target in planner.unset(targets):
+        planner.set(target, round(area / 1024 / 1024, 3), Origin.ARGUMENT, "size")
+    return bool(targets)
 
 
 def _no_size(planner: Planner, given: Mapping[str, Any]) -> NoRole:

@@ -82,7 +82,7 @@ def test_a_number_with_a_strange_unit_is_refused(name: str, text: str) -> None:
         ("512 x 768 px", SizeRequest(512, 768)),
         ("768×512 pixels", SizeRequest(768, 512)),
         ("５１２＊７６８", SizeRequest(512, 768)),
-        ("1080p", SizeRequest(1920, 1080)),
+        ("1080p", SizeRequest(1920, 1080, shape=True)),
         ("竖图", SizeRequest(ratio=(2, 3), shape=True)),
         ("portrait_16_9", SizeRequest(ratio=(9, 16))),
         ("16:9", SizeRequest(ratio=(16, 9))),
