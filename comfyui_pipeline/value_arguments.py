@@ -131,7 +131,7 @@ SAMPLING: tuple[Argument, ...] = (
         low=1,
         high=10_000,
         role="sampler_input",
-        input_names=("steps",),
+        input_names=("steps", "num_steps", "num_inference_steps", "desired_steps"),
         input_types=("INT",),
         placeholders=("STEPS",),
     ),

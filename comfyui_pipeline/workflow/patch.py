@@ -18,6 +18,7 @@ from comfyui_pipeline.workflow import (
     image_slots,
     loras,
     params,
+    passes,
     prompt_texts,
     roles,
     seeds,
@@ -424,6 +425,24 @@ def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
         planner.set_mask(found[0], value)
 
 
+def _place_steps(planner: Planner, argument: Argument, value: int) -> None:
+    """The steps, and in proportion where one sampler hands over to the next."""
+    _place(planner, argument, value)
+    for target in roles.find_targets(planner.graph, argument.name):
+        old = target.node.inputs.get(target.name)
+        if planner.value(target) != value or not isinstance(old, int) or old in (0, value):
+            continue
+        for part in planner.unset(
+            passes.parts_of_schedule(planner.graph, target, argument.input_names)
+        ):
+            at = part.node.inputs.get(part.name)
+            if isinstance(at, int) and 0 < at <= old:
+                new = max(1, round(at * value / old))
+                planner.set(
+                    part, new, Origin.ARGUMENT, argument.name, part=f"{part.name} in proportion"
+                )
+
+
 def _place_strength(planner: Planner, argument: Argument, value: float) -> None:
     """The strength of a ControlNet; without one, how much an input image is changed."""
     graph = planner.graph
@@ -457,6 +476,7 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
     "prompts": _place_each_text,
     "mask": _place_mask,
     "loras": _placed_elsewhere,
+    "steps": _place_steps,
     "strength": _place_strength,
 }
 """Shortcut arguments that do not simply set all inputs of their role."""

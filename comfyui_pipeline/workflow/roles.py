@@ -11,13 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from comfyui_pipeline.arguments import BY_NAME, Argument
-from comfyui_pipeline.workflow import durations, image_roles, image_slots, prompt_texts, sizes
+from comfyui_pipeline.workflow import (
+    durations,
+    image_roles,
+    image_slots,
+    passes,
+    prompt_texts,
+    sizes,
+)
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.running import part_that_runs, running
 
 CONDITIONING = "CONDITIONING"
-SAMPLING = frozenset({"GUIDER", "SAMPLER", "SIGMAS", "NOISE"})
-"""Types that only a sampler takes: the settings of the nodes that output them are the sampler's."""
+OF_MAIN_PASS = frozenset({"steps", "denoise"})
+"""Arguments that do not change what refines or enlarges the first result."""
 
 
 def find_targets(graph: Graph, argument: str) -> list[Target]:
@@ -61,7 +68,9 @@ def samplers(graph: Graph) -> list[Node]:
 
 def _is_sampler(node: Node) -> bool:
     linked = {spec.type for spec in node.specs.values() if is_link(node.inputs.get(spec.name))}
-    if CONDITIONING in node.outputs or not node.outputs or "GUIDER" in node.outputs:
+    whole = {"MODEL", "LATENT"} <= linked and any(name.endswith("seed") for name in node.specs)
+    encodes = CONDITIONING in node.outputs and not whole
+    if encodes or not node.outputs or "GUIDER" in node.outputs:
         return False
     return "GUIDER" in linked or (CONDITIONING in linked and "MODEL" in linked)
 
@@ -77,7 +86,7 @@ def sampling_inputs(graph: Graph, name: str, types: tuple[str, ...]) -> list[Tar
         found.add(node.id)
         for spec in node.specs.values():
             linked = graph.link(node.inputs.get(spec.name))
-            if spec.type in SAMPLING and linked is not None:
+            if spec.type in passes.SETTINGS and linked is not None:
                 waiting.append(linked[0])
     in_order = [node for node in running(graph) if node.id in found]
     return _named(graph, in_order, name, types) or _named(graph, running(graph), name, types)
@@ -86,7 +95,9 @@ def sampling_inputs(graph: Graph, name: str, types: tuple[str, ...]) -> list[Tar
 def _sampler_input(graph: Graph, argument: Argument) -> list[Target]:
     for name in argument.input_names:
         if found := sampling_inputs(graph, name, argument.input_types):
-            return found
+            if argument.name not in OF_MAIN_PASS:
+                return found
+            return passes.of_main_pass(graph, found, argument.input_names, argument.input_types)
     return []
 
 
