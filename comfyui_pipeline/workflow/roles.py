@@ -7,20 +7,22 @@ called; a model loader is a node that outputs a model and takes none. No node ty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from comfyui_pipeline.arguments import BY_NAME, Argument
-from comfyui_pipeline.workflow import durations, image_roles, image_slots, passes, sizes
-from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, InputSpec, Node, Target, is_link
+from comfyui_pipeline.workflow import (
+    durations,
+    image_roles,
+    image_slots,
+    passes,
+    prompt_texts,
+    sizes,
+)
+from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.running import part_that_runs, running
 
 CONDITIONING = "CONDITIONING"
-TITLE_OF_SIDE = {"positive": "positive prompt", "negative": "negative prompt"}
-INPUT_NAMES_OF_SIDE = {
-    "positive": ("prompt", "positive", "positive_prompt", "text", "caption", "description"),
-    "negative": ("negative_prompt", "negative", "negative_text"),
-}
 OF_MAIN_PASS = frozenset({"steps", "denoise"})
 """Arguments that do not change what refines or enlarges the first result."""
 
@@ -39,129 +41,7 @@ def texts(graph: Graph, side: str) -> list[Target]:
 
     A text that feeds both sides (through ConditioningZeroOut, for example) is a positive one.
     """
-    graph = part_that_runs(graph)
-    positive = _texts_by_links(graph, "positive")
-    if side == "positive" and positive:
-        return positive
-    negative = _texts_by_links(graph, "negative")
-    if side == "positive":  # never one of the negative ones
-        return _untraced(graph, side, _keys(negative))
-    if negative or positive:
-        taken = _keys(positive)
-        return [t for t in negative if (t.node.id, t.name) not in taken]
-    return _untraced(graph, side, frozenset())
-
-
-def _keys(targets: Iterable[Target]) -> frozenset[tuple[str, str]]:
-    return frozenset((target.node.id, target.name) for target in targets)
-
-
-def _untraced(graph: Graph, side: str, other: frozenset[tuple[str, str]]) -> list[Target]:
-    """Texts by title, else by input name, except those of the other side."""
-    named = [t for t in _texts_by_title(graph, side) if (t.node.id, t.name) not in other]
-    return named or _texts_by_input_name(graph, side, other)
-
-
-def _texts_by_links(graph: Graph, side: str) -> list[Target]:
-    found: list[Target | None] = []
-    followed: set[tuple[str, int]] = set()
-    for node in running(graph):
-        for name in _conditioning_inputs(node, side):
-            encoders = _text_encoders(graph, node, name, side, followed)
-            found += [graph.source(t, ("STRING",)) for t in encoders]
-    return _unique(found)
-
-
-def _conditioning_inputs(node: Node, side: str) -> Iterator[str]:
-    """The inputs where a chain of conditioning ends: at samplers, and at guiders with one side only."""
-    ends_here = CONDITIONING not in node.outputs
-    if side in node.inputs and ends_here:
-        yield side
-    elif side == "positive" and ends_here and "negative" not in node.inputs:
-        for spec in node.specs.values():
-            if spec.type == CONDITIONING and spec.name in node.inputs:
-                yield spec.name
-    elif ends_here and side not in node.inputs:
-        conditions = [s.name for s in node.specs.values() if s.type == CONDITIONING]
-        given = [name for name in conditions if name in node.inputs]
-        own = [name for name in given if name.startswith(side)]
-        if side == "positive" and not own:  # "cond1", "cond2" and "negative"
-            own = [n for n in given if node.inputs[n] != node.inputs.get("negative")]
-        yield from own
-
-
-def _text_encoders(
-    graph: Graph, node: Node, name: str, side: str, followed: set[tuple[str, int]]
-) -> Iterator[Target]:
-    """Follow a conditioning input up to the text inputs of the nodes that encode it.
-
-    ``followed``: the outputs that were followed before, from here or from another sampler.
-    """
-    seen: set[str] = set()
-    waiting = [(node, name)]
-    while waiting:
-        below, entrance = waiting.pop()
-        linked = graph.link(below.inputs.get(entrance))
-        if linked is None or linked[0].id in seen or (linked[0].id, linked[1]) in followed:
-            continue
-        above, slot = linked
-        seen.add(above.id)
-        followed.add((above.id, slot))
-        conditions = [
-            spec.name
-            for spec in above.specs.values()
-            if spec.type in (CONDITIONING, *WILDCARDS) and is_link(above.inputs.get(spec.name))
-        ]
-        same = above.output_names[slot] if 0 <= slot < len(above.output_names) else ""
-        chosen = [n for n in (same, side) if n in conditions][:1] or conditions
-        if chosen:
-            waiting += [(above, condition) for condition in reversed(chosen)]
-        else:
-            yield from _text_inputs(above, side)
-
-
-ENCODER_INPUTS = ("text", "prompt", "clip", "t5", "bert", "llama")
-"""Parts of the input names of an encoder that takes the same text once for each of its models."""
-
-
-def _text_inputs(node: Node, side: str) -> list[Target]:
-    strings = [s for s in node.specs.values() if s.type == "STRING" and s.name in node.inputs]
-    if len(strings) > 1:
-        other = "negative" if side == "positive" else "positive"
-        strings = [s for s in strings if not s.name.startswith(other)] or strings
-    long = [s for s in strings if s.options.get("multiline") or is_link(node.inputs[s.name])]
-    names = [spec.name for spec in long or strings]
-    if not all(any(word in name for word in ENCODER_INPUTS) for name in names):
-        names = names[:1]
-    return [Target(node, name) for name in names]
-
-
-def _texts_by_title(graph: Graph, side: str) -> list[Target]:
-    title = TITLE_OF_SIDE[side]
-    named = [node for node in running(graph) if node.title.strip().lower() == title]
-    return [Target(n, t.name) for n in named for t in _text_inputs(n, side)]
-
-
-def _texts_by_input_name(
-    graph: Graph, side: str, other: frozenset[tuple[str, str]]
-) -> list[Target]:
-    """For workflows without a sampler (partner services): multiline texts with a prompt's name, also
-    inside a dynamic combo (``model.prompt``).
-    """
-    for name in INPUT_NAMES_OF_SIDE[side]:
-        targets = [
-            Target(node, spec.name)
-            for node in running(graph)
-            for spec in node.specs.values()
-            if spec.name.rpartition(".")[2] == name
-            and spec.name in node.inputs
-            and spec.type == "STRING"
-            and spec.options.get("multiline")
-        ]
-        found = _unique(graph.source(target, ("STRING",)) for target in targets)
-        if found := [t for t in found if (t.node.id, t.name) not in other]:
-            return found
-    return []
+    return prompt_texts.texts(part_that_runs(graph), side)
 
 
 # -- sampling --------------------------------------------------------------------------------------
