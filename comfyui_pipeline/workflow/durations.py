@@ -273,8 +273,9 @@ def _rate(graph: Graph) -> float | None:
 
 def _number(target: Target) -> float | None:
     value = target.node.inputs.get(target.name)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if number else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)
 
 
 def _key(target: Target) -> tuple[str, str]:
