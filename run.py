@@ -5,6 +5,7 @@
     python3 run.py serve    run the file server with the settings of config.env
     python3 run.py setup    create .venv with the packages of a tool call and of the servers
     python3 run.py bench    measure a tool call; `bench inputs`, `bench files` and others
+    python3 run.py check-workflows   convert and change recorded workflows, and print the figures
 
 Packages are installed into ``.venv`` next to this file, once.
 """
@@ -29,6 +30,7 @@ COMMANDS = {
     "test": "requirements-test.txt",
     "serve": "requirements-serve.txt",
     "bench": "requirements-serve.txt",
+    "check-workflows": "requirements-test.txt",
     "setup": "requirements-serve.txt",
 }
 
@@ -48,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
         "test": test,
         "serve": serve,
         "bench": lambda rest: run([python(), "-m", "benchmarks", *rest], cwd=PROJECT),
+        "check-workflows": check_workflows,
         "setup": lambda rest: compile_bytecode(),
     }
     return actions[command](rest)
@@ -64,6 +67,11 @@ def run(command: Sequence[str], cwd: Path = PROJECT) -> int:
         return subprocess.run(list(command), cwd=cwd, env=environment(), check=False).returncode
     except KeyboardInterrupt:
         return 130
+
+
+def check_workflows(rest: list[str]) -> int:
+    """Print how well workflows are converted and arguments are placed in them."""
+    return run([python(), "-m", "devtools.check_workflows", *rest], cwd=PROJECT)
 
 
 def serve(rest: list[str]) -> int:

@@ -315,7 +315,7 @@ def _place_each_text(planner: Planner, argument: Argument, values: Sequence[str]
         listed = "; ".join(f"node {t.node.label}: {_beginning(t)}" for t in slots[:MAX_CANDIDATES])
         raise PatchError(
             f"{len(values)} prompts were given, but this workflow has {len(slots)}: {listed}.",
-            'Give fewer, or make one image of each with "batch".',
+            'Give fewer, or a batch: {"workflow1": "…", "prompt1": "…", "workflow2": "…", "prompt2": "…"}.',
         )
     for number, (slot, value) in enumerate(zip(slots, values, strict=False), start=1):
         same = [t for t in found if _text(t) == _text(slot)] if len(slots) > 1 else found

@@ -222,7 +222,7 @@ def test_prompts_of_a_workflow_with_one_text_hold_one(tmp_path: Path) -> None:
     call = {"workflow_json": base(), "prompts": ["a {red|red} fox"]}
     job = offline_calls.prepare_call(call, chosen)
     assert job.job.prompt["2"]["inputs"]["text"] == "a red fox"
-    assert '"batch"' in offline_calls.error_of({**call, "prompts": ["a", "b"]}, chosen)
+    assert '"prompt2"' in offline_calls.error_of({**call, "prompts": ["a", "b"]}, chosen)
 
 
 def test_a_graph_of_many_samplers_shares_what_is_followed() -> None:
