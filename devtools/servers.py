@@ -20,12 +20,14 @@ class NotReady(Exception):
 def running_server(
     arguments: Sequence[str], environment: Mapping[str, str], project: Path
 ) -> Iterator[str]:
-    """Run ``python ARGUMENTS`` in ``project`` inside the block; yields its URL.
+    """Run ``python ARGUMENTS --stop-with-stdin`` in ``project`` inside the block; yields its URL.
+
+    The server ends when its stdin closes: Windows would kill it, and leave its temporary folder.
 
     A ready server prints ``… http://HOST:PORT`` as its first line on stdout. Raises NotReady.
     """
     child = subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, *arguments, "--stop-with-stdin"],
         cwd=project,
         env=dict(environment),
         stdin=subprocess.PIPE,
@@ -54,7 +56,8 @@ def _address(child: subprocess.Popen[str], name: str) -> str:
 
 
 def _end(child: subprocess.Popen[str]) -> None:
-    child.terminate()
+    if child.stdin is not None:
+        child.stdin.close()
     try:
         child.wait(READY_SECONDS)
     except subprocess.TimeoutExpired:

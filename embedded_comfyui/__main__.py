@@ -1,4 +1,4 @@
-"""``python -m embedded_comfyui [--port N] [--listen HOST] [--base-directory DIR]``"""
+"""``python -m embedded_comfyui [--port N] [--listen HOST] [--base-directory DIR] [--stop-with-stdin]``"""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="folder for input, output and temp (default: a temporary one)",
     )
+    parser.add_argument(
+        "--stop-with-stdin", action="store_true", help="exit when stdin is closed, for a supervisor"
+    )
     chosen = parser.parse_args(argv)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
+    if chosen.stop_with_stdin:
+        threading.Thread(target=_end_with_stdin, args=(ended,), daemon=True).start()
     try:
         server = serve_in_thread(chosen.base_directory, chosen.listen, chosen.port)
     except OSError as problem:
@@ -42,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         while not ended.wait(1.0):  # a bounded wait lets Windows deliver Ctrl-C
             pass
     return 0
+
+
+def _end_with_stdin(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
 
 
 if __name__ == "__main__":

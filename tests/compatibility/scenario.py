@@ -98,6 +98,10 @@ class Installation:
             return {key: self.fill(item) for key, item in value.items()}
         return value
 
+    def fill_file(self, text: str) -> str:
+        """``fill`` for a file of settings, where a backslash in quotes is an escape."""
+        return str(self.fill(text.replace("{base}", self.base.as_posix())))
+
     def strip(self, value: Any) -> Any:
         """The reverse of ``fill``, also inside longer texts."""
         if isinstance(value, str):
@@ -169,7 +173,7 @@ def make_call(
         dropped = tuple(case.get("without", ()))
         lines = (RECORDED / case["config"]).read_text("utf-8").splitlines()
         kept = [line for line in lines if not (dropped and line.startswith(dropped))]
-        config.write_text(installation.fill("\n".join(kept)), "utf-8")
+        config.write_text(installation.fill_file("\n".join(kept)), "utf-8")
     recorder.cancelled += recorder.prompts  # no job of an earlier case is left in the queue
     for call in case.get("before", ()):
         answer = json.loads(_plugin(installation, {**case, "call": call}).stdout)
@@ -329,7 +333,7 @@ def file_server(installation: Installation, config: str | None) -> Iterator[int]
     file = installation.plugin / "input_server" / "config.env"
     if config is not None:
         text = (RECORDED / config).read_text("utf-8")
-        file.write_text(installation.fill(text), "utf-8")
+        file.write_text(installation.fill_file(text), "utf-8")
         settings = {}
     process = subprocess.Popen(
         [sys.executable, "-m", "input_server", "--port", "0", "--stop-with-stdin"],

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,9 @@ from tests.conftest import png
 from tests.pipeline.servers import Server, slow
 from tests.pipeline.test_fault_matrix import WORKFLOW
 from tests.waiting import TIMEOUT
+
+ELSEWHERE = "C:/windows/win.ini" if sys.platform == "win32" else "/etc/passwd"
+"""A file that no setting allows."""
 
 
 def encoded(color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> str:
@@ -183,15 +187,18 @@ def test_the_file_name_comes_from_the_words_of_the_prompt(ready: Any) -> None:
         ({"workflow": "resize_imag"}, 'needs "image"'),
         ({"workflow": "../comfyui_plugin"}, "There is no workflow"),
         ({"workflow": "a\\x"}, "There is no workflow"),
-        ({"workflow": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),
+        ({"workflow": ELSEWHERE}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "text2img_api"}, "full ComfyUI"),
         ({"workflow": "invert_image", "prompt": "a fox"}, 'no input for "prompt"'),
         ({"workflow": "invert_image", "seed": "5"}, "has no seed input"),
         ({"workflow": "invert_image", "width": "5"}, 'no size that "width" could change'),
         ({"workflow": "blend_images", "image": "x.png"}, 'Pass them as "images"'),
         ({"workflow": "invert_image", "image": "no-such-file.png"}, "no-such-file.png"),
-        ({"workflow": "invert_image", "image": "file:///no/such/file.png"}, "COMFYUI_ALLOWED_DIRS"),
-        ({"workflow": "invert_image", "image": "/etc/passwd"}, "COMFYUI_ALLOWED_DIRS"),
+        (
+            {"workflow": "invert_image", "image": f"file:///{ELSEWHERE.lstrip('/')}"},
+            "COMFYUI_ALLOWED_DIRS",
+        ),
+        ({"workflow": "invert_image", "image": ELSEWHERE}, "COMFYUI_ALLOWED_DIRS"),
         ({"workflow": "invert_image", "image": "http://127.0.0.1:9/x.png"}, "DOWNLOAD_ALLOW"),
         ({"workflow": "invert_image", "image": "data:image/png;base64,AAAA"}, "not an image"),
     ],

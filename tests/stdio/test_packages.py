@@ -19,6 +19,7 @@ from comfyui_pipeline.process import dependencies, reexec
 from comfyui_pipeline.process.signals import Signals
 from tests.stdio.processes import INFO, posix, response_of, start_process, write_stdin
 from tests.waiting import TIMEOUT
+from tests.wine import not_under_wine
 
 BARE = (sys.executable, "-I", "-S")
 """A Python without installed packages, as a host may have."""
@@ -46,6 +47,7 @@ def _lib(venv: Path) -> Path:
     return folder / "site-packages"
 
 
+@not_under_wine("a symlink to a folder does nothing")
 def test_the_packages_of_a_venv_of_the_same_version_are_used(ready: Any) -> None:
     _lib(ready.folder / ".venv").symlink_to(sysconfig.get_paths()["purelib"])
     assert ready.call(NEEDS_PACKAGES, python=BARE).text.startswith("0 running")
