@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from comfyui_pipeline.arguments import BY_NAME, Argument
-from comfyui_pipeline.workflow import durations, image_roles, sizes
+from comfyui_pipeline.workflow import durations, image_roles, size_nodes
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.running import part_that_runs, running
 
@@ -234,10 +234,10 @@ def _any_input(graph: Graph, argument: Argument) -> list[Target]:
 
 def _size(graph: Graph, argument: Argument) -> list[Target]:
     if argument.name == "scale":
-        found = sizes.factors(graph)
+        found = size_nodes.factors(graph)
         if found:
             return found
-    found_sizes = sizes.find(graph)
+    found_sizes = size_nodes.find(graph)
     first = found_sizes.first
     if argument.name != "scale" and not found_sizes.begins:
         from comfyui_pipeline.workflow import size_choices
