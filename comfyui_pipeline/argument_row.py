@@ -16,7 +16,7 @@ TEXT, INTEGER, NUMBER, SWITCH, CHOICE, LIST = (
 )
 SEED, JSON, PARAMS, COMMAND, QUESTION = "seed", "json", "params", "command", "question"
 FILE, FILES, SIZE, RATIO, SECONDS, WAIT = "file", "files", "size", "ratio", "seconds", "wait"
-NODES = "nodes"
+NODES, TEXT_LIST = "nodes", "texts"
 """Kinds of values; ``call.READERS`` has a function for each."""
 
 RUN = ("run", "submit")

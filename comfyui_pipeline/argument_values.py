@@ -226,6 +226,14 @@ def read_list(value: Any, argument: Argument, key: str) -> tuple[str, ...] | Non
     return _checked_items(items, value, key)
 
 
+def read_texts(value: Any, argument: Argument, key: str) -> tuple[str, ...] | None:
+    """Sentences, which contain commas: in a list, its JSON, or one in each line."""
+    value = as_list(value, key)
+    return _checked_items(
+        value.split("\n") if isinstance(value, str) else _named(value), value, key
+    )
+
+
 def read_nodes(value: Any, argument: Argument, key: str) -> tuple[str, ...] | None:
     """Names of nodes and groups, which may contain commas: in a list, its JSON, or separated by lines."""
     value = as_list(value, key)
@@ -371,6 +379,7 @@ READERS: Mapping[str, Callable[[Any, Argument, str], Any]] = {
     arguments.SWITCH: read_switch,
     arguments.CHOICE: read_choice,
     arguments.LIST: read_list,
+    arguments.TEXT_LIST: read_texts,
     arguments.NODES: read_nodes,
     arguments.SEED: read_seed,
     arguments.JSON: read_json,

@@ -31,7 +31,7 @@ from input_server.light_dataclasses import replace
 
 MAX_RANDOM_SEED = 2**53 - 1
 """The largest integer that is exact in JavaScript, in which hosts and clients read the seed."""
-TEXTS = frozenset({"prompt", "negative_prompt"})
+TEXTS = frozenset({"prompt", "prompts", "negative_prompt"})
 ADDING = frozenset({"images", "width", "height", "size", "scale", "batch_size"})
 """Arguments for which nodes may be added to a workflow."""
 MAX_NAMED = 8

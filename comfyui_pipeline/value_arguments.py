@@ -17,6 +17,7 @@ from comfyui_pipeline.argument_row import (
     SEED,
     SIZE,
     TEXT,
+    TEXT_LIST,
     WORKFLOW,
     Argument,
     words,
@@ -37,6 +38,18 @@ TEXTS: tuple[Argument, ...] = (
         ),
         placeholders=("POSITIVE_PROMPT", "PROMPT_INPUT", "USER_PROMPT", "PROMPT"),
         node_words=("positive", "positive prompt"),
+    ),
+    Argument(
+        "prompts",
+        TEXT_LIST,
+        "for a workflow of several prompts (regions, key frames): one each, in order",
+        "工作流有多段提示词时，按顺序逐段给出",
+        hidden=True,
+        aliases=words(
+            "prompt_list positive_prompts texts prompt_texts 提示词列表 多段提示词 多个提示词"
+        ),
+        role="positive_text",
+        excludes="prompt",
     ),
     Argument(
         "negative_prompt",
@@ -118,7 +131,7 @@ SAMPLING: tuple[Argument, ...] = (
         low=1,
         high=10_000,
         role="sampler_input",
-        input_names=("steps",),
+        input_names=("steps", "num_steps", "num_inference_steps", "desired_steps"),
         input_types=("INT",),
         placeholders=("STEPS",),
     ),

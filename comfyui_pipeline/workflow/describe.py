@@ -9,6 +9,7 @@ from comfyui_pipeline.arguments import SHORTCUTS
 from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.workflow import (
     additions,
+    image_slots,
     matching,
     required_files,
     roles,
@@ -91,6 +92,10 @@ def describe(
         f"- {argument['argument']} = {_present(argument, [_value(t, needs) for t in found], seconds)}"
         for argument, found in zip(arguments, targets, strict=True)
     ]
+    images = roles.images(graph)
+    if len(images) > 1:
+        slots = image_slots.slots(graph, images[:MAX_NODES])
+        lines.append(f'Images, in the order of "images": {"; ".join(slots)}.')
     if added := list(additions.arguments(graph)):
         lines.append(f"By nodes that are added where needed: {', '.join(added)}.")
     lines += _part_lines(parts)
@@ -106,6 +111,10 @@ def describe(
         "arguments": arguments,
         "added_arguments": added,
         "parameters": parameters,
+        "image_slots": [
+            {"node": target.node.id, "input": target.name, "for": image_slots.slot(graph, target)}
+            for target in images
+        ],
         "groups": [
             {"title": one.title, "nodes": [part.id for part in one.members], "off": _is_off(one)}
             for one in (parts.groups if parts else ())

@@ -6,9 +6,10 @@ Names of inputs count first (``start_image``, ``last_frame``), then the titles o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from comfyui_pipeline.workflow.graph import Graph, Node, Target
+from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, Node, Target
+from comfyui_pipeline.workflow.schema import MATCH_TYPE
 
 WORDS: Mapping[str, frozenset[str]] = {
     "end image": frozenset({"end", "last", "final", "tail"}),
@@ -29,17 +30,36 @@ ARGUMENT_ROLES: Mapping[str, str] = {
 }
 COUNTING = frozenset({"first", "last", "final", "initial"})
 IMAGES = ("IMAGE", "MASK")
+PASSED = frozenset({"IMAGE", MATCH_TYPE})
 MAX_FOLLOWED = 16
 """Nodes that only change an image, behind one that loads it."""
+FRAME_INDEX = ("frame_idx", "frame_index")
+"""Parts of the name of an input that says at which frame an image is placed."""
+FRAME_ROLES: Mapping[int | None, str] = {0: "start image", -1: "end image"}
+_NUMBERS = re.compile(r"\d+")
 _TOKEN = re.compile(r"[A-Za-z][a-z]*|[A-Z]+")
 
 
 def part_of(graph: Graph, target: Target) -> str:
     """The role of the image that an input loads; "" for one that is just the image."""
-    roles = [_role_of_name(name) for node, name in _fed(graph, target.node)]
-    roles += ["control image" for node, _ in _fed(graph, target.node) if _takes_control(node)]
+    roles = [role_of_name(name) for node, name in fed(graph, target.node)]
+    roles += ["control image" for node, _ in fed(graph, target.node) if _takes_control(node)]
     found = [role for role in roles if role]
+    if not found and (role := FRAME_ROLES.get(frame_of(graph, target.node))):
+        return role
     return found[0] if found else _role_of_title(target.node.title)
+
+
+def frame_of(graph: Graph, loader: Node) -> int | None:
+    """The frame of a video at which an image is placed; None if there is none, or if it is computed."""
+    for node, name in fed(graph, loader):
+        number = _NUMBERS.findall(name)[-1:]
+        for spec in node.specs.values():
+            own = _NUMBERS.findall(spec.name)[-1:]
+            if any(word in spec.name for word in FRAME_INDEX) and own in ([], number):
+                value = graph.value_at(node, spec.name, ("INT",))
+                return value if isinstance(value, int) else None
+    return None
 
 
 def with_part(graph: Graph, targets: Iterable[Target], part: str) -> list[Target]:
@@ -47,25 +67,7 @@ def with_part(graph: Graph, targets: Iterable[Target], part: str) -> list[Target
     return [target for target in targets if part_of(graph, target) == part]
 
 
-def in_slot_order(graph: Graph, targets: Sequence[Target]) -> list[Target]:
-    """The inputs, those that feed the same node in the order of that node's inputs."""
-    slots: dict[str, list[tuple[int, Target]]] = {}
-    for target in targets:
-        for node, name in _fed(graph, target.node):
-            names = [*node.specs, *(n for n in node.inputs if n not in node.specs)]
-            slots.setdefault(node.id, []).append((names.index(name), target))
-    groups = [found for found in slots.values() if len({t.node.id for _, t in found}) > 1]
-    if not groups:
-        return list(targets)
-    shared = max(groups, key=len)
-    best: dict[str, int] = {}
-    for slot, target in shared:
-        best[target.node.id] = min(slot, best.get(target.node.id, slot))
-    ordered = iter(sorted((t for t in targets if t.node.id in best), key=lambda t: best[t.node.id]))
-    return [next(ordered) if target.node.id in best else target for target in targets]
-
-
-def _fed(graph: Graph, node: Node) -> Iterator[tuple[Node, str]]:
+def fed(graph: Graph, node: Node) -> Iterator[tuple[Node, str]]:
     """The inputs that an image reaches: through nodes that only change the image."""
     seen = {node.id}
     waiting = [node]
@@ -75,24 +77,23 @@ def _fed(graph: Graph, node: Node) -> Iterator[tuple[Node, str]]:
             if above is None or (slot < len(above[0].outputs) and not _is_image(above[0], slot)):
                 continue
             yield below, name
-            taken = [
-                s for s in below.specs.values() if s.type == "IMAGE" and s.name in below.inputs
-            ]
+            taken = [s for s in below.specs.values() if s.type in PASSED and s.name in below.inputs]
             new = below.id not in seen and len(seen) < MAX_FOLLOWED
-            if "IMAGE" in below.outputs and len(taken) <= 1 and new:
+            if not PASSED.isdisjoint(below.outputs) and len(taken) <= 1 and new:
                 seen.add(below.id)
                 waiting.append(below)
 
 
 def _is_image(node: Node, slot: int) -> bool:
-    return node.outputs[slot] in (*IMAGES, "*", "COMFY_MATCHTYPE_V3")
+    return node.outputs[slot] in (*IMAGES, *WILDCARDS)
 
 
 def _takes_control(node: Node) -> bool:
     return any("CONTROL_NET" in spec.type for spec in node.specs.values())
 
 
-def _role_of_name(name: str) -> str:
+def role_of_name(name: str) -> str:
+    """The role that the name of an input says: ``end_frame`` takes the end image."""
     words = {word.lower() for word in _TOKEN.findall(name)}
     return next((role for role, known in WORDS.items() if words & known), "")
 
@@ -101,7 +102,7 @@ def _role_of_title(title: str) -> str:
     """ "First Image" only counts images; "First Frame" is the start."""
     words = {word.lower() for word in _TOKEN.findall(title)}
     counts = words & COUNTING and "frame" not in words
-    if not counts and (found := _role_of_name(title)):
+    if not counts and (found := role_of_name(title)):
         return found
     return next(
         (role for role, known in TITLE_WORDS.items() if any(word in title for word in known)), ""

@@ -15,8 +15,11 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import (
     durations,
     image_roles,
+    image_slots,
     loras,
     params,
+    passes,
+    prompt_texts,
     roles,
     seeds,
     sizes,
@@ -276,12 +279,62 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
         targets = _main_image(planner, targets)
         if len(targets) > 1:
             raise _several_images(planner, targets)
+    if name == "prompt":
+        targets = _one_text(planner, targets)
     if argument.targets != ALL and len(targets) > 1:
         present = {repr(target.node.inputs.get(target.name)) for target in targets}
         if argument.targets == ONE or len(present) > 1:
             raise ambiguous(key, targets)
     for target in targets:
         planner.set(target, value, Origin.ARGUMENT, name, part=_part(planner, argument, target))
+
+
+def _one_text(planner: Planner, targets: list[Target]) -> list[Target]:
+    """The inputs of one text. Raises PatchError if they hold different ones: none is overwritten."""
+    different = prompt_texts.independent(targets)
+    if not different:
+        return prompt_texts.without_empty(targets)
+    listed = "; ".join(
+        f"{n}. node {t.node.label}, input {t.name}: {_beginning(t)}"
+        for n, t in enumerate(different[:MAX_CANDIDATES], start=1)
+    )
+    raise PatchError(
+        f'"{planner.key("prompt")}" is ambiguous: this workflow has {len(different)} different texts.',
+        f'Give "prompts", a list in this order: {listed}. params sets a single one.',
+        code="ambiguous",
+    )
+
+
+def _place_each_text(planner: Planner, argument: Argument, values: Sequence[str]) -> None:
+    """One of ``values`` into each text of the workflow; equal texts are one."""
+    found = roles.texts(planner.graph, "positive")
+    if not found:
+        _place(planner, BY_NAME["prompt"], values[0])
+    slots = prompt_texts.independent(found) or prompt_texts.without_empty(found)[:1]
+    if len(values) > len(slots):
+        listed = "; ".join(f"node {t.node.label}: {_beginning(t)}" for t in slots[:MAX_CANDIDATES])
+        raise PatchError(
+            f"{len(values)} prompts were given, but this workflow has {len(slots)}: {listed}.",
+            'Give fewer, or make one image of each with "batch".',
+        )
+    for number, (slot, value) in enumerate(zip(slots, values, strict=False), start=1):
+        same = [t for t in found if _text(t) == _text(slot)] if len(slots) > 1 else found
+        for target in planner.unset(same):
+            part = f"prompt {number}" if len(slots) > 1 else ""
+            planner.set(target, value, Origin.ARGUMENT, argument.name, part=part)
+    if len(values) < len(slots):
+        planner.notes.append(
+            f"This workflow has {len(slots)} prompts; those after the first {len(values)} stay as they are."
+        )
+
+
+def _text(target: Target) -> str:
+    return str(target.node.inputs.get(target.name) or "").strip()
+
+
+def _beginning(target: Target) -> str:
+    text = " ".join(_text(target).split())
+    return json.dumps(text[:60] + ("…" if len(text) > 60 else ""), ensure_ascii=False)
 
 
 def _part(planner: Planner, argument: Argument, target: Target) -> str:
@@ -323,7 +376,7 @@ def _can_be_left_out(graph: Graph, targets: Sequence[Target]) -> bool:
 
 def _several_images(planner: Planner, targets: Sequence[Target]) -> PatchError:
     """The error for one image where the workflow loads several."""
-    loaders = ", ".join(f"node {t.node.label}" for t in targets[: params.MAX_LISTED])
+    loaders = "; ".join(_slots(planner.graph, targets))
     return PatchError(
         f'"{planner.key("image")}" is ambiguous: this workflow takes {len(targets)} images.',
         f'Pass them as "images", a list in this order: {loaders}.',
@@ -348,6 +401,18 @@ def _place_each_image(planner: Planner, argument: Argument, values: Sequence[str
         if not part and len(values) > 1:
             part = target.node.title if named else f"image {number}"
         planner.set(target, value, Origin.ARGUMENT, argument.name, part=part)
+    if len(values) > 1:
+        used = targets[: len(values)]
+        order = (
+            " They make different results, so that their order has no meaning."
+            if image_slots.independent(planner.graph, used)
+            else ""
+        )
+        planner.notes.append(f"Images: {'; '.join(_slots(planner.graph, used))}.{order}")
+
+
+def _slots(graph: Graph, targets: Sequence[Target]) -> list[str]:
+    return image_slots.slots(graph, targets[: params.MAX_LISTED])
 
 
 def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
@@ -358,6 +423,24 @@ def _place_mask(planner: Planner, argument: Argument, value: str) -> None:
         raise ambiguous(planner.key(argument.name), found)
     else:
         planner.set_mask(found[0], value)
+
+
+def _place_steps(planner: Planner, argument: Argument, value: int) -> None:
+    """The steps, and in proportion where one sampler hands over to the next."""
+    _place(planner, argument, value)
+    for target in roles.find_targets(planner.graph, argument.name):
+        old = target.node.inputs.get(target.name)
+        if planner.value(target) != value or not isinstance(old, int) or old in (0, value):
+            continue
+        for part in planner.unset(
+            passes.parts_of_schedule(planner.graph, target, argument.input_names)
+        ):
+            at = part.node.inputs.get(part.name)
+            if isinstance(at, int) and 0 < at <= old:
+                new = max(1, round(at * value / old))
+                planner.set(
+                    part, new, Origin.ARGUMENT, argument.name, part=f"{part.name} in proportion"
+                )
 
 
 def _place_strength(planner: Planner, argument: Argument, value: float) -> None:
@@ -390,8 +473,10 @@ def _placed_elsewhere(_planner: Planner, _argument: Argument, _value: Any) -> No
 
 PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
     "images": _place_each_image,
+    "prompts": _place_each_text,
     "mask": _place_mask,
     "loras": _placed_elsewhere,
+    "steps": _place_steps,
     "strength": _place_strength,
 }
 """Shortcut arguments that do not simply set all inputs of their role."""

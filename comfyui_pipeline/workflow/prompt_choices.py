@@ -17,7 +17,8 @@ from typing import Any
 from comfyui_pipeline.workflow import roles
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 
-TEXTS = ("prompt", "negative_prompt")
+TEXTS = ("prompt", "negative_prompt", "prompts")
+LISTED = "prompts"
 CHOICE = re.compile(r"(?<!\\)\{([^{}|]*\|[^{}]*)\}")
 """The innermost braces with options; options that are chosen are searched again."""
 WILDCARD = re.compile(r"(?<!\w)__[A-Za-z0-9][\w/*-]{0,60}?__(?!\w)")
@@ -54,6 +55,8 @@ def choose(
     draw = random.Random(seed)
     for name in TEXTS:
         text = result.get(name)
+        if name == LISTED and text:
+            result[name] = tuple(_chosen(one, draw, chosen) for one in text)
         if not isinstance(text, str):
             continue
         if node := handlers.get(name):
@@ -82,6 +85,7 @@ def choose(
 def has_any(shortcuts: Mapping[str, Any]) -> bool:
     """Whether a text of the call has anything to choose or to mention."""
     texts = [text for name in TEXTS if isinstance(text := shortcuts.get(name), str)]
+    texts += shortcuts.get(LISTED) or ()
     return any("|" in text or "__" in text for text in texts)
 
 

@@ -7,22 +7,24 @@ called; a model loader is a node that outputs a model and takes none. No node ty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from comfyui_pipeline.arguments import BY_NAME, Argument
-from comfyui_pipeline.workflow import durations, image_roles, size_nodes
-from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, InputSpec, Node, Target, is_link
+from comfyui_pipeline.workflow import (
+    durations,
+    image_roles,
+    image_slots,
+    passes,
+    prompt_texts,
+    size_nodes,
+)
+from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.running import part_that_runs, running
 
 CONDITIONING = "CONDITIONING"
-TITLE_OF_SIDE = {"positive": "positive prompt", "negative": "negative prompt"}
-INPUT_NAMES_OF_SIDE = {
-    "positive": ("prompt", "positive", "positive_prompt", "text", "caption", "description"),
-    "negative": ("negative_prompt", "negative", "negative_text"),
-}
-SAMPLING = frozenset({"GUIDER", "SAMPLER", "SIGMAS", "NOISE"})
-"""Types that only a sampler takes: the settings of the nodes that output them are the sampler's."""
+OF_MAIN_PASS = frozenset({"steps", "denoise"})
+"""Arguments that do not change what refines or enlarges the first result."""
 
 
 def find_targets(graph: Graph, argument: str) -> list[Target]:
@@ -39,129 +41,7 @@ def texts(graph: Graph, side: str) -> list[Target]:
 
     A text that feeds both sides (through ConditioningZeroOut, for example) is a positive one.
     """
-    graph = part_that_runs(graph)
-    positive = _texts_by_links(graph, "positive")
-    if side == "positive" and positive:
-        return positive
-    negative = _texts_by_links(graph, "negative")
-    if side == "positive":  # never one of the negative ones
-        return _untraced(graph, side, _keys(negative))
-    if negative or positive:
-        taken = _keys(positive)
-        return [t for t in negative if (t.node.id, t.name) not in taken]
-    return _untraced(graph, side, frozenset())
-
-
-def _keys(targets: Iterable[Target]) -> frozenset[tuple[str, str]]:
-    return frozenset((target.node.id, target.name) for target in targets)
-
-
-def _untraced(graph: Graph, side: str, other: frozenset[tuple[str, str]]) -> list[Target]:
-    """Texts by title, else by input name, except those of the other side."""
-    named = [t for t in _texts_by_title(graph, side) if (t.node.id, t.name) not in other]
-    return named or _texts_by_input_name(graph, side, other)
-
-
-def _texts_by_links(graph: Graph, side: str) -> list[Target]:
-    found: list[Target | None] = []
-    followed: set[tuple[str, int]] = set()
-    for node in running(graph):
-        for name in _conditioning_inputs(node, side):
-            encoders = _text_encoders(graph, node, name, side, followed)
-            found += [graph.source(t, ("STRING",)) for t in encoders]
-    return _unique(found)
-
-
-def _conditioning_inputs(node: Node, side: str) -> Iterator[str]:
-    """The inputs where a chain of conditioning ends: at samplers, and at guiders with one side only."""
-    ends_here = CONDITIONING not in node.outputs
-    if side in node.inputs and ends_here:
-        yield side
-    elif side == "positive" and ends_here and "negative" not in node.inputs:
-        for spec in node.specs.values():
-            if spec.type == CONDITIONING and spec.name in node.inputs:
-                yield spec.name
-    elif ends_here and side not in node.inputs:
-        conditions = [s.name for s in node.specs.values() if s.type == CONDITIONING]
-        given = [name for name in conditions if name in node.inputs]
-        own = [name for name in given if name.startswith(side)]
-        if side == "positive" and not own:  # "cond1", "cond2" and "negative"
-            own = [n for n in given if node.inputs[n] != node.inputs.get("negative")]
-        yield from own
-
-
-def _text_encoders(
-    graph: Graph, node: Node, name: str, side: str, followed: set[tuple[str, int]]
-) -> Iterator[Target]:
-    """Follow a conditioning input up to the text inputs of the nodes that encode it.
-
-    ``followed``: the outputs that were followed before, from here or from another sampler.
-    """
-    seen: set[str] = set()
-    waiting = [(node, name)]
-    while waiting:
-        below, entrance = waiting.pop()
-        linked = graph.link(below.inputs.get(entrance))
-        if linked is None or linked[0].id in seen or (linked[0].id, linked[1]) in followed:
-            continue
-        above, slot = linked
-        seen.add(above.id)
-        followed.add((above.id, slot))
-        conditions = [
-            spec.name
-            for spec in above.specs.values()
-            if spec.type in (CONDITIONING, *WILDCARDS) and is_link(above.inputs.get(spec.name))
-        ]
-        same = above.output_names[slot] if 0 <= slot < len(above.output_names) else ""
-        chosen = [n for n in (same, side) if n in conditions][:1] or conditions
-        if chosen:
-            waiting += [(above, condition) for condition in reversed(chosen)]
-        else:
-            yield from _text_inputs(above, side)
-
-
-ENCODER_INPUTS = ("text", "prompt", "clip", "t5", "bert", "llama")
-"""Parts of the input names of an encoder that takes the same text once for each of its models."""
-
-
-def _text_inputs(node: Node, side: str) -> list[Target]:
-    strings = [s for s in node.specs.values() if s.type == "STRING" and s.name in node.inputs]
-    if len(strings) > 1:
-        other = "negative" if side == "positive" else "positive"
-        strings = [s for s in strings if not s.name.startswith(other)] or strings
-    long = [s for s in strings if s.options.get("multiline") or is_link(node.inputs[s.name])]
-    names = [spec.name for spec in long or strings]
-    if not all(any(word in name for word in ENCODER_INPUTS) for name in names):
-        names = names[:1]
-    return [Target(node, name) for name in names]
-
-
-def _texts_by_title(graph: Graph, side: str) -> list[Target]:
-    title = TITLE_OF_SIDE[side]
-    named = [node for node in running(graph) if node.title.strip().lower() == title]
-    return [Target(n, t.name) for n in named for t in _text_inputs(n, side)]
-
-
-def _texts_by_input_name(
-    graph: Graph, side: str, other: frozenset[tuple[str, str]]
-) -> list[Target]:
-    """For workflows without a sampler (partner services): multiline texts with a prompt's name, also
-    inside a dynamic combo (``model.prompt``).
-    """
-    for name in INPUT_NAMES_OF_SIDE[side]:
-        targets = [
-            Target(node, spec.name)
-            for node in running(graph)
-            for spec in node.specs.values()
-            if spec.name.rpartition(".")[2] == name
-            and spec.name in node.inputs
-            and spec.type == "STRING"
-            and spec.options.get("multiline")
-        ]
-        found = _unique(graph.source(target, ("STRING",)) for target in targets)
-        if found := [t for t in found if (t.node.id, t.name) not in other]:
-            return found
-    return []
+    return prompt_texts.texts(part_that_runs(graph), side)
 
 
 # -- sampling --------------------------------------------------------------------------------------
@@ -188,7 +68,9 @@ def samplers(graph: Graph) -> list[Node]:
 
 def _is_sampler(node: Node) -> bool:
     linked = {spec.type for spec in node.specs.values() if is_link(node.inputs.get(spec.name))}
-    if CONDITIONING in node.outputs or not node.outputs or "GUIDER" in node.outputs:
+    whole = {"MODEL", "LATENT"} <= linked and any(name.endswith("seed") for name in node.specs)
+    encodes = CONDITIONING in node.outputs and not whole
+    if encodes or not node.outputs or "GUIDER" in node.outputs:
         return False
     return "GUIDER" in linked or (CONDITIONING in linked and "MODEL" in linked)
 
@@ -204,7 +86,7 @@ def sampling_inputs(graph: Graph, name: str, types: tuple[str, ...]) -> list[Tar
         found.add(node.id)
         for spec in node.specs.values():
             linked = graph.link(node.inputs.get(spec.name))
-            if spec.type in SAMPLING and linked is not None:
+            if spec.type in passes.SETTINGS and linked is not None:
                 waiting.append(linked[0])
     in_order = [node for node in running(graph) if node.id in found]
     return _named(graph, in_order, name, types) or _named(graph, running(graph), name, types)
@@ -213,7 +95,9 @@ def sampling_inputs(graph: Graph, name: str, types: tuple[str, ...]) -> list[Tar
 def _sampler_input(graph: Graph, argument: Argument) -> list[Target]:
     for name in argument.input_names:
         if found := sampling_inputs(graph, name, argument.input_types):
-            return found
+            if argument.name not in OF_MAIN_PASS:
+                return found
+            return passes.of_main_pass(graph, found, argument.input_names, argument.input_types)
     return []
 
 
@@ -345,8 +229,9 @@ def images(graph: Graph) -> list[Target]:
     graph = part_that_runs(graph)
     files = _image_files(graph)
     loaded = [target for target in files if "IMAGE" in target.node.outputs]
-    coloured = [t for t in loaded if not _only_mask_used(graph, t.node)] or loaded or files
-    return image_roles.in_slot_order(graph, coloured)
+    pictures = [t for t in loaded if "mask" not in t.name.lower()]  # a mask that is painted
+    coloured = [t for t in pictures if not _only_mask_used(graph, t.node)] or pictures or files
+    return image_slots.in_slot_order(graph, coloured)
 
 
 def _image_of_role(graph: Graph, argument: Argument) -> list[Target]:
@@ -408,18 +293,25 @@ def files_of(graph: Graph, kind: str) -> list[Target]:
 
 
 def _only_mask_used(graph: Graph, node: Node) -> bool:
-    """Whether a file is only a mask: that output is used, or a colour channel of its image."""
+    """Whether a file is only a mask: that output is used, or its colours stand for regions."""
     used = _used_outputs(graph, node)
     return used == {"MASK"} or (
-        used == {"IMAGE"} and all(_takes_channel(user) for user, _, _ in graph.consumers(node))
+        bool(used)
+        and used <= {"MASK", "IMAGE"}
+        and all(
+            node.outputs[slot] == "MASK" or _takes_mask(user, name)
+            for user, name, slot in graph.consumers(node)
+        )
     )
 
 
-def _takes_channel(node: Node) -> bool:
-    """Whether a node makes a mask of one colour channel that its input chooses."""
-    choices = [set(spec.choices) for spec in node.specs.values() if spec.type == "COMBO"]
-    colours = {"red", "green", "blue"}
-    return set(node.outputs) == {"MASK"} and any(colours <= found for found in choices)
+def _takes_mask(node: Node, name: str) -> bool:
+    """Whether an input takes colours as a mask: by its name, or its node makes only masks of them."""
+    kinds = {spec.type for spec in node.specs.values() if is_link(node.inputs.get(spec.name))}
+    texts = any(spec.type == "STRING" for spec in node.specs.values())  # what to look for
+    return "mask" in name.lower() or (
+        set(node.outputs) == {"MASK"} and kinds == {"IMAGE"} and not texts
+    )
 
 
 def _used_outputs(graph: Graph, node: Node) -> set[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.workflow.branches import unused_inputs
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, Node, Target, is_link
+from comfyui_pipeline.workflow.running import below
 from comfyui_pipeline.workflow.size_names import FACTORS, PICTURES, side_names
 from input_server.light_dataclasses import dataclass, field
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 NUMBERS = ("INT", "FLOAT")
 SIDES = ("width", "height")
+MAX_DEPTH = 100
+"""Nodes between a size and its number."""
+MAX_WAYS = 8
+"""Different factors on the ways to one node."""
 MAX_TEXT = 200
 """Characters of an expression that is evaluated."""
 OPERATORS: Mapping[type, Callable[[float, float], float]] = {
@@ -52,6 +57,7 @@ class Chain:
     graph: Graph
     factor_of_model: ModelFactor
     open: set[tuple[str, str, str]] = field(default_factory=set)
+    known: dict[tuple[str, str, str], Root | None] = field(default_factory=dict)
 
     def root(self, target: Target, side: str) -> Root | None:
         """Where the number of an input stands; the input itself if a selector computes it."""
@@ -60,12 +66,19 @@ class Chain:
         if linked is None:
             return None if is_link(value) else Root(target)
         key = (target.node.id, target.name, side)
-        if key in self.open:
+        return self._once(key, lambda: self._behind(linked[0], linked[1], target, side))
+
+    def _once(self, key: tuple[str, str, str], find: Callable[[], Root | None]) -> Root | None:
+        """What ``find`` gives, kept; None within itself (circular links) and too far up."""
+        if key in self.known:
+            return self.known[key]
+        if len(self.open) > MAX_DEPTH:
             return None
+        self.known[key] = None
         self.open.add(key)
-        found = self._behind(linked[0], linked[1], target, side)
+        self.known[key] = find()
         self.open.discard(key)
-        return found
+        return self.known[key]
 
     def _behind(self, node: Node, slot: int, target: Target, side: str) -> Root | None:
         pair = side_names(node)
@@ -135,13 +148,7 @@ class Chain:
 
     def of_picture(self, node: Node, side: str) -> Root | None:
         """Where the side of what a node makes stands; None for a loaded image."""
-        key = (node.id, "", side)
-        if key in self.open:
-            return None
-        self.open.add(key)
-        found = self._of_picture(node, side)
-        self.open.discard(key)
-        return found
+        return self._once((node.id, "", side), lambda: self._of_picture(node, side))
 
     def _of_picture(self, node: Node, side: str) -> Root | None:
         pair = side_names(node)
@@ -178,22 +185,14 @@ class Chain:
         """By how much the results are larger than what a node begins; 1 if that is not known."""
         known: dict[str, frozenset[float]] = {first.node.id: frozenset({1.0})}
         found: set[float] = set()
-        for node in self.graph.nodes.values():
-            if node.is_output_node:
-                found |= self._from(node, first, known)
-        return max(found, default=1.0)
-
-    def _from(
-        self, node: Node, first: SizedNode, known: dict[str, frozenset[float]]
-    ) -> frozenset[float]:
-        """The factors from the beginning to a node, over all ways; none if there is no way."""
-        if node.id not in known:
-            known[node.id] = frozenset()  # for circular links
-            above = {f for one in self.pictures_above(node) for f in self._from(one, first, known)}
+        for node in in_order(self.graph, first.node):
+            above = {f for one in self.pictures_above(node) for f in known.get(one.id, ())}
             fixed = self._by_root(node, first) if above else None
             by = self.enlarges(node) or 1.0
-            known[node.id] = frozenset([fixed] if fixed else [round(f * by, 6) for f in above])
-        return known[node.id]
+            ways = [fixed] if fixed else sorted(round(f * by, 6) for f in above)[-MAX_WAYS:]
+            known[node.id] = frozenset(ways)
+            found |= known[node.id] if node.is_output_node else set()
+        return max(found, default=1.0)
 
     def _by_root(self, node: Node, first: SizedNode) -> float | None:
         """By how much a node resizes that takes its sides from the same number as the first."""
@@ -217,12 +216,28 @@ class Chain:
 
     def _passed(self, node: Node) -> str:
         """The type of what a node passes on that takes any type."""
-        if (node.id, "", "type") in self.open:
+        if (node.id, "", "type") in self.open or len(self.open) > MAX_DEPTH:
             return ""
         self.open.add((node.id, "", "type"))
         kinds = [self.kind(node, name) for name in self.linked(node)]
         self.open.discard((node.id, "", "type"))
         return next((kind for kind in kinds if kind in PICTURES), "")
+
+
+def in_order(graph: Graph, first: Node) -> list[Node]:
+    """The nodes below one, each after those that it derives from; none of a circle."""
+    ids = below(graph, [first]) - {first.id}
+    above: dict[str, int] = {}
+    for node_id in ids:
+        links = map(graph.link, graph.nodes[node_id].inputs.values())
+        above[node_id] = sum(1 for link in links if link and link[0].id in ids)
+    ready = [graph.nodes[node_id] for node_id, count in above.items() if not count]
+    for node in ready:
+        for user, _, _ in graph.consumers(node):
+            above[user.id] -= 1
+            if not above[user.id]:
+                ready.append(user)
+    return ready
 
 
 def _has_choices(node: Node) -> bool:

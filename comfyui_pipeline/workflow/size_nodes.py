@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ModelFactor = Callable[[Graph, Node], "float | None"]
 SIDES = ("width", "height")
+MAX_FOLLOWED = 30
+"""Beginnings whose enlargements are followed to the results."""
 PIXELS = ("IMAGE", "LATENT", "MASK")
 
 
@@ -86,7 +88,10 @@ def find(graph: Graph) -> Sizes:
     starts = {s.node.id for s in first}
     behind = below(graph, (s.node for s in first)) if resizers else set()
     later = [s for s in resizers if s.node.id in behind and s.node.id not in starts]
-    return Sizes(_distinct([_with_what_follows(chain, s) for s in first]), _distinct(later))
+    distinct = _distinct(first)
+    if len(distinct) <= MAX_FOLLOWED:
+        distinct = tuple(_with_what_follows(chain, sized) for sized in distinct)
+    return Sizes(distinct, _distinct(later))
 
 
 def factors(graph: Graph) -> list[Target]:
