@@ -1,4 +1,9 @@
-"""How long a result is: ``duration`` in seconds, ``frames`` and ``fps``."""
+"""How long a result is: ``duration`` in seconds, ``frames`` and ``fps``.
+
+A number is set where it is held, and in all places that must agree: the latent's length and the
+sound's, the rate of the encoder and of the conditioning. A length that is computed from seconds and
+frames per second is set through its seconds; a number of frames takes its place.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,15 @@ from typing import Any
 
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner
-from comfyui_pipeline.workflow.graph import Graph, Target
+from comfyui_pipeline.workflow.graph import Graph, Target, is_link
+from comfyui_pipeline.workflow.nearest_values import nearest_allowed
+from comfyui_pipeline.workflow.number_sources import (
+    computing,
+    is_number,
+    is_whole,
+    linked_numbers,
+    origins,
+)
 from comfyui_pipeline.workflow.running import running
 
 ARGUMENTS = ("duration", "frames", "fps")
@@ -20,7 +33,9 @@ FRAMES = (
     "video_length",
     "frames_number",
 )
+LOADED_FRAMES = ("frame_load_cap",)
 RATES = ("fps", "frame_rate", "frames_per_second", "video_fps")
+LOADED_RATES = ("force_rate",)
 SECONDS = (
     "seconds",
     "duration",
@@ -29,24 +44,114 @@ SECONDS = (
     "length_seconds",
     "seconds_total",
 )
-NUMBERS = ("INT", "FLOAT")
+NEAR = 0.1
+"""By how much rates of one video differ: 24 beside 25. Motion conditioning and previews differ by more."""
+MEDIA = frozenset({"VIDEO", "AUDIO"})
 
 
 def frames(graph: Graph) -> list[Target]:
-    """The inputs that hold the number of frames: those of nodes that begin a video, else of any."""
-    found = _named(graph, FRAMES, ("INT",))
-    latent = [t for used, t in found if used.node.outputs and "LATENT" in used.node.outputs]
-    return _distinct(latent or [t for _, t in found])
+    """The inputs that hold the number of frames: those of nodes that begin a video and those that
+    agree with them, else of any; else how many frames of a video are loaded.
+    """
+    found = [(used, held) for used in _named(graph, FRAMES) if (held := _frames_at(graph, used))]
+    begin = [(used, held) for used, held in found if "LATENT" in used.node.outputs]
+    if begin:
+        known = {_number(t) for _, held in begin for t in held} - {None}
+        agree = [held for _, held in found if all(_number(t) in known for t in held)]
+        return _distinct(t for held in [*(h for _, h in begin), *agree] for t in held)
+    loaded = [used for used in _named(graph, LOADED_FRAMES) if origins(graph, used)]
+    return _distinct(t for _, held in found for t in held) or _all_origins(graph, loaded)
+
+
+def _frames_at(graph: Graph, used: Target) -> tuple[Target, ...]:
+    """Where to write a number of frames: at its source, or in place of what computes it."""
+    if held := origins(graph, used):
+        return held
+    return (used,) if computing(graph, used) is not None else ()
 
 
 def rates(graph: Graph) -> list[Target]:
-    """The inputs that hold the frames per second."""
-    return _distinct(t for _, t in _named(graph, RATES, NUMBERS))
+    """The inputs that hold the frames per second of the result, and others that agree with it."""
+    found = [
+        (used, held)
+        for used in _named(graph, RATES)
+        if (held := origins(graph, used)) and _has_content(used)
+    ]
+    if not found:
+        return _all_origins(graph, _named(graph, LOADED_RATES))
+    sizes = {used.node.id: _height(graph, used) for used, _ in found}
+    main = max(found, key=lambda one: (one[0].node.is_output_node, sizes[one[0].node.id]))
+    value = _number(main[1][0]) or 0.0
+    loaded = [(t, origins(graph, t)) for t in _named(graph, LOADED_RATES)]
+    return _distinct(
+        target
+        for _, held in [*found, *loaded]
+        for target in held
+        if abs((_number(target) or 0.0) - value) <= value * NEAR
+    )
+
+
+def _height(graph: Graph, used: Target) -> int:
+    """How many nodes a node derives from: the most for the last one of a workflow."""
+    found: set[str] = set()
+    waiting = [used.node]
+    while waiting:
+        for value in waiting.pop().inputs.values():
+            linked = graph.link(value)
+            if linked is not None and linked[0].id not in found:
+                found.add(linked[0].id)
+                waiting.append(linked[0])
+    return len(found)
+
+
+def _has_content(used: Target) -> bool:
+    """Whether a node that has a frame rate gets anything to show, or needs nothing."""
+    wanted = [
+        s.name for s in used.node.specs.values() if s.required and s.type in ("IMAGE", "VIDEO")
+    ]
+    return all(is_link(used.node.inputs.get(name)) for name in wanted)
 
 
 def seconds(graph: Graph) -> list[Target]:
-    """The inputs that hold a duration in seconds."""
-    return _distinct(t for _, t in _named(graph, SECONDS, (*NUMBERS, "COMBO")))
+    """The inputs that hold a duration in seconds: by name, and those that a length is computed from."""
+    named = [used for used in _named(graph, SECONDS, ("COMBO",)) if origins(graph, used)]
+    cuts = [used for used in named if _cuts(graph, used)]
+    computed = _computed_from(graph)
+    makes = [used for used in named if used not in cuts]
+    if not (makes or computed) and any("LATENT" in t.node.outputs for t in frames(graph)):
+        return []  # the length is what counts: a sound or a film is only cut
+    return _distinct([*computed, *_all_origins(graph, makes)]) or _all_origins(graph, cuts)
+
+
+def _cuts(graph: Graph, used: Target) -> bool:
+    """Whether a node only takes a part of a video or sound, and makes none."""
+    if any(name.endswith("seed") for name in used.node.specs):
+        return False
+    linked = {
+        spec.type
+        for spec in used.node.specs.values()
+        if graph.link(used.node.inputs.get(spec.name)) is not None
+    }
+    return not MEDIA.isdisjoint(linked & set(used.node.outputs))
+
+
+def _computed_from(graph: Graph) -> list[Target]:
+    """The numbers besides the rate from which the length of a video is computed."""
+    rate = {_key(t) for used in _named(graph, RATES) for t in origins(graph, used)}
+    found: list[Target] = []
+    for used in _named(graph, FRAMES):
+        node = computing(graph, used)
+        links = linked_numbers(graph, node) if node is not None else ()
+        held = [t for link in links for t in origins(graph, link)]
+        others = [t for t in held if _key(t) not in rate and not _counts(t)]
+        found += others if len({t.node.id for t in others}) == 1 else []
+    return found
+
+
+def _counts(target: Target) -> bool:
+    """Whether a title says that a number is one of frames, or a rate."""
+    title = target.node.title.lower()
+    return any(word in title for word in ("frame", "fps", "rate", "帧")) and "duration" not in title
 
 
 def duration(graph: Graph) -> list[Target]:
@@ -60,20 +165,47 @@ def place(planner: Planner, name: str, given: Mapping[str, Any]) -> None:
     if name == "fps":
         _set_all(planner, rates(graph), given["fps"], "fps")
     elif name == "frames":
-        _set_all(planner, frames(graph), given["frames"], "frames")
+        _place_frames(planner, given["frames"], given.get("fps"))
     else:
         _place_duration(planner, float(given["duration"]), given.get("fps"))
+
+
+def _place_frames(planner: Planner, wanted: int, fps: float | None) -> None:
+    targets, rate = frames(planner.graph), fps or _rate(planner.graph)
+    direct = [] if targets else seconds(planner.graph)
+    if direct and rate:
+        planner.notes.append(
+            f"{wanted} frames at {rate:g} frames per second: {wanted / rate:.3g} s."
+        )
+        _set_seconds(planner, direct, wanted / rate, "frames")
+    elif direct:
+        raise PatchError(
+            f'This workflow has seconds but no frames per second, so that "{planner.key("frames")}" '
+            "cannot be converted.",
+            'Give "duration" in seconds.',
+        )
+    else:
+        _set_all(planner, targets, wanted, "frames")
+
+
+def _set_seconds(planner: Planner, targets: list[Target], wanted: float, name: str) -> None:
+    for target in planner.unset(targets):
+        value = nearest_allowed(target.spec, wanted)
+        planner.set(
+            target, value, Origin.ARGUMENT, name, part="" if name == "duration" else "seconds"
+        )
+        if value.__class__ is str or value != wanted:
+            number = str(value).strip().rstrip("s")
+            if number != f"{wanted:g}":
+                planner.notes.append(
+                    f"Node {target.node.label} cannot make {wanted:g} s; the nearest is {number} s."
+                )
 
 
 def _place_duration(planner: Planner, wanted: float, fps: float | None) -> None:
     graph = planner.graph
     if direct := seconds(graph):
-        for target in planner.unset(direct):
-            kind = target.spec.type if target.spec else ""
-            value: Any = f"{wanted:g}" if kind == "COMBO" else wanted
-            planner.set(
-                target, _whole(wanted) if kind == "INT" else value, Origin.ARGUMENT, "duration"
-            )
+        _set_seconds(planner, direct, wanted, "duration")
         return
     targets = frames(graph)
     key = planner.key("duration")
@@ -99,10 +231,6 @@ def _place_duration(planner: Planner, wanted: float, fps: float | None) -> None:
         planner.notes.append(
             f"{number} frames at {rate:g} frames per second last {number / rate:.3g} s{steps}."
         )
-
-
-def _whole(value: float) -> int:
-    return max(1, round(value))
 
 
 def _on_step(target: Target, number: float) -> int:
@@ -131,32 +259,44 @@ def _set_all(planner: Planner, targets: list[Target], value: Any, name: str) -> 
             "describe lists what it takes.",
         )
     for target in planner.unset(targets):
-        whole = target.spec is not None and target.spec.type == "INT"
-        planner.set(target, _whole(value) if whole else value, Origin.ARGUMENT, name)
+        new = max(1, round(value)) if is_whole(target) else value
+        planner.set(target, new, Origin.ARGUMENT, name)
 
 
 def _rate(graph: Graph) -> float | None:
     for target in rates(graph):
-        value = target.node.inputs.get(target.name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-            return float(value)
+        value = _number(target)
+        if value is not None and value > 0:
+            return value
     return None
 
 
-def _named(
-    graph: Graph, names: tuple[str, ...], types: tuple[str, ...]
-) -> list[tuple[Target, Target]]:
-    """The inputs of these names at running nodes, each with the source of its value."""
-    found = []
-    for node in running(graph):
-        for spec in node.specs.values():
-            name = spec.name.rpartition(".")[2].lower()
-            if name in names and spec.type in types and spec.name in node.inputs:
-                used = Target(node, spec.name)
-                source = graph.source(used, types)
-                found += [(used, source)] if source else []
-    return found
+def _number(target: Target) -> float | None:
+    value = target.node.inputs.get(target.name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)
+
+
+def _key(target: Target) -> tuple[str, str]:
+    return target.node.id, target.name
+
+
+def _named(graph: Graph, names: tuple[str, ...], more: tuple[str, ...] = ()) -> list[Target]:
+    """The inputs of these names at running nodes that take numbers, or one of ``more`` types."""
+    return [
+        Target(node, spec.name)
+        for node in running(graph)
+        for spec in node.specs.values()
+        if spec.name.rpartition(".")[2].lower() in names
+        and (is_number(node, spec.name) or spec.type in more)
+        and spec.name in node.inputs
+    ]
+
+
+def _all_origins(graph: Graph, used: Iterable[Target]) -> list[Target]:
+    return _distinct(target for one in used for target in origins(graph, one))
 
 
 def _distinct(targets: Iterable[Target]) -> list[Target]:
-    return list({(t.node.id, t.name): t for t in targets}.values())
+    return list({_key(t): t for t in targets}.values())

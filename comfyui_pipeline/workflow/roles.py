@@ -109,8 +109,19 @@ def _cfg(graph: Graph) -> list[Target]:
 def _any_input(graph: Graph, argument: Argument) -> list[Target]:
     for name in argument.input_names:
         if found := _named(graph, running(graph), name, argument.input_types):
-            return found
+            if "STRING" not in argument.input_types:
+                return found
+            uses = [Target(n, name) for n in running(graph) if name in n.inputs and name in n.specs]
+            written = [use for use in uses if _is_written(graph.source(use, argument.input_types))]
+            return _unique([*(t for t in found if not _is_written(t)), *written])
     return []
+
+
+def _is_written(source: Target | None) -> bool:
+    """Whether a text is what a language model is asked: its answer is another text."""
+    return source is not None and any(
+        n.endswith(("seed", "system_prompt")) for n in source.node.specs
+    )
 
 
 # -- sizes -----------------------------------------------------------------------------------------
