@@ -17,7 +17,7 @@ from comfyui_pipeline.workflow import (
     image_slots,
     passes,
     prompt_texts,
-    sizes,
+    size_nodes,
 )
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.running import part_that_runs, running
@@ -129,10 +129,10 @@ def _is_written(source: Target | None) -> bool:
 
 def _size(graph: Graph, argument: Argument) -> list[Target]:
     if argument.name == "scale":
-        found = sizes.factors(graph)
+        found = size_nodes.factors(graph)
         if found:
             return found
-    found_sizes = sizes.find(graph)
+    found_sizes = size_nodes.find(graph)
     first = found_sizes.first
     if argument.name != "scale" and not found_sizes.begins:
         from comfyui_pipeline.workflow import size_choices
