@@ -31,6 +31,7 @@ MAX_VALUE_CHARACTERS = 80
 MAX_CHOICES = 6
 MAX_INLINE = 40
 """Characters of a text that is shown next to the name of its input."""
+MAX_DIGITS = 15
 MAX_NODES = 40
 MAX_OFF = 12
 MAX_PROBLEMS = 10
@@ -266,15 +267,15 @@ def _present(argument: Mapping[str, Any], present: Sequence[Any], seconds: float
     values = list(dict.fromkeys(_shown(value) for value in present))
     nodes = argument["nodes"]
     of_nodes = f" (nodes {', '.join(nodes)})" if len(nodes) > 1 else ""
-    range_ = argument["range"] if argument["argument"] != "seed" else ""
-    return (
-        " | ".join(values[:MAX_VALUES]) + (f" [{_readable(range_)}]" if range_ else "") + of_nodes
-    )
+    range_ = _readable(argument["range"]) if argument["argument"] != "seed" else ""
+    return " | ".join(values[:MAX_VALUES]) + (f" [{range_}]" if range_ else "") + of_nodes
 
 
 def _readable(range_: str) -> str:
     """``from 0.0 to 100.0`` as ``0 to 100``."""
     words = range_.removeprefix("from ").split()
+    if any(len(word) > MAX_DIGITS for word in words):  # no limit but that of the number type
+        return ""
     return " ".join(word.removesuffix(".0") for word in words)
 
 
@@ -300,7 +301,12 @@ def _with_value(node: Node, name: str, said: Collection[tuple[str, str]]) -> str
     """An input with its value, unless that stands above or is long."""
     value = node.inputs.get(name)
     short = not isinstance(value, (str, list, dict)) or len(str(value)) <= MAX_INLINE
-    return f"{name} = {_shown(value)}" if short and (node.id, name) not in said else name
+    if (node.id, name) in said:
+        return name
+    spec = node.specs.get(name)
+    if isinstance(value, str) and spec is not None and spec.options.get("multiline"):
+        return f"{name} = {_shown(shorten(value, MAX_INLINE))}"
+    return f"{name} = {_shown(value)}" if short else name
 
 
 def _value_inputs(node: Node) -> list[str]:

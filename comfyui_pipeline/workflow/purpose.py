@@ -39,6 +39,8 @@ VIDEO, AUDIO, MODEL_3D, IMAGE, TEXT = "video", "audio", "3d", "image", "text"
 RATES = ("fps", "frame_rate")
 FRAMES = ("length", "num_frames", "frames", "video_frames", "video_length")
 SECONDS = ("seconds", "duration", "audio_length")
+FACTORS = frozenset({"scale_factor", "upscale_factor"})
+ENLARGING = ("upscal", "increase resolution", "super resolution", "放大", "超分")
 PARTS_OF_3D = ("MESH", "3D", "GLB", "VOXEL", "SPLAT", "GAUSSIAN")
 ROLE_WORDS = (
     ("start image", ("start", "first")),
@@ -224,6 +226,8 @@ def _kind(view: _View, takes: tuple[str, ...], *, prompt: bool, models: bool) ->
 def _image_kind(
     view: _View, takes: tuple[str, ...], images: list[str], *, generates: bool, models: bool
 ) -> str:
+    if images and not models and _enlarges(view):
+        return "upscale"
     if not generates:
         if _scales_by_model(view):
             return "upscale"
@@ -274,6 +278,20 @@ def _has_input(view: _View, names: tuple[str, ...]) -> bool:
 
 def _scales_by_model(view: _View) -> bool:
     return any(_takes(node, "UPSCALE_MODEL") for node in view.nodes)
+
+
+def _enlarges(view: _View) -> bool:
+    """Whether an image only goes through a node that enlarges it, by an input for the factor or by its
+    title.
+    """
+    for node in view.nodes:
+        if not (_takes(node, "IMAGE") and "IMAGE" in node.outputs) or node.is_output_node:
+            continue
+        names = {name.rpartition(".")[2] for name in node.inputs}
+        titled = any(word in node.title.lower() for word in ENLARGING)
+        if titled or (names & FACTORS and "seed" in names):
+            return True
+    return False
 
 
 def _edits(view: _View) -> bool:

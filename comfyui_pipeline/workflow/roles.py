@@ -17,7 +17,7 @@ from comfyui_pipeline.workflow import (
     image_slots,
     passes,
     prompt_texts,
-    sizes,
+    size_nodes,
 )
 from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.running import part_that_runs, running
@@ -109,8 +109,19 @@ def _cfg(graph: Graph) -> list[Target]:
 def _any_input(graph: Graph, argument: Argument) -> list[Target]:
     for name in argument.input_names:
         if found := _named(graph, running(graph), name, argument.input_types):
-            return found
+            if "STRING" not in argument.input_types:
+                return found
+            uses = [Target(n, name) for n in running(graph) if name in n.inputs and name in n.specs]
+            written = [use for use in uses if _is_written(graph.source(use, argument.input_types))]
+            return _unique([*(t for t in found if not _is_written(t)), *written])
     return []
+
+
+def _is_written(source: Target | None) -> bool:
+    """Whether a text is what a language model is asked: its answer is another text."""
+    return source is not None and any(
+        n.endswith(("seed", "system_prompt")) for n in source.node.specs
+    )
 
 
 # -- sizes -----------------------------------------------------------------------------------------
@@ -118,10 +129,10 @@ def _any_input(graph: Graph, argument: Argument) -> list[Target]:
 
 def _size(graph: Graph, argument: Argument) -> list[Target]:
     if argument.name == "scale":
-        found = sizes.factors(graph)
+        found = size_nodes.factors(graph)
         if found:
             return found
-    found_sizes = sizes.find(graph)
+    found_sizes = size_nodes.find(graph)
     first = found_sizes.first
     if argument.name != "scale" and not found_sizes.begins:
         from comfyui_pipeline.workflow import size_choices

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from comfyui_pipeline.workflow import graph as graphs
-from comfyui_pipeline.workflow import roles, sizes
+from comfyui_pipeline.workflow import roles, size_names, size_nodes
 from comfyui_pipeline.workflow.graph import Graph, Node, NodeSchemas, is_link
 from comfyui_pipeline.workflow.running import below, running
 from input_server.light_dataclasses import dataclass
 
 Prompt = Mapping[str, Mapping[str, Any]]
 Kind = Literal["factor", "size"]
-FACTORS = frozenset(sizes.FACTORS)
+FACTORS = frozenset(size_names.FACTORS)
 OWN_INPUT = "scale"
 """An input of this name is what the argument sets."""
 
@@ -35,15 +35,15 @@ def place_in(graph: Graph, factor: float | None) -> Place | None:
     None if the workflow can do without such a node, or has no place for one.
     """
     nodes = running(graph)
-    if sizes.factors(graph) or any(OWN_INPUT in node.specs for node in nodes):
+    if size_nodes.factors(graph) or any(OWN_INPUT in node.specs for node in nodes):
         return None
-    first = sizes.find(graph).first
+    first = size_nodes.find(graph).first
     if any(not sized.resizes for sized in first):
         return None
     models = [n for n in nodes if _input_of(n, "UPSCALE_MODEL") and "IMAGE" in n.outputs]
     if models:
         last = [n for n in models if not below(graph, [n]) & {other.id for other in models}]
-        fixed = sizes.fixed_factor(graph, (n.id for n in models))
+        fixed = size_nodes.fixed_factor(graph, (n.id for n in models))
         return Place(last[0], replaces=False) if len(last) == 1 and fixed != factor else None
     images = [s.node for s in first if "IMAGE" in s.node.outputs and _image_link(s.node)]
     return Place(images[0], replaces=True) if len(first) == len(images) == 1 else None
@@ -55,7 +55,7 @@ def input_in(graph: Graph) -> Place | None:
     None where the image is scaled or masked before it becomes a latent: a size would not last there.
     """
     loaders = [target.node for target in roles.images(graph)]
-    if len(loaders) != 1 or sizes.find(graph).first or sizes.factors(graph):
+    if len(loaders) != 1 or size_nodes.find(graph).first or size_nodes.factors(graph):
         return None
     ids = {node.id for node in running(graph)}
     generates = any(node.id in ids for node in roles.samplers(graph))

@@ -91,7 +91,7 @@ def targets_of(found: Sequence[ChoiceNode], argument: str) -> list[Target]:
 
 
 def _choices_of(node: Node) -> ChoiceNode | None:
-    if PICTURES.isdisjoint(node.outputs):
+    if PICTURES.isdisjoint(node.outputs) and "empty_latent_width" not in node.specs:
         return None
     kinds: dict[str, Target] = {}
     for spec in node.specs.values():
@@ -102,6 +102,18 @@ def _choices_of(node: Node) -> ChoiceNode | None:
     if not kinds:
         return None
     return ChoiceNode(node, kinds.get("size"), kinds.get("ratio"), kinds.get("level"))
+
+
+def offers_own_numbers(node: Node) -> bool:
+    """Whether one of a node's sizes to choose from is "Custom"."""
+    return any(
+        spec.choices and any(map(_is_custom, spec.choices)) and _kind(spec, "") == "size"
+        for spec in node.specs.values()
+    )
+
+
+def _is_custom(choice: Any) -> bool:
+    return "custom" in str(choice).lower() and not any(c.isdigit() for c in str(choice))
 
 
 def _kind(spec: InputSpec, value: str) -> str:
@@ -249,7 +261,7 @@ def _size_values(
 
 def _custom(one: ChoiceNode, target: Target, wanted: _Wanted) -> list[tuple[Target, Any]]:
     """The choice "Custom" with exact numbers, where these are within the limits of its inputs."""
-    choice = next((c for c in _choices(target) if str(c).lower() == "custom"), None)
+    choice = next((c for c in _choices(target) if _is_custom(c)), None)
     if choice is None or target.spec is None:
         return []
     prefix = target.name.rpartition(".")[0]
@@ -260,7 +272,8 @@ def _custom(one: ChoiceNode, target: Target, wanted: _Wanted) -> list[tuple[Targ
         specs = [
             spec
             for spec in (*target.spec.branch(choice), *beside)
-            if spec.type == "INT" and _short(spec.name) in (side, f"custom_{side}")
+            if spec.type == "INT"
+            and _short(spec.name) in (side, f"custom_{side}", f"empty_latent_{side}")
         ]
         if not specs or not _within(specs[0], value):
             return []

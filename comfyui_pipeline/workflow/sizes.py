@@ -6,88 +6,24 @@ the nodes that resize one. Resizing nodes behind the first are scaled by the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
-from comfyui_pipeline.workflow.running import below, running
-from input_server.light_dataclasses import dataclass, replace
+from comfyui_pipeline.workflow.running import running
+from comfyui_pipeline.workflow.size_nodes import SizedNode, Sizes, factors, find, fixed_factor
+from input_server.light_dataclasses import replace
 
 if TYPE_CHECKING:
     from comfyui_pipeline.size_values import SizeRequest
 
 ARGUMENTS = ("width", "height", "size", "aspect_ratio", "scale")
-FACTORS = ("scale_by", "upscale_by", "scale_factor", "rescale_factor", "upscale_factor")
-"""Inputs that hold the factor of an upscaling node."""
 AREAS = ("megapixels", "resolution", "longest_side", "largest_size", "target_size")
 """Inputs of nodes that scale an image to an area or to a side, whatever its ratio."""
-PIXELS = ("IMAGE", "LATENT", "MASK")
 SIDE_STEP = 8
 """Sides of a generated image are multiples of this, if the node has no coarser step."""
-
-
-@dataclass(frozen=True, slots=True)
-class SizedNode:
-    """The inputs that hold a node's width and height, and their present values."""
-
-    node: Node
-    width: Target
-    height: Target
-    resizes: bool
-
-    @property
-    def now(self) -> tuple[int, int] | None:
-        """Width and height; None if either is unknown, or 0 for "as the input"."""
-        values = [target.node.inputs.get(target.name) for target in (self.width, self.height)]
-        sides = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 0]
-        return (sides[0], sides[1]) if len(sides) == 2 else None
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.width.node.id, self.width.name, self.height.node.id, self.height.name
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """The nodes that a size sets first, and those that follow by the same factor."""
-
-    first: tuple[SizedNode, ...]
-    later: tuple[SizedNode, ...]
-
-    @property
-    def begins(self) -> bool:
-        """Whether the first ones begin an image instead of resizing one."""
-        return any(not sized.resizes for sized in self.first)
-
-
-def find(graph: Graph) -> Sizes:
-    """The sized nodes of a workflow that run."""
-    found = [sized for node in running(graph) if (sized := _sized(graph, node))]
-    found = found or [sized for node in graph.nodes.values() if (sized := _sized(graph, node))]
-    begins = [s for s in found if not s.resizes]
-    resizers = [s for s in found if s.resizes]
-    first = [s for s in begins if "LATENT" in s.node.outputs]
-    first = first or [s for s in begins if "IMAGE" in s.node.outputs]
-    if not first:
-        behind = below(graph, (s.node for s in resizers)) if resizers else set()
-        first = [s for s in resizers if s.node.id not in behind] or begins
-    starts = {s.node.id for s in first}
-    behind = below(graph, (s.node for s in first)) if resizers else set()
-    later = [s for s in resizers if s.node.id in behind and s.node.id not in starts]
-    return Sizes(_distinct(first), _distinct(later))
-
-
-def factors(graph: Graph) -> list[Target]:
-    """The inputs of running nodes that hold a factor of enlargement."""
-    found = []
-    for node in running(graph):
-        for spec in node.specs.values():
-            if spec.name in FACTORS and spec.type in ("FLOAT", "INT") and spec.name in node.inputs:
-                source = graph.source(Target(node, spec.name), ("FLOAT", "INT"))
-                found += [source] if source else []
-    return list({(t.node.id, t.name): t for t in found}.values())
 
 
 def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
@@ -307,10 +243,17 @@ def _set(
             f"Node {sized.node.label} takes one number for both sides.", "Give a square size."
         )
     first = next(name for name in ARGUMENTS if name in given)
-    for side, target, value in (("width", sized.width, size[0]), ("height", sized.height, size[1])):
+    for side, target, whole in (("width", sized.width, size[0]), ("height", sized.height, size[1])):
         if planner.unset([target]):
+            value = _written(sized, target, whole)
             name = side if side in given else first
             planner.set(target, value, Origin.ARGUMENT, name, part="" if name == side else side)
+
+
+def _written(sized: SizedNode, target: Target, side: int) -> int:
+    """The number for an input that makes the result's side this long."""
+    total = sized.factor * sized.after
+    return side if total == 1 else _rounded(sized, target, side / total)
 
 
 def _set_sides(planner: Planner, first: tuple[SizedNode, ...], given: Mapping[str, Any]) -> None:
@@ -318,14 +261,18 @@ def _set_sides(planner: Planner, first: tuple[SizedNode, ...], given: Mapping[st
         for sized in first:
             target = sized.width if side == "width" else sized.height
             if side in given and planner.unset([target]):
-                planner.set(target, given[side], Origin.ARGUMENT, side)
+                value = _written(sized, target, int(given[side]))
+                planner.set(target, value, Origin.ARGUMENT, side)
 
 
 def _scale_later(planner: Planner, given: Mapping[str, Any], sizes: Sizes) -> None:
     """Resize the following passes by the factor of the first one."""
-    before = sizes.first[0].now
-    change = {side: planner.value(getattr(sizes.first[0], side)) for side in ("width", "height")}
-    if before is None or not all(isinstance(v, int) and v > 0 for v in change.values()):
+    first = sizes.first[0]
+    before = [t.node.inputs.get(t.name) for t in (first.width, first.height)]
+    change = {side: planner.value(getattr(first, side)) for side in ("width", "height")}
+    if first.now is None:
+        return
+    if not all(isinstance(v, int) and v > 0 for v in change.values()):
         return
     factor = (change["width"] / before[0], change["height"] / before[1])
     if factor == (1, 1):
@@ -391,70 +338,6 @@ def _has_fixed_factor(planner: Planner, factor: float) -> bool:
     return True
 
 
-def fixed_factor(
-    graph: Graph, node_ids: Iterable[str], planner: Planner | None = None
-) -> float | None:
-    """By how much the upscale models of these nodes enlarge, by the names of their files; 1 without
-    models, None if a name does not say it. ``planner``: its changes count.
-    """
-    total: float = 1.0
-    for node in (graph.nodes[one] for one in node_ids):
-        for spec in node.specs.values():
-            linked = graph.link(node.inputs.get(spec.name))
-            if spec.type == "UPSCALE_MODEL" and linked is not None and "IMAGE" in node.outputs:
-                factor = _factor_of(graph, linked[0], planner)
-                if factor is None:
-                    return None
-                total *= factor
-    return total
-
-
-def _factor_of(graph: Graph, loader: Node, planner: Planner | None) -> float | None:
-    """``4x-UltraSharp.pth``, ``RealESRGAN_x2plus`` -> 4, 2: of the model that will be loaded."""
-    import re
-
-    from comfyui_pipeline.workflow import model_names
-
-    changes = planner.changes if planner else {}
-    used = {
-        (r.target.node.id, r.target.name): r.new
-        for r in model_names.replacements(graph, set(changes), any_of=True)
-    }
-    for name, spec in loader.specs.items():
-        value = changes[loader.id, name].value if (loader.id, name) in changes else None
-        value = value or used.get((loader.id, name)) or loader.inputs.get(name)
-        if spec.type == "COMBO" and isinstance(value, str):
-            found = re.search(r"(?<![0-9])([1-9])x|x([1-9])(?![0-9])", value.lower())
-            if found:
-                return float(found[1] or found[2])
-    return None
-
-
-# -- nodes -----------------------------------------------------------------------------------------
-
-
-def _sized(graph: Graph, node: Node) -> SizedNode | None:
-    specs = [node.specs.get(name) for name in ("width", "height")]
-    if not all(spec is not None and spec.type == "INT" for spec in specs):
-        return None
-    if node.inputs.keys().isdisjoint({"width", "height"}):
-        return None
-    width, height = (graph.source(Target(node, name), ("INT",)) for name in ("width", "height"))
-    if width is None or height is None:
-        return None
-    computed = node.inputs.get("width") != node.inputs.get("height")
-    if computed and (width.node.id, width.name) == (height.node.id, height.name):
-        width, height = Target(node, "width"), Target(node, "height")  # in place of the links
-    resizes = any(
-        spec.type in PIXELS
-        and spec.type in node.outputs
-        and spec.required
-        and graph.link(node.inputs.get(spec.name)) is not None
-        for spec in node.specs.values()
-    )
-    return SizedNode(node, width, height, resizes)
-
-
 def _above(graph: Graph, node: Node) -> set[str]:
     """The ids of all nodes that a node derives from."""
     found: set[str] = set()
@@ -466,7 +349,3 @@ def _above(graph: Graph, node: Node) -> set[str]:
                 found.add(linked[0].id)
                 waiting.append(linked[0])
     return found
-
-
-def _distinct(found: list[SizedNode]) -> tuple[SizedNode, ...]:
-    return tuple({sized.key: sized for sized in found}.values())

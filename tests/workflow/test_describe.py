@@ -82,3 +82,69 @@ def test_a_short_value_stands_with_its_input_unless_an_argument_shows_it() -> No
     assert "- 2 (ImageBlur): blur_radius = 8, sigma = 4.0\n" in text
     assert text.endswith("- 3 (SaveImage): filename_prefix")
     assert "needs no model" in text
+
+
+def test_longer_texts_are_shown_with_their_beginning() -> None:
+    text = "A lantern on a wet street at night, seen from below, with long shadows."
+    nodes = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": node("CLIPTextEncode", text="A second text: " + text),
+        "3": node("SaveImage", images=["1", 0], filename_prefix="x"),
+    }
+    said, _ = describe.describe(build_graph(nodes), "w", (), (), full=False)
+    assert 'text = "A second text: A lantern' in said or 'prompt = "A second text' in said
+
+
+def test_each_image_is_listed_with_what_it_is_for() -> None:
+    nodes = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": node("LoadImage", image="photo.png"),
+        "3": node("ImageBatch", image1=["2", 0], image2=["1", 0]),
+        "4": node("SaveImage", images=["3", 0], filename_prefix="x"),
+    }
+    schemas = {**SCHEMAS, "ImageBatch": BATCH}
+    text, fields = describe.describe(build_graph(nodes, schemas), "w", (), (), full=False)
+    assert 'Images, in the order of "images": 1 → image1 of node 3 "ImageBatch" (node 2' in text
+    assert [slot["node"] for slot in fields["image_slots"]] == ["2", "1"]
+
+
+def test_a_service_that_enlarges_is_upscaling() -> None:
+    schema = {
+        "input": {
+            "required": {
+                "image": ["IMAGE"],
+                "scale_factor": ["INT", {}],
+                "prompt": ["STRING", {"multiline": True}],
+                "seed": ["INT", {}],
+            }
+        },
+        "output": ["IMAGE"],
+    }
+    nodes = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": node("Larger", image=["1", 0], scale_factor=2, prompt="", seed=1),
+        "3": node("SaveImage", images=["2", 0], filename_prefix="x"),
+    }
+    schemas = {**SCHEMAS, "Larger": schema}
+    text, _ = describe.describe(build_graph(nodes, schemas), "w", (), (), full=False)
+    assert "放大 upscaling" in text
+
+
+def test_a_number_without_limits_shows_none() -> None:
+    high = 2**63 - 1
+    schema = {
+        "input": {"required": {"value": ["INT", {"min": -high, "max": high}]}},
+        "output": ["INT"],
+    }
+    nodes = {
+        "s": node("Number", value=20),
+        "1": node("KSampler", steps=["s", 0]),
+        "2": node("PreviewAny", source=["1", 0]),
+    }
+    text, _ = describe.describe(
+        build_graph(nodes, {**SCHEMAS, "Number": schema}), "w", (), (), full=False
+    )
+    assert "- steps = 20\n" in text
+
+
+BATCH = {"input": {"required": {"image1": ["IMAGE"], "image2": ["IMAGE"]}}, "output": ["IMAGE"]}

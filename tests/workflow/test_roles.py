@@ -312,3 +312,34 @@ def test_a_number_linked_through_a_switch_is_changed_at_its_source() -> None:
     assert prompt["21"]["inputs"]["value"] == 33
     assert prompt["20"]["inputs"]["value"] == 4
     assert prompt["5"]["inputs"]["steps"] == ["23", 0]
+
+
+def test_lyrics_take_the_place_of_what_a_language_model_writes() -> None:
+    schemas = {
+        **SCHEMAS,
+        "Song": {
+            "input": {"required": {"lyrics": ["STRING", {"multiline": True}]}},
+            "output": ["AUDIO"],
+            "output_node": True,
+        },
+        "Writer": {
+            "input": {
+                "required": {
+                    "prompt": ["STRING", {"multiline": True}],
+                    "system_prompt": ["STRING", {}],
+                    "seed": ["INT", {}],
+                }
+            },
+            "output": ["STRING"],
+        },
+        "Words": {"input": {"required": {"value": ["STRING", {}]}}, "output": ["STRING"]},
+    }
+    nodes = {
+        "a": node("Writer", prompt="a blues", system_prompt="You write songs.", seed=1),
+        "s": node("Song", lyrics=["a", 0]),
+    }
+    found = roles.find_targets(build_graph(nodes, schemas), "lyrics")
+    assert ids_and_inputs(found) == [("s", "lyrics")]
+    nodes["a"] = node("Words", value="la la")
+    found = roles.find_targets(build_graph(nodes, schemas), "lyrics")
+    assert ids_and_inputs(found) == [("a", "value")]
