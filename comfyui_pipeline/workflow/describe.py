@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from comfyui_pipeline.arguments import SHORTCUTS
+from comfyui_pipeline.arguments import SHORTCUTS, Argument
 from comfyui_pipeline.bounded.truncate import shorten
 from comfyui_pipeline.workflow import (
     additions,
     image_slots,
     matching,
+    prompt_texts,
     required_files,
     roles,
     summary,
@@ -222,13 +223,19 @@ def _arguments(graph: Graph) -> tuple[list[dict[str, Any]], list[list[Target]]]:
         places.append(targets)
         found.append(
             {
-                "argument": argument.name,
+                "argument": _name(argument, targets),
                 "values": [t.node.inputs.get(t.name) for t in targets],
                 "nodes": [t.node.id for t in targets],
                 "range": range_of(targets[0].spec).strip() if targets[0].spec else "",
             }
         )
     return found, places
+
+
+def _name(argument: Argument, targets: Sequence[Target]) -> str:
+    """``prompts`` for a workflow of several different texts, which take one each."""
+    several = argument.name == "prompt" and prompt_texts.independent(targets)
+    return "prompts" if several else argument.name
 
 
 def _value(target: Target, needs: Needs) -> Any:

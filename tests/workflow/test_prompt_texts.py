@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfyui_pipeline import call as tool_call
+from comfyui_pipeline import describe_command
 from comfyui_pipeline.call import ToolCall
+from comfyui_pipeline.call_record import CallRecord
 from comfyui_pipeline.errors import PatchError
+from comfyui_pipeline.workflow import roles
 from tests.workflow import offline_calls
 from tests.workflow.prompts import SCHEMAS, base, build_graph, node, patch_prompt
 
@@ -236,6 +242,18 @@ def test_a_graph_of_many_samplers_shares_what_is_followed() -> None:
         }
         nodes["7"]["inputs"][f"also{number}"] = [f"s{number}", 0]
     found = build_graph(nodes, TYPES)
-    from comfyui_pipeline.workflow import roles
-
     assert [t.node.id for t in roles.texts(found, "positive")] == ["2"]
+
+
+def test_describe_names_prompts_for_different_texts(tmp_path: Path) -> None:
+    nodes = with_sampler(["m", 0]) | encoders(**{"2": "a zebra", "e": "a lion"})
+    nodes["m"] = node("ConditioningCombine", conditioning_1=["2", 0], conditioning_2=["e", 0])
+    call = tool_call.parse(json.dumps({"command": "describe", "workflow_json": nodes}).encode())
+    described = describe_command.describe(
+        call,
+        offline_calls.settings_in(tmp_path),
+        offline_calls.StubServer(),  # type: ignore[arg-type]
+        time.monotonic(),
+        CallRecord(),
+    )
+    assert '- prompts = "a zebra" | "a lion"' in described["content"][0]["text"]
