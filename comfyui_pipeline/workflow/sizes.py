@@ -13,6 +13,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.running import running
+from comfyui_pipeline.workflow.size_names import PICTURES
 from comfyui_pipeline.workflow.size_nodes import SizedNode, Sizes, factors, find, fixed_factor
 from input_server.light_dataclasses import replace
 
@@ -55,6 +56,8 @@ def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) 
     _check_equal(planner, name, sizes.first)
     for sized in sizes.first:
         _resize(planner, given, sized, request)
+    for sized in sizes.first:
+        _set_equal(planner, given, sized)
     _scale_later(planner, given, sizes)
 
 
@@ -263,6 +266,20 @@ def _set_sides(planner: Planner, first: tuple[SizedNode, ...], given: Mapping[st
             if side in given and planner.unset([target]):
                 value = _written(sized, target, int(given[side]))
                 planner.set(target, value, Origin.ARGUMENT, side)
+
+
+def _set_equal(planner: Planner, given: Mapping[str, Any], sized: SizedNode) -> None:
+    """Give a model or scheduler that is told the same size as the latent the new one too."""
+    name = next(n for n in ARGUMENTS if n in given)
+    for node in running(planner.graph):
+        sides = (node.inputs.get("width"), node.inputs.get("height"))
+        if sized.own is None or sides != sized.own or {*node.outputs} & {*PICTURES}:
+            continue
+        for side in ("width", "height"):
+            value = planner.value(getattr(sized, side)) * sized.factor
+            for target in planner.unset([Target(node, side)]):
+                if target.spec and target.spec.type == "INT":
+                    planner.set(target, round(value), Origin.ARGUMENT, name, part=side)
 
 
 def _scale_later(planner: Planner, given: Mapping[str, Any], sizes: Sizes) -> None:
