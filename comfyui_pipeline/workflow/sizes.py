@@ -245,12 +245,36 @@ def _set(
         raise PatchError(
             f"Node {sized.node.label} takes one number for both sides.", "Give a square size."
         )
+    _check_limits(sized, size)
     first = next(name for name in ARGUMENTS if name in given)
     for side, target, whole in (("width", sized.width, size[0]), ("height", sized.height, size[1])):
         if planner.unset([target]):
             value = _written(sized, target, whole)
             name = side if side in given else first
             planner.set(target, value, Origin.ARGUMENT, name, part="" if name == side else side)
+
+
+def _check_limits(sized: SizedNode, size: tuple[int, int]) -> None:
+    """Raise PatchError for a side outside the limits of its input, with the nearest size of the shape."""
+    if sized.factor * sized.after != 1 or 0 in size:
+        return
+    smallest, largest = 0.0, float(10**6)
+    for target, side in zip((sized.width, sized.height), size, strict=True):
+        options = target.spec.options if target.spec else {}
+        low, high = options.get("min"), options.get("max")
+        smallest = max(smallest, low / side) if isinstance(low, (int, float)) else smallest
+        largest = min(largest, high / side) if isinstance(high, (int, float)) else largest
+    if smallest <= 1 <= largest or smallest > largest:
+        return
+    factor = smallest if smallest > 1 else largest
+    near = [
+        _rounded(sized, target, side * factor)
+        for target, side in zip((sized.width, sized.height), size, strict=True)
+    ]
+    raise PatchError(
+        f"Node {sized.node.label} cannot make {size[0]}x{size[1]}: a side is outside its limits.",
+        f'The nearest size of this shape is "size": "{near[0]}x{near[1]}".',
+    )
 
 
 def _written(sized: SizedNode, target: Target, side: int) -> int:

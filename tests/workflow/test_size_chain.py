@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline.call import parse
+from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import patch
 from comfyui_pipeline.workflow.size_chain import evaluate
 from tests.workflow.offline_calls import node
@@ -139,6 +140,14 @@ def test_a_model_that_is_told_the_size_of_the_latent_keeps_agreeing_with_it() ->
     assert set_by(nodes, schemas) == {f"{i}.{k}": v for i in ("9", "10") for k, v in sides.items()}
     nodes["9"]["inputs"]["width"] = 1024
     assert set_by(nodes, schemas) == {"10.width": 1280, "10.height": 720}
+
+
+def test_a_size_outside_the_limits_names_the_nearest_of_its_shape() -> None:
+    side = ["INT", {"min": 768, "max": 1440}]
+    schemas = {**SCHEMAS, "Latent": schema("LATENT", width=side, height=side, batch_size=INT)}
+    with pytest.raises(PatchError, match="cannot make 1280x720") as caught:
+        set_by({"10": latent(1024, 1024), **FINISH}, schemas)
+    assert '"1368x768"' in caught.value.hint
 
 
 @pytest.mark.parametrize(
