@@ -8,7 +8,7 @@ from typing import Any
 
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import image_roles, optional_inputs, roles
-from comfyui_pipeline.workflow.graph import Graph, Node, Target, is_link
+from comfyui_pipeline.workflow.graph import Graph, InputSpec, Node, Target, is_link
 from comfyui_pipeline.workflow.validate import needed_nodes
 from input_server.light_dataclasses import dataclass, replace
 
@@ -54,6 +54,7 @@ def missing_files(
         and not is_link(value)
         and (node.id, name) not in set_inputs
         and _is_missing(value, spec.choices)
+        and not _may_be_empty(spec, value)
     ]
 
 
@@ -93,6 +94,11 @@ def saved_images(graph: Graph, set_inputs: Collection[tuple[str, str]]) -> list[
     if keys.isdisjoint(set_inputs):
         return []
     return [t for t in images if (t.node.id, t.name) not in {*set_inputs, *missing}]
+
+
+def _may_be_empty(spec: InputSpec, value: object) -> bool:
+    """Whether an empty text is what the node's type has itself, as a mask that nobody has painted."""
+    return spec.type == "STRING" and value == "" == spec.options.get("default")
 
 
 def _is_missing(value: object, choices: Sequence[object]) -> bool:

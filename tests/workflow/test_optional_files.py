@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from comfyui_pipeline.workflow import required_files
+from comfyui_pipeline.workflow.graph import build
 from tests.workflow import offline_calls
 from tests.workflow.offline_calls import node
 
@@ -103,3 +105,16 @@ def test_the_only_image_is_required_but_the_error_says_how_to_run_without(tmp_pa
     error = error_of(tmp_path, prompt)
     assert '"bypass": ["1"]' in error
     assert list(prepared(tmp_path, prompt, bypass=["1"]).job.prompt) == ["2", "3", "4"]
+
+
+def test_a_mask_that_nobody_has_painted_need_not_be_given() -> None:
+    painted = {"image_upload": True, "default": ""}
+    types = {
+        "Paint": {
+            "input": {"required": {"mask": ["STRING", painted]}},
+            "output": ["MASK"],
+            "output_node": True,
+        }
+    }
+    graph = build({"1": node("Paint", mask="")}, types)
+    assert required_files.missing_files(graph) == []
