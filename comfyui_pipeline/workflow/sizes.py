@@ -13,6 +13,7 @@ from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner, ambiguous
 from comfyui_pipeline.workflow.graph import Graph, Node, Target
 from comfyui_pipeline.workflow.running import running
+from comfyui_pipeline.workflow.size_names import PICTURES
 from comfyui_pipeline.workflow.size_nodes import SizedNode, Sizes, factors, find, fixed_factor
 from input_server.light_dataclasses import replace
 
@@ -55,6 +56,8 @@ def place(planner: Planner, given: Mapping[str, Any], whole: Mapping[str, Any]) 
     _check_equal(planner, name, sizes.first)
     for sized in sizes.first:
         _resize(planner, given, sized, request)
+    for sized in sizes.first:
+        _set_equal(planner, given, sized)
     _scale_later(planner, given, sizes)
 
 
@@ -242,12 +245,36 @@ def _set(
         raise PatchError(
             f"Node {sized.node.label} takes one number for both sides.", "Give a square size."
         )
+    _check_limits(sized, size)
     first = next(name for name in ARGUMENTS if name in given)
     for side, target, whole in (("width", sized.width, size[0]), ("height", sized.height, size[1])):
         if planner.unset([target]):
             value = _written(sized, target, whole)
             name = side if side in given else first
             planner.set(target, value, Origin.ARGUMENT, name, part="" if name == side else side)
+
+
+def _check_limits(sized: SizedNode, size: tuple[int, int]) -> None:
+    """Raise PatchError for a side outside the limits of its input, with the nearest size of the shape."""
+    if sized.factor * sized.after != 1 or 0 in size:
+        return
+    smallest, largest = 0.0, float(10**6)
+    for target, side in zip((sized.width, sized.height), size, strict=True):
+        options = target.spec.options if target.spec else {}
+        low, high = options.get("min"), options.get("max")
+        smallest = max(smallest, low / side) if isinstance(low, (int, float)) else smallest
+        largest = min(largest, high / side) if isinstance(high, (int, float)) else largest
+    if smallest <= 1 <= largest or smallest > largest:
+        return
+    factor = smallest if smallest > 1 else largest
+    near = [
+        _rounded(sized, target, side * factor)
+        for target, side in zip((sized.width, sized.height), size, strict=True)
+    ]
+    raise PatchError(
+        f"Node {sized.node.label} cannot make {size[0]}x{size[1]}: a side is outside its limits.",
+        f'The nearest size of this shape is "size": "{near[0]}x{near[1]}".',
+    )
 
 
 def _written(sized: SizedNode, target: Target, side: int) -> int:
@@ -263,6 +290,20 @@ def _set_sides(planner: Planner, first: tuple[SizedNode, ...], given: Mapping[st
             if side in given and planner.unset([target]):
                 value = _written(sized, target, int(given[side]))
                 planner.set(target, value, Origin.ARGUMENT, side)
+
+
+def _set_equal(planner: Planner, given: Mapping[str, Any], sized: SizedNode) -> None:
+    """Give a model or scheduler that is told the same size as the latent the new one too."""
+    name = next(n for n in ARGUMENTS if n in given)
+    for node in running(planner.graph):
+        sides = (node.inputs.get("width"), node.inputs.get("height"))
+        if sized.own is None or sides != sized.own or {*node.outputs} & {*PICTURES}:
+            continue
+        for side in ("width", "height"):
+            value = planner.value(getattr(sized, side)) * sized.factor
+            for target in planner.unset([Target(node, side)]):
+                if target.spec and target.spec.type == "INT":
+                    planner.set(target, round(value), Origin.ARGUMENT, name, part=side)
 
 
 def _scale_later(planner: Planner, given: Mapping[str, Any], sizes: Sizes) -> None:

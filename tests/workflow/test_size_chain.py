@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from comfyui_pipeline.call import parse
+from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import patch
 from comfyui_pipeline.workflow.size_chain import evaluate
 from tests.workflow.offline_calls import node
@@ -43,6 +44,7 @@ SCHEMAS: dict[str, Any] = {
     "Picker": schema(
         "LATENT", resolution=[["1024x1024 (1.0)"]], width_override=INT, height_override=INT
     ),
+    "Shift": schema("MODEL", width=INT, height=INT),
     "Save": {**schema("", images="IMAGE"), "output_node": True},
 }
 FINISH = {
@@ -62,10 +64,10 @@ def latent(width: Any, height: Any) -> dict[str, Any]:
     return node("Latent", width=width, height=height, batch_size=1)
 
 
-def set_by(nodes: Any, **call: Any) -> dict[str, Any]:
+def set_by(nodes: Any, schemas: Any = SCHEMAS, **call: Any) -> dict[str, Any]:
     """What a call sets, by node and input."""
     read = parse(json.dumps({"workflow_json": nodes, **(call or {"size": "1280x720"})}).encode())
-    planned = patch.plan(build_graph(nodes, SCHEMAS), read, read.shortcuts, random_seed=1)
+    planned = patch.plan(build_graph(nodes, schemas), read, read.shortcuts, random_seed=1)
     return {f"{c.target.node.id}.{c.target.name}": c.value for c in planned.changes}
 
 
@@ -127,6 +129,25 @@ def test_other_names_of_sides_are_known(kind: str, names: tuple[str, str]) -> No
         f"10.{names[0]}": 1280,
         f"10.{names[1]}": 720,
     }
+
+
+def test_a_model_that_is_told_the_size_of_the_latent_keeps_agreeing_with_it() -> None:
+    sampler = {**SCHEMAS["Sampler"], **schema("LATENT", latent_image="LATENT", model="MODEL")}
+    nodes = {"10": latent(512, 512), **FINISH, "9": node("Shift", width=512, height=512)}
+    nodes["20"] = node("Sampler", latent_image=["10", 0], model=["9", 0])
+    schemas = {**SCHEMAS, "Sampler": sampler}
+    sides = {"width": 1280, "height": 720}
+    assert set_by(nodes, schemas) == {f"{i}.{k}": v for i in ("9", "10") for k, v in sides.items()}
+    nodes["9"]["inputs"]["width"] = 1024
+    assert set_by(nodes, schemas) == {"10.width": 1280, "10.height": 720}
+
+
+def test_a_size_outside_the_limits_names_the_nearest_of_its_shape() -> None:
+    side = ["INT", {"min": 768, "max": 1440}]
+    schemas = {**SCHEMAS, "Latent": schema("LATENT", width=side, height=side, batch_size=INT)}
+    with pytest.raises(PatchError, match="cannot make 1280x720") as caught:
+        set_by({"10": latent(1024, 1024), **FINISH}, schemas)
+    assert '"1368x768"' in caught.value.hint
 
 
 @pytest.mark.parametrize(
