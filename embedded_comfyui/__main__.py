@@ -33,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    if chosen.stop_with_stdin:
-        threading.Thread(target=_end_with_stdin, args=(ended,), daemon=True).start()
     try:
         server = serve_in_thread(chosen.base_directory, chosen.listen, chosen.port)
     except OSError as problem:
@@ -44,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     with server:
         print(f"ComfyUI-speaking server on {server.url}", flush=True)
+        if chosen.stop_with_stdin:  # not before: a pending read of stdin blocks imports on Windows
+            threading.Thread(target=_end_with_stdin, args=(ended,), daemon=True).start()
         while not ended.wait(1.0):  # a bounded wait lets Windows deliver Ctrl-C
             pass
     return 0

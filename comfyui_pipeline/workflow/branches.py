@@ -45,6 +45,14 @@ _WORDS = re.compile(r"[a-z0-9]+")
 
 
 def unused_inputs(graph: Graph, node: Node) -> frozenset[str]:
+    """What ``_unused_inputs`` finds, kept by the graph."""
+    found = graph.unused.get(node.id)
+    if found is None:
+        found = graph.unused[node.id] = _unused_inputs(graph, node)
+    return found
+
+
+def _unused_inputs(graph: Graph, node: Node) -> frozenset[str]:
     """The linked inputs of a switch that are not passed on; none if it is no switch, or if what it
     chooses is not known before it runs.
     """
@@ -116,12 +124,13 @@ def _not_of_choice(node: Node, linked: list[str], value: str) -> list[str]:
 
 def _after_first(node: Node, linked: list[str]) -> list[str]:
     """The links after the first of a node that has nothing but optional inputs of any type."""
+    if any(spec.required for spec in node.specs.values()) or len(linked) < 2:
+        return []
     plain = [name for name in node.inputs if name not in linked]
     untyped = all(
         (spec := node.specs.get(name)) is None or spec.type in WILDCARDS for name in linked
     )
-    optional = not any(spec.required for spec in node.specs.values())
     numbers = {name: _number(name) for name in linked}
-    if plain or None in numbers.values() or not (untyped and optional and node.outputs):
+    if plain or None in numbers.values() or not (untyped and node.outputs):
         return []
     return sorted(linked, key=lambda name: numbers[name] or 0)[1:]

@@ -74,6 +74,8 @@ class Graph:
     _consumers: dict[str, list[tuple[Node, str, int]]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    unused: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
+    """The inputs that switches leave out, kept by ``branches.unused_inputs``."""
     running: list[Graph] = field(default_factory=list, repr=False, compare=False)
     """The part that runs, kept by ``running.part_that_runs``."""
 

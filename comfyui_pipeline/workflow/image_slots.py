@@ -19,6 +19,8 @@ VALUES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 """Types of links that carry no picture: an image that only these reach comes last."""
 RANKS = {"start image": -1, "end image": 1, "reference image": 2}
 """The place of an input among those of its node, by its name; 0 for all others."""
+MAX_RESULTS = 8
+"""Results whose whole way up is looked at; further ones count as they are listed."""
 _NUMBERS = re.compile(r"(\d+)")
 
 
@@ -30,7 +32,7 @@ def in_slot_order(graph: Graph, targets: Sequence[Target]) -> list[Target]:
     if not outputs:
         return list(targets)
     wanted = {target.node.id for target in targets}
-    results = [node for node in outputs if not _only_shows(graph, node)]
+    results = _making(graph, outputs)
     found = _reached(graph, results, wanted) or _reached(graph, outputs, wanted)
     ordered = [t for node_id in found for t in targets if t.node.id == node_id]
     return _by_frame(graph, ordered)
@@ -40,7 +42,7 @@ def independent(graph: Graph, targets: Sequence[Target]) -> bool:
     """Whether no result derives from two of the images, so that their order has no meaning."""
     ids = {target.node.id for target in targets}
     outputs = _outputs(graph)
-    results = [node for node in outputs if not _only_shows(graph, node)] or outputs
+    results = (_making(graph, outputs) or outputs)[:MAX_RESULTS]
     return len(ids) > 1 and all(len(_above(graph, node) & ids) < 2 for node in results)
 
 
@@ -97,7 +99,15 @@ def natural(node_id: str) -> list[Any]:
 def _outputs(graph: Graph) -> list[Node]:
     """The output nodes, that with the longest way to it first."""
     nodes = [node for node in graph.nodes.values() if node.is_output_node]
-    return sorted(nodes, key=lambda node: (-len(_above(graph, node)), natural(node.id)))
+    nodes.sort(key=lambda node: natural(node.id))
+    first = sorted(nodes[:MAX_RESULTS], key=lambda node: -len(_above(graph, node)))
+    return first + nodes[MAX_RESULTS:]
+
+
+def _making(graph: Graph, outputs: list[Node]) -> list[Node]:
+    """The outputs that do not only show or compare."""
+    first = [node for node in outputs[:MAX_RESULTS] if not _only_shows(graph, node)]
+    return first + outputs[MAX_RESULTS:]
 
 
 def _only_shows(graph: Graph, output: Node) -> bool:

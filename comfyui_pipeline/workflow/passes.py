@@ -16,6 +16,8 @@ SETTINGS = frozenset({"GUIDER", "SAMPLER", "SIGMAS", "NOISE"})
 """Types that only samplers take."""
 BEGINS = ("start_at_step", "start_step")
 ENDS = ("end_at_step", "end_step")
+MAX_SAMPLERS = 64
+"""With more of them, all count as the main pass."""
 DENOISE = ("denoise", "denoise_strength")
 
 
@@ -25,8 +27,12 @@ def of_main_pass(
     """Those of the inputs, which samplers use under these names, that set the main pass; all if
     that cannot be told.
     """
+    if len(targets) > MAX_SAMPLERS:
+        return list(targets)
     users = {(t.node.id, t.name): list(_samplers(graph, t, names, types)) for t in targets}
     every = {node.id: node for found in users.values() for node in found}
+    if len(every) > MAX_SAMPLERS:
+        return list(targets)
     helpers = {i for i, node in every.items() if _takes_one_step(graph, node)}
     later: set[str] = set()
     for node_id, node in every.items():
