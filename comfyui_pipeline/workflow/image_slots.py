@@ -28,8 +28,7 @@ def in_slot_order(graph: Graph, targets: Sequence[Target]) -> list[Target]:
     """The inputs in the order of the slots that they feed, without those that are only shown while
     others make a result.
     """
-    outputs = _outputs(graph)
-    if not outputs:
+    if len(targets) < 2 or not (outputs := _outputs(graph)):
         return list(targets)
     wanted = {target.node.id for target in targets}
     results = _making(graph, outputs)

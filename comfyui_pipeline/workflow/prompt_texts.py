@@ -48,6 +48,8 @@ def texts(graph: Graph, side: str) -> list[Target]:
     if found:
         return found
     other = _keys(by_links["negative" if side == "positive" else "positive"])
+    if side == "positive":
+        other |= _keys(by_links["zeroed"])
     if side == "negative" and other:  # never by a title: the negative side may be zeroed
         return _by_input_name(graph, sources, side, other)
     return _by_title(graph, sources, side, other) or _by_input_name(graph, sources, side, other)
@@ -77,6 +79,7 @@ def without_empty(targets: Sequence[Target]) -> list[Target]:
 def _by_links(graph: Graph, sources: TextSources) -> dict[str, list[Target]]:
     positive: list[Target] = []
     negative: list[Target] = []
+    zeroed: list[Target | None] = []
     ends = [(node, _sides(node)) for node in running(graph) if CONDITIONING not in node.outputs]
     ends = [(node, sides) for node, sides in ends if any(sides)]
     whole = [(node, sides) for node, sides in ends if "MODEL" not in node.outputs]
@@ -93,12 +96,23 @@ def _by_links(graph: Graph, sources: TextSources) -> dict[str, list[Target]]:
             walk = _Walk(graph, side, set() if apart else shared)
             encoders = [target for name in names for target in walk.encoders(node, name)]
             found.append(_unique(sources.of(target) for target in encoders))
+            zeroed += _behind(graph, walk.zeroed, sources)
         own = [t for t in found[0] if _key(t) not in _keys(found[1])] or found[0]
         positive += own
         negative += [t for t in found[1] if _key(t) not in _keys(own)]
     positive = _unique(positive)
     negative = [t for t in _unique(negative) if _key(t) not in _keys(positive)]
-    return {"positive": positive, "negative": negative}
+    return {"positive": positive, "negative": negative, "zeroed": _unique(zeroed)}
+
+
+def _behind(
+    graph: Graph, ends: Iterable[tuple[Node, int]], sources: TextSources
+) -> Iterator[Target | None]:
+    """The texts behind nodes that set the negative side to zero: they are no positive ones either."""
+    for node, slot in ends:
+        walk = _Walk(graph, "zeroed")
+        for name in walk.further(node, slot):
+            yield from (sources.of(target) for target in walk.encoders(node, name))
 
 
 def _sides(node: Node) -> tuple[list[str], list[str]]:
@@ -122,6 +136,7 @@ class _Walk:
     graph: Graph
     side: str
     followed: set[tuple[str, int]] = field(default_factory=set)
+    zeroed: list[tuple[Node, int]] = field(default_factory=list)
 
     def encoders(self, node: Node, name: str) -> Iterator[Target]:
         waiting = [(node, name)]
@@ -135,14 +150,15 @@ class _Walk:
             spec = below.specs.get(entrance)
             bundled = spec is not None and spec.type not in (CONDITIONING, *WILDCARDS)
             if self.side == "negative" and "zero" in words(above.class_type):
-                continue  # what is set to zero says nothing
-            further = self._further(above, slot, bundled=bundled)
+                self.zeroed.append((above, slot))  # what is set to zero says nothing
+                continue
+            further = self.further(above, slot, bundled=bundled)
             if further:
                 waiting += [(above, name) for name in reversed(further)]
             else:
                 yield from encoder_texts(above, self.side, named=bundled)
 
-    def _further(self, above: Node, slot: int, *, bundled: bool) -> list[str]:
+    def further(self, above: Node, slot: int, *, bundled: bool = False) -> list[str]:
         """The inputs where the conditioning of an output comes from; none for an encoder."""
         unused = unused_inputs(self.graph, above)
         linked = [
@@ -151,6 +167,8 @@ class _Walk:
             if spec.name not in unused and is_link(above.inputs.get(spec.name))
         ]
         conditions = [s.name for s in linked if s.type in (CONDITIONING, *WILDCARDS)]
+        if not above.specs:  # a switch whose inputs grow in the editor
+            conditions = [n for n, v in above.inputs.items() if n not in unused and is_link(v)]
         same = above.output_names[slot] if 0 <= slot < len(above.output_names) else ""
         chosen = [n for n in (same, same.lower(), self.side) if n in conditions][:1]
         if chosen or (conditions and not bundled):

@@ -206,6 +206,18 @@ def test_a_zeroed_negative_side_has_no_text() -> None:
         patch_prompt(nodes, TYPES, ToolCall("run", shortcuts={"negative_prompt": "NEW"}))
 
 
+def test_a_growing_switch_is_followed_and_a_zeroed_text_is_no_prompt() -> None:
+    nodes = with_sampler(["s", 0], ["z", 0]) | encoders(**{"2": "", "n": ""})
+    nodes |= {"s": node("Any", any_03=["2", 0]), "z": node("ZeroOut", conditioning=["n", 0])}
+    types = {**TYPES, "Any": {"input": {}, "output": ["*"]}}
+    call = ToolCall("run", shortcuts={"prompt": "NEW"})
+    assert changed(nodes, patch_prompt(nodes, types, call), "NEW") == ["2.text"]
+    nodes["s"] = node("Unknown", x=["other", 0])  # where the positive side cannot be followed
+    del nodes["2"]
+    with pytest.raises(PatchError, match='no input for "prompt"'):
+        patch_prompt(nodes, types, call)
+
+
 def test_prompts_fill_different_texts_in_order(tmp_path: Path) -> None:
     nodes = with_sampler(["m", 0]) | encoders(**{"2": "a zebra", "e": "a lion"})
     nodes["m"] = node("ConditioningCombine", conditioning_1=["2", 0], conditioning_2=["e", 0])
