@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, Node, Target, is_link
 
 NUMBERS = frozenset({"INT", "FLOAT"})
 MAX_FOLLOWED = 16
-_VARIABLE = re.compile(r"\s*\(?\s*[A-Za-z_]\w*\s*\)?\s*")
 
 
 def origins(graph: Graph, used: Target) -> tuple[Target, ...]:
@@ -90,4 +88,4 @@ def _computes(node: Node) -> bool:
     own = [
         v for v in node.inputs.values() if isinstance(v, (int, float)) and not isinstance(v, bool)
     ]
-    return bool(own) or any(not _VARIABLE.fullmatch(text) for text in texts)
+    return bool(own) or any(not text.strip(" ()").isidentifier() for text in texts)

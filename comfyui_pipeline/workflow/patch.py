@@ -148,8 +148,10 @@ def _with_strength(requested: Sequence[loras.Lora], rest: dict[str, Any]) -> Seq
 
 
 def _note_seed(planner: Planner, call: ToolCall) -> None:
+    if call.seed is None:
+        return
     sides = {(t.node.id, t.name) for t in roles.find_targets(planner.graph, "width")}
-    if call.seed is not None and any(
+    if any(
         (c.target.node.id, c.target.name) in sides and not c.is_seed and c.source
         for c in planner.changes.values()
         if c.value != c.target.node.inputs.get(c.target.name)

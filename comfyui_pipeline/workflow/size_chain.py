@@ -7,11 +7,8 @@ caller: its size is not known before it is loaded.
 
 from __future__ import annotations
 
-import ast
-import math
-import operator
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from comfyui_pipeline.workflow.branches import unused_inputs
 from comfyui_pipeline.workflow.graph import WILDCARDS, Graph, Node, Target, is_link
@@ -28,15 +25,6 @@ MAX_DEPTH = 100
 """Nodes between a size and its number."""
 MAX_WAYS = 8
 """Different factors on the ways to one node."""
-MAX_TEXT = 200
-"""Characters of an expression that is evaluated."""
-OPERATORS: Mapping[type, Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.truediv,  # a factor, before it is rounded
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +103,10 @@ class Chain:
 
     def _computed(self, node: Node, text: str, numbers: list[str], side: str) -> Root | None:
         """The number behind an expression that is proportional to it."""
+        from comfyui_pipeline.workflow import formulas  # needs ast
+
         names = {name.rpartition(".")[2]: name for name in numbers}
-        used = {n: name for n, name in names.items() if n in _names_in(text)}
+        used = {n: name for n, name in names.items() if n in formulas.names_in(text)}
         plain = {n: self._plain(Target(node, name)) for n, name in used.items()}
         roots = {n: self.root(Target(node, name), side) for n, name in used.items()}
         linked = [n for n, name in used.items() if is_link(node.inputs[name]) and roots[n]]
@@ -126,7 +116,7 @@ class Chain:
         rest = {n: v for n, v in plain.items() if n != sized[0]}
         if any(v is None for v in rest.values()):
             return None
-        one, two = (evaluate(text, {**rest, sized[0]: x}) for x in (4096.0, 8192.0))
+        one, two = (formulas.evaluate(text, {**rest, sized[0]: x}) for x in (4096.0, 8192.0))
         if one is None or two is None or one <= 0 or abs(two / one - 2) > 0.02:
             return None
         return root.times((two - one) / 4096.0)
@@ -250,46 +240,3 @@ def _expression(node: Node) -> str | None:
         if name in ("expression", "value", "formula") and isinstance(value, str):
             return value
     return None
-
-
-def _names_in(text: str) -> set[str]:
-    try:
-        tree = ast.parse(text[:MAX_TEXT].strip(), mode="eval")
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return set()
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-
-
-def evaluate(text: str, names: Mapping[str, float | None]) -> float | None:
-    """The value of an expression of sums, products, ``round``, ``min`` and so on; None for others."""
-    if len(text) > MAX_TEXT:
-        return None
-    try:
-        return _value(ast.parse(text.strip(), mode="eval").body, names)
-    except (SyntaxError, ValueError, ArithmeticError, MemoryError, RecursionError, TypeError):
-        return None
-
-
-def _value(node: ast.AST, names: Mapping[str, Any]) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return float(node.value)
-    if isinstance(node, ast.Name) and names.get(node.id) is not None:
-        return float(names[node.id])
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand, names)
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        return OPERATORS[type(node.op)](_value(node.left, names), _value(node.right, names))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-        values = [_value(one, names) for one in node.args]
-        calls: Mapping[str, Any] = {
-            "round": lambda *v: v[0],
-            "int": lambda *v: v[0],
-            "float": lambda *v: v[0],
-            "floor": lambda *v: math.floor(v[0]),
-            "ceil": lambda *v: math.ceil(v[0]),
-            "min": min,
-            "max": max,
-        }
-        if node.func.id in calls:
-            return float(calls[node.func.id](*values))
-    raise ValueError(ast.dump(node)[:80])

@@ -21,7 +21,7 @@ MAX_SHOWN = 80
 MAX_NAMED = 8
 MAX_SWITCHES = 200
 """Names of one call; each is compared with all nodes."""
-GROUP = re.compile(r"(?:group|分组|组)[ \t]{0,9}[:：][ \t]{0,9}(.+)", re.IGNORECASE | re.DOTALL)
+GROUP = r"(?is)(?:group|分组|组)[ \t]{0,9}[:：][ \t]{0,9}(.+)"
 """``group: Upscale`` means a group, where a node has the same title."""
 
 
@@ -198,7 +198,9 @@ def matching_parts(parts: Parts, name: str, *, strict: bool) -> list[Found]:
     """By id, by title, by type, and unless strict by similarity."""
     if same := [part for part in parts.nodes if part.id == name]:
         return [*same]
-    only_groups = GROUP.fullmatch(name.strip()) if len(name) <= matching.MAX_CHARACTERS else None
+    only_groups = (
+        re.fullmatch(GROUP, name.strip()) if len(name) <= matching.MAX_CHARACTERS else None
+    )
     nodes = [] if only_groups else parts.nodes
     name = only_groups[1].strip() if only_groups else name
     titled: list[Found] = [*nodes, *parts.groups]

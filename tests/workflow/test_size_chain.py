@@ -10,7 +10,7 @@ import pytest
 from comfyui_pipeline.call import parse
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow import patch
-from comfyui_pipeline.workflow.size_chain import evaluate
+from comfyui_pipeline.workflow.formulas import evaluate
 from tests.workflow.offline_calls import node
 from tests.workflow.prompts import build_graph
 
