@@ -21,7 +21,7 @@ from comfyui_pipeline.workflow.number_sources import (
     linked_numbers,
     origins,
 )
-from comfyui_pipeline.workflow.running import running
+from comfyui_pipeline.workflow.running import above, running
 
 ARGUMENTS = ("duration", "frames", "fps")
 FRAMES = (
@@ -79,7 +79,7 @@ def rates(graph: Graph) -> list[Target]:
     ]
     if not found:
         return _all_origins(graph, _named(graph, LOADED_RATES))
-    sizes = {used.node.id: _height(graph, used) for used, _ in found}
+    sizes = {used.node.id: len(above(graph, used.node)) for used, _ in found}
     main = max(found, key=lambda one: (one[0].node.is_output_node, sizes[one[0].node.id]))
     value = _number(main[1][0]) or 0.0
     loaded = [(t, origins(graph, t)) for t in _named(graph, LOADED_RATES)]
@@ -89,19 +89,6 @@ def rates(graph: Graph) -> list[Target]:
         for target in held
         if abs((_number(target) or 0.0) - value) <= value * NEAR
     )
-
-
-def _height(graph: Graph, used: Target) -> int:
-    """How many nodes a node derives from: the most for the last one of a workflow."""
-    found: set[str] = set()
-    waiting = [used.node]
-    while waiting:
-        for value in waiting.pop().inputs.values():
-            linked = graph.link(value)
-            if linked is not None and linked[0].id not in found:
-                found.add(linked[0].id)
-                waiting.append(linked[0])
-    return len(found)
 
 
 def _has_content(used: Target) -> bool:

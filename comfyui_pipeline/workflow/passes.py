@@ -25,7 +25,7 @@ def of_main_pass(
     graph: Graph, targets: Sequence[Target], names: Sequence[str], types: tuple[str, ...]
 ) -> list[Target]:
     """Those of the inputs, which samplers use under these names, that set the main pass; all if
-    that cannot be told.
+    that is not certain.
     """
     if len(targets) > MAX_SAMPLERS:
         return list(targets)

@@ -5,7 +5,6 @@ A change that fits nothing raises an error that lists what there is; fuzzy match
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from comfyui_pipeline.workflow import (
     loras,
     params,
     passes,
-    prompt_texts,
+    place_texts,
     roles,
     seeds,
     sizes,
@@ -272,7 +271,7 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
     found = roles.find_targets(planner.graph, name)
     if not found:
         hint = SEVERAL_RUNS if name == "batch_size" else _others(planner.graph)
-        hint = _candidates(planner.graph) + hint if name == "prompt" else hint
+        hint = place_texts.candidates(planner.graph) + hint if name == "prompt" else hint
         raise NoRole(f'This workflow has no input for "{key}".', hint)
     targets = planner.unset(found)
     if not targets:
@@ -282,7 +281,7 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
         if len(targets) > 1:
             raise _several_images(planner, targets)
     if name == "prompt":
-        targets = _one_text(planner, targets)
+        targets = place_texts.one(planner, targets)
     if argument.targets != ALL and len(targets) > 1:
         present = {repr(target.node.inputs.get(target.name)) for target in targets}
         if argument.targets == ONE or len(present) > 1:
@@ -291,52 +290,11 @@ def _place(planner: Planner, argument: Argument, value: Any) -> None:
         planner.set(target, value, Origin.ARGUMENT, name, part=_part(planner, argument, target))
 
 
-def _one_text(planner: Planner, targets: list[Target]) -> list[Target]:
-    """The inputs of one text. Raises PatchError if they hold different ones: none is overwritten."""
-    different = prompt_texts.independent(targets)
-    if not different:
-        return prompt_texts.without_empty(targets)
-    listed = "; ".join(
-        f"{n}. node {t.node.label}, input {t.name}: {_beginning(t)}"
-        for n, t in enumerate(different[:MAX_CANDIDATES], start=1)
-    )
-    raise PatchError(
-        f'"{planner.key("prompt")}" is ambiguous: this workflow has {len(different)} different texts.',
-        f'Give "prompts", a list in this order: {listed}. params sets a single one.',
-        code="ambiguous",
-    )
-
-
 def _place_each_text(planner: Planner, argument: Argument, values: Sequence[str]) -> None:
-    """One of ``values`` into each text of the workflow; equal texts are one."""
     found = roles.texts(planner.graph, "positive")
     if not found:
         _place(planner, BY_NAME["prompt"], values[0])
-    slots = prompt_texts.independent(found) or prompt_texts.without_empty(found)[:1]
-    if len(values) > len(slots):
-        listed = "; ".join(f"node {t.node.label}: {_beginning(t)}" for t in slots[:MAX_CANDIDATES])
-        raise PatchError(
-            f"{len(values)} prompts were given, but this workflow has {len(slots)}: {listed}.",
-            'Give fewer, or a batch: {"workflow1": "…", "prompt1": "…", "workflow2": "…", "prompt2": "…"}.',
-        )
-    for number, (slot, value) in enumerate(zip(slots, values, strict=False), start=1):
-        same = [t for t in found if _text(t) == _text(slot)] if len(slots) > 1 else found
-        for target in planner.unset(same):
-            part = f"prompt {number}" if len(slots) > 1 else ""
-            planner.set(target, value, Origin.ARGUMENT, argument.name, part=part)
-    if len(values) < len(slots):
-        planner.notes.append(
-            f"This workflow has {len(slots)} prompts; those after the first {len(values)} stay as they are."
-        )
-
-
-def _text(target: Target) -> str:
-    return str(target.node.inputs.get(target.name) or "").strip()
-
-
-def _beginning(target: Target) -> str:
-    text = " ".join(_text(target).split())
-    return json.dumps(text[:60] + ("…" if len(text) > 60 else ""), ensure_ascii=False)
+    place_texts.each(planner, argument, found, values)
 
 
 def _part(planner: Planner, argument: Argument, target: Target) -> str:
@@ -462,7 +420,6 @@ def _place_strength(planner: Planner, argument: Argument, value: float) -> None:
     )
 
 
-MAX_CANDIDATES = 6
 SEVERAL_RUNS = (
     'For several results run it several times in one call: "workflow1", "prompt1", "workflow2", '
     '"prompt2", …'
@@ -482,24 +439,6 @@ PLACERS: Mapping[str, Callable[[Planner, Argument, Any], None]] = {
     "strength": _place_strength,
 }
 """Shortcut arguments that do not simply set all inputs of their role."""
-
-
-def _candidates(graph: Graph) -> str:
-    """The texts of a workflow that may be the prompt, with the argument that sets the first one."""
-    found = [
-        (node, spec.name)
-        for node in graph.nodes.values()
-        for spec in node.specs.values()
-        if spec.type == "STRING" and spec.options.get("multiline")
-        if isinstance(node.inputs.get(spec.name), str)
-    ]
-    if not found:
-        return ""
-    listed = ", ".join(f"{node.label} ({name})" for node, name in found[:MAX_CANDIDATES])
-    params = json.dumps(
-        {"node_id": found[0][0].id, "input": found[0][1], "value": "…"}, ensure_ascii=False
-    )
-    return f'Its texts are in {listed}; "params": [{params}] sets one. '
 
 
 def _others(graph: Graph) -> str:

@@ -237,7 +237,7 @@ def _by_input_name(
 
 
 def _writers(graph: Graph, sources: TextSources, given: Iterable[Target]) -> frozenset[str]:
-    """The nodes of language models that write one of these texts: what they are told is no prompt."""
+    """The nodes of language models that write one of these texts: their instructions are no prompt."""
     linked = [graph.link(t.node.inputs[t.name]) for t in given if sources.of(t) is None]
     return frozenset(link[0].id for link in linked if link is not None)
 

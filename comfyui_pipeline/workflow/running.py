@@ -43,6 +43,19 @@ def _part_that_runs(graph: Graph) -> Graph:
     return Graph({node_id: node for node_id, node in graph.nodes.items() if node_id in found})
 
 
+def above(graph: Graph, node: Node) -> set[str]:
+    """The ids of all nodes that a node derives from."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        for value in waiting.pop().inputs.values():
+            linked = graph.link(value)
+            if linked is not None and linked[0].id not in found:
+                found.add(linked[0].id)
+                waiting.append(linked[0])
+    return found
+
+
 def below(graph: Graph, nodes: Iterable[Node]) -> set[str]:
     """The ids of all nodes that derive from one of these."""
     found: set[str] = set()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfyui_pipeline.errors import PatchError
 from comfyui_pipeline.workflow.changes import NoRole, Origin, Planner, ambiguous
-from comfyui_pipeline.workflow.graph import Graph, Node, Target
-from comfyui_pipeline.workflow.running import running
+from comfyui_pipeline.workflow.graph import Target
+from comfyui_pipeline.workflow.running import above, running
 from comfyui_pipeline.workflow.size_names import PICTURES
 from comfyui_pipeline.workflow.size_nodes import SizedNode, Sizes, factors, find, fixed_factor
 from input_server.light_dataclasses import replace
@@ -293,7 +293,7 @@ def _set_sides(planner: Planner, first: tuple[SizedNode, ...], given: Mapping[st
 
 
 def _set_equal(planner: Planner, given: Mapping[str, Any], sized: SizedNode) -> None:
-    """Give a model or scheduler that is told the same size as the latent the new one too."""
+    """Give a model or scheduler that takes the same size as the latent the new one too."""
     name = next(n for n in ARGUMENTS if n in given)
     for node in running(planner.graph):
         sides = (node.inputs.get("width"), node.inputs.get("height"))
@@ -352,7 +352,7 @@ def _place_factor(planner: Planner, factor: float) -> bool:
     if len({repr(t.node.inputs.get(t.name)) for t in targets}) > 1:
         raise ambiguous(planner.key("scale"), targets)
     for target in targets:
-        fixed = fixed_factor(planner.graph, _above(planner.graph, target.node), planner)
+        fixed = fixed_factor(planner.graph, above(planner.graph, target.node), planner)
         if fixed is None:
             raise PatchError(
                 f'"{planner.key("scale")}" cannot be met: the name of the upscale model does not '
@@ -377,16 +377,3 @@ def _has_fixed_factor(planner: Planner, factor: float) -> bool:
         return False
     planner.notes.append(f"The upscale model enlarges {factor:g} times by itself.")
     return True
-
-
-def _above(graph: Graph, node: Node) -> set[str]:
-    """The ids of all nodes that a node derives from."""
-    found: set[str] = set()
-    waiting = [node]
-    while waiting:
-        for value in waiting.pop().inputs.values():
-            linked = graph.link(value)
-            if linked is not None and linked[0].id not in found:
-                found.add(linked[0].id)
-                waiting.append(linked[0])
-    return found

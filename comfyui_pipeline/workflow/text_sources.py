@@ -69,7 +69,7 @@ class TextSources:
         return None if chosen is None or self._instructs(above, chosen) else chosen
 
     def _instructs(self, above: Node, source: Target) -> bool:
-        """Whether a text tells a language model what to do with pictures or sounds."""
+        """Whether a text instructs a language model about pictures or sounds."""
         takes = {spec.type for spec in above.specs.values() if is_link(above.inputs.get(spec.name))}
         return source.node.id == above.id and not takes.isdisjoint(MEDIA)
 

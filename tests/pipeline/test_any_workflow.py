@@ -158,7 +158,7 @@ def test_what_has_no_place_on_the_server_is_told_in_the_first_lines(ready: Any, 
     other = copy.deepcopy(EDITOR)
     canvas, muted = other["nodes"][0], other["nodes"][-1]
     canvas["widgets_values"] += ["warm"]
-    muted["widgets_values"] += ["not run, not told"]
+    muted["widgets_values"] += ["not run, not mentioned"]
     canvas["inputs"] = [{"name": "hue", "type": "INT", "link": 9, "widget": {"name": "hue"}}]
     other["links"].append([9, 3, 0, 1, 0, "INT"])
     answered = ready.call({"workflow_json": other, **how})
@@ -166,7 +166,7 @@ def test_what_has_no_place_on_the_server_is_told_in_the_first_lines(ready: Any, 
     assert "Node 1 " in value
     assert '"warm"' in value
     assert "'hue'" in link
-    assert "not told" not in answered.text
+    assert "not mentioned" not in answered.text
 
 
 def test_describe_is_short_and_can_be_full(ready: Any, editor: str) -> None:

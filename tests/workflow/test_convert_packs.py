@@ -308,9 +308,9 @@ def test_a_link_to_an_input_that_a_choice_adds_stays() -> None:
 @pytest.mark.parametrize("left", [None, "", "image", "randomize", "/view?filename=a.png", ["x"]])
 def test_a_value_without_a_widget_is_told_if_it_may_matter(left: Any) -> None:
     types = {"One": kind({"a": ["INT", {}]})}
-    (told,) = converted([node(1, "One", [1, "flow"])], [], types).important
-    assert "1 (One)" in told
-    assert '"flow"' in told
+    (sentence,) = converted([node(1, "One", [1, "flow"])], [], types).important
+    assert "1 (One)" in sentence
+    assert '"flow"' in sentence
     assert converted([node(1, "One", [1, left])], [], types).important == ()
     muted = {**node(1, "One", [1, "flow"]), "mode": 2}
     assert converted([muted, node(2, "One", [1])], [], types).important == ()

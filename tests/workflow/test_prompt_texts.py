@@ -66,6 +66,12 @@ def with_sampler(positive: Any, negative: Any = None) -> dict[str, Any]:
     return nodes
 
 
+def two_texts() -> dict[str, Any]:
+    nodes = with_sampler(["m", 0]) | encoders(**{"2": "a zebra", "e": "a lion"})
+    nodes["m"] = node("ConditioningCombine", conditioning_1=["2", 0], conditioning_2=["e", 0])
+    return nodes
+
+
 def with_text(**nodes: Any) -> dict[str, Any]:
     """A workflow whose positive text comes from the node ``last``."""
     return with_sampler(["2", 0]) | encoders(**{"2": ["last", 0]}) | nodes
@@ -193,6 +199,13 @@ def test_a_prompt_goes_into_the_text_that_a_person_wrote(case: str) -> None:
     assert sorted(changed(nodes, patch_prompt(nodes, TYPES, call), "NEW")) == sorted(places)
 
 
+@pytest.mark.parametrize("case", PLACES)
+def test_prompts_with_one_entry_are_a_prompt(case: str) -> None:
+    nodes, places = PLACES[case]
+    call = ToolCall("run", shortcuts={"prompts": ("NEW",)})
+    assert sorted(changed(nodes, patch_prompt(nodes, TYPES, call), "NEW")) == sorted(places)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_prompt_is_refused_where_no_text_is_certainly_meant(case: str) -> None:
     with pytest.raises(PatchError):
@@ -219,8 +232,7 @@ def test_a_growing_switch_is_followed_and_a_zeroed_text_is_no_prompt() -> None:
 
 
 def test_prompts_fill_different_texts_in_order(tmp_path: Path) -> None:
-    nodes = with_sampler(["m", 0]) | encoders(**{"2": "a zebra", "e": "a lion"})
-    nodes["m"] = node("ConditioningCombine", conditioning_1=["2", 0], conditioning_2=["e", 0])
+    nodes = two_texts()
     chosen = offline_calls.settings_in(tmp_path)
     call = {"workflow_json": nodes, "prompts": '["one, two", "three"]'}
     job = offline_calls.prepare_call(call, chosen)
@@ -258,8 +270,7 @@ def test_a_graph_of_many_samplers_shares_what_is_followed() -> None:
 
 
 def test_describe_names_prompts_for_different_texts(tmp_path: Path) -> None:
-    nodes = with_sampler(["m", 0]) | encoders(**{"2": "a zebra", "e": "a lion"})
-    nodes["m"] = node("ConditioningCombine", conditioning_1=["2", 0], conditioning_2=["e", 0])
+    nodes = two_texts()
     call = tool_call.parse(json.dumps({"command": "describe", "workflow_json": nodes}).encode())
     described = describe_command.describe(
         call,
